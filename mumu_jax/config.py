@@ -1,0 +1,141 @@
+"""Every setting of an experiment, typed, with its default and where that comes from.
+
+The dataclasses are not frozen, because `--config.optim.learning_rate=3e-4` assigns to them; nothing assigns
+after the command line has been read.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from mumu_jax.errors import UserError
+
+
+@dataclass
+class AudioSettings:
+    """What makes the prepared audio.  Shards carry these, and the loader refuses shards made with others.
+
+    Oramas et al. 2017, section 5.1, and the authors' code.
+    """
+
+    sr_hz: int = 22_050
+    hop_length: int = 1024
+    n_bins: int = 96
+    bins_per_octave: int = 12
+    fmin_hz: float = 32.70319566257483  # C1, librosa's default
+    floor_db: float = -80.0  # below the excerpt's own maximum; also what pads a short track
+    excerpt_s: float = 30.0  # MuMu's previews; longer files are cut into excerpts of this length
+    patch_frames: int = 322  # ⌊15 s · 22,050 Hz / 1,024⌋
+    patch_seed: int = 0  # a track's fixed patch starts at hash(track, patch_seed)
+
+
+@dataclass
+class ModelSettings:
+    family: Literal["cnn"] = "cnn"
+    kernel: Literal["4x70", "4x96", "3x3"] = "4x70"  # frames × bins
+    width: Literal["low", "high"] = "high"
+    dropout: float = 0.0  # section 6.1: 0.5 for HIGH with COSINE, else 0
+
+
+@dataclass
+class TargetSettings:
+    kind: Literal["cosine", "logistic"] = "cosine"
+    n_factors: int = 50  # section 6: d = 50; fewer where the label matrix has a smaller rank
+
+
+@dataclass
+class OptimSettings:
+    """Adam and early stopping, as in the authors' code."""
+
+    learning_rate: float = 1e-3
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    batch_size: int = 32  # global: over all devices
+    max_epochs: int = 100
+    patience: int = 4  # epochs without a smaller validation loss
+
+
+@dataclass
+class LoopSettings:
+    chunk_steps: int = 32  # optimisation steps compiled into one scan; the host acts between chunks
+    checkpoint_minutes: float = 10.0  # at most this much work is done again after a kill
+
+
+@dataclass
+class DataSettings:
+    patch: Literal["fixed", "random"] = "fixed"  # one patch a track for all epochs, or a new one each epoch
+    read_threads: int = 2
+
+
+@dataclass
+class Config:
+    """One experiment: a track network, then a shallow network on the album's mean feature vector."""
+
+    name: str = ""
+    modality: Literal["audio"] = "audio"
+    seed: int = 0  # initial weights, dropout, order of the examples
+    audio: AudioSettings = field(default_factory=AudioSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    target: TargetSettings = field(default_factory=TargetSettings)
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    album_optim: OptimSettings = field(default_factory=OptimSettings)  # section 5.1, step 3
+    loop: LoopSettings = field(default_factory=LoopSettings)
+
+
+# Settings that change how fast a run goes but not one byte of what it computes, so a run may resume with others.
+SPEED_ONLY = frozenset({"loop.checkpoint_minutes", "data.read_threads"})
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """The settings as `{"optim.learning_rate": 0.001, …}`, in order of definition."""
+    flat = {}
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        if dataclasses.is_dataclass(value):
+            flat |= flatten(value, f"{prefix}{f.name}.")
+        else:
+            flat[prefix + f.name] = value
+    return flat
+
+
+def from_json(cls: type, tree: dict[str, Any], where: str = "config") -> Any:
+    """The dataclass `cls` from `dataclasses.asdict`'s tree; raises UserError on unknown or mistyped fields."""
+    hints = get_type_hints(cls)
+    unknown = sorted(set(tree) - set(hints))
+    if unknown:
+        raise UserError(f"{where} has no field {unknown[0]!r}; it has {', '.join(hints)}")
+    values = {}
+    for name, value in tree.items():
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint):
+            value = from_json(hint, value, f"{where}.{name}")
+        elif hint is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        values[name] = value
+    return cls(**values)
+
+
+def validate(config: Any, where: str = "config") -> None:
+    """Raise UserError on the first setting whose type or value no experiment can use."""
+    for name, hint in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        here = f"{where}.{name}"
+        if dataclasses.is_dataclass(hint):
+            validate(value, here)
+        elif get_origin(hint) is Literal:
+            if value not in get_args(hint):
+                raise UserError(f"{here} is {value!r}; choose one of {', '.join(map(repr, get_args(hint)))}")
+        elif not isinstance(value, hint) or isinstance(value, bool) != (hint is bool):
+            raise UserError(f"{here} is {value!r}; it must be of type {hint.__name__}")
+        elif name in POSITIVE and value <= 0:
+            raise UserError(f"{here} is {value!r}; it must be above 0")
+    if isinstance(config, ModelSettings) and not 0 <= config.dropout < 1:
+        raise UserError(f"{where}.dropout is {config.dropout!r}; it must be at least 0 and below 1")
+
+
+POSITIVE = frozenset(
+    "sr_hz hop_length n_bins bins_per_octave fmin_hz excerpt_s patch_frames n_factors learning_rate eps batch_size "
+    "max_epochs patience chunk_steps read_threads".split()
+)

@@ -1,0 +1,1 @@
+"""The host side: sources, preparation, storage and loading.  Never imports a model."""

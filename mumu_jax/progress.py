@@ -1,0 +1,60 @@
+"""Progress with an estimate of the time left: a bar on a terminal, a line every few seconds elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Bar:
+    """What `bar` yields: `advance(n, note)` counts n more as done."""
+
+    def __init__(self, total: int, description: str, progress: Progress | None):
+        self._total, self._description, self._progress = total, description, progress
+        self._done = 0
+        self._start = self._last_line = time.monotonic()
+        self._task = progress.add_task(description, total=total, note="") if progress else None
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        self._done += n
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, advance=n, note=note)
+            return
+        now = time.monotonic()
+        if now - self._last_line >= SECONDS_BETWEEN_LINES or self._done >= self._total:
+            self._last_line = now
+            left = (now - self._start) / max(self._done, 1) * (self._total - self._done)
+            line = f"{self._description}: {self._done}/{self._total}, {left:.0f} s left"
+            print(f"{line}  {note}".rstrip(), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def bar(total: int, description: str) -> Iterator[Bar]:
+    """A progress bar over `total` things, on stderr."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Bar(total, description, None)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("eta"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield Bar(total, description, progress)
