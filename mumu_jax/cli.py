@@ -3,15 +3,21 @@
 import sys
 from collections.abc import Callable, Sequence
 
+from absl import logging
+
 from mumu_jax.errors import UserError
 
 
 def run_command(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> None:
-    """Call `main(arguments)` and exit with what it returns: 0 done, 2 a UserError, others the command's own."""
+    """Call `main(arguments)` and exit with its status: 0 done, 2 a UserError, others the command's own."""
+    logging.set_verbosity(logging.ERROR)  # Orbax and TFDS tell of their inner life at the lower levels
     try:
         sys.exit(main(sys.argv[1:] if argv is None else argv) or 0)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
     except BrokenPipeError:  # `… | head` closed the pipe: nothing more to say, and nobody to say it to
         sys.exit(1)

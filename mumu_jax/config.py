@@ -6,7 +6,7 @@ after the command line has been read.
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from mumu_jax.errors import UserError
 
@@ -31,15 +31,15 @@ class AudioSettings:
 
 @dataclass
 class ModelSettings:
-    family: Literal["cnn"] = "cnn"
-    kernel: Literal["4x70", "4x96", "3x3"] = "4x70"  # frames × bins
-    width: Literal["low", "high"] = "high"
+    family: str = "cnn"
+    kernel: str = "4x70"  # frames × bins
+    width: str = "high"  # number of filters
     dropout: float = 0.0  # section 6.1: 0.5 for HIGH with COSINE, else 0
 
 
 @dataclass
 class TargetSettings:
-    kind: Literal["cosine", "logistic"] = "cosine"
+    kind: str = "cosine"
     n_factors: int = 50  # section 6: d = 50; fewer where the label matrix has a smaller rank
 
 
@@ -64,7 +64,7 @@ class LoopSettings:
 
 @dataclass
 class DataSettings:
-    patch: Literal["fixed", "random"] = "fixed"  # one patch a track for all epochs, or a new one each epoch
+    patch: str = "fixed"  # one patch a track for all epochs, or a new one each epoch
     read_threads: int = 2
 
 
@@ -73,7 +73,7 @@ class Config:
     """One experiment: a track network, then a shallow network on the album's mean feature vector."""
 
     name: str = ""
-    modality: Literal["audio"] = "audio"
+    modality: str = "audio"
     seed: int = 0  # initial weights, dropout, order of the examples
     audio: AudioSettings = field(default_factory=AudioSettings)
     data: DataSettings = field(default_factory=DataSettings)
@@ -84,8 +84,25 @@ class Config:
     loop: LoopSettings = field(default_factory=LoopSettings)
 
 
-# Settings that change how fast a run goes but not one byte of what it computes, so a run may resume with others.
+# Settings that change how fast a run goes, but not one byte of what it computes: a run may resume with others.
 SPEED_ONLY = frozenset({"loop.checkpoint_minutes", "data.read_threads"})
+
+CHOICES = {
+    "modality": ("audio",),
+    "family": ("cnn",),
+    "kernel": ("4x70", "4x96", "3x3"),
+    "width": ("low", "high"),
+    "kind": ("cosine", "logistic"),
+    "patch": ("fixed", "random"),
+}
+# Numbers that make sense above zero only.
+POSITIVE = frozenset(
+    (
+        *("sr_hz", "hop_length", "n_bins", "bins_per_octave", "fmin_hz", "excerpt_s", "patch_frames"),
+        *("n_factors", "learning_rate", "eps", "batch_size", "max_epochs", "patience"),
+        *("chunk_steps", "read_threads"),
+    )
+)
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -100,8 +117,8 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def from_json(cls: type, tree: dict[str, Any], where: str = "config") -> Any:
-    """The dataclass `cls` from `dataclasses.asdict`'s tree; raises UserError on unknown or mistyped fields."""
+def from_json(cls: Any, tree: dict[str, Any], where: str = "config") -> Any:
+    """The dataclass `cls` from `dataclasses.asdict`'s tree; raises UserError on a field it does not have."""
     hints = get_type_hints(cls)
     unknown = sorted(set(tree) - set(hints))
     if unknown:
@@ -124,18 +141,11 @@ def validate(config: Any, where: str = "config") -> None:
         here = f"{where}.{name}"
         if dataclasses.is_dataclass(hint):
             validate(value, here)
-        elif get_origin(hint) is Literal:
-            if value not in get_args(hint):
-                raise UserError(f"{here} is {value!r}; choose one of {', '.join(map(repr, get_args(hint)))}")
         elif not isinstance(value, hint) or isinstance(value, bool) != (hint is bool):
             raise UserError(f"{here} is {value!r}; it must be of type {hint.__name__}")
+        elif name in CHOICES and value not in CHOICES[name]:
+            raise UserError(f"{here} is {value!r}; choose one of {', '.join(map(repr, CHOICES[name]))}")
         elif name in POSITIVE and value <= 0:
             raise UserError(f"{here} is {value!r}; it must be above 0")
     if isinstance(config, ModelSettings) and not 0 <= config.dropout < 1:
         raise UserError(f"{where}.dropout is {config.dropout!r}; it must be at least 0 and below 1")
-
-
-POSITIVE = frozenset(
-    "sr_hz hop_length n_bins bins_per_octave fmin_hz excerpt_s patch_frames n_factors learning_rate eps batch_size "
-    "max_epochs patience chunk_steps read_threads".split()
-)

@@ -39,6 +39,11 @@ class Bar:
             line = f"{self._description}: {self._done}/{self._total}, {left:.0f} s left"
             print(f"{line}  {note}".rstrip(), file=sys.stderr, flush=True)
 
+    def finish(self) -> None:
+        """There is nothing more to do, though fewer things than foreseen were done."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, total=self._done, completed=self._done)
+
 
 @contextmanager
 def bar(total: int, description: str) -> Iterator[Bar]:

@@ -1,16 +1,24 @@
 """The manifest: what every source yields and everything after it reads.  JSON lines, one album a line."""
 
-import dataclasses
+import codecs
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import os
+import reprlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, BinaryIO
 
 from mumu_jax.errors import UserError
 
 SPLITS = ("train", "val", "test")
+
+# Where an album's hash (0 to 1) puts it: 80/10/10, Oramas et al. 2017, section 6.
+INTERVALS = {"train": (0.0, 0.8), "val": (0.8, 0.9), "test": (0.9, 1.0)}
 
 
 @dataclass(frozen=True)
@@ -42,3 +50,220 @@ class Label:
 
     name: str
     parent: str | None = None
+
+
+# --- writing ------------------------------------------------------------------------------------------------
+
+
+def write_manifest(path: Path, albums: Iterable[Album]) -> None:
+    """Write one album a line, whole or not at all; the same albums always give the same bytes.
+
+    Paths below the manifest's folder are written relative to it, so that the folder can be moved as a whole;
+    others are written absolute.
+    """
+    folder = Path(os.path.abspath(path.parent))
+    with _replacing(path) as file:
+        for album in albums:
+            line = {
+                "album_id": album.album_id,
+                "split": album.split,
+                "genres": list(album.genres),
+                "tracks": [{"track_id": t.track_id, "audio": _stored(t.audio, folder)} for t in album.tracks],
+                "text": album.text,
+                "cover": album.cover and _stored(album.cover, folder),
+            }
+            file.write(_encode(line))
+
+
+def write_labels(path: Path, labels: Sequence[Label]) -> None:
+    """Write `[{"name", "parent"}, …]` in column order, one label a line, whole or not at all."""
+    lines = [_encode({"name": label.name, "parent": label.parent}).strip() for label in labels]
+    with _replacing(path) as file:
+        file.write(b"[\n" + b",\n".join(lines) + b"\n]\n")
+
+
+def _stored(path: Path, folder: Path) -> str:
+    path = Path(os.path.abspath(path))
+    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
+
+
+def _encode(value: Any) -> bytes:
+    # A file name that is not UTF-8 reaches Python as lone surrogates; written as `\udcXX` they are valid JSON
+    # and come back as the same bytes of the same file.
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when the block ends, and vanishes when it raises."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+# --- reading ------------------------------------------------------------------------------------------------
+
+
+def read_manifest(path: Path) -> list[Album]:
+    """The albums of a manifest, in its order; relative paths start at the manifest's folder.
+
+    `album_id`, `genres` and `tracks` must be there; `split`, `text` and `cover` may be null or missing; other
+    keys are ignored, as are a BOM, blank lines and CRLF.  Raises UserError, naming the line, on anything that
+    is not such an album, and on an id that comes twice.
+    """
+    albums: list[Album] = []
+    first_seen: dict[tuple[str, str], str] = {}
+    for where, line in _numbered_lines(path):
+        album = _parse_album(line, path.parent, where)
+        for key in [("album_id", album.album_id), *(("track_id", track.track_id) for track in album.tracks)]:
+            if key in first_seen:
+                raise UserError(
+                    f"{where}: {key[0]} {key[1]!r} is already in {first_seen[key]}; "
+                    "give every album and every track an id of its own"
+                )
+            first_seen[key] = where
+        albums.append(album)
+    return albums
+
+
+def read_labels(path: Path) -> list[Label]:
+    """The labels in column order; raises UserError where `path` is not what `write_labels` writes."""
+    try:
+        entries = json.loads(_read_bytes(path))
+    except ValueError as error:
+        raise UserError(f"{path}: expected JSON in UTF-8, found {error}; prepare the data again") from error
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise UserError(f'{path}: expected a list of {{"name", "parent"}}; prepare the data again')
+    where = [f"{path}: label {i}" for i in range(len(entries))]
+    labels = [Label(_field(e, "name", w), _field(e, "parent", w)) for e, w in zip(entries, where, strict=True)]
+    for name, count in Counter(label.name for label in labels).items():
+        if count > 1:
+            raise UserError(f"{path}: the label {name!r} comes {count} times; every column needs its own name")
+    return labels
+
+
+def _numbered_lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """(`file:line`, line) of every line that is not blank."""
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if line.strip():
+                    yield f"{path}:{number}", line
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(f"cannot read {path}: {error.strerror}; give the path of a file that is there")
+
+
+def _parse_album(line: bytes, folder: Path, where: str) -> Album:
+    try:
+        fields = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: expected one album as JSON in UTF-8, found {error}; mend the line") from error
+    if not isinstance(fields, dict):
+        raise UserError(f"{where}: expected one album as a JSON object, found {reprlib.repr(fields)}; mend the line")
+    cover = _field(fields, "cover", where)
+    return Album(
+        album_id=_field(fields, "album_id", where),
+        genres=tuple(dict.fromkeys(_field(fields, "genres", where))),
+        tracks=tuple(
+            Track(_field(track, "track_id", where), folder / _field(track, "audio", where))
+            for track in _field(fields, "tracks", where)
+        ),
+        split=_field(fields, "split", where),
+        text=_field(fields, "text", where),
+        cover=folder / cover if cover else None,
+    )
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_text(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+# What a key's value must be, in words and as a test.  A key whose test takes None may be missing.
+FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "album_id": ("a non-empty string", _is_name),
+    "split": ("train, val, test or null", lambda v: v is None or v in SPLITS),
+    "genres": ("a list of non-empty strings", lambda v: isinstance(v, list) and all(map(_is_name, v))),
+    "tracks": (
+        'a list of {"track_id", "audio"}',
+        lambda v: isinstance(v, list) and all(isinstance(track, dict) for track in v),
+    ),
+    "track_id": ("a non-empty string", _is_name),
+    "audio": ("a path", _is_name),
+    "text": ("a string or null", _is_text),
+    "cover": ("a path or null", _is_text),
+    "name": ("a non-empty string", _is_name),
+    "parent": ("a string or null", _is_text),
+}
+
+
+def _field(fields: Mapping[str, Any], key: str, where: str) -> Any:
+    """`fields[key]`, or None for one that may be missing; UserError where it is not what FIELDS says."""
+    expected, fits = FIELDS[key]
+    value = fields.get(key)
+    if not fits(value):
+        found = reprlib.repr(value) if key in fields else f"only the keys {', '.join(fields) or '(none)'}"
+        raise UserError(f"{where}: expected {key!r} to be {expected}, found {found}; mend the line")
+    return value
+
+
+# --- labels and splits --------------------------------------------------------------------------------------
+
+
+def labels_of(albums: Iterable[Album], parents: Mapping[str, str | None] = MappingProxyType({})) -> list[Label]:
+    """Every genre of the albums, in code point order, with its parent where `parents` names one."""
+    names = sorted({genre for album in albums for genre in album.genres})
+    return [Label(name, parents.get(name)) for name in names]
+
+
+def assign_splits(albums: Sequence[Album]) -> list[Album]:
+    """The albums, in their order, each with a split: 80 % train, 10 % val, 10 % test.
+
+    An album that has a split keeps it.  The others go where the SHA-256 of their id puts them, so an album
+    stays where it is when others are added or removed.  One exception, for tiny sets: where that leaves a
+    split empty though there are three albums or more, the free album whose hash lies nearest to the empty
+    split's interval moves there, unless it is the last of its own split.
+    """
+    splits = {album.album_id: album.split or _hashed_split(album.album_id) for album in albums}
+    free = [album.album_id for album in albums if album.split is None]
+    for empty in SPLITS if len(albums) >= len(SPLITS) else ():
+        sizes = Counter(splits.values())
+        movable = [album_id for album_id in free if sizes[splits[album_id]] > 1]
+        if not sizes[empty] and movable:
+            splits[min(movable, key=lambda album_id: (_distance(album_id, empty), album_id))] = empty
+    return [replace(album, split=splits[album.album_id]) for album in albums]
+
+
+def _hashed_split(album_id: str) -> str:
+    return next(split for split in SPLITS if _distance(album_id, split) == 0)
+
+
+def _distance(album_id: str, split: str) -> float:
+    """How far the album's hash lies from the split's interval, 0 inside it."""
+    # surrogatepass: ids may come from file names that are not UTF-8
+    digest = hashlib.sha256(album_id.encode("utf-8", "surrogatepass")).digest()
+    position = int.from_bytes(digest[:6], "big") / 2**48  # exact in a float, and never 1
+    low, high = INTERVALS[split]
+    return max(low - position, position - high, 0.0)

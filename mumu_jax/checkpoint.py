@@ -1,0 +1,93 @@
+"""Checkpoints: the whole of what training carries, written at once, the last and the best kept."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import PolicyCheckpointInfo, PreservationContext
+
+from mumu_jax.errors import UserError
+from mumu_jax.state import TrainState
+
+
+@dataclass
+class Progress:
+    """Where the loop stands: what, beside the state and the loader's position, decides what comes next."""
+
+    best_loss: float = math.inf  # smallest validation loss so far, and the step it was measured at
+    best_step: int = 0
+    epochs_without_gain: int = 0
+    finished: bool = False
+    metrics_bytes: int = 0  # length of metrics.jsonl; what lies beyond was not yet saved and is written again
+
+
+class Checkpoints:
+    """The checkpoints of one network's training, in `folder`.
+
+    One checkpoint holds the state, the progress and the loader's position: either all of a moment or nothing.
+    """
+
+    def __init__(self, folder: Path, read_only: bool = False) -> None:
+        self._best_step = 0
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=self, read_only=read_only, create=not read_only, cleanup_tmp_directories=not read_only
+        )
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(), options=options, item_names=("state", "progress", "data")
+        )
+
+    def should_preserve(
+        self, checkpoints: Sequence[PolicyCheckpointInfo], *, context: PreservationContext
+    ) -> Sequence[bool]:
+        """Orbax asks which checkpoints stay."""
+        return [c.step in (checkpoints[-1].step, self._best_step) for c in checkpoints]
+
+    def save(self, state: TrainState, progress: Progress, data_state: dict[str, Any]) -> None:
+        """Writes in the background; `close` waits for it."""
+        self._best_step = progress.best_step
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state),  # pyright: ignore[reportCallIssue]
+            progress=ocp.args.JsonSave(dataclasses.asdict(progress)),  # pyright: ignore[reportCallIssue]
+            data=ocp.args.JsonSave(data_state),  # pyright: ignore[reportCallIssue]
+        )
+        self._manager.save(int(state.step), args=items)
+
+    def restore_last(self, like: TrainState) -> tuple[TrainState, Progress, dict[str, Any]] | None:
+        """The newest complete checkpoint in the shapes and shardings of `like`; None where there is none."""
+        step = self._manager.latest_step()
+        return None if step is None else self._restore(step, like)
+
+    def restore_best(self, like: TrainState) -> TrainState:
+        """The state with the smallest validation loss.  Raises UserError where there is none."""
+        step = self._manager.latest_step()
+        if step is None:
+            raise UserError(f"{self._manager.directory} holds no checkpoint; train first (python -m mumu_jax.train)")
+        _, progress, _ = self._restore(step, like)
+        return self._restore(progress.best_step, like)[0]
+
+    def close(self) -> None:
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+    def _restore(self, step: int, like: TrainState) -> tuple[TrainState, Progress, dict[str, Any]]:
+        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+        items = ocp.args.Composite(
+            state=ocp.args.StandardRestore(abstract),  # pyright: ignore[reportCallIssue]
+            progress=ocp.args.JsonRestore(),
+            data=ocp.args.JsonRestore(),
+        )
+        try:
+            found = self._manager.restore(step, args=items)
+        except (ValueError, FileNotFoundError, KeyError) as error:
+            raise UserError(
+                f"checkpoint {self._manager.directory / str(step)} cannot be read ({str(error).splitlines()[0]}); "
+                f"remove that folder to go on from the one before, or use another --workdir"
+            ) from error
+        progress = Progress(**found["progress"])
+        self._best_step = progress.best_step
+        return found["state"], progress, found["data"]

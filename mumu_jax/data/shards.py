@@ -1,0 +1,210 @@
+"""Tracks → shards: decodes and transforms every track in worker processes and writes ArrayRecord files.
+
+Which track is in which shard follows from the albums alone, and a shard counts once its sidecar lies beside it:
+both are finished by rename, the sidecar last, so a killed run loses at most the shard it was writing.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from mumu_jax.config import AudioSettings
+from mumu_jax.data import audio, store
+from mumu_jax.data.atomic import replacing, write_json
+from mumu_jax.data.manifest import SPLITS, Album, Label
+from mumu_jax.data.workers import map_in_order
+from mumu_jax.errors import UserError
+from mumu_jax.progress import Bar, bar
+
+SHARD_TRACKS = 256  # 32 MB of 30 s tracks: at most this much is done again after a kill
+
+# One record a block, for random access; uncompressed, because zstd takes a fifth off a CQT and makes reading
+# two and a half times as slow.
+_WRITER_OPTIONS = "group_size:1,uncompressed"
+
+# What the numbers in the shards depend on, beside files and settings.
+DECODERS = {
+    "librosa": version("librosa"),
+    "libsndfile": soundfile.__libsndfile_version__,
+    "soxr": version("soxr"),
+}
+
+Outcome = tuple[np.ndarray, float, bool] | audio.Rejected  # of one track: `audio.track_cqt`'s result, or why not
+
+
+@dataclass(frozen=True)
+class Row:
+    """One track to be prepared; `columns` are its labels."""
+
+    album_id: str
+    track_id: str
+    path: Path
+    columns: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A run of a split's rows."""
+
+    split: str
+    index: int
+    n_shards: int
+    rows: tuple[Row, ...]
+
+    @property
+    def name(self) -> str:
+        return f"mumu-{self.split}.array_record-{self.index:05d}-of-{self.n_shards:05d}"
+
+    @property
+    def sidecar(self) -> str:
+        return f"sidecars/{self.name}.json"
+
+
+@dataclass
+class Sidecar:
+    """What is known of a finished shard: its file, and what became of its rows.
+
+    `fingerprint` stands for all that went in: rows, audio files, settings, decoders.  `silent` and `missing`
+    are track ids; `rejected` the lines of `rejected.jsonl`.
+    """
+
+    fingerprint: str
+    sha256: str = ""
+    bytes: int = 0
+    records: int = 0
+    seconds: float = 0.0
+    silent: list[str] = dataclasses.field(default_factory=list)
+    missing: list[str] = dataclasses.field(default_factory=list)
+    rejected: list[dict[str, str]] = dataclasses.field(default_factory=list)
+
+
+def plan(albums: Sequence[Album], labels: Sequence[Label], shard_tracks: int = SHARD_TRACKS) -> list[Shard]:
+    """The shards of the albums' tracks: for each split, runs of `shard_tracks` in the albums' order."""
+    column = {label.name: i for i, label in enumerate(labels)}
+    shards = []
+    for split in SPLITS:
+        rows = [
+            Row(album.album_id, track.track_id, track.audio, tuple(sorted({column[g] for g in album.genres})))
+            for album in albums
+            if album.split == split
+            for track in album.tracks
+        ]
+        runs = [tuple(rows[i : i + shard_tracks]) for i in range(0, len(rows), shard_tracks)]
+        shards += [Shard(split, i, len(runs), run) for i, run in enumerate(runs)]
+    return shards
+
+
+def write(folder: Path, shards: Sequence[Shard], settings: AudioSettings, workers: int) -> tuple[list[Sidecar], int]:
+    """Write the shards that are not in `folder` yet; the sidecars of all, and how many tracks were prepared.
+
+    A shard is there when the same rows, files, settings and decoders made it and its checksum still fits.
+    Shards that are no longer wanted are removed.
+    """
+    (folder / "sidecars").mkdir(parents=True, exist_ok=True)
+    fingerprints = {shard.name: _fingerprint(shard, settings) for shard in shards}
+    sidecars = _read_sidecars(folder, shards, fingerprints)
+    todo = [shard for shard in shards if shard.name not in sidecars]
+    if todo:
+        (folder / store.DESCRIPTION).unlink(missing_ok=True)
+    _remove_all_but(folder, sidecars)
+
+    rows = [row for shard in todo for row in shard.rows]
+    outcomes = map_in_order(partial(_prepare, settings=settings), rows, workers, _crashed)
+    with contextlib.closing(outcomes), bar(len(rows), "preparing tracks") as progress:
+        for shard in todo:
+            sidecar = Sidecar(fingerprints[shard.name])
+            with replacing(folder / shard.name) as path:
+                _write_records(path, shard.rows, outcomes, sidecar, progress)
+            sidecar.sha256 = store.sha256_of(folder / shard.name)
+            sidecar.bytes = (folder / shard.name).stat().st_size
+            write_json(folder / shard.sidecar, dataclasses.asdict(sidecar))
+            sidecars[shard.name] = sidecar
+    return [sidecars[shard.name] for shard in shards], len(rows)
+
+
+def _write_records(
+    path: Path,
+    rows: Sequence[Row],
+    outcomes: Iterator[Outcome],
+    sidecar: Sidecar,
+    progress: Bar,
+) -> None:
+    writer = ArrayRecordWriter(str(path), _WRITER_OPTIONS)
+    for row in rows:
+        outcome = next(outcomes)
+        if isinstance(outcome, audio.Rejected):
+            _note_rejection(sidecar, row, outcome)
+        else:
+            cqt, seconds, silent = outcome
+            writer.write(store.encode(row.album_id, row.track_id, row.columns, cqt))
+            sidecar.records += 1
+            sidecar.seconds += seconds
+            sidecar.silent += [row.track_id] * silent
+        progress.advance()
+    writer.close()
+
+
+def _note_rejection(sidecar: Sidecar, row: Row, why: audio.Rejected) -> None:
+    if why.reason == "missing":
+        sidecar.missing.append(row.track_id)
+        return
+    line = {"album_id": row.album_id, "track_id": row.track_id, "audio": str(row.path)}
+    sidecar.rejected.append(line | {"reason": why.reason, "detail": why.detail})
+
+
+def _prepare(row: Row, settings: AudioSettings) -> Outcome:
+    try:
+        return audio.track_cqt(row.path, settings)
+    except audio.Rejected as rejected:
+        return rejected
+    except Exception as error:  # an odd file must not end a night's work; if all are odd, no track is prepared
+        return audio.Rejected("crashed", f"{type(error).__name__}: {error}")
+
+
+def _crashed(_: Row) -> Outcome:
+    return audio.Rejected("crashed", "the process that decoded it died, twice")
+
+
+def _fingerprint(shard: Shard, settings: AudioSettings) -> str:
+    # Patches are cut when the records are read: their settings do not touch the shards.
+    cqt_settings = {k: v for k, v in dataclasses.asdict(settings).items() if not k.startswith("patch_")}
+    rows = [(row.album_id, row.track_id, str(row.path), row.columns, _state(row.path)) for row in shard.rows]
+    return hashlib.sha256(json.dumps([cqt_settings, DECODERS, rows], sort_keys=True).encode()).hexdigest()
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Size and time of the last change of an audio file: another pair, and it is decoded again."""
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):
+        return None
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _read_sidecars(folder: Path, shards: Sequence[Shard], fingerprints: Mapping[str, str]) -> dict[str, Sidecar]:
+    """The sidecars of the shards that are there, by the shards' names."""
+    sidecars = {}
+    for shard in shards:
+        with contextlib.suppress(OSError, ValueError, TypeError, UserError):
+            sidecar = Sidecar(**json.loads((folder / shard.sidecar).read_bytes()))
+            if sidecar.fingerprint == fingerprints[shard.name]:
+                store.check_shard(folder / shard.name, dataclasses.asdict(sidecar), verify=True)
+                sidecars[shard.name] = sidecar
+    return sidecars
+
+
+def _remove_all_but(folder: Path, wanted: Mapping[str, Sidecar]) -> None:
+    for pattern in ("mumu-*.array_record-*", ".mumu-*.array_record-*", "sidecars/mumu-*", "sidecars/.mumu-*"):
+        for path in folder.glob(pattern):
+            if path.name.removesuffix(".json") not in wanted:
+                path.unlink()

@@ -1,0 +1,71 @@
+"""The registry of sources: where albums come from, each a function that yields the same manifest.
+
+To add one, write a file with `read(input, data_dir, workers) -> (albums, labels)` and name it below, twice.
+"""
+
+import difflib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from mumu_jax.data.manifest import Album, Label, assign_splits
+from mumu_jax.data.sources import folder, jsonl, table, tartarus
+from mumu_jax.errors import UserError
+
+# (input, data_dir, workers) -> (albums, labels in column order).  `input` is a path, except in NO_INPUT.
+Reader = Callable[..., tuple[list[Album], list[Label]]]
+
+
+def _read_synthetic(input: Path | None, data_dir: Path, workers: int) -> tuple[list[Album], list[Label]]:
+    from mumu_jax.data.synthetic import read  # here, so that real data never pays for the renderer
+
+    return read(input, data_dir, workers)
+
+
+SOURCES: dict[str, Reader] = {
+    "synthetic": _read_synthetic,
+    "tartarus": tartarus.read,
+    "folder": folder.read,
+    "csv": table.read,
+    "manifest": jsonl.read,
+}
+
+# What --input must be, for help and errors.
+LAYOUTS = {
+    "synthetic": "nothing: the mini dataset is made, not read",
+    "tartarus": "the folder with index/, splits/ and audio/ of the reference implementation",
+    "folder": "a folder of GENRE/file.ext or GENRE/album/…/file.ext",
+    "csv": "a CSV file with path or id, genres joined by ';', and optional album, text, cover, split",
+    "manifest": 'a file of JSON lines {"album_id", "genres": […], "tracks": [{"track_id", "audio"}]}, '
+    "and optional split, text, cover",
+}
+
+NO_INPUT = frozenset({"synthetic"})
+
+
+def read_source(name: str, input: Path | None, data_dir: Path, workers: int) -> tuple[list[Album], list[Label]]:
+    """The albums of a source, every one with a split, and the labels in column order.
+
+    Audio files need not exist: preparing the data finds and counts the missing ones.  `data_dir` and
+    `workers` (processes) are for sources that make files.  Raises UserError on an unknown name, on an input
+    that is missing or not what the source reads, and where there are no albums or no genres.
+    """
+    if name not in SOURCES:
+        near = difflib.get_close_matches(name, SOURCES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(SOURCES)}"
+        raise UserError(f"no source {name!r}; {hint}")
+    expected = f"--source={name} expects --input to be {LAYOUTS[name]}"
+    if input is None and name not in NO_INPUT:
+        raise UserError(f"{expected}; found none: add --input=PATH")
+    if input is not None and not os.path.exists(input):  # unlike Path.exists, False also where we may not look
+        raise UserError(f"{expected}; found nothing at {input}: correct the path")
+    try:
+        albums, labels = SOURCES[name](input, data_dir, workers)
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise UserError(f"--source={name} stopped at {reason}; mend that and call again") from error
+    if not albums:
+        raise UserError(f"{expected}; found no albums in {input}: correct the path or the files")
+    if not labels:
+        raise UserError(f"{expected}; found no genres in {input}: give the albums at least one")
+    return assign_splits(albums), labels

@@ -1,0 +1,52 @@
+"""What a source may find on a user's disk: which files are audio, in which order, and how text is read."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import soundfile
+
+# libsndfile's formats, and the other extensions they go by.  Not `raw`: it has no header to decode it by.
+READABLE = {name.lower() for name in soundfile.available_formats()} - {"raw"} | {
+    *("aif", "aifc", "mp1", "mp2", "oga", "opus", "sf", "snd", "sph"),
+}
+
+# Audio that it does not read is listed all the same, so that preparing the data reports it as rejected
+# instead of leaving it out in silence.
+UNREADABLE = {
+    *("aac", "ac3", "alac", "amr", "ape", "dff", "dsf", "dts", "m4a", "m4b", "m4p", "mka", "mpc", "mpga"),
+    *("ra", "shn", "spx", "tak", "tta", "weba", "wma", "wv"),
+}
+
+AUDIO_SUFFIXES = frozenset(f".{extension}" for extension in READABLE | UNREADABLE)
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"})
+
+
+def is_audio(path: Path) -> bool:
+    """Whether the name says so, in any case of letters; the content is judged when it is decoded."""
+    return path.suffix.lower() in AUDIO_SUFFIXES
+
+
+def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Every file below `folder` that is not hidden, in code point order.
+
+    Links are followed, but never in a circle.  A link to nothing counts as a file: it is one that is missing.
+    """
+    real = folder.resolve()
+    if real in above:
+        return
+    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
+        if path.is_dir():
+            yield from files_below(path, (*above, real))
+        elif path.is_file() or not path.exists():
+            yield path
+
+
+def read_text(path: Path) -> str | None:
+    """The file's text, bytes that are not UTF-8 replaced by U+FFFD; None where there is no such file."""
+    return path.read_text(encoding="utf-8-sig", errors="replace") if os.path.isfile(path) else None
+
+
+def as_id(name: str) -> str:
+    """A file's name or path as an id that can be written anywhere, also where its bytes are not UTF-8."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -1,0 +1,179 @@
+"""A spreadsheet saved as CSV: a row a track, `path` or `id`, `genres`, and optional columns."""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mumu_jax.data.manifest import SPLITS, Album, Label, Track, labels_of
+from mumu_jax.data.sources.files import files_below, is_audio, read_text
+from mumu_jax.errors import UserError
+
+COLUMNS = ("path", "id", "genres", "album", "text", "cover", "split")
+DELIMITERS = (",", ";", "\t")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: where it is (`file:row`, as a spreadsheet counts rows), and its cells by column, stripped."""
+
+    where: str
+    cells: Mapping[str, str]
+
+    def __getitem__(self, column: str) -> str:
+        return self.cells.get(column, "")
+
+
+def read(input: Path, data_dir: Path, workers: int) -> tuple[list[Album], list[Label]]:
+    """The albums of a CSV file (UTF-8; separated by commas, semicolons or tabs).
+
+    `path` is relative to the file's folder; a row without one means the audio file below that folder whose
+    name without extension is its `id`.  Rows with the same `album` form one album with all their genres and
+    texts and the first cover; a row without `album` is an album of its own.  `text` is the text itself or
+    the name of a .txt file.  Raises UserError, naming the row, where that cannot be done.
+    """
+    rows = _read_rows(input)
+    by_stem = _audio_by_stem(input.parent) if any(not row["path"] for row in rows) else {}
+    members: dict[str, list[tuple[Row, Track]]] = defaultdict(list)
+    first_seen: dict[Path | str, str] = {}
+    for row in rows:
+        track = _track(row, input.parent, by_stem)
+        for key in (track.audio, track.track_id):
+            if key in first_seen:
+                raise UserError(f"{row.where}: '{key}' is already in {first_seen[key]}; keep one of the rows")
+            first_seen[key] = row.where
+        members[row["album"] or track.track_id].append((row, track))
+    albums = [_album(album_id, pairs, input.parent) for album_id, pairs in members.items()]
+    return albums, labels_of(albums)
+
+
+def _read_rows(path: Path) -> list[Row]:
+    """The rows below the header that are not empty."""
+    header, *body = _read_cells(path)
+    header = [name.lower() for name in header]
+    _check_header(header, f"{path}:1")
+    rows = []
+    for number, values in enumerate(body, 2):
+        if any(values[len(header) :]):
+            raise UserError(
+                f"{path}:{number}: expected {len(header)} cells as in the header, found {len(values)}; "
+                "put a cell that contains the separator in double quotes"
+            )
+        if any(values):
+            rows.append(Row(f"{path}:{number}", dict(zip(header, values, strict=False))))
+    return rows
+
+
+def _read_cells(path: Path) -> list[list[str]]:
+    """The stripped cells of every row; at least one row."""
+    if not path.is_file():
+        raise UserError(f"expected a CSV file, found a folder: {path}; give the file in it")
+    try:
+        lines = io.StringIO(path.read_text(encoding="utf-8-sig")).readlines() or ["\n"]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: expected UTF-8, found {error}; save the table as 'CSV UTF-8'") from error
+    # an album's reviews may be longer than the default limit
+    csv.field_size_limit(max(csv.field_size_limit(), sum(map(len, lines))))
+    rows = []
+    try:
+        # strict: else a quote that is never closed would swallow the rest of the table
+        reader = csv.reader(lines, delimiter=_delimiter(lines[0]), strict=True, skipinitialspace=True)
+        for values in reader:
+            rows.append([value.strip() for value in values])
+    except csv.Error as error:
+        where = f"{path}:{len(rows) + 1}"
+        raise UserError(f"{where}: expected CSV, found {error}; check the double quotes") from error
+    return rows
+
+
+def _delimiter(first_line: str) -> str:
+    """The one by which the first line has the most names we know."""
+
+    def n_known(delimiter: str) -> int:
+        names = next(csv.reader([first_line], delimiter=delimiter), [])
+        return len({name.strip().lower() for name in names} & {*COLUMNS})
+
+    return max(DELIMITERS, key=n_known)
+
+
+def _check_header(header: list[str], where: str) -> None:
+    repeated = sorted({name for name in header if name and header.count(name) > 1})
+    if repeated:
+        raise UserError(f"{where}: expected each column once, found {repeated[0]!r} twice; rename one")
+    if "genres" not in header or not {"path", "id"} & {*header}:
+        found = ", ".join(map(repr, header)) or "none"
+        raise UserError(
+            f"{where}: expected the columns 'genres' and 'path' or 'id', found {found}; name them in the first row"
+        )
+
+
+def _audio_by_stem(folder: Path) -> dict[str, list[Path]]:
+    by_stem = defaultdict(list)
+    for path in filter(is_audio, files_below(folder)):
+        by_stem[path.stem].append(path)
+    return by_stem
+
+
+def _track(row: Row, folder: Path, by_stem: Mapping[str, list[Path]]) -> Track:
+    """The row's track; an id that no file has keeps a path that does not exist, to be counted as missing."""
+    if row["path"]:
+        return Track(row["id"] or row["path"], folder / row["path"])
+    if not row["id"]:
+        raise UserError(f"{row.where}: expected a path or an id, found neither; fill one in")
+    found = by_stem.get(row["id"], [])
+    if len(found) > 1:
+        raise UserError(
+            f"{row.where}: expected one audio file named {row['id']!r}, found {found[0]} and {found[1]}; "
+            "say which in a column 'path'"
+        )
+    return Track(row["id"], found[0] if found else folder / row["id"])
+
+
+def _album(album_id: str, members: list[tuple[Row, Track]], folder: Path) -> Album:
+    rows = [row for row, _ in members]
+    cover = next((row["cover"] for row in rows if row["cover"]), None)
+    return Album(
+        album_id=album_id,
+        genres=_union(genre for row in rows for genre in _genres(row)),
+        tracks=tuple(track for _, track in members),
+        split=_split(album_id, rows),
+        text="\n".join(_union(_text(row, folder) for row in rows)) or None,
+        cover=folder / cover if cover else None,
+    )
+
+
+def _union(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(value for value in dict.fromkeys(values) if value)
+
+
+def _genres(row: Row) -> tuple[str, ...]:
+    genres = _union(genre.strip() for genre in row["genres"].split(";"))
+    if not genres:
+        raise UserError(f"{row.where}: expected genres joined by ';', found an empty cell; fill it in")
+    return genres
+
+
+def _split(album_id: str, rows: Iterable[Row]) -> str | None:
+    """The split that the album's rows name; a row that names none follows the others."""
+    named: dict[str, str] = {}
+    for row in rows:
+        split = row["split"].lower()
+        if split and split not in SPLITS:
+            raise UserError(f"{row.where}: expected split to be train, val or test, found {split!r}; correct it")
+        if split:
+            named.setdefault(split, row.where)
+    if len(named) > 1:
+        (one, first), (other, second), *_ = named.items()
+        raise UserError(
+            f"{second}: expected album {album_id!r} in {one!r} as in {first}, found {other!r}; "
+            "an album lies in one split"
+        )
+    return next(iter(named), None)
+
+
+def _text(row: Row, folder: Path) -> str:
+    cell = row["text"]
+    content = read_text(folder / cell) if cell.lower().endswith(".txt") else None
+    return cell if content is None else content

@@ -1,0 +1,139 @@
+"""The layout of tartarus, the code of MuMu's authors, for a data set named D.
+
+    splits/genre_labels_<D>.tsv                     a genre a line: line number = column
+    splits/items_index_{train,val,test}_<D>.tsv     an id a line
+    splits/y_{train,val,test}_class_<n>_<D>.npy     multi-hot, a row an id, a column a genre
+    index/index_{audio,text}_<D>.tsv                id<TAB>file, below audio/ or text/; an id may come again
+
+`index/y_<D>.tsv` says the same as the .npy files and is not read.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from mumu_jax.data.manifest import SPLITS, Album, Label, Track
+from mumu_jax.data.sources.files import as_id, read_text
+from mumu_jax.errors import UserError
+
+LABELS_PREFIX = "genre_labels_"
+
+
+def read(input: Path, data_dir: Path, workers: int) -> tuple[list[Album], list[Label]]:
+    """One album an item, with the audio files its index lists: one for tracks, several for albums.
+
+    `input` is the folder, or, where it holds several data sets, the `genre_labels_<D>.tsv` of one.  A track
+    has its item's id, and where an item has several files `id/file`.  An item without audio keeps its album.
+    Raises UserError where files are missing or contradict each other.
+    """
+    root, dataset = _find_dataset(input)
+    genres = _read_list(root / "splits" / f"{LABELS_PREFIX}{dataset}.tsv")
+    audio = _read_index(root / "index" / f"index_audio_{dataset}.tsv")
+    text_index = root / "index" / f"index_text_{dataset}.tsv"
+    texts = _read_index(text_index) if text_index.exists() else {}
+    albums: dict[str, Album] = {}
+    for split in SPLITS:
+        for item, row in _read_split(root / "splits", dataset, split, len(genres)):
+            if item in albums:
+                raise UserError(
+                    f"expected items_index_*_{dataset}.tsv in {root / 'splits'} to share no item, "
+                    f"found {item!r} in {albums[item].split} and {split}; take it out of one, with its row in y_*"
+                )
+            albums[item] = Album(
+                album_id=item,
+                genres=tuple(genres[column] for column in np.flatnonzero(row)),
+                tracks=_tracks(item, audio.get(item, []), root / "audio"),
+                split=split,
+                text=_text(texts.get(item, []), root / "text"),
+            )
+    return list(albums.values()), [Label(genre) for genre in genres]
+
+
+def _find_dataset(input: Path) -> tuple[Path, str]:
+    """The root folder and D, from the folder or from one `genre_labels_<D>.tsv` in it."""
+    folder = input / "splits" if input.is_dir() else input.absolute().parent
+    pattern = f"{LABELS_PREFIX}*.tsv"
+    found = sorted(folder.glob(pattern)) if input.is_dir() else [input] if input.match(pattern) else []
+    if not found:
+        raise UserError(f"expected {folder / pattern}, found none; give the folder above splits/ as --input")
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise UserError(f"expected one data set in {folder}, found {names}; choose with --input={found[0]}")
+    return folder.parent, found[0].stem.removeprefix(LABELS_PREFIX)
+
+
+def _tracks(item: str, files: list[str], folder: Path) -> tuple[Track, ...]:
+    single = len(files) == 1
+    return tuple(Track(item if single else as_id(f"{item}/{file}"), folder / file) for file in files)
+
+
+def _text(files: list[str], folder: Path) -> str | None:
+    return "\n".join(read_text(folder / file) or "" for file in files) or None
+
+
+def _read_split(folder: Path, dataset: str, split: str, n_genres: int) -> Iterator[tuple[str, np.ndarray]]:
+    """(item, its multi-hot row) of every item in the split."""
+    items = _read_list(folder / f"items_index_{split}_{dataset}.tsv")
+    rows = _read_rows(folder / f"y_{split}_class_{n_genres}_{dataset}.npy", len(items), n_genres)
+    return zip(items, rows, strict=True)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(number, text) of every line that is not blank."""
+    if not path.is_file():
+        raise UserError(f"expected {path}, found none; copy the data set's index/ and splits/ whole")
+    # surrogateescape: a file's name need not be UTF-8
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield number, line.strip()
+
+
+def _read_list(path: Path) -> list[str]:
+    """The lines of a file that has each only once."""
+    first_seen: dict[str, int] = {}
+    for number, line in _lines(path):
+        if line in first_seen:
+            raise UserError(
+                f"{path}:{number}: {line!r} is already in line {first_seen[line]}; "
+                "take one out, with its row or column in y_*"
+            )
+        first_seen[line] = number
+    return list(first_seen)
+
+
+def _read_index(path: Path) -> dict[str, list[str]]:
+    """The files of every item, in the index's order."""
+    files = defaultdict(list)
+    for number, line in _lines(path):
+        item, _, file = (part.strip() for part in line.partition("\t"))
+        if not file:
+            raise UserError(f"{path}:{number}: expected id<TAB>file, found {line!r}; mend the line")
+        if file not in files[item]:
+            files[item].append(file)
+    return files
+
+
+def _read_rows(path: Path, n_items: int, n_genres: int) -> np.ndarray:
+    """The multi-hot array (items × genres)."""
+    if not path.is_file():
+        there = ", ".join(sorted(other.name for other in path.parent.glob("y_*.npy"))) or "no y_*.npy"
+        raise UserError(
+            f"expected {path} for the {n_genres} genres of {LABELS_PREFIX}*.tsv, found {there}; "
+            "take both from one release"
+        )
+    try:
+        with path.open("rb") as file:
+            rows = np.lib.format.read_array(file, allow_pickle=False)
+    except ValueError as error:
+        raise UserError(f"{path}: expected a NumPy array, found {error}; copy the file again") from error
+    if rows.shape != (n_items, n_genres):
+        raise UserError(
+            f"{path}: expected {n_items} × {n_genres} numbers (lines of items_index × genre_labels), "
+            f"found shape {rows.shape}; take all three from one release"
+        )
+    if not np.isin(rows, (0, 1)).all():
+        raise UserError(f"{path}: expected only 0 and 1, found other numbers; copy the file again")
+    return rows

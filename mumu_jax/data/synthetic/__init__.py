@@ -1,0 +1,59 @@
+"""The mini dataset: a stand-in for MuMu that is made, not downloaded.
+
+Audio files, review texts and covers that depend on an album's genres, with overlap and noise: each modality
+alone tells something of the genres, together they tell more.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from mumu_jax import progress
+from mumu_jax.data.manifest import Album, Label
+from mumu_jax.data.synthetic.albums import N_ALBUMS, plan_albums
+from mumu_jax.data.synthetic.files import make_files
+from mumu_jax.data.synthetic.genres import LABELS
+from mumu_jax.errors import UserError
+
+SEED = 0
+
+
+def read(input: Path | None, data_dir: Path, workers: int) -> tuple[list[Album], list[Label]]:
+    """Make the mini dataset under `data_dir`/source, or what is missing of it, in `workers` processes."""
+    if input is not None:
+        raise UserError(f"the synthetic source is made, not read: leave out --input={input}")
+    return make(data_dir / "source", SEED, workers), LABELS
+
+
+def make(folder: Path, seed: int, workers: int, n_albums: Mapping[str, int] = N_ALBUMS) -> list[Album]:
+    """The albums of `seed`, with their files in `folder`/audio and `folder`/covers.
+
+    Finished files of the same recipe (this code and these arguments) are used again; others are removed.
+    """
+    plans = plan_albums(seed, n_albums)
+    _start_recipe(folder, repr((seed, sorted(n_albums.items()))))
+    with (
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
+        progress.bar(len(plans), "making the mini dataset") as bar,
+    ):
+        albums = []
+        for album in pool.map(make_files, plans, [folder] * len(plans), chunksize=4):
+            albums.append(album)
+            bar.advance()
+    return albums
+
+
+def _start_recipe(folder: Path, arguments: str) -> None:
+    """Make the folders, and remove files made by other code or with other arguments."""
+    code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    recipe = hashlib.sha256(code + arguments.encode()).hexdigest()
+    stamp = folder / "recipe"
+    if not stamp.exists() or stamp.read_text() != recipe:
+        for name in ("audio", "covers"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("audio", "covers"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    stamp.write_text(recipe)

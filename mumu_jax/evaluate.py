@@ -1,0 +1,137 @@
+"""`python -m mumu_jax.evaluate`: a trained run's metrics on a split, by track and by album."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+from rich.console import Console
+from rich.table import Table
+
+from mumu_jax import metrics, parallel
+from mumu_jax.albums import mean_by_album
+from mumu_jax.cli import run_command
+from mumu_jax.data.loader import Items, array_items, batches, patch_items
+from mumu_jax.data.manifest import SPLITS
+from mumu_jax.data.store import Prepared, open_prepared
+from mumu_jax.errors import UserError
+from mumu_jax.predict import SplitPredictions, predict
+from mumu_jax.workdir import Trained, TrainedRun, load_run, write_json
+
+COLUMNS = {
+    "roc_auc_macro": "ROC-AUC",
+    "pr_auc_macro": "PR-AUC",
+    "coverage_at_1": "C@1",
+    "coverage_at_3": "C@3",
+    "coverage_at_5": "C@5",
+    "precision_at_1": "P@1",
+    "ndcg_at_5": "nDCG@5",
+    "n_items": "items",
+}
+
+
+def main(argv: Sequence[str]) -> None:
+    arguments = _parser().parse_args(argv)
+    run = load_run(arguments.workdir)
+    data_dir = arguments.data_dir or run.data_dir
+    prepared = open_prepared(data_dir, run.config.audio)
+    if prepared.labels != run.labels:
+        raise UserError(
+            f"{data_dir} has other labels ({len(prepared.labels)}) than {arguments.workdir} was trained on "
+            f"({len(run.labels)}), or in another order; give the --data_dir of the run, now {run.data_dir}"
+        )
+    result = evaluate(run, prepared, arguments.split, arguments.workdir)
+    print_table(result)
+    print(f"written: {arguments.workdir / f'eval_{arguments.split}.json'}")
+
+
+def evaluate(run: TrainedRun, prepared: Prepared, split: str, workdir: Path) -> dict[str, Any]:
+    """Score a split with both networks; write eval_<split>.json and predictions_<split>.npz, return the former.
+
+    Track scores are of each track's fixed patch; album scores of the mean penultimate vector of an album's tracks
+    (Oramas et al. 2017, section 5.1).  Raises UserError if the split is empty.
+    """
+    records = prepared.split(split)
+    if not len(records):
+        raise UserError(f"split {split!r} of {prepared.folder} has no track; choose another --split")
+    mesh = parallel.make_mesh(run.config.optim.batch_size)
+
+    track_items = patch_items(records, len(run.labels), run.config.audio)
+    tracks = predict_items(run.track, track_items, run, mesh)
+    albums = mean_by_album(tracks.embedding, tracks.labels, records.album_ids)
+    album = predict_items(run.album, array_items(albums.vectors, albums.labels), run, mesh)
+
+    result = {
+        "split": split,
+        "data": {"dir": str(prepared.folder), "checksum": prepared.checksum},
+        "track": metrics.summarize(tracks.scores, tracks.labels, run.seen),
+        "album": metrics.summarize(album.scores, album.labels, run.seen),
+        "chance": _chance(len(albums.album_ids), len(run.labels)),
+    }
+    _write_predictions(
+        workdir / f"predictions_{split}.npz",
+        label_names=[label.name for label in run.labels],
+        track_ids=records.track_ids,
+        track_scores=tracks.scores,
+        track_labels=tracks.labels,
+        album_ids=albums.album_ids,
+        album_scores=album.scores,
+        album_labels=album.labels,
+    )
+    write_json(workdir / f"eval_{split}.json", result)
+    return result
+
+
+def predict_items(trained: Trained, items: Items, run: TrainedRun, mesh: Mesh) -> SplitPredictions:
+    """The predictions of one of the run's networks for `items`."""
+    found = batches(items, run.config.optim.batch_size, run.config.data.read_threads)
+    return predict(trained.params, found, trained.constants, trained.network, mesh)
+
+
+def print_table(result: dict[str, Any]) -> None:
+    """The metrics of `evaluate` on the terminal, a row a level, beside what random scores would give."""
+    table = Table(title=f"{result['split']} split", title_justify="left")
+    table.add_column("")
+    for title in COLUMNS.values():
+        table.add_column(title, justify="right")
+    for level in ("track", "album", "chance"):
+        cells = [_format(result[level].get(key)) for key in COLUMNS]
+        table.add_row("albums by chance" if level == "chance" else f"{level}s", *cells)
+    Console(width=max(100, Console().width)).print(table)
+    unseen = result["album"]["n_labels_unseen"]
+    if unseen:
+        print(f"warning: {unseen} labels have no training album; they are left out of ROC-AUC and PR-AUC")
+
+
+def _format(value: float | int | None) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
+
+
+def _chance(n_items: int, n_labels: int) -> dict[str, float]:
+    """What uniformly random scores reach: an AUC of 1/2, and a coverage that grows with the number of items."""
+    coverage = {f"coverage_at_{k}": 1 - (1 - min(k, n_labels) / n_labels) ** n_items for k in metrics.KS}
+    return {"roc_auc_macro": 0.5, **coverage}
+
+
+def _write_predictions(path: Path, **arrays: Any) -> None:
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    os.replace(partial, path)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m mumu_jax.evaluate", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--workdir", type=Path, required=True, help="the folder of a finished run")
+    parser.add_argument("--split", choices=SPLITS, default="test")
+    parser.add_argument("--data_dir", type=Path, help="prepared data; the run's own by default")
+    return parser
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,61 @@
+"""The named experiments: the tables in `configs/`, one row a row of the paper's Table 2."""
+
+import copy
+import difflib
+import importlib.util
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from mumu_jax.config import Config
+from mumu_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A row of Table 2 as printed: parameters, seconds an epoch (Tesla K40), AUC, coverage at 1, 3 and 5."""
+
+    params: str
+    epoch_s: float
+    roc_auc: float
+    coverage: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A config with the paper's results for it."""
+
+    config: Config
+    paper: Paper | None
+
+
+def load_config(name: str) -> Config:
+    """A fresh copy of the named experiment's config; raises UserError with the nearest name otherwise."""
+    experiments = load_experiments()
+    if name not in experiments:
+        near = difflib.get_close_matches(name, experiments, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UserError(f"no experiment {name!r}{hint} (python -m mumu_jax.train --list)")
+    return copy.deepcopy(experiments[name].config)
+
+
+@cache
+def load_experiments() -> dict[str, Experiment]:
+    """Every experiment by name, in the order of the tables."""
+    experiments: dict[str, Experiment] = {}
+    for path in sorted(_configs_folder().glob("[!_]*.py")):
+        spec = importlib.util.spec_from_file_location(f"mumu_jax_configs_{path.stem}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        for experiment in module.EXPERIMENTS:
+            assert experiment.config.name not in experiments, experiment.config.name
+            experiments[experiment.config.name] = experiment
+    return experiments
+
+
+def _configs_folder() -> Path:
+    """`configs/` beside the package in a checkout, inside it in a wheel."""
+    package = Path(__file__).parent
+    return next(folder for folder in (package / "configs", package.parent / "configs") if folder.is_dir())

@@ -1,0 +1,104 @@
+"""The command line of `train`: a named experiment, any of its fields, and the list of them."""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+from ml_collections import config_flags
+from rich.console import Console
+from rich.table import Table
+
+from mumu_jax.config import Config, flatten, validate
+from mumu_jax.errors import UserError
+from mumu_jax.experiments import load_config, load_experiments
+from mumu_jax.models import build_track_network
+
+# What the paper's parameter counts are counted for: MuMu's labels and label factors.
+MUMU_OUTPUTS = {"logistic": 250, "cosine": 50}
+
+
+@dataclasses.dataclass
+class Flags:
+    """What the user asked for."""
+
+    config: Config
+    data_dir: str | None
+    workdir: str | None
+    list: bool
+
+
+def parse_flags(argv: Sequence[str]) -> Flags:
+    """The command line of `train`.  Raises UserError on flags, fields, values and names that do not exist."""
+    values = flags.FlagValues()
+    argv = sorted(argv, key=lambda argument: not argument.startswith("--config="))  # the name before its overrides
+    _check_field_names(argv)
+    flags.DEFINE_boolean("list", False, "Show every experiment and end.", flag_values=values)
+    flags.DEFINE_boolean("help", False, "Show this and end.", short_name="h", flag_values=values)
+    flags.DEFINE_string("data_dir", None, "Prepared data; $MUMU_DATA_DIR by default.", flag_values=values)
+    flags.DEFINE_string("workdir", None, "The run's folder; runs/CONFIG by default.", flag_values=values)
+    try:
+        config_flags.DEFINE_config_dataclass(
+            "config",
+            Config(),
+            "The experiment, and --config.FIELD=VALUE for any of its fields.",
+            flag_values=values,
+            sys_argv=["train", *argv],
+            parse_fn=load_config,
+        )
+        extra = values(["train", *argv])[1:]
+    except (flags.Error, TypeError, ValueError) as error:
+        raise UserError(f"{' '.join(str(error).split())} (python -m mumu_jax.train --help)") from error
+    if values.help:
+        print(f"python -m mumu_jax.train --config=NAME [--config.FIELD=VALUE …]\n{values.main_module_help()}")
+        print("fields: " + ", ".join(f"{name}={value}" for name, value in flatten(Config()).items()))
+        raise SystemExit(0)
+    if extra:
+        raise UserError(f"unexpected argument {extra[0]!r}; every argument has the form --name=value")
+    config: Config = values.config
+    if not (config.name or values.list):
+        raise UserError("no experiment named; add --config=NAME (python -m mumu_jax.train --list)")
+    validate(config)
+    return Flags(config, values.data_dir, values.workdir, values.list)
+
+
+def print_experiments() -> None:
+    """Every experiment with its parameter count and the paper's results, as a table."""
+    table = Table(
+        title="Experiments; parameters for MuMu's 250 labels; Table 2 of Oramas et al. 2017", title_justify="left"
+    )
+    table.add_column("--config=", no_wrap=True)
+    for title in ("params", "paper's params", "s/epoch", "AUC", "C@1", "C@3", "C@5"):
+        table.add_column(title, justify="right")
+    for name, experiment in load_experiments().items():
+        paper = experiment.paper
+        printed = (
+            (paper.params, f"{paper.epoch_s:g}", *(f"{x:.2f}" for x in (paper.roc_auc, *paper.coverage)))
+            if paper
+            else ()
+        )
+        table.add_row(name, f"{count_params(experiment.config):,}", *printed)
+    Console(width=max(100, Console().width)).print(table)
+
+
+def count_params(config: Config) -> int:
+    """Parameters of the track network for MuMu's labels, without allocating them."""
+    model = build_track_network(config, MUMU_OUTPUTS[config.target.kind])
+    patch = jnp.zeros((1, config.audio.patch_frames, config.audio.n_bins))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), patch)
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+
+
+def _check_field_names(argv: Sequence[str]) -> None:
+    fields = flatten(Config())
+    for argument in argv:
+        if argument.startswith("--config."):
+            name = argument.removeprefix("--config.").partition("=")[0]
+            if name not in fields:
+                near = difflib.get_close_matches(name, fields, n=1, cutoff=0.7)
+                section = [field for field in fields if field.split(".")[0] == name.split(".")[0]] or list(fields)
+                hint = f"did you mean config.{near[0]}?" if near else f"the fields are {', '.join(section)}"
+                raise UserError(f"the config has no field {name!r}; {hint}")

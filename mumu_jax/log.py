@@ -1,0 +1,47 @@
+"""What a run writes while it trains: metrics.jsonl (results), perf.jsonl (timings) and TensorBoard events."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+
+class MetricsLog:
+    """metrics.jsonl holds nothing but what is computed, so that a resumed run writes the very same bytes.
+
+    Timings differ from run to run and go to perf.jsonl.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._metrics = (folder / "metrics.jsonl").open("ab")
+        self._perf = (folder / "perf.jsonl").open("a", encoding="utf-8")
+        self._events = SummaryWriter(str(folder / "events"), flush_secs=10)
+        # Where the next line goes.  Lines beyond it are of steps that a kill undid: the next line removes them.
+        self.position = 0
+
+    def metrics(self, phase: str, epoch: int, step: int, values: dict[str, float]) -> None:
+        line = _line(phase, epoch, step, values).encode()
+        self._metrics.truncate(self.position)
+        self._metrics.write(line)
+        self._metrics.flush()
+        self.position += len(line)
+        self._add_scalars(phase, step, values)
+
+    def perf(self, phase: str, epoch: int, step: int, values: dict[str, float]) -> None:
+        self._perf.write(_line(phase, epoch, step, values))
+        self._perf.flush()
+        self._add_scalars(phase, step, values)
+
+    def close(self) -> None:
+        self._metrics.close()
+        self._perf.close()
+        self._events.close()
+
+    def _add_scalars(self, phase: str, step: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self._events.add_scalar(f"{phase}/{name}", value, step)
+
+
+def _line(phase: str, epoch: int, step: int, values: dict[str, Any]) -> str:
+    return json.dumps({"phase": phase, "epoch": epoch, "step": step, **values}) + "\n"

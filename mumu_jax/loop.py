@@ -1,0 +1,166 @@
+"""The loop that trains one network: chunks of steps, validation after each epoch, early stopping, checkpoints."""
+
+import math
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Bool
+
+from mumu_jax import metrics, parallel, progress
+from mumu_jax.checkpoint import Checkpoints, Progress
+from mumu_jax.config import Config, OptimSettings
+from mumu_jax.data.loader import Items, batches, steps_per_epoch, train_chunks
+from mumu_jax.errors import UserError
+from mumu_jax.log import MetricsLog
+from mumu_jax.objective import Constants
+from mumu_jax.predict import predict
+from mumu_jax.signals import Interrupted, StopWish
+from mumu_jax.state import create_state
+from mumu_jax.step import Network, train_chunk
+
+_train_chunk = partial(jax.jit, static_argnames="network", donate_argnames="state")(train_chunk)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the phases of one run share."""
+
+    config: Config
+    workdir: Path
+    mesh: Mesh
+    log: MetricsLog
+    stop: StopWish
+    seen: Bool[np.ndarray, " labels"]  # labels with a positive in training
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one phase trains, on what."""
+
+    phase: str  # track or album
+    network: Network
+    constants: Constants
+    train: Items
+    val: Items
+    optim: OptimSettings
+
+
+def fit(task: Task, run: Run) -> Any:
+    """Train until early stopping or `optim.max_epochs`: the parameters with the smallest validation loss.
+
+    Resumes from the checkpoints in `run.workdir/task.phase` and ends, byte for byte, where an uninterrupted run
+    ends.  Raises Interrupted after a signal, when all is saved, and UserError on a loss that is not finite, leaving
+    the last good checkpoint.
+    """
+    training = _Training(task, run)
+    with progress.bar(task.optim.max_epochs * training.epoch_steps, f"{task.phase} network") as bar:
+        bar.advance(training.step)
+        while not training.reached.finished:
+            before = training.step
+            note = training.run_chunk()
+            if epoch_ended := training.step % training.epoch_steps == 0:
+                training.end_epoch()
+            stop = bool(run.stop)  # asked once: a signal that comes later waits for the next chunk's save
+            if epoch_ended or stop or training.save_is_due():
+                training.save()
+            bar.advance(training.step - before, f"{note}, best val loss {training.reached.best_loss:.4f}")
+            if stop:
+                training.checkpoints.close()
+                raise Interrupted(f"{run.stop}: {task.phase} network saved at step {training.step}")
+        bar.finish()
+    return training.best_params()
+
+
+class _Training:
+    """One network's training between its checkpoints."""
+
+    def __init__(self, task: Task, run: Run) -> None:
+        self.task, self.run, loop = task, run, run.config.loop
+        self.epoch_steps = steps_per_epoch(len(task.train), task.optim.batch_size)
+        threads = run.config.data.read_threads
+        self._chunks = train_chunks(task.train, task.optim.batch_size, loop.chunk_steps, run.config.seed, threads)
+        state = create_state(task.network.model, task.network.tx, task.train.item_shape, run.config.seed)
+        self._state, self._constants = parallel.put_replicated((state, task.constants), run.mesh)
+        self.reached = Progress(metrics_bytes=run.log.position)
+        self.checkpoints = Checkpoints(run.workdir / task.phase)
+        if (saved := self.checkpoints.restore_last(self._state)) is not None:
+            self._state, self.reached, position = saved
+            self._chunks.set_state(position)
+        run.log.position = self.reached.metrics_bytes
+        self.step = int(self._state.step)
+        self._saved_at = time.monotonic()
+
+    def run_chunk(self) -> str:
+        """The next chunk of steps; what to say of it."""
+        start = time.monotonic()
+        host_chunk = next(self._chunks)
+        chunk = parallel.put_chunk(host_chunk, self.run.mesh)
+        waited = time.monotonic() - start
+        self._state, device_losses = _train_chunk(self._state, chunk, self._constants, self.task.network)
+        losses = np.asarray(device_losses)
+        seconds = time.monotonic() - start
+        self._check_finite("training", losses)
+        self.step += len(losses)
+        rate = float(host_chunk.mask.sum()) / seconds
+        self._log({"train/loss": float(losses.mean())})
+        self.run.log.perf(
+            self.task.phase, self._epoch(), self.step, {"perf/examples_per_s": rate, "perf/input_wait_s": waited}
+        )
+        return f"epoch {self._epoch() + 1}, loss {losses.mean():.4f}, {rate:.0f} examples/s"
+
+    def end_epoch(self) -> None:
+        """Validate; then decide whether this was the best epoch, and whether it was the last."""
+        task, reached = self.task, self.reached
+        val_batches = batches(task.val, task.optim.batch_size, self.run.config.data.read_threads)
+        found = predict(self._state.params, val_batches, self._constants, task.network, self.run.mesh)
+        self._check_finite("validation", np.array([found.loss]))
+        scored = metrics.summarize(found.scores, found.labels, self.run.seen)
+        self._log({"val/loss": found.loss, "val/roc_auc_macro": scored["roc_auc_macro"]})
+        if found.loss < reached.best_loss:
+            reached = replace(reached, best_loss=found.loss, best_step=self.step, epochs_without_gain=0)
+        else:
+            reached = replace(reached, epochs_without_gain=reached.epochs_without_gain + 1)
+        last = reached.epochs_without_gain >= task.optim.patience or self._epoch() + 1 >= task.optim.max_epochs
+        self.reached = replace(reached, finished=last)
+
+    def save_is_due(self) -> bool:
+        return time.monotonic() - self._saved_at >= 60 * self.run.config.loop.checkpoint_minutes
+
+    def save(self) -> None:
+        """All of this moment as one checkpoint, written in the background."""
+        self.reached = replace(self.reached, metrics_bytes=self.run.log.position)
+        self.checkpoints.save(self._state, self.reached, self._chunks.get_state())
+        self._saved_at = time.monotonic()
+
+    def best_params(self) -> Any:
+        best = self.checkpoints.restore_best(self._state)
+        self.checkpoints.close()
+        return best.params
+
+    def _epoch(self) -> int:
+        """Of the last step taken, from 0."""
+        return (self.step - 1) // self.epoch_steps
+
+    def _log(self, values: dict[str, float]) -> None:
+        # JSON has no NaN: a metric without a value, such as the AUC where no label can be scored, is left out.
+        defined = {name: value for name, value in values.items() if math.isfinite(value)}
+        self.run.log.metrics(self.task.phase, self._epoch(), self.step, defined)
+
+    def _check_finite(self, which: str, losses: np.ndarray) -> None:
+        """`losses` are those of the steps after `self.step`, or a single one at it."""
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if not len(bad):
+            return
+        self.checkpoints.close()
+        step = self.step + int(bad[0]) + (which == "training")
+        raise UserError(
+            f"{which} loss of the {self.task.phase} network is {losses[bad[0]]} at step {step}; the last good "
+            f"checkpoint is in {self.run.workdir / self.task.phase}; train anew in another --workdir with a smaller "
+            f"--config.optim.learning_rate (now {self.task.optim.learning_rate:g})"
+        )

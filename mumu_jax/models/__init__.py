@@ -1,0 +1,30 @@
+"""The networks, one family a file, and the registry that builds them from a config."""
+
+from flax import linen as nn
+
+from mumu_jax.config import Config
+from mumu_jax.models.cnn import CNN, VARIANTS, WIDTHS
+from mumu_jax.models.shallow import Shallow
+
+
+def build_track_network(config: Config, n_outputs: int) -> nn.Module:
+    """The network that sees one track's patch; `n_outputs` is labels (logistic) or label factors (cosine)."""
+    return FAMILIES[config.model.family](config, n_outputs)
+
+
+def build_album_network(config: Config, n_outputs: int) -> Shallow:
+    """The shallow network on an album's mean feature vector (Oramas et al. 2017, section 5.1, step 3)."""
+    return Shallow(n_outputs=n_outputs, unit_output=config.target.kind == "cosine")
+
+
+def _cnn(config: Config, n_outputs: int) -> CNN:
+    return CNN(
+        variant=VARIANTS[config.model.kernel, config.model.width],
+        filters=WIDTHS[config.model.width],
+        n_outputs=n_outputs,
+        unit_output=config.target.kind == "cosine",
+        dropout=config.model.dropout,
+    )
+
+
+FAMILIES = {"cnn": _cnn}

@@ -1,0 +1,24 @@
+"""The output layer of every network, and the network that is nothing else."""
+
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from mumu_jax.targets import l2_normalize
+
+
+class Shallow(nn.Module):
+    """One dense layer: to label logits, or (unit_output) to l2-normalised label factors.
+
+    Oramas et al. 2017, section 5.1, step 3.
+    """
+
+    n_outputs: int
+    unit_output: bool
+
+    @nn.compact
+    def __call__(
+        self, embedding: Float[Array, "items d"], train: bool = False
+    ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
+        """(output, embedding): the embedding is the input of the last dense layer, unchanged."""
+        output = nn.Dense(self.n_outputs, kernel_init=nn.initializers.glorot_uniform(), name="dense")(embedding)
+        return (l2_normalize(output) if self.unit_output else output), embedding

@@ -1,0 +1,54 @@
+"""What a network's output means, by the kind of target: its loss against the labels, and its scores for them."""
+
+from typing import Any
+
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Float, UInt8
+
+from mumu_jax import targets
+from mumu_jax.losses import binary_cross_entropy, cosine_loss, weighted_mean
+
+
+@struct.dataclass
+class Constants:
+    """What the step needs beside parameters; fitted on the data, kept in the run's folder."""
+
+    mean: Any  # [frames, bins] or [d] float32: the inputs' standardisation
+    std: Any
+    label_factors: Any  # [labels, d] float32, C of section 4.1; [labels, 0] for logistic
+
+
+def n_outputs(kind: str, constants: Constants) -> int:
+    """Width of the output layer: label factors for cosine, labels for logistic."""
+    n_labels, n_factors = constants.label_factors.shape
+    return n_factors if kind == "cosine" else n_labels
+
+
+def loss_and_weight(
+    kind: str,
+    output: Float[Array, "items outputs"],
+    labels: UInt8[Array, "items labels"],
+    constants: Constants,
+    mask: Float[Array, " items"],
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """(mean loss over the items that count, how many count): real ones, whose target exists.
+
+    Oramas et al. 2017, section 5.1.
+    """
+    if kind == "logistic":
+        loss, weight = binary_cross_entropy(output, labels), mask
+    else:
+        loss, has_target = cosine_loss(output, targets.item_factors(labels, constants.label_factors))
+        weight = mask * has_target
+    return weighted_mean(loss, weight), weight.sum()
+
+
+def scores(kind: str, output: Float[Array, "items outputs"], constants: Constants) -> Float[Array, "items labels"]:
+    """How much each label fits: the logits, or the cosine with each label's factors."""
+    return output if kind == "logistic" else targets.cosine_scores(output, constants.label_factors)
+
+
+def readable(kind: str, scores: Float[np.ndarray, "items labels"]) -> Float[np.ndarray, "items labels"]:
+    """Scores as people read them, in the same order: probabilities for logistic, cosines as they are."""
+    return np.exp(-np.logaddexp(0, -scores)) if kind == "logistic" else scores

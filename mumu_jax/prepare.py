@@ -1,0 +1,192 @@
+"""`python -m mumu_jax.prepare`: any source → manifest, labels and prepared audio in one folder."""
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mumu_jax.cli import run_command
+from mumu_jax.config import AudioSettings
+from mumu_jax.data import description, shards, store
+from mumu_jax.data.atomic import replacing
+from mumu_jax.data.manifest import write_labels, write_manifest
+from mumu_jax.data.sources import LAYOUTS, read_source
+from mumu_jax.errors import UserError
+
+MANIFEST, LABELS, REJECTED = "manifest.jsonl", "labels.json", "rejected.jsonl"
+MAX_BAD = 0.05
+BAD_FILES_ALLOWED = 3  # however few files there are
+TOO_MANY_BAD, INTERRUPTED = 3, 130  # exit statuses
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `prepare` did: `splits` as in `prepared.json`, `rejected` by reason, `n_new` tracks decoded just now."""
+
+    data_dir: Path
+    splits: dict[str, dict[str, Any]]
+    rejected: dict[str, int]
+    n_new: int
+    seconds: float
+    max_bad: float
+
+    @property
+    def n_bad(self) -> int:
+        return sum(self.rejected.values())
+
+    @property
+    def n_present(self) -> int:
+        return self.n_bad + sum(split["tracks"] for split in self.splits.values())
+
+    @property
+    def too_many_bad(self) -> bool:
+        return self.n_bad > max(BAD_FILES_ALLOWED, self.max_bad * self.n_present)
+
+    def __str__(self) -> str:
+        columns = ("albums", "tracks", "silent", "missing", "rejected")
+        lines = ["split  " + "".join(f"{column:>10}" for column in columns) + f"{'hours':>10}"]
+        for name, split in self.splits.items():
+            counts = "".join(f"{split[column]:>10,}" for column in columns)
+            lines.append(f"{name:<7}{counts}{split['seconds'] / 3600:>10.2f}")
+        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(self.rejected.items()))
+        if reasons:
+            lines.append(f"rejected: {reasons}; each is listed in {self.data_dir / REJECTED}")
+        done = f"{self.n_new:,} tracks prepared" if self.n_new else "nothing to do: all was prepared before"
+        lines.append(f"{done}, in {self.seconds:.0f} s; the data lies in {self.data_dir}")
+        return "\n".join(lines)
+
+
+def prepare(
+    source: str,
+    input: Path | None,
+    data_dir: Path,
+    workers: int,
+    max_bad: float = MAX_BAD,
+    settings: AudioSettings | None = None,
+    shard_tracks: int = shards.SHARD_TRACKS,
+) -> Summary:
+    """Read a source and write `manifest.jsonl`, `labels.json`, `rejected.jsonl` and `audio/` into `data_dir`.
+
+    Goes on where a killed call stopped; does again only what other albums, files or settings change.  Audio
+    files that are missing or damaged are left out and counted.  Raises UserError on a source that cannot be
+    read, a folder that cannot be written, and where no track at all could be prepared.
+    """
+    start = time.monotonic()
+    settings = settings or AudioSettings()
+    try:
+        with _only_one(data_dir):
+            albums, labels = read_source(source, input, data_dir, workers)
+            write_manifest(data_dir / MANIFEST, albums)
+            write_labels(data_dir / LABELS, labels)
+            folder = data_dir / store.FOLDER
+            planned = shards.plan(albums, labels, shard_tracks)
+            sidecars, n_new = shards.write(folder, planned, settings, workers)
+            rejected = [line for sidecar in sidecars for line in sidecar.rejected]
+            _write_rejected(data_dir / REJECTED, rejected)
+            if not any(sidecar.records for sidecar in sidecars):
+                raise UserError(_nothing_prepared(data_dir, sidecars))
+            splits = description.finish(folder, planned, sidecars, labels, settings)["splits"]
+    except OSError as error:
+        raise UserError(f"cannot write {error.filename or data_dir}: {error.strerror or error}") from error
+    reasons = dict(Counter(line["reason"] for line in rejected))
+    return Summary(data_dir, splits, reasons, n_new, time.monotonic() - start, max_bad)
+
+
+@contextlib.contextmanager
+def _only_one(data_dir: Path) -> Iterator[None]:
+    """Raise UserError while another process prepares the same folder; the lock ends with its process."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / ".prepare.lock").open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"another process is preparing {data_dir}; wait until it ends") from error
+        yield
+
+
+def _write_rejected(path: Path, lines: Sequence[dict[str, str]]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _nothing_prepared(data_dir: Path, sidecars: Sequence[shards.Sidecar]) -> str:
+    n_missing = sum(len(sidecar.missing) for sidecar in sidecars)
+    rejected = [line for sidecar in sidecars for line in sidecar.rejected]
+    if not rejected:
+        return f"no track was prepared: none of the {n_missing} audio files is there; check --input"
+    first = rejected[0]
+    return (
+        f"no track was prepared: {n_missing} audio files are missing and {len(rejected)} were rejected, the first "
+        f"{first['audio']} ({first['reason']}: {first['detail']}); see {data_dir / REJECTED}"
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    options = _parse(argv)
+    try:
+        summary = prepare(options.source, options.input, options.data_dir, options.workers, options.max_bad)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+    print(summary)
+    if summary.too_many_bad:
+        share = summary.n_bad / summary.n_present
+        print(
+            f"error: {summary.n_bad} of {summary.n_present} files are damaged ({share:.0%}, above "
+            f"--max_bad={summary.max_bad:g}); the rest is prepared and can be used",
+            file=sys.stderr,
+        )
+        return TOO_MANY_BAD
+    return 0
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m mumu_jax.prepare",
+        description="Decode a collection into log-CQTs for training.  A killed call goes on where it stopped.",
+        epilog="sources:\n"
+        + "\n".join(f"  {name:<10} --input is {layout}" for name, layout in LAYOUTS.items())
+        + "\n\nexit status: 0 done, 2 wrong input, 3 done but too many files are damaged, 130 interrupted",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--source", required=True, metavar="NAME", help=f"one of {', '.join(LAYOUTS)}")
+    parser.add_argument("--input", type=Path, metavar="PATH", help="what the source reads, see below")
+    parser.add_argument("--data_dir", type=Path, required=True, metavar="OUT", help="where all is written")
+    parser.add_argument(
+        "--workers", type=_positive, default=os.cpu_count() or 1, metavar="N", help="processes (all cores)"
+    )
+    parser.add_argument(
+        "--max_bad",
+        type=_share,
+        default=MAX_BAD,
+        metavar="SHARE",
+        help=f"exit with status {TOO_MANY_BAD} if more than this share of the files that are there, and more than "
+        f"{BAD_FILES_ALLOWED} files, are damaged ({MAX_BAD:g})",
+    )
+    return parser.parse_args(argv)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not above 0")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{value} is not between 0 and 1")
+    return value
+
+
+if __name__ == "__main__":
+    run_command(main)

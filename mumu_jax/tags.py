@@ -1,0 +1,129 @@
+"""Where tags go: a CSV or JSON-lines file that a later call goes on with, or the terminal."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mumu_jax.errors import UserError
+
+FIELDS = ("path", "seconds", "genres", "scores", "error", "run")
+
+
+@dataclass(frozen=True)
+class Tags:
+    """A song's genres with their scores, best first; none where `error` says why."""
+
+    path: Path
+    seconds: float
+    genres: list[tuple[str, float]]
+    error: str = ""
+
+
+class Terminal:
+    """Prints each song as it is done."""
+
+    def has(self, path: Path) -> bool:
+        return False
+
+    def write(self, tags: Tags) -> None:
+        said = ", ".join(f"{genre} {score:.3f}" for genre, score in tags.genres)
+        print(f"{tags.path}: {tags.error or said}", flush=True)
+
+
+class TagFile:
+    """A file with a row a song; rows that a former call of the same run wrote count as done."""
+
+    def __init__(self, path: Path, run: str) -> None:
+        self._path, self._run = path, run
+        self._format = FORMATS[path.suffix]
+        content = path.read_bytes() if path.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]  # a killed call may have left a line unfinished
+        rows = self._format.read(whole.decode("utf-8", "surrogateescape"))
+        if other := {row["run"] for row in rows} - {run}:
+            raise UserError(f"{path} holds tags of another run ({other.pop()}); give another --out or remove it")
+        self._done = {row["path"] for row in rows}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a", encoding="utf-8", errors="surrogateescape", newline="")
+        self._file.truncate(len(whole))
+        if not whole:
+            self._file.write(self._format.header)
+
+    def has(self, path: Path) -> bool:
+        return os.path.abspath(path) in self._done
+
+    def write(self, tags: Tags) -> None:
+        self._file.write(self._format.line(tags, self._run))
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Csv:
+    """path, seconds, genres and scores joined by ';' (as `prepare --source=csv` reads them), error, run."""
+
+    header = ",".join(FIELDS) + "\r\n"
+
+    @staticmethod
+    def line(tags: Tags, run: str) -> str:
+        genres = ";".join(genre for genre, _ in tags.genres)
+        scores = ";".join(f"{score:.6f}" for _, score in tags.genres)
+        out = io.StringIO()
+        csv.writer(out).writerow(
+            (os.path.abspath(tags.path), f"{tags.seconds:.2f}", genres, scores, tags.error, run)
+        )
+        return out.getvalue()
+
+    @staticmethod
+    def read(text: str) -> list[dict[str, str]]:
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        if text and tuple(reader.fieldnames or ()) != FIELDS:
+            raise ValueError(f"its columns are not {', '.join(FIELDS)}")
+        return list(reader)
+
+
+class JsonLines:
+    """{"path", "seconds", "genres": [{"genre", "score"}, …], "error", "run"}"""
+
+    header = ""
+
+    @staticmethod
+    def line(tags: Tags, run: str) -> str:
+        genres = [{"genre": genre, "score": round(score, 6)} for genre, score in tags.genres]
+        row = {"path": os.path.abspath(tags.path), "seconds": round(tags.seconds, 2), "genres": genres}
+        return json.dumps({**row, "error": tags.error or None, "run": run}) + "\n"
+
+    @staticmethod
+    def read(text: str) -> list[dict[str, str]]:
+        rows = [json.loads(line) for line in text.splitlines()]
+        if not all(isinstance(row, dict) and {"path", "run"} <= row.keys() for row in rows):
+            raise ValueError("a line is not a row of tags")
+        return rows
+
+
+FORMATS = {".csv": Csv, ".jsonl": JsonLines}
+
+
+@contextmanager
+def open_tags(path: Path | None, run: str) -> Iterator[TagFile | Terminal]:
+    """Where tags of `run` go; raises UserError on a file that is something else."""
+    if path is None:
+        yield Terminal()
+        return
+    if path.suffix not in FORMATS:
+        raise UserError(f"--out={path} ends in {path.suffix or 'nothing'!r}; give a file that ends in .csv or .jsonl")
+    try:
+        file = TagFile(path, run)
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path} is not a file of tags ({error}); give another --out") from error
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; give another --out") from error
+    try:
+        yield file
+    finally:
+        file.close()

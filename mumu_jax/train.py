@@ -1,0 +1,164 @@
+"""`python -m mumu_jax.train --config=NAME`: train a named experiment, then its album network, and evaluate both."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Bool
+
+from mumu_jax import parallel, targets
+from mumu_jax.albums import AlbumVectors, mean_by_album
+from mumu_jax.cli import run_command
+from mumu_jax.config import Config
+from mumu_jax.data.loader import array_items, batches, multi_hot, patch_items
+from mumu_jax.data.manifest import read_manifest
+from mumu_jax.data.store import Prepared, open_prepared
+from mumu_jax.errors import UserError
+from mumu_jax.evaluate import evaluate, print_table
+from mumu_jax.flags import parse_flags, print_experiments
+from mumu_jax.log import MetricsLog
+from mumu_jax.loop import Run, Task, fit
+from mumu_jax.objective import Constants
+from mumu_jax.predict import predict
+from mumu_jax.prepare import prepare
+from mumu_jax.signals import EXIT_INTERRUPTED, Interrupted, StopWish, stop_wish
+from mumu_jax.workdir import (
+    Trained,
+    album_network,
+    claim,
+    constants_of_vectors,
+    load_run,
+    read_constants,
+    track_network,
+    write_run,
+)
+
+MINI_DATA_DIR = Path("data/mini")
+
+
+def main(argv: Sequence[str]) -> int:
+    arguments = parse_flags(argv)
+    if arguments.list:
+        print_experiments()
+        return 0
+    data_dir = arguments.data_dir or os.environ.get("MUMU_DATA_DIR") or make_mini_dataset()
+    workdir = Path(arguments.workdir or f"runs/{arguments.config.name}")
+    with stop_wish() as stop:
+        try:
+            train(arguments.config, Path(data_dir), workdir, stop)
+        except Interrupted as interrupted:
+            print(f"{interrupted}; the same command goes on from here", file=sys.stderr)
+            return EXIT_INTERRUPTED
+    return 0
+
+
+def train(config: Config, data_dir: Path, workdir: Path, stop: StopWish) -> None:
+    """The three steps of Oramas et al. 2017, section 5.1, and the evaluation.  Called again, it resumes."""
+    # Data and devices
+    prepared = open_prepared(data_dir, config.audio)
+    for split in ("train", "val"):
+        if not len(prepared.split(split)):
+            raise UserError(f"split {split!r} of {data_dir} has no track, and training needs some; prepare more data")
+    final_split = "test" if len(prepared.split("test")) else "val"
+    mesh = parallel.make_mesh(config.optim.batch_size)
+
+    # The run's folder: new, resumed or finished
+    if not claim(workdir, config, data_dir, prepared.checksum):
+        constants, seen = fit_constants(config, prepared, data_dir)
+        write_run(workdir, config, prepared.labels, constants, seen, data_dir, prepared.checksum)
+    constants, seen = read_constants(workdir)
+    if (workdir / f"eval_{final_split}.json").exists():
+        print(f"{workdir} is finished: python -m mumu_jax.evaluate --workdir={workdir} shows its metrics")
+        return
+    run = Run(config, workdir, mesh, MetricsLog(workdir), stop, seen)
+
+    # Step 1: the track network
+    network = track_network(config, constants)
+    items = {s: patch_items(prepared.split(s), len(prepared.labels), config.audio) for s in ("train", "val")}
+    shuffled = patch_items(prepared.split("train"), len(prepared.labels), config.audio, config.data.patch)
+    params = fit(Task("track", network, constants, shuffled, items["val"], config.optim), run)
+
+    # Step 2: the mean penultimate vector of each album
+    track = Trained(network, params, constants)
+    vectors = {s: album_vectors(track, items[s], prepared.split(s).album_ids, config, mesh) for s in items}
+
+    # Step 3: the album network
+    rows = {s: array_items(found.vectors, found.labels) for s, found in vectors.items()}
+    album_constants = constants_of_vectors(constants, rows["train"].item_shape[0])
+    fit(
+        Task(
+            "album", album_network(config, constants), album_constants, rows["train"], rows["val"], config.album_optim
+        ),
+        run,
+    )
+    run.log.close()
+
+    # Final evaluation, of what the folder holds
+    print_table(evaluate(load_run(workdir), prepared, final_split, workdir))
+    print(f"run: {workdir}")
+
+
+def fit_constants(config: Config, prepared: Prepared, data_dir: Path) -> tuple[Constants, Bool[np.ndarray, " labels"]]:
+    """Input statistics and label factors, and which labels occur in training; warns of labels that do not.
+
+    The factors come from the albums of train and validation together (section 6).
+    """
+    column = {label.name: i for i, label in enumerate(prepared.labels)}
+    labels = {
+        split: np.array(
+            [
+                multi_hot([column[genre] for genre in album.genres], len(column))
+                for album in read_manifest(data_dir / "manifest.jsonl")
+                if album.split == split
+            ]
+        )
+        for split in ("train", "val")
+    }
+    seen = np.asarray(labels["train"].any(axis=0))
+    _warn("occur in no training album: no network can learn them", prepared, ~seen)
+    factors = np.zeros((len(column), 0), np.float32)
+    if config.target.kind == "cosine":
+        known = np.concatenate(list(labels.values()))
+        try:
+            found = targets.label_factors(targets.ppmi(known), config.target.n_factors)
+        except ValueError as error:
+            raise UserError(f"{data_dir}: {error} (an experiment whose name ends in _logistic)") from error
+        _warn(
+            "have no label factor: they score -1, and albums with no other label do not train",
+            prepared,
+            ~np.asarray(targets.has_direction(found)),
+        )
+        factors = np.asarray(found)
+    return Constants(prepared.mean, prepared.std, factors), seen
+
+
+def album_vectors(track: Trained, items, album_ids: Sequence[str], config: Config, mesh: Mesh) -> AlbumVectors:
+    """The mean over each album's tracks of what the track network's last layer sees."""
+    found = batches(items, config.optim.batch_size, config.data.read_threads)
+    predictions = predict(track.params, found, track.constants, track.network, mesh)
+    return mean_by_album(predictions.embedding, predictions.labels, album_ids)
+
+
+def make_mini_dataset() -> Path:
+    """The built-in mini dataset, made where it is not there yet; says loudly that this is not the user's data."""
+    print(
+        f"*** no --data_dir and no $MUMU_DATA_DIR: training on the built-in mini dataset, in {MINI_DATA_DIR} ***\n"
+        "*** made-up songs to try the system with; python -m mumu_jax.prepare --help prepares your own ***",
+        file=sys.stderr,
+    )
+    prepare("synthetic", None, MINI_DATA_DIR)
+    return MINI_DATA_DIR
+
+
+def _warn(what: str, prepared: Prepared, which: Bool[np.ndarray, " labels"]) -> None:
+    names = [label.name for label, is_one in zip(prepared.labels, which, strict=True) if is_one]
+    if names:
+        shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+        print(f"warning: {len(names)} of {len(prepared.labels)} labels ({shown}) {what}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,187 @@
+"""The run's folder: all that `evaluate` and `tag` need, and what a resumed run must find unchanged.
+
+config.json      the resolved config, versions, what data it was trained on
+labels.json      label names and parents, in column order
+constants.npz    input statistics, label factors, which labels occur in training
+track/ album/    checkpoints of the two networks: the last and the best
+metrics.jsonl    losses and validation metrics;  perf.jsonl: timings;  events/: TensorBoard
+eval_test.json   the final evaluation;  predictions_test.npz: the scores behind it
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Bool
+
+from mumu_jax import config as configs
+from mumu_jax.checkpoint import Checkpoints
+from mumu_jax.config import SPEED_ONLY, Config, flatten
+from mumu_jax.data.manifest import Label, read_labels, write_labels
+from mumu_jax.errors import UserError
+from mumu_jax.models import build_album_network, build_track_network
+from mumu_jax.objective import Constants, n_outputs
+from mumu_jax.optim import make_optimizer
+from mumu_jax.state import create_state
+from mumu_jax.step import Network
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One trained network with what it needs to run."""
+
+    network: Network
+    params: Any
+    constants: Constants
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run, read from its folder alone."""
+
+    config: Config
+    labels: list[Label]
+    seen: Bool[np.ndarray, " labels"]  # labels with a positive in training
+    data_dir: Path
+    data_checksum: str
+    track: Trained
+    album: Trained
+
+
+def claim(workdir: Path, config: Config, data_dir: Path, checksum: str) -> bool:
+    """Make `workdir` this run's, or find that it is: True if there is something to resume.
+
+    Raises UserError if the folder is a run of another config or of other data, naming the first difference.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        workdir.mkdir(parents=True, exist_ok=True)
+        return False
+    theirs = _read_json(path)
+    before, now = flatten(configs.from_json(Config, theirs["config"], str(path))), flatten(config)
+    for name in now:
+        if name not in SPEED_ONLY and before[name] != now[name]:
+            raise UserError(
+                f"{workdir} is a run with config.{name}={before[name]!r}, not {now[name]!r}; "
+                f"give the same settings to resume it, or another --workdir"
+            )
+    if theirs["data"]["checksum"] != checksum:
+        raise UserError(
+            f"{workdir} was trained on other data (checksum {theirs['data']['checksum'][:12]}, from "
+            f"{theirs['data']['dir']}) than {data_dir} holds (checksum {checksum[:12]}); give the same --data_dir, "
+            f"or another --workdir"
+        )
+    return True
+
+
+def write_run(
+    workdir: Path,
+    config: Config,
+    labels: list[Label],
+    constants: Constants,
+    seen: Bool[np.ndarray, " labels"],
+    data_dir: Path,
+    checksum: str,
+) -> None:
+    """Everything about the run that is known before training.  config.json comes last: it makes the run one."""
+    write_labels(workdir / "labels.json", labels)
+    arrays: dict[str, Any] = {f.name: np.asarray(getattr(constants, f.name)) for f in dataclasses.fields(constants)}
+    partial = workdir / "constants.npz.partial"
+    with partial.open("wb") as file:
+        np.savez(file, seen=seen, **arrays)
+    os.replace(partial, workdir / "constants.npz")
+    about = {
+        "config": dataclasses.asdict(config),
+        "data": {"dir": str(data_dir.absolute()), "checksum": checksum},
+        "versions": _versions(),
+    }
+    write_json(workdir / "config.json", about)
+
+
+def load_run(workdir: Path) -> TrainedRun:
+    """The run in `workdir` with its best parameters.  Raises UserError if it is not there or not trained."""
+    path = workdir / "config.json"
+    if not path.exists():
+        raise UserError(f"{workdir} is not a run: it has no config.json; give the --workdir of a training run")
+    about = _read_json(path)
+    config = configs.from_json(Config, about["config"], str(path))
+    constants, seen = read_constants(workdir)
+    shape = (config.audio.patch_frames, config.audio.n_bins)
+    track = _load(workdir, "track", track_network(config, constants), constants, shape)
+    width = track.params["output"]["dense"]["kernel"].shape[0]
+    album_constants = constants_of_vectors(constants, width)
+    album = _load(workdir, "album", album_network(config, constants), album_constants, (width,))
+    labels = read_labels(workdir / "labels.json")
+    data = about["data"]
+    return TrainedRun(config, labels, seen, Path(data["dir"]), data["checksum"], track, album)
+
+
+def fingerprint(workdir: Path) -> str:
+    """The run in one word: its name, and a hash of its settings and of how far it was trained."""
+    content = b"".join((workdir / name).read_bytes() for name in ("config.json", "constants.npz", "metrics.jsonl"))
+    name = _read_json(workdir / "config.json")["config"]["name"]
+    return f"{name}-{hashlib.sha256(content).hexdigest()[:8]}"
+
+
+def read_constants(workdir: Path) -> tuple[Constants, Bool[np.ndarray, " labels"]]:
+    """(constants, seen) as `write_run` left them."""
+    with np.load(workdir / "constants.npz") as arrays:
+        return Constants(arrays["mean"], arrays["std"], arrays["label_factors"]), arrays["seen"]
+
+
+def track_network(config: Config, constants: Constants) -> Network:
+    model = build_track_network(config, n_outputs(config.target.kind, constants))
+    return Network(model, config.target.kind, make_optimizer(config.optim))
+
+
+def album_network(config: Config, constants: Constants) -> Network:
+    model = build_album_network(config, n_outputs(config.target.kind, constants))
+    return Network(model, config.target.kind, make_optimizer(config.album_optim))
+
+
+def constants_of_vectors(constants: Constants, width: int) -> Constants:
+    """The album network sees the mean vectors as they are (section 5.1, step 3)."""
+    return dataclasses.replace(constants, mean=np.zeros(width, np.float32), std=np.ones(width, np.float32))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Complete or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _load(workdir: Path, phase: str, network: Network, constants: Constants, shape: tuple[int, ...]) -> Trained:
+    if not (workdir / phase).is_dir():
+        raise UserError(
+            f"{workdir} has no trained {phase} network; finish its training first: the same command resumes it"
+        )
+    like = create_state(network.model, network.tx, shape, seed=0)
+    checkpoints = Checkpoints(workdir / phase, read_only=True)
+    params = checkpoints.restore_best(like).params
+    checkpoints.close()
+    return Trained(network, params, constants)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} cannot be read ({error}); restore it, or use another --workdir") from error
+
+
+def _versions() -> dict[str, str]:
+    packages = ("mumu_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+    return {
+        "python": platform.python_version(),
+        "device": jax.devices()[0].device_kind,
+        **{package: version(package) for package in packages},
+    }

@@ -1,0 +1,90 @@
+"""Losses against float64 NumPy, their gradients at the edges, and their mean over a masked batch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mumu_jax import losses
+
+
+@pytest.mark.parametrize("scale", [1, 10, 100, 1e4])
+def test_binary_cross_entropy_equals_numpy(scale):
+    rng = np.random.default_rng(0)
+    logits = np.float32(rng.normal(size=(50, 7)) * scale)
+    labels = rng.random((50, 7)) < 0.3
+    z = np.float64(logits)
+    expected = np.where(labels, np.logaddexp(0, -z), np.logaddexp(0, z)).mean(axis=1)
+    actual = losses.binary_cross_entropy(jnp.asarray(logits), jnp.asarray(labels))
+    np.testing.assert_allclose(actual, expected, rtol=2e-6)
+    jitted = jax.jit(losses.binary_cross_entropy)(logits, labels)
+    np.testing.assert_allclose(jitted, actual, rtol=1e-6)
+
+
+def test_binary_cross_entropy_keeps_a_small_loss():
+    """A sure and right logit still has a loss and a gradient, where 1 - sigmoid would round to 0."""
+    logits, labels = jnp.asarray([[30.0, -30.0]]), jnp.asarray([[1, 0]])
+    loss, gradient = jax.value_and_grad(lambda z: losses.binary_cross_entropy(z, labels)[0])(logits)
+    np.testing.assert_allclose(loss, np.exp(-30), rtol=1e-5)
+    np.testing.assert_allclose(gradient, [[-np.exp(-30) / 2, np.exp(-30) / 2]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cosine_loss_equals_numpy(seed):
+    rng = np.random.default_rng(seed)
+    prediction, target = np.float32(rng.normal(size=(2, 40, 6)) * rng.choice([1e-3, 1, 1e3], size=(2, 40, 1)))
+    prediction[0] = 0
+    target[1] = 0
+    loss, weight = losses.cosine_loss(jnp.asarray(prediction), jnp.asarray(target))
+    p, t = np.float64(prediction), np.float64(target)
+    lengths = np.linalg.norm(p, axis=1) * np.linalg.norm(t, axis=1)
+    expected = (1 - np.sum(p * t, axis=1) / np.where(lengths > 0, lengths, 1)) / 2
+    np.testing.assert_allclose(loss, expected, atol=1e-6)
+    np.testing.assert_array_equal(weight, np.arange(40) != 1)
+    np.testing.assert_allclose(jax.jit(losses.cosine_loss)(prediction, target)[0], loss, atol=1e-6)
+
+
+def test_cosine_loss_of_equal_orthogonal_and_opposite_vectors():
+    prediction = jnp.asarray([[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]])
+    loss, _ = losses.cosine_loss(prediction, jnp.asarray([[5.0, 0.0]] * 3))
+    np.testing.assert_allclose(loss, [0, 0.5, 1], atol=1e-7)
+
+
+def test_losses_of_low_precision_networks_are_float32():
+    x = jnp.ones((3, 4), jnp.bfloat16)
+    assert losses.binary_cross_entropy(x, x).dtype == jnp.float32
+    assert losses.cosine_loss(x, x)[0].dtype == jnp.float32
+
+
+def mean_cosine(prediction, target, mask):
+    loss, weight = losses.cosine_loss(prediction, target)
+    return losses.weighted_mean(loss, mask * weight)
+
+
+def mean_cross_entropy(logits, labels, mask):
+    return losses.weighted_mean(losses.binary_cross_entropy(logits, labels), mask)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-20, 1e-13, 1e-11, 1.0, 1e4])
+def test_gradients_are_finite(value):
+    output = jnp.full((4, 3), value)
+    target = jnp.asarray([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0]])
+    mask = jnp.asarray([1, 1, 0, 0])
+
+    of_cosine = jax.jit(jax.grad(mean_cosine))(output, target, mask)
+    of_cross_entropy = jax.jit(jax.grad(mean_cross_entropy))(output, target, mask)
+    for gradient in (of_cosine, of_cross_entropy):
+        assert np.isfinite(gradient).all()
+        np.testing.assert_array_equal(gradient[2:], 0)  # padding
+    np.testing.assert_array_equal(of_cosine[0], 0)  # an item without a target direction
+    assert np.any(of_cosine[1] != 0) == (value > 1e-12)
+    assert np.any(of_cross_entropy != 0)
+
+
+def test_weighted_mean():
+    values = jnp.asarray([1.0, 2.0, np.nan, 6.0])
+    assert losses.weighted_mean(values, jnp.asarray([1, 1, 0, 1])) == 3
+    assert losses.weighted_mean(values, jnp.asarray([True, True, False, False])) == 1.5
+    value, gradient = jax.value_and_grad(losses.weighted_mean)(values, jnp.zeros(4))
+    assert value == 0
+    np.testing.assert_array_equal(gradient, 0)

@@ -1,0 +1,313 @@
+"""Every source yields the same kind of manifest, and says in one line what is wrong with its input."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mumu_jax.data.manifest import Album, Label, Track, read_manifest, write_manifest
+from mumu_jax.data.sources import LAYOUTS, NO_INPUT, SOURCES, read_source
+from mumu_jax.errors import UserError
+
+SUPER = Path(__file__).parents[2] / "shared" / "data" / "super"
+needs_super = pytest.mark.skipif(not SUPER.is_dir(), reason=f"the authors' nine songs are not at {SUPER}")
+
+
+def read(name: str, input: Path | None) -> tuple[list[Album], list[Label]]:
+    return read_source(name, input, Path("nowhere"), workers=1)
+
+
+def fails(name: str, input: Path | None, *fragments: str) -> None:
+    """Reading raises a UserError of one line that has all the fragments and a remedy."""
+    with pytest.raises(UserError) as caught:
+        read(name, input)
+    message = str(caught.value)
+    assert [fragment for fragment in fragments if fragment not in message] == [], message
+    assert "\n" not in message
+
+
+def make(folder: Path, files: Mapping[str, str | bytes]) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder
+
+
+def by_id(albums: list[Album]) -> dict[str, Album]:
+    return {album.album_id: album for album in albums}
+
+
+# --- the registry -------------------------------------------------------------------------------------------
+
+
+def test_registry_describes_every_source() -> None:
+    assert list(SOURCES) == ["synthetic", "tartarus", "folder", "csv", "manifest"]
+    assert set(LAYOUTS) == set(SOURCES) > NO_INPUT
+
+
+def test_input_that_no_source_can_read(tmp_path: Path) -> None:
+    fails("tartaru", tmp_path, "no source 'tartaru'; did you mean 'tartarus'?")
+    fails("spotify", tmp_path, "no source 'spotify'; choose one of synthetic, tartarus,")
+    fails("synthetic", tmp_path, "leave out --input")
+    for name in set(SOURCES) - NO_INPUT:
+        fails(name, None, f"--source={name} expects", "found none: add --input=PATH")
+        fails(name, tmp_path / "gone", f"--source={name} expects", f"found nothing at {tmp_path / 'gone'}")
+    (tmp_path / "empty").touch()
+    fails("folder", tmp_path, "--source=folder expects --input to be a folder", "found no albums in")
+    fails("manifest", tmp_path / "empty", "found no albums in")
+    fails("manifest", tmp_path, "Is a directory")
+    fails("folder", tmp_path / "empty", "expected a folder of genres, found a file")
+    fails("csv", tmp_path, "expected a CSV file, found a folder")
+    write_manifest(tmp_path / "m.jsonl", [Album("a", (), ())])
+    fails("manifest", tmp_path / "m.jsonl", "found no genres in", "give the albums at least one")
+
+
+def test_input_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(input: Path, data_dir: Path, workers: int) -> None:
+        raise PermissionError(13, "Permission denied", str(input / "Rock"))
+
+    monkeypatch.setitem(SOURCES, "folder", refused)
+    fails("folder", tmp_path, "--source=folder stopped at", "Rock: Permission denied", "mend that")
+
+
+def test_manifest_source_assigns_missing_splits(tmp_path: Path) -> None:
+    albums = [Album(f"a{i}", ("Rock", "Pop"), (), split="test" if i < 5 else None) for i in range(40)]
+    write_manifest(tmp_path / "m.jsonl", albums)
+    found, labels = read("manifest", tmp_path / "m.jsonl")
+    assert labels == [Label("Pop"), Label("Rock")]
+    assert [album.split for album in found[:5]] == ["test"] * 5
+    assert {album.split for album in found} == {"train", "val", "test"}
+
+
+# --- tartarus -----------------------------------------------------------------------------------------------
+
+
+@needs_super
+def test_super_as_it_stands() -> None:
+    albums, labels = read("tartarus", SUPER)
+    assert labels == [Label("Cumbia"), Label("Merengue"), Label("Reggaeton")]
+    assert [(album.album_id, album.split, album.genres[0], album.tracks[0].audio.name) for album in albums] == [
+        ("S1", "train", "Reggaeton", "a_vacilar.mp3"),
+        ("S2", "train", "Cumbia", "berlina.mp3"),
+        ("S3", "train", "Merengue", "canariedad.mp3"),
+        ("S4", "val", "Cumbia", "el_zurron_del_gofio.mp3"),
+        ("S5", "val", "Merengue", "llevando_prisa.mp3"),
+        ("S6", "val", "Reggaeton", "me_voy_de_romeria.mp3"),
+        ("S7", "test", "Reggaeton", "navidad_caliente.mp3"),
+        ("S8", "test", "Merengue", "odisea_carnavalera.mp3"),
+        ("S9", "test", "Cumbia", "soy_un_volcan.mp3"),
+    ]
+    for album in albums:
+        (track,) = album.tracks
+        assert (track.track_id, track.audio.parent) == (album.album_id, SUPER / "audio")
+        assert track.audio.is_file()
+        assert len(album.genres) == 1
+    assert (albums[0].text or "").startswith("Vamos a pegarnos un viajito guapo")
+    assert read("tartarus", SUPER / "splits" / "genre_labels_SUPER.tsv") == (albums, labels)
+
+
+def tartarus(folder: Path, dataset: str = "MuMu-albums") -> Path:
+    """Four items of three splits and two genres: one of two tracks, one without audio, two of one track."""
+    rows = {"train": ("A\r\nB", [[1, 1], [0, 1]]), "val": ("Ç\n", [[1, 0]]), "test": ("D", [[0, 0]])}
+    make(folder, {
+        f"splits/genre_labels_{dataset}.tsv": "Rock\nTheatrical, Incidental & Program Music",
+        f"index/index_audio_{dataset}.tsv": b"A\t1/x.mp3\nA\t2/x.mp3\nA\t1/x.mp3\n\xc3\x87\tc\xe9.mp3\nD\td.mp3",
+        f"index/index_text_{dataset}.tsv": "A\ta.txt\nB\tgone.txt",
+        "text/a.txt": b"\xef\xbb\xbfol\xe9!",
+        **{f"splits/items_index_{split}_{dataset}.tsv": items for split, (items, _) in rows.items()},
+    })  # fmt: skip
+    for split, (_, y) in rows.items():
+        np.save(folder / "splits" / f"y_{split}_class_2_{dataset}.npy", np.array(y, np.float64))
+    return folder
+
+
+def test_tartarus_albums(tmp_path: Path) -> None:
+    albums, labels = read("tartarus", tartarus(tmp_path))
+    audio = tmp_path / "audio"
+    assert [label.name for label in labels] == ["Rock", "Theatrical, Incidental & Program Music"]
+    a, b, c, d = albums
+    assert a.tracks == (Track("A/1/x.mp3", audio / "1" / "x.mp3"), Track("A/2/x.mp3", audio / "2" / "x.mp3"))
+    assert a.genres == ("Rock", "Theatrical, Incidental & Program Music")
+    assert a.text == "ol\N{REPLACEMENT CHARACTER}!"
+    assert (b.album_id, b.split, b.tracks, b.text) == ("B", "train", (), None)
+    assert (c.album_id, c.split) == ("Ç", "val")
+    assert os.fsencode(c.tracks[0].audio.name) == b"c\xe9.mp3"
+    assert (d.split, d.genres) == ("test", ())
+    write_manifest(tmp_path / "m.jsonl", albums)
+    assert read_manifest(tmp_path / "m.jsonl") == albums
+
+
+def test_tartarus_of_several_data_sets(tmp_path: Path) -> None:
+    tartarus(tartarus(tmp_path), "MuMu-tracks")
+    one = tmp_path / "splits" / "genre_labels_MuMu-albums.tsv"
+    fails("tartarus", tmp_path, "expected one data set", "genre_labels_MuMu-tracks.tsv", f"--input={one}")
+    assert len(read("tartarus", one)[0]) == 4
+
+
+def test_tartarus_that_contradicts_itself(tmp_path: Path) -> None:
+    fails("tartarus", tmp_path, f"expected {tmp_path / 'splits' / 'genre_labels_*.tsv'}, found none")
+    root = tartarus(tmp_path / "good", "D")
+
+    def broken(name: str, content: str | bytes | None, *fragments: str) -> None:
+        shutil.rmtree(tmp_path / "bad", ignore_errors=True)
+        bad = shutil.copytree(root, tmp_path / "bad")
+        if content is None:
+            (bad / name).unlink()
+        else:
+            make(bad, {name: content})
+        fails("tartarus", bad, *fragments)
+
+    index, items = "index/index_audio_D.tsv", "splits/items_index_train_D.tsv"
+    broken(index, None, "expected", f"{index}, found none")
+    broken(index, "A\ta.mp3\nB b.mp3\n", f"{index}:2: expected id<TAB>file, found 'B b.mp3'")
+    broken(items, None, f"{items}, found none")
+    broken(items, "A\nA", f"{items}:2: 'A' is already in line 1")
+    broken(items, "A\nB\nC", "y_train_class_2_D.npy: expected 3 × 2 numbers", "found shape (2, 2)")
+    y = "splits/y_val_class_2_D.npy"
+    broken(y, None, f"{y} for the 2 genres", "y_test_class_2_D.npy")
+    broken(y, b"", f"{y}: expected a NumPy array")
+    genres = "splits/genre_labels_D.tsv"
+    broken(genres, "Rock\nRock", f"{genres}:2: 'Rock' is already")
+    broken(genres, "a\nb\nc", "y_train_class_3_D.npy for the 3 genres", "found y_test_class_2_D.npy")
+    broken("splits/items_index_test_D.tsv", "A", "items_index_*_D.tsv", "'A' in train and test")
+    np.save(root / "splits" / "y_train_class_2_D.npy", np.full((2, 2), np.nan))
+    fails("tartarus", root, "y_train_class_2_D.npy", "expected only 0 and 1")
+
+
+# --- folder -------------------------------------------------------------------------------------------------
+
+
+def test_folder_of_genres(tmp_path: Path) -> None:
+    root = make(tmp_path / "music", {
+        "Rock/song.MP3": b"", "Rock/song.txt": "about song", "Rock/song.jpg": b"", "Rock/song.flac": b"",
+        "Rock/b.side.m4a": b"", "Rock/readme.txt": "no track of this name", "Rock/cover.jpg": b"",
+        "Rock/.hidden.mp3": b"", "Rock/.trash/x.mp3": b"",
+        "Música/Álbum/CD2/01.ogg": b"", "Música/Álbum/CD1/01.ogg": b"", "Música/Álbum/CD1/notes.txt": "notes",
+        "Música/Álbum/review.txt": "the review", "Música/Álbum/Folder.JPG": b"", "Música/Álbum/01.png": b"",
+        "Jazz/kind/a.wav": b"", "Jazz/kind/liner.txt": b"caf\xe9", "Jazz/kind/back.png": b"",
+        "Blues/lyrics/1.wav": b"", "Blues/lyrics/1.txt": "one", "Blues/lyrics/2.aiff": b"",
+        "Blues/lyrics/2.txt": "two", "Blues/lyrics/extra.txt": "x", "Blues/lyrics/cover.png": b"",
+        "No audio/a.txt": "", "top.txt": "",
+    })  # fmt: skip
+    albums, labels = read("folder", root)
+    assert [label.name for label in labels] == ["Blues", "Jazz", "Música", "Rock"]
+    found = by_id(albums)
+    assert list(found) == ["Blues/lyrics", "Jazz/kind", "Música/Álbum", "Rock/b.side", "Rock/song"]
+
+    song = found["Rock/song"]
+    assert song.genres == ("Rock",)
+    assert [track.track_id for track in song.tracks] == ["Rock/song.MP3", "Rock/song.flac"]
+    assert song.tracks[1].audio == root / "Rock" / "song.flac"
+    assert (song.text, song.cover) == ("about song", root / "Rock" / "song.jpg")
+    assert (found["Rock/b.side"].text, found["Rock/b.side"].cover) == (None, None)
+    album = found["Música/Álbum"]
+    assert [track.track_id for track in album.tracks] == [
+        "Música/Álbum/CD1/01.ogg",
+        "Música/Álbum/CD2/01.ogg",
+    ]
+    assert (album.text, album.cover) == ("the review", root / "Música" / "Álbum" / "Folder.JPG")
+    assert (found["Jazz/kind"].text, found["Jazz/kind"].cover) == ("caf\N{REPLACEMENT CHARACTER}", None)
+    lyrics = found["Blues/lyrics"]
+    assert (lyrics.text, lyrics.cover) == ("one\ntwo", root / "Blues" / "lyrics" / "cover.png")
+    assert {album.split for album in albums} == {"train", "val", "test"}
+
+
+def test_folder_with_links_and_strange_names(tmp_path: Path) -> None:
+    root = make(tmp_path / "music", {"Rock/Album/1.wav": b"", os.fsdecode(b"Rock/caf\xe9.wav"): b""})
+    (root / "Rock" / "Album" / "circle").symlink_to(root / "Rock")
+    (root / "Pop").symlink_to(make(tmp_path / "elsewhere", {"a.wav": b""}))
+    (root / "Pop" / "gone.wav").symlink_to(tmp_path / "annexed")
+    albums, _ = read("folder", root)
+    assert list(by_id(albums)) == ["Pop/a", "Pop/gone", "Rock/Album", "Rock/caf\\xe9"]
+    write_manifest(tmp_path / "m.jsonl", albums)
+    assert read_manifest(tmp_path / "m.jsonl") == albums
+    assert albums[3].tracks[0].audio.is_file()
+
+
+def test_folder_with_audio_in_no_genre(tmp_path: Path) -> None:
+    make(tmp_path, {"Rock/a.wav": b"", "b.wav": b""})
+    fails("folder", tmp_path, "expected audio in folders named by genre", f"found {tmp_path / 'b.wav'} in none")
+
+
+# --- csv ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_csv_as_spreadsheets_write_it(tmp_path: Path, delimiter: str, line_end: str, encoding: str) -> None:
+    long_text = "no end. " * 20_000 + "fin"
+    rows = [
+        (" Path ", "GENRES", "Artist", "Album", "Text", "Cover", "Split"),
+        ("1.mp3", '"Rock; Pop"', "x", "Ágætis", '"two\nlines, ""quoted""; \u2028 and more"', "", "Train"),
+        ("sub/2.mp3", "Pop", "x", "Ágætis", "review.txt", "c.jpg", ""),
+        ("", "", "", "", "", "", ""),
+        ("3.mp3", ' " Blues ;;Rock;Blues"', "", "", long_text, "", "test"),
+        ("/abs/4.mp3", "Jazz", "", "", "gone.txt", "", ""),
+    ]
+    text = "\n".join(delimiter.join(row) for row in rows).replace("\n", line_end) + line_end
+    root = make(tmp_path, {"t.csv": text.encode(encoding), "review.txt": "a file"})
+    albums, labels = read("csv", root / "t.csv")
+    assert [label.name for label in labels] == ["Blues", "Jazz", "Pop", "Rock"]
+    assert albums[0] == Album(
+        "Ágætis",
+        ("Rock", "Pop"),
+        (Track("1.mp3", root / "1.mp3"), Track("sub/2.mp3", root / "sub" / "2.mp3")),
+        "train",
+        'two\nlines, "quoted"; \u2028 and more\na file',
+        root / "c.jpg",
+    )
+    assert albums[1] == Album("3.mp3", ("Blues", "Rock"), (Track("3.mp3", root / "3.mp3"),), "test", long_text)
+    assert (albums[2].tracks[0].audio, albums[2].text) == (Path("/abs/4.mp3"), "gone.txt")
+
+
+def test_csv_of_ids(tmp_path: Path) -> None:
+    root = make(tmp_path, {
+        "t.csv": "id,genres,path\nTR1,Rock,\nTR2,Pop,\nTR3,Pop,x/other.ogg\nTRÉ,Pop\n",
+        "A/B/TR1.mp3": b"", "A/B/TR1.jpg": b"", "TRÉ.ogg": b"",
+    })  # fmt: skip
+    albums, _ = read("csv", root / "t.csv")
+    assert {album.album_id: album.tracks for album in albums} == {
+        "TR1": (Track("TR1", root / "A" / "B" / "TR1.mp3"),),
+        "TR2": (Track("TR2", root / "TR2"),),
+        "TR3": (Track("TR3", root / "x" / "other.ogg"),),
+        "TRÉ": (Track("TRÉ", root / "TRÉ.ogg"),),
+    }
+    make(root, {"C/TR1.wav": b""})
+    fails("csv", root / "t.csv", "t.csv:2: expected one audio file named 'TR1'", "TR1.mp3 and", "C/TR1.wav")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", "1: expected the columns 'genres' and 'path' or 'id', found none"),
+        (
+            "file,genre\na.mp3,Rock\n",
+            "1: expected the columns 'genres' and 'path' or 'id', found 'file', 'genre'",
+        ),
+        ("path,genres,Path \n", "1: expected each column once, found 'path' twice"),
+        ("path,genres\na.mp3,Rock\n\nb.mp3, ;\n", "4: expected genres joined by ';', found an empty cell"),
+        ("path;genres\na.mp3;Rock;Pop\n", "2: expected 2 cells as in the header, found 3; put a cell"),
+        ('path,genres\na.mp3,"Rock\nb.mp3,Pop\n', "2: expected CSV, found unexpected end of data"),
+        ("path,id,genres\n,,Rock\n", "2: expected a path or an id, found neither"),
+        ("path,genres\na.mp3,Rock\n./a.mp3,Pop\n", "3: '{folder}/a.mp3' is already in {folder}/t.csv:2"),
+        ("path,id,genres\na.mp3,A,Rock\nb.mp3,A,Pop\n", "3: 'A' is already in {folder}/t.csv:2"),
+        ("path,genres,split\na.mp3,Rock,dev\n", "2: expected split to be train, val or test, found 'dev'"),
+        (
+            "path,genres,album,split\na.mp3,Rock,X,val\nb.mp3,Rock,X,\nc.mp3,Rock,X,test\n",
+            "4: expected album 'X' in 'val' as in {folder}/t.csv:2, found 'test'",
+        ),
+    ],
+)
+def test_csv_names_the_bad_row(tmp_path: Path, content: str, expected: str) -> None:
+    path = make(tmp_path, {"t.csv": content}) / "t.csv"
+    fails("csv", path, f"{path}:{expected.format(folder=tmp_path)}", "; ")
+
+
+def test_csv_that_is_not_utf8(tmp_path: Path) -> None:
+    path = make(tmp_path, {"t.csv": "path,genres\na.mp3,Música\n".encode("latin-1")}) / "t.csv"
+    fails("csv", path, f"{path}: expected UTF-8", "'CSV UTF-8'")
