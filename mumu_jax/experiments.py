@@ -16,7 +16,7 @@ class Paper:
     """A row of Table 2 as printed: parameters, seconds an epoch (Tesla K40), AUC, coverage at 1, 3 and 5."""
 
     params: str
-    epoch_s: float
+    epoch_s: int
     roc_auc: float
     coverage: tuple[float, float, float]
 

@@ -98,7 +98,8 @@ def _check_field_names(argv: Sequence[str]) -> None:
         if argument.startswith("--config."):
             name = argument.removeprefix("--config.").partition("=")[0]
             if name not in fields:
-                near = difflib.get_close_matches(name, fields, n=1, cutoff=0.7)
-                section = [field for field in fields if field.split(".")[0] == name.split(".")[0]] or list(fields)
-                hint = f"did you mean config.{near[0]}?" if near else f"the fields are {', '.join(section)}"
+                section = {f.split(".")[-1]: f for f in fields if f.split(".")[0] == name.split(".")[0]}
+                known = section or {f.split(".")[-1]: f for f in fields}
+                near = difflib.get_close_matches(name.split(".")[-1], known, n=1)
+                hint = f"did you mean config.{known[near[0]]}?" if near else f"known are {', '.join(known.values())}"
                 raise UserError(f"the config has no field {name!r}; {hint}")

@@ -22,6 +22,7 @@ from mumu_jax.data.sources import LAYOUTS, read_source
 from mumu_jax.errors import UserError
 
 MANIFEST, LABELS, REJECTED = "manifest.jsonl", "labels.json", "rejected.jsonl"
+CORES = os.cpu_count() or 1
 MAX_BAD = 0.05
 BAD_FILES_ALLOWED = 3  # however few files there are
 TOO_MANY_BAD, INTERRUPTED = 3, 130  # exit statuses
@@ -68,7 +69,7 @@ def prepare(
     source: str,
     input: Path | None,
     data_dir: Path,
-    workers: int,
+    workers: int = CORES,
     max_bad: float = MAX_BAD,
     settings: AudioSettings | None = None,
     shard_tracks: int = shards.SHARD_TRACKS,
@@ -160,9 +161,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--source", required=True, metavar="NAME", help=f"one of {', '.join(LAYOUTS)}")
     parser.add_argument("--input", type=Path, metavar="PATH", help="what the source reads, see below")
     parser.add_argument("--data_dir", type=Path, required=True, metavar="OUT", help="where all is written")
-    parser.add_argument(
-        "--workers", type=_positive, default=os.cpu_count() or 1, metavar="N", help="processes (all cores)"
-    )
+    parser.add_argument("--workers", type=_positive, default=CORES, metavar="N", help="processes (all cores)")
     parser.add_argument(
         "--max_bad",
         type=_share,

@@ -11,9 +11,9 @@ from mumu_jax import losses
 @pytest.mark.parametrize("scale", [1, 10, 100, 1e4])
 def test_binary_cross_entropy_equals_numpy(scale):
     rng = np.random.default_rng(0)
-    logits = np.float32(rng.normal(size=(50, 7)) * scale)
+    logits = (rng.normal(size=(50, 7)) * scale).astype(np.float32)
     labels = rng.random((50, 7)) < 0.3
-    z = np.float64(logits)
+    z = logits.astype(np.float64)
     expected = np.where(labels, np.logaddexp(0, -z), np.logaddexp(0, z)).mean(axis=1)
     actual = losses.binary_cross_entropy(jnp.asarray(logits), jnp.asarray(labels))
     np.testing.assert_allclose(actual, expected, rtol=2e-6)
@@ -32,11 +32,12 @@ def test_binary_cross_entropy_keeps_a_small_loss():
 @pytest.mark.parametrize("seed", range(3))
 def test_cosine_loss_equals_numpy(seed):
     rng = np.random.default_rng(seed)
-    prediction, target = np.float32(rng.normal(size=(2, 40, 6)) * rng.choice([1e-3, 1, 1e3], size=(2, 40, 1)))
+    vectors = rng.normal(size=(2, 40, 6)) * rng.choice([1e-3, 1, 1e3], size=(2, 40, 1))
+    prediction, target = vectors.astype(np.float32)
     prediction[0] = 0
     target[1] = 0
     loss, weight = losses.cosine_loss(jnp.asarray(prediction), jnp.asarray(target))
-    p, t = np.float64(prediction), np.float64(target)
+    p, t = prediction.astype(np.float64), target.astype(np.float64)
     lengths = np.linalg.norm(p, axis=1) * np.linalg.norm(t, axis=1)
     expected = (1 - np.sum(p * t, axis=1) / np.where(lengths > 0, lengths, 1)) / 2
     np.testing.assert_allclose(loss, expected, atol=1e-6)

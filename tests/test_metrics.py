@@ -1,6 +1,5 @@
 """Metrics against scikit-learn in float64 where it has them, else against plain loops."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -24,15 +23,15 @@ def random_case(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     scores = rng.normal(size=(n_items, n_labels)) + rng.choice([0, 0.5, 3]) * labels
     if seed % 2:
         scores = np.round(scores * rng.choice([0.5, 2, 20])) / 7  # -0.0 among them
-    scores = np.float32(scores)
+    scores = scores.astype(np.float32)
     mask = rng.random(n_items) < rng.choice([0.2, 0.8])
-    scores[~mask] = rng.choice(np.float32([np.nan, np.inf, -np.inf, 1e30]), size=scores[~mask].shape)
-    labels[~mask] = True
+    scores[~mask] = rng.choice([np.nan, np.inf, -np.inf, 1e30], size=scores[~mask].shape)
+    labels[~mask] = rng.random(labels[~mask].shape) < 0.5
     return scores, labels, mask
 
 
 def reference_by_label(function, scores, labels, mask) -> np.ndarray:
-    scores, labels = np.float64(scores[mask]), labels[mask]
+    scores, labels = scores[mask].astype(np.float64), labels[mask]
     result = np.full(labels.shape[1], np.nan)
     for j in range(labels.shape[1]):
         enough = labels[:, j].any() and (function is not sk.roc_auc_score or not labels[:, j].all())
@@ -48,7 +47,7 @@ def ranking(row: np.ndarray) -> list[int]:
 
 def reference_by_item(name: str, scores, labels, mask, k: int) -> float:
     values = []
-    for row, relevant in zip(np.float64(scores[mask]), labels[mask], strict=True):
+    for row, relevant in zip(scores[mask].astype(np.float64), labels[mask], strict=True):
         hits = [relevant[j] for j in ranking(row)[:k]]
         if name == "precision":
             values.append(sum(hits) / k)
@@ -89,7 +88,7 @@ def test_ndcg_equals_scikit_learn_without_ties(k):
     rng = np.random.default_rng(k)
     labels = rng.random((300, 24)) < 0.08
     assert not labels.any(axis=1).all()
-    scores = np.float32(rng.permuted(np.tile(np.arange(24), (300, 1)), axis=1))
+    scores = rng.permuted(np.tile(np.arange(24, dtype=np.float32), (300, 1)), axis=1)
     np.testing.assert_allclose(metrics.ndcg_at_k(scores, labels, k), sk.ndcg_score(labels, scores, k=k), atol=TOLERANCE)
 
 
@@ -97,15 +96,16 @@ def test_ndcg_equals_scikit_learn_without_ties(k):
 def test_float32_sums_stay_exact_at_the_size_of_mumu(shuffled):
     rng = np.random.default_rng(0)
     labels = rng.random((15_000, 12)) < np.geomspace(0.84, 0.0006, 12)
-    scores = np.float32(rng.normal(size=labels.shape) + (0 if shuffled else 1.5 * labels))
+    scores = (rng.normal(size=labels.shape) + (0 if shuffled else 1.5 * labels)).astype(np.float32)
     scores[:, ::4] = np.round(scores[:, ::4], 1)
     for ours, theirs in BY_LABEL.values():
-        expected = theirs(labels, np.float64(scores), average=None)
+        expected = theirs(labels, scores.astype(np.float64), average=None)
         np.testing.assert_allclose(ours(scores, labels), expected, atol=TOLERANCE, rtol=0)
+    perfect = labels.astype(np.float32)
     # A label on most items, with a perfect score: its fractions are all alike, so that rounding would add up.
-    np.testing.assert_allclose(metrics.roc_auc(np.float32(labels), labels), 1, atol=1e-7)
-    np.testing.assert_allclose(metrics.average_precision(np.float32(labels), labels), 1, atol=1e-7)
-    untied = np.float32(rng.permuted(np.tile(np.arange(12), (15_000, 1)), axis=1))
+    np.testing.assert_allclose(metrics.roc_auc(perfect, labels), 1, atol=1e-7)
+    np.testing.assert_allclose(metrics.average_precision(perfect, labels), 1, atol=1e-7)
+    untied = rng.permuted(np.tile(np.arange(12, dtype=np.float32), (15_000, 1)), axis=1)
     expected = sk.ndcg_score(labels, untied, k=5)
     np.testing.assert_allclose(metrics.ndcg_at_k(untied, labels, 5), expected, atol=TOLERANCE)
 
@@ -132,8 +132,8 @@ def test_absent_and_universal_labels():
 
 
 def test_order_of_extreme_scores():
-    tiny, huge = np.float32(1e-40), np.float32(3e38)
-    row = np.float32([[np.nan, 0.0, -np.inf, -0.0, tiny, np.inf, -tiny, huge, -huge, -np.nan]])
+    tiny, huge = 1e-40, 3e38
+    row = np.array([[np.nan, 0.0, -np.inf, -0.0, tiny, np.inf, -tiny, huge, -huge, -np.nan]], np.float32)
     np.testing.assert_array_equal(metrics.top_labels(row, 10), [[5, 7, 4, 1, 3, 6, 8, 0, 2, 9]])
     # The same values as ten items of one label: the positive at -0.0 beats five items and ties with one.
     labels = np.arange(10)[:, None] == 3
@@ -144,7 +144,7 @@ def test_other_dtypes():
     _, labels, mask = random_case(1)
     scores = jnp.asarray(np.random.default_rng(0).normal(size=labels.shape), jnp.bfloat16)
     expected = reference_by_label(sk.roc_auc_score, np.asarray(scores), labels, mask)
-    ours = metrics.roc_auc(scores, np.float32(labels), np.float32(mask))
+    ours = metrics.roc_auc(scores, labels.astype(np.float32), mask.astype(np.float32))
     np.testing.assert_allclose(ours, expected, atol=TOLERANCE)
 
 
@@ -168,13 +168,6 @@ def test_k_out_of_range(k):
     ):
         with pytest.raises(ValueError, match=rf"k is {k}; it must be from 1 to the number of labels, 3"):
             measure()
-
-
-def test_more_items_than_the_sums_can_hold():
-    scores = jax.ShapeDtypeStruct((2**19 + 1, 3), jnp.float32)
-    labels = jax.ShapeDtypeStruct(scores.shape, bool)
-    with pytest.raises(ValueError, match="at most 524,288 items"):
-        jax.eval_shape(metrics.roc_auc, scores, labels)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 4, 5, 7, 8])  # 3 and 40 labels
@@ -220,7 +213,7 @@ def test_summarize_refuses_what_it_cannot_measure():
     scores, labels, seen = np.ones((3, 2), np.float32), np.ones((3, 2), bool), np.ones(2, bool)
     with pytest.raises(ValueError, match="no item to score among 3 rows"):
         metrics.summarize(scores, labels, seen, mask=np.zeros(3))
-    bad = np.float32([[1, np.nan], [1, 2], [np.nan, 1]])
+    bad = np.array([[1, np.nan], [1, 2], [np.nan, 1]], np.float32)
     with pytest.raises(ValueError, match="1 of 2 items have NaN scores"):
         metrics.summarize(bad, labels, seen, mask=np.array([1, 1, 0]))
     with pytest.raises(ValueError, match=r"seen \(2,\) and mask \(1,\)"):

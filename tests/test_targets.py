@@ -40,7 +40,7 @@ def reference_factors(X: np.ndarray, d: int) -> np.ndarray:
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    return a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
 @pytest.mark.parametrize("n_labels", [3, 24])
@@ -51,7 +51,7 @@ def test_ppmi_equals_equation_1(seed, n_labels, extreme):
     X = targets.ppmi(labels)
     np.testing.assert_allclose(X, reference_ppmi(labels), atol=1e-6)
     np.testing.assert_array_equal(X, X.T)
-    np.testing.assert_allclose(jax.jit(targets.ppmi)(np.float32(labels)), X, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(targets.ppmi)(labels.astype(np.float32)), X, atol=1e-6)
     assert np.all(np.diagonal(X) > 0) != extreme
 
 
@@ -60,16 +60,17 @@ def test_ppmi_equals_equation_1(seed, n_labels, extreme):
 def test_label_factors_equal_numpy(seed, n_labels, n_factors):
     X = reference_ppmi(random_labels(seed, n_labels))
     d = min(n_factors, n_labels)
-    C = targets.label_factors(np.float32(X), n_factors)
+    C = targets.label_factors(X.astype(np.float32), n_factors)
     assert C.shape == (n_labels, d)
     np.testing.assert_allclose(C, reference_factors(X, d), atol=2e-4)
 
 
 @pytest.mark.parametrize("signs", [(1, -1, 1), (-1, 1, -1)])
 def test_signs_do_not_depend_on_the_svd(signs):
-    columns = np.float32([[0.1, 0.5, -0.7], [-0.9, -0.5, 0.7], [0.2, 0.4, 0.1]])
-    expected = np.float32([[-0.1, 0.5, 0.7], [0.9, -0.5, -0.7], [-0.2, 0.4, -0.1]])
-    np.testing.assert_array_equal(targets._fix_signs(jnp.asarray(columns * np.float32(signs))), expected)
+    nearly = 0.7000002  # equal but for rounding: the first decides
+    columns = jnp.asarray([[0.1, 0.5, -0.7], [-0.9, -0.5, nearly], [0.2, 0.4, 0.1]])
+    expected = [[-0.1, 0.5, 0.7], [0.9, -0.5, -nearly], [-0.2, 0.4, -0.1]]
+    np.testing.assert_allclose(targets._fix_signs(columns * jnp.asarray(signs)), expected, rtol=1e-7)
 
 
 def test_equal_labels_share_a_factor():
@@ -80,9 +81,9 @@ def test_equal_labels_share_a_factor():
     assert C.shape == (24, 20)
     np.testing.assert_allclose(C[20:], np.tile(C[3], (4, 1)), atol=1e-5)
     # Symmetric X = U S V has V = ±Uᵀ by column, so that C·diag(±1)·Cᵀ gives X back.
-    U, singular, V = np.linalg.svd(np.float64(X))
+    U, singular, V = np.linalg.svd(np.asarray(X, np.float64))
     sign = np.sign(np.sum(U.T * V, axis=1))[:20]
-    np.testing.assert_allclose((np.float64(C) * sign) @ np.float64(C).T, X, atol=2e-4)
+    np.testing.assert_allclose((C * sign) @ C.T, X, atol=2e-4)
     assert singular[20] < 1e-5 * singular[0]
 
 
@@ -117,7 +118,8 @@ def test_item_factors_and_cosine_scores_equal_loops(seed):
     labels[:3, [ABSENT, UNIVERSAL]] = True  # labels without a direction leave an item without one
     C = targets.label_factors(targets.ppmi(labels[5:]), 8)
     F = targets.item_factors(labels, C)
-    total = np.stack([np.float64(C)[row].sum(axis=0) for row in labels])
+    C64 = np.asarray(C, np.float64)
+    total = np.stack([C64[row].sum(axis=0) for row in labels])
     length = np.linalg.norm(total, axis=1, keepdims=True)
     np.testing.assert_allclose(F, total / np.where(length > 0, length, 1), atol=1e-6)
     np.testing.assert_array_equal(targets.has_direction(F), length[:, 0] > 0)
@@ -130,7 +132,7 @@ def test_item_factors_and_cosine_scores_equal_loops(seed):
         if j in (ABSENT, UNIVERSAL):
             np.testing.assert_array_equal(scores[:, j], -1)
         else:
-            expected = [0, *(cosine(p, np.float64(C[j])) for p in np.float64(prediction[1:]))]
+            expected = [0, *(cosine(p, C64[j]) for p in prediction[1:].astype(np.float64))]
             np.testing.assert_allclose(scores[:, j], expected, atol=1e-6)
     np.testing.assert_allclose(jax.jit(targets.cosine_scores)(prediction, C), scores, atol=1e-6)
     np.testing.assert_allclose(jax.jit(targets.item_factors)(labels, C), F, atol=1e-6)
@@ -138,7 +140,7 @@ def test_item_factors_and_cosine_scores_equal_loops(seed):
 
 @pytest.mark.parametrize("length", [0, 1e-30, 1e-13, 1.1e-12, 1e-6, 1, 1e6])
 def test_l2_normalize_and_its_gradient_are_finite(length):
-    x = jnp.asarray(np.float32([[0.6, -0.8, 0.0]]) * np.float32(length))
+    x = jnp.asarray([[0.6, -0.8, 0.0]]) * length
     y = targets.l2_normalize(x)
     gradient = GRADIENT_OF_L2_NORMALIZE(x)
     expected = [[0.6, -0.8, 0]] if length > 1e-12 else [[0, 0, 0]]

@@ -5,7 +5,7 @@ of chunks it has given.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,6 @@ import numpy as np
 from mumu_jax.batch import Batch
 from mumu_jax.config import AudioSettings
 from mumu_jax.data import patches
-from mumu_jax.data.store import Records
 
 Item = tuple[np.ndarray, np.ndarray]  # inputs, multi-hot labels
 
@@ -37,7 +36,9 @@ class Items:
         return self.n_items
 
 
-def patch_items(records: Records, n_labels: int, settings: AudioSettings, patch: str = "fixed") -> Items:
+def patch_items(
+    records: Sequence[Mapping[str, Any]], n_labels: int, settings: AudioSettings, patch: str = "fixed"
+) -> Items:
     """One patch a track: always the same one (`fixed`), or a new one each epoch (`random`)."""
 
     def read(i: int, uniform: float) -> Item:
@@ -111,6 +112,6 @@ def _collate(rows: Sequence[tuple[int, Item]], batch_size: int) -> Batch:
     return Batch(
         inputs=stack(inputs, inputs[0].dtype),
         labels=stack(labels, np.uint8),
-        mask=stack(np.ones(len(rows)), np.float32),
+        mask=stack([1] * len(rows), np.float32),
         index=stack(index, np.int32),
     )

@@ -39,15 +39,17 @@ def map_in_order(
             for item in islice(todo, _AHEAD * workers - len(waiting)):
                 pool = pool or _start_pool(workers)
                 waiting.append((item, _submit(pool, call, item)))
-            if not waiting:
+            if pool is None or not waiting:
                 return
             item, future = waiting.popleft()
             try:
-                yield future.result()
+                result = future.result()
             except BrokenProcessPool:
-                yield _call_alone(call, item, on_death)
+                pool.shutdown()
+                result = _call_alone(call, item, on_death)
                 pool = _start_pool(workers)
                 waiting = deque((i, f if _succeeded(f) else _submit(pool, call, i)) for i, f in waiting)
+            yield result
     finally:
         if pool is not None:
             pool.shutdown(cancel_futures=True)

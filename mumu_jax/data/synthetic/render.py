@@ -1,6 +1,7 @@
 """The sound of a track: a style mixed from its album's genres, played by a small synthesiser."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from scipy.signal import lfilter
@@ -52,7 +53,7 @@ def mix_styles(branches: tuple[str, ...], layers: list[str], rng: np.random.Gene
         leaks = rng.random() < LEAK
         donors[layer] = STYLES[str(rng.choice(list(STYLES))) if leaks else branches[i % len(branches)]]
     mixed = {layer: getattr(donor, layer) for layer, donor in donors.items()}
-    return Style(**mixed, harmony=donors["chords"].harmony)
+    return Style(donors["chords"].harmony, **mixed)
 
 
 def _render_section(style: Style, key: int, gains: list[float], n_samples: int, rng: np.random.Generator) -> np.ndarray:
@@ -65,7 +66,8 @@ def _render_section(style: Style, key: int, gains: list[float], n_samples: int, 
         _play(style.chords, _chord_line, style, key, onsets_s, n_samples, rng),
         _play(style.lead, _lead_line, style, key, onsets_s, n_samples, rng),
     )
-    return _produce(np.tensordot(gains, layers, 1), style.production, rng)
+    music = np.sum([gain * layer for gain, layer in zip(gains, layers, strict=True)], axis=0)
+    return _produce(music, style.production, rng)
 
 
 def _gain(db: float) -> float:
@@ -114,41 +116,49 @@ def _bass_line(part: Part, style: Style, key: int, steps: np.ndarray, rng: np.ra
     line = []
     for step in steps:
         root = _near(key + chords[step // STEPS % len(chords)][0], part.midi)
-        letter = part.pattern[step % STEPS]
-        line.append([root + {"5": 7, "w": int(rng.choice(scale))}.get(letter, 0)])
+        line.append([root + {"5": 7, "w": int(rng.choice(scale))}.get(part.pattern[step % STEPS], 0)])
     return line
 
 
 def _chord_line(part: Part, style: Style, key: int, steps: np.ndarray, rng: np.random.Generator) -> list[list[int]]:
+    """The bar's chord, each note in the octave that lies nearest to the part's register."""
     _, chords = HARMONIES[style.harmony]
     chosen = [chords[step // STEPS % len(chords)] for step in steps]
     return [[_near(key + root + interval, part.midi) for interval in intervals] for root, intervals in chosen]
 
 
 def _lead_line(part: Part, style: Style, key: int, steps: np.ndarray, rng: np.random.Generator) -> list[list[int]]:
-    """A random walk on the scale that is drawn back to the register."""
+    """A random walk on the scale that is drawn back to the register and stays within two octaves of it."""
     scale, _ = HARMONIES[style.harmony]
-    degrees = np.arange(-2 * len(scale), 2 * len(scale) + 1)
-    home = _near(key, part.midi)
-    line, degree = [], 0
+    reach, home, degree = 2 * len(scale), _near(key, part.midi), 0
+    line = []
     for _ in steps:
-        degree += int(rng.integers(-2, 3)) - int(np.sign(degree)) * (rng.random() < abs(degree) / len(scale))
-        octave, index = divmod(int(np.clip(degree, degrees[0], degrees[-1])), len(scale))
+        back = int(np.sign(degree)) * int(rng.random() < abs(degree) / len(scale))
+        degree = int(np.clip(degree + rng.integers(-2, 3) - back, -reach, reach))
+        octave, index = divmod(degree, len(scale))
         line.append([home + 12 * octave + scale[index]])
     return line
 
 
-def _play(part: Part, compose, style: Style, key: int, onsets_s: np.ndarray, n_samples: int, rng) -> np.ndarray:
-    """One part from beginning to end.  Equal notes are made once."""
+def _play(
+    part: Part,
+    compose: Callable[..., list[list[int]]],
+    style: Style,
+    key: int,
+    onsets_s: np.ndarray,
+    n_samples: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """One part from beginning to end: `compose` gives the MIDI pitches of each onset.  Equal notes are made once."""
     instrument = INSTRUMENTS[part.instrument]
     steps = _hits(part.pattern, len(onsets_s), rng)
     lengths_s = np.diff(onsets_s[steps], append=n_samples / SR_HZ) * instrument.hold
     phases = rng.uniform(0, 2 * np.pi, TABLE // 2)
     out = np.zeros(n_samples, np.float32)
     notes: dict[tuple[int, float], np.ndarray] = {}
-    for step, length_s, chord in zip(steps, lengths_s, compose(part, style, key, steps, rng), strict=True):
-        length_s = min(round(float(length_s), 2), 3.0)
-        for midi in chord:
+    for step, length, pitches in zip(steps, lengths_s, compose(part, style, key, steps, rng), strict=True):
+        length_s = min(round(float(length), 2), 3.0)
+        for midi in pitches:
             if (midi, length_s) not in notes:
                 notes[midi, length_s] = _note(instrument, midi, length_s, phases)
             _add(out, notes[midi, length_s], float(onsets_s[step]))

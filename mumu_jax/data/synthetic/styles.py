@@ -1,6 +1,6 @@
 """What each genre sounds like: beat, bass, chords, lead and production, as tables."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 MAJOR, MINOR, POWER, SUS = (0, 4, 7), (0, 3, 7), (0, 7, 12), (0, 5, 7)
 MAJOR7, MINOR7, DOMINANT = (0, 4, 7, 11), (0, 3, 7, 10), (0, 4, 7, 10)
@@ -117,207 +117,121 @@ class Part:
 class Production:
     """Room (time of decay, s, and its level), hiss below the music (dB), low-pass (Hz), drive of the whole."""
 
-    room_s: float = 0.3
-    room_db: float = -14
-    hiss_db: float = -55
-    lowpass_hz: float = 9000
-    drive: float = 0.5
+    room_s: float
+    room_db: float
+    hiss_db: float
+    lowpass_hz: float
+    drive: float
 
 
 @dataclass(frozen=True)
 class Style:
+    harmony: str
+    production: Production
     beat: Beat
     bass: Part
     chords: Part
     lead: Part
-    harmony: str
-    production: Production
 
 
-POP = Style(
-    Beat((95, 125), "acoustic", "x.......x.o.....", "....x.......x...", "x.x.x.x.x.x.x.x."),
-    Part("finger bass", 36, "x.....x.x.....o.", -3),
-    Part("piano", 62, "x...x...x...x...", -6),
-    Part("voice", 69, "x.oox.o.x.o.o...", 0),
-    "axis",
-    Production(),
-)
-ROCK = Style(
-    Beat((110, 145), "acoustic", "x.....x.x.x.....", "....x.......x...", "x.x.x.x.x.x.x.x.", 1),
-    Part("picked bass", 36, "x.x.x.x.x.x.x.x.", -2),
-    Part("overdrive", 52, "x..x..x.x..x..x.", -2),
-    Part("voice", 65, "x...o.x.....o.x.", -3),
-    "rock",
-    Production(drive=1.2),
-)
-ELECTRONIC = Style(
-    Beat((118, 132), "machine", "x...x...x...x...", "....x.......x...", "..x...x...x...x.", 2),
-    Part("acid bass", 38, "..x...x...x...x.", 0),
-    Part("saw", 62, "x..x..x...x..x..", -6),
-    Part("square", 74, "x.o.o.x.o.o.x.o.", -8),
-    "minor",
-    Production(room_s=0.5, lowpass_hz=11000, hiss_db=-75),
-)
-JAZZ = Style(
-    Beat((110, 170), "brushes", "o.......o.......", "....o..o....o...", "x...x.x.x...x.x.", -8, swing=0.6),
-    Part("upright bass", 40, "x...w...w...w...", 0),
-    Part("piano", 62, "..o...x....o..x.", -5),
-    Part("sax", 67, "x.o.x.ooo.x.o.oo", 0),
-    "turnaround",
-    Production(room_s=0.5, room_db=-10, lowpass_hz=6000, hiss_db=-50, drive=0.2),
-)
-RAP = Style(
-    Beat((82, 100), "808", "x.....x..ox.....", "....x.......x..o", "x.x.x.xxx.x.x.xo", 3, swing=0.15),
-    Part("sub", 30, "x.....x...x.....", 1),
-    Part("electric piano", 60, "x.......o.......", -12),
-    Part("rap", 55, "x.xxxoxxxox.xxox", 0),
-    "minor",
-    Production(room_s=0.1, room_db=-24, hiss_db=-48),
-)
-COUNTRY = Style(
-    Beat((100, 135), "acoustic", "x.......x.......", "....x.......x...", "x.x.x.x.x.x.x.x.", -7, swing=0.2),
-    Part("upright bass", 45, "x...5...x...5...", 3),
-    Part("clean guitar", 69, "..x.x.x...x.x.x.", 1),
-    Part("twang", 74, "x.o.x.o.x...o.o.", 0),
-    "cowboy",
-    Production(room_s=0.2),
-)
-METAL = Style(
-    Beat((130, 180), "blast", "x.xxx.x.x.xxx.x.", "....x.......x...", "x...x...x...x...", 2),
-    Part("picked bass", 33, "x.xxx.xxx.xxx.xx", -4),
-    Part("distortion", 45, "x.xxx.xxx.xxx.xx", 1),
-    Part("overdrive", 74, "x.ooooooo.oooooo", -7),
-    "phrygian",
-    Production(drive=2.5, lowpass_hz=10000, room_db=-20),
-)
-REGGAE = Style(
-    Beat((68, 88), "wood", "........x.......", "........x.......", "x.x.x.x.x.x.x.xo", -3, swing=0.25),
-    Part("sub", 34, "..x.x..xx...x...", 3),
-    Part("organ", 66, "....x.......x...", -3),
-    Part("voice", 64, "x...o...o...x...", -6),
-    "roots",
-    Production(room_s=0.8, room_db=-10, lowpass_hz=7000),
-)
-
+# A genre below another keeps some of its layers, so that the two overlap.
+# fmt: off
 STYLES = {
-    "Pop": POP,
-    "Vocal Pop": replace(
-        POP,
-        beat=replace(POP.beat, level_db=-12, tempo_bpm=(70, 95)),
-        bass=Part("upright bass", 43, "x.......x.......", -2),
-        chords=Part("strings", 64, "x.......x.......", -2),
-        lead=Part("croon", 62, "x...o...x...o...", 4),
-    ),
-    "Dance Pop": replace(
-        POP,
-        beat=replace(ELECTRONIC.beat, tempo_bpm=(112, 128), hat="x.x.x.x.x.x.x.x."),
-        bass=Part("square", 43, "..x...x...x...x.", 0),
-        chords=Part("saw", 69, "x.x...x.x.x...x.", -4),
-        lead=Part("voice", 74, "x.o.x.o.x.o.x.o.", 2),
-        production=Production(drive=1.5, lowpass_hz=11000, hiss_db=-75),
-    ),
-    "Adult Contemporary": replace(
-        POP,
-        beat=replace(POP.beat, kit="brushes", tempo_bpm=(65, 85), level_db=-8),
-        chords=Part("electric piano", 69, "x.....x...x.....", 2),
-        lead=Part("sax", 72, "x.....o.x.......", 1),
-        harmony="ballad",
-        production=Production(room_s=0.9, room_db=-9, lowpass_hz=7000, drive=0.1),
-    ),
-    "Rock": ROCK,
-    "Progressive Rock": replace(
-        ROCK,
-        beat=replace(ROCK.beat, kick="x..x..x..x..x...", snare="......x.....x..o"),
-        bass=Part("picked bass", 45, "x..x..x..x..x..x", 0),
-        chords=Part("organ", 60, "x.....x.....x...", 0),
-        lead=Part("square", 76, "xoxoxoxoxoxoxoxo", -2),
-        harmony="odd",
-    ),
-    "Blues Rock": replace(
-        ROCK,
-        beat=replace(ROCK.beat, tempo_bpm=(75, 110), swing=0.6),
-        bass=Part("finger bass", 40, "x.w.w.w.x.w.w.w.", 2),
-        lead=Part("overdrive", 72, "x.o.o.x.o.o.x...", 3),
-        harmony="blues",
-        production=Production(drive=1.5, lowpass_hz=5000, hiss_db=-42),
-    ),
-    "Surf Rock": replace(
-        ROCK,
-        beat=replace(ROCK.beat, tempo_bpm=(145, 175), snare="....x.x.....x.x."),
-        chords=Part("clean guitar", 55, "x.x.x.x.x.x.x.x.", -1),
-        lead=Part("twang", 64, "xxooxxooxxooxxoo", 3),
-        production=Production(room_s=0.7, room_db=-5),
-    ),
-    "Dance & Electronic": ELECTRONIC,
-    "Techno": replace(
-        ELECTRONIC,
-        beat=replace(ELECTRONIC.beat, tempo_bpm=(128, 145), level_db=5, snare="................"),
-        bass=Part("acid bass", 34, "xxx.xx.xxxx.xx.x", 2),
-        chords=Part("saw", 52, "x..x..x..x..x..x", -4),
-        lead=Part("pluck", 84, "o..o..o..o..o..o", -4),
-    ),
-    "House": replace(
-        ELECTRONIC,
-        bass=Part("finger bass", 43, "..xo..x...xo..x.", 3),
-        chords=Part("piano", 72, "x..x..x..x..x...", 2),
-        lead=Part("voice", 69, "x.......o...o...", -4),
-    ),
-    "Ambient": replace(
-        ELECTRONIC,
-        beat=replace(ELECTRONIC.beat, level_db=-30, tempo_bpm=(60, 90)),
-        bass=Part("sub", 36, "x...............", -4),
-        chords=Part("pad", 64, "x...............", 4),
-        lead=Part("pad", 79, "o.......o.......", 0),
-        harmony="drone",
-        production=Production(room_s=1.5, room_db=-3, lowpass_hz=4000, hiss_db=-45),
-    ),
-    "Jazz": JAZZ,
-    "Vocal Jazz": replace(
-        JAZZ,
-        beat=replace(JAZZ.beat, tempo_bpm=(80, 120), level_db=-12),
-        lead=Part("croon", 69, "x..oo...x..oo...", 5),
-    ),
-    "Bebop": replace(
-        JAZZ,
-        beat=replace(JAZZ.beat, tempo_bpm=(200, 260), level_db=-4),
-        bass=Part("upright bass", 47, "x.w.w.w.x.w.w.w.", 2),
-        lead=Part("trumpet", 77, "x.xxx.x.xxx.xxx.", 5),
-        production=Production(room_s=0.3, lowpass_hz=4000, hiss_db=-38, drive=0.3),
-    ),
-    "Rap & Hip-Hop": RAP,
-    "Gangsta & Hardcore": replace(
-        RAP,
-        beat=replace(RAP.beat, hat="xxxxxxxxxxxxxxxx", level_db=4),
-        bass=Part("sub", 27, "x.x...x...x..x..", 5),
-        chords=Part("strings", 55, "x..x..x.x..x..x.", -5),
-        lead=Part("rap", 46, "xxxxxoxxxxxxxxox", 3),
-    ),
-    "Country": COUNTRY,
-    "Classic Country": replace(
-        COUNTRY,
-        beat=replace(COUNTRY.beat, kit="brushes", level_db=-10, tempo_bpm=(85, 110)),
-        lead=Part("steel guitar", 78, "x.....o.x.......", 4),
-        production=Production(room_s=0.2, lowpass_hz=4500, hiss_db=-42),
-    ),
-    "Bluegrass": replace(
-        COUNTRY,
-        beat=replace(COUNTRY.beat, level_db=-40, tempo_bpm=(130, 160)),
-        chords=Part("banjo", 72, "xoxxoxxoxxoxxoxx", 4),
-        lead=Part("fiddle", 79, "x.xox.xox.xox.xo", 3),
-        production=Production(room_s=0.1, room_db=-24, lowpass_hz=11000, drive=0.1),
-    ),
-    "Metal": METAL,
-    "Death Metal": replace(
-        METAL,
-        beat=Beat((180, 230), "blast", "xxxxxxxxxxxxxxxx", "x.x.x.x.x.x.x.x.", "x...x...x...x...", 4),
-        chords=Part("distortion", 38, "xxxxxxxxxxxxxxxx", 2),
-        lead=Part("growl", 43, "x.....x...x.....", 3),
-    ),
-    "Reggae": REGGAE,
-    "Dub": replace(
-        REGGAE,
-        bass=Part("sub", 30, "x.x..x..x..xx...", 6),
-        lead=Part("melodica", 74, "o.......o..o....", -2),
-        production=Production(room_s=2.0, room_db=-2, lowpass_hz=5000, hiss_db=-42),
-    ),
+    "Pop": Style("axis", Production(0.3, -14, -55, 9000, 0.5),
+        Beat((95, 125), "acoustic", "x.......x.o.....", "....x.......x...", "x.x.x.x.x.x.x.x."),
+        Part("finger bass", 36, "x.....x.x.....o.", -3), Part("piano", 62, "x...x...x...x...", -6),
+        Part("voice", 69, "x.oox.o.x.o.o...")),
+    "Vocal Pop": Style("axis", Production(0.3, -14, -55, 9000, 0.5),
+        Beat((70, 95), "acoustic", "x.......x.o.....", "....x.......x...", "x.x.x.x.x.x.x.x.", -12),
+        Part("upright bass", 43, "x.......x.......", -2), Part("strings", 64, "x.......x.......", -2),
+        Part("croon", 62, "x...o...x...o...", 4)),
+    "Dance Pop": Style("axis", Production(0.3, -14, -75, 11000, 1.5),
+        Beat((112, 128), "machine", "x...x...x...x...", "....x.......x...", "x.x.x.x.x.x.x.x.", 2),
+        Part("square", 43, "..x...x...x...x."), Part("saw", 69, "x.x...x.x.x...x.", -4),
+        Part("voice", 74, "x.o.x.o.x.o.x.o.", 2)),
+    "Adult Contemporary": Style("ballad", Production(0.9, -9, -55, 7000, 0.1),
+        Beat((65, 85), "brushes", "x.......x.o.....", "....x.......x...", "x.x.x.x.x.x.x.x.", -8),
+        Part("finger bass", 36, "x.....x.x.....o.", -3), Part("electric piano", 69, "x.....x...x.....", 2),
+        Part("sax", 72, "x.....o.x.......", 1)),
+    "Rock": Style("rock", Production(0.3, -14, -55, 9000, 1.2),
+        Beat((110, 145), "acoustic", "x.....x.x.x.....", "....x.......x...", "x.x.x.x.x.x.x.x.", 1),
+        Part("picked bass", 36, "x.x.x.x.x.x.x.x.", -2), Part("overdrive", 52, "x..x..x.x..x..x.", -2),
+        Part("voice", 65, "x...o.x.....o.x.", -3)),
+    "Progressive Rock": Style("odd", Production(0.3, -14, -55, 9000, 1.2),
+        Beat((110, 145), "acoustic", "x..x..x..x..x...", "......x.....x..o", "x.x.x.x.x.x.x.x.", 1),
+        Part("picked bass", 45, "x..x..x..x..x..x"), Part("organ", 60, "x.....x.....x..."),
+        Part("square", 76, "xoxoxoxoxoxoxoxo", -2)),
+    "Blues Rock": Style("blues", Production(0.3, -14, -42, 5000, 1.5),
+        Beat((75, 110), "acoustic", "x.....x.x.x.....", "....x.......x...", "x.x.x.x.x.x.x.x.", 1, 0.6),
+        Part("finger bass", 40, "x.w.w.w.x.w.w.w.", 2), Part("overdrive", 52, "x..x..x.x..x..x.", -2),
+        Part("overdrive", 72, "x.o.o.x.o.o.x...", 3)),
+    "Surf Rock": Style("rock", Production(0.7, -5, -55, 9000, 0.5),
+        Beat((145, 175), "acoustic", "x.....x.x.x.....", "....x.x.....x.x.", "x.x.x.x.x.x.x.x.", 1),
+        Part("picked bass", 36, "x.x.x.x.x.x.x.x.", -2), Part("clean guitar", 55, "x.x.x.x.x.x.x.x.", -1),
+        Part("twang", 64, "xxooxxooxxooxxoo", 3)),
+    "Dance & Electronic": Style("minor", Production(0.5, -14, -75, 11000, 0.5),
+        Beat((118, 132), "machine", "x...x...x...x...", "....x.......x...", "..x...x...x...x.", 2),
+        Part("acid bass", 38, "..x...x...x...x."), Part("saw", 62, "x..x..x...x..x..", -6),
+        Part("square", 74, "x.o.o.x.o.o.x.o.", -8)),
+    "Techno": Style("minor", Production(0.5, -14, -75, 11000, 0.5),
+        Beat((128, 145), "machine", "x...x...x...x...", "................", "..x...x...x...x.", 5),
+        Part("acid bass", 34, "xxx.xx.xxxx.xx.x", 2), Part("saw", 52, "x..x..x..x..x..x", -4),
+        Part("pluck", 84, "o..o..o..o..o..o", -4)),
+    "House": Style("minor", Production(0.5, -14, -75, 11000, 0.5),
+        Beat((118, 132), "machine", "x...x...x...x...", "....x.......x...", "..x...x...x...x.", 2),
+        Part("finger bass", 43, "..xo..x...xo..x.", 3), Part("piano", 72, "x..x..x..x..x...", 2),
+        Part("voice", 69, "x.......o...o...", -4)),
+    "Ambient": Style("drone", Production(1.5, -3, -45, 4000, 0.5),
+        Beat((60, 90), "machine", "x...x...x...x...", "....x.......x...", "..x...x...x...x.", -30),
+        Part("sub", 36, "x...............", -4), Part("pad", 64, "x...............", 4),
+        Part("pad", 79, "o.......o.......")),
+    "Jazz": Style("turnaround", Production(0.5, -10, -50, 6000, 0.2),
+        Beat((110, 170), "brushes", "o.......o.......", "....o..o....o...", "x...x.x.x...x.x.", -8, 0.6),
+        Part("upright bass", 40, "x...w...w...w..."), Part("piano", 62, "..o...x....o..x.", -5),
+        Part("sax", 67, "x.o.x.ooo.x.o.oo")),
+    "Vocal Jazz": Style("turnaround", Production(0.5, -10, -50, 6000, 0.2),
+        Beat((80, 120), "brushes", "o.......o.......", "....o..o....o...", "x...x.x.x...x.x.", -12, 0.6),
+        Part("upright bass", 40, "x...w...w...w..."), Part("piano", 62, "..o...x....o..x.", -5),
+        Part("croon", 69, "x..oo...x..oo...", 5)),
+    "Bebop": Style("turnaround", Production(0.3, -14, -38, 4000, 0.3),
+        Beat((200, 260), "brushes", "o.......o.......", "....o..o....o...", "x...x.x.x...x.x.", -4, 0.6),
+        Part("upright bass", 47, "x.w.w.w.x.w.w.w.", 2), Part("piano", 62, "..o...x....o..x.", -5),
+        Part("trumpet", 77, "x.xxx.x.xxx.xxx.", 5)),
+    "Rap & Hip-Hop": Style("minor", Production(0.1, -24, -48, 9000, 0.5),
+        Beat((82, 100), "808", "x.....x..ox.....", "....x.......x..o", "x.x.x.xxx.x.x.xo", 3, 0.15),
+        Part("sub", 30, "x.....x...x.....", 1), Part("electric piano", 60, "x.......o.......", -12),
+        Part("rap", 55, "x.xxxoxxxox.xxox")),
+    "Gangsta & Hardcore": Style("minor", Production(0.1, -24, -48, 9000, 0.5),
+        Beat((82, 100), "808", "x.....x..ox.....", "....x.......x..o", "xxxxxxxxxxxxxxxx", 4, 0.15),
+        Part("sub", 27, "x.x...x...x..x..", 5), Part("strings", 55, "x..x..x.x..x..x.", -5),
+        Part("rap", 46, "xxxxxoxxxxxxxxox", 3)),
+    "Country": Style("cowboy", Production(0.2, -14, -55, 9000, 0.5),
+        Beat((100, 135), "acoustic", "x.......x.......", "....x.......x...", "x.x.x.x.x.x.x.x.", -7, 0.2),
+        Part("upright bass", 45, "x...5...x...5...", 3), Part("clean guitar", 69, "..x.x.x...x.x.x.", 1),
+        Part("twang", 74, "x.o.x.o.x...o.o.")),
+    "Classic Country": Style("cowboy", Production(0.2, -14, -42, 4500, 0.5),
+        Beat((85, 110), "brushes", "x.......x.......", "....x.......x...", "x.x.x.x.x.x.x.x.", -10, 0.2),
+        Part("upright bass", 45, "x...5...x...5...", 3), Part("clean guitar", 69, "..x.x.x...x.x.x.", 1),
+        Part("steel guitar", 78, "x.....o.x.......", 4)),
+    "Bluegrass": Style("cowboy", Production(0.1, -24, -55, 11000, 0.1),
+        Beat((130, 160), "acoustic", "x.......x.......", "....x.......x...", "x.x.x.x.x.x.x.x.", -40, 0.2),
+        Part("upright bass", 45, "x...5...x...5...", 3), Part("banjo", 72, "xoxxoxxoxxoxxoxx", 4),
+        Part("fiddle", 79, "x.xox.xox.xox.xo", 3)),
+    "Metal": Style("phrygian", Production(0.3, -20, -55, 10000, 2.5),
+        Beat((130, 180), "blast", "x.xxx.x.x.xxx.x.", "....x.......x...", "x...x...x...x...", 2),
+        Part("picked bass", 33, "x.xxx.xxx.xxx.xx", -4), Part("distortion", 45, "x.xxx.xxx.xxx.xx", 1),
+        Part("overdrive", 74, "x.ooooooo.oooooo", -7)),
+    "Death Metal": Style("phrygian", Production(0.3, -20, -55, 10000, 2.5),
+        Beat((180, 230), "blast", "xxxxxxxxxxxxxxxx", "x.x.x.x.x.x.x.x.", "x...x...x...x...", 4),
+        Part("picked bass", 33, "x.xxx.xxx.xxx.xx", -4), Part("distortion", 38, "xxxxxxxxxxxxxxxx", 2),
+        Part("growl", 43, "x.....x...x.....", 3)),
+    "Reggae": Style("roots", Production(0.8, -10, -55, 7000, 0.5),
+        Beat((68, 88), "wood", "........x.......", "........x.......", "x.x.x.x.x.x.x.xo", -3, 0.25),
+        Part("sub", 34, "..x.x..xx...x...", 3), Part("organ", 66, "....x.......x...", -3),
+        Part("voice", 64, "x...o...o...x...", -6)),
+    "Dub": Style("roots", Production(2, -2, -42, 5000, 0.5),
+        Beat((68, 88), "wood", "........x.......", "........x.......", "x.x.x.x.x.x.x.xo", -3, 0.25),
+        Part("sub", 30, "x.x..x..x..xx...", 6), Part("organ", 66, "....x.......x...", -3),
+        Part("melodica", 74, "o.......o..o....", -2)),
 }
+# fmt: on

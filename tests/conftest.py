@@ -1,0 +1,104 @@
+"""Eight simulated devices, and small prepared data that several test files share."""
+
+import os
+
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"  # before the first import of jax
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import fcntl
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+SHARED = REPOSITORY.parent / "shared" / "data"
+
+
+def run_module(module: str, *arguments: str | Path, cwd: Path = REPOSITORY, **environment: str):
+    """`python -m module arguments…` in a process of its own, on one device; the finished process."""
+    inherited = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "MUMU_DATA_DIR")}
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=cwd,
+        env={**inherited, "PYTHONPATH": str(REPOSITORY), **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def succeed(*arguments, **how):
+    """`run_module`, which must exit with 0."""
+    done = run_module(*arguments, **how)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def complain(*arguments, says: Sequence[str], code: int = 2, **how) -> None:
+    """`run_module`, which must end with one clear line that holds all of `says`, and no traceback."""
+    done = run_module(*arguments, **how)
+    assert done.returncode == code, done.stdout + done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    for fragment in says:
+        assert fragment in last
+    assert "Traceback" not in done.stderr
+
+
+def _once(folder: Path, make: Callable[[], None]) -> Path:
+    """`folder`, made by the first of the test processes that asks for it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = folder.with_suffix(".done")
+        if not done.exists():
+            make()
+            done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all test processes of this session share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@pytest.fixture(scope="session")
+def small_data(shared_tmp: Path) -> Path:
+    """A reduced mini dataset, prepared: 60, 12 and 24 albums."""
+
+    def make() -> None:
+        from mumu_jax.data.manifest import write_manifest
+        from mumu_jax.data.synthetic import make as make_synthetic
+
+        albums = make_synthetic(shared_tmp / "small_source", 0, 2, {"train": 60, "val": 12, "test": 24})
+        write_manifest(shared_tmp / "small_source" / "manifest.jsonl", albums)
+        succeed(
+            "mumu_jax.prepare",
+            "--source=manifest",
+            f"--input={shared_tmp / 'small_source' / 'manifest.jsonl'}",
+            f"--data_dir={shared_tmp / 'small'}",
+        )
+
+    return _once(shared_tmp / "small", make)
+
+
+@pytest.fixture(scope="session")
+def small_run(shared_tmp: Path, small_data: Path) -> Path:
+    """A finished run of audio_low_4x96 on the reduced mini dataset."""
+
+    def make() -> None:
+        succeed(
+            "mumu_jax.train",
+            "--config=audio_low_4x96",
+            f"--data_dir={small_data}",
+            f"--workdir={shared_tmp / 'small_run'}",
+            "--config.optim.max_epochs=8",
+            "--config.album_optim.max_epochs=20",
+        )
+
+    return _once(shared_tmp / "small_run", make)

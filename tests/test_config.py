@@ -1,0 +1,76 @@
+"""Settings: the command line, JSON, and what is said of mistakes."""
+
+import dataclasses
+import json
+
+import pytest
+
+from mumu_jax.config import Config, OptimSettings, flatten, from_json, validate
+from mumu_jax.errors import UserError
+from mumu_jax.experiments import load_config, load_experiments
+from mumu_jax.flags import parse_flags
+
+NAME = "--config=audio_low_4x96"
+
+
+def test_eighteen_names_for_twelve_experiments():
+    names = set(load_experiments())
+    for kernel in ("3x3", "4x96", "4x70"):
+        for width in ("low", "high"):
+            stem = f"audio_{width}_{kernel}"
+            assert {stem, f"{stem}_cosine", f"{stem}_logistic"} <= names
+            bare, full = load_config(stem), load_config(f"{stem}_cosine")
+            assert dataclasses.replace(bare, name="") == dataclasses.replace(full, name="")
+    assert len(names) == 18
+
+
+@pytest.mark.parametrize("name", load_experiments())
+def test_every_experiment_resolves_and_round_trips(name):
+    config = load_config(name)
+    validate(config)
+    assert config.name == name
+    assert from_json(Config, json.loads(json.dumps(dataclasses.asdict(config)))) == config
+
+
+def test_defaults_are_the_papers():
+    assert load_config("audio_high_4x70").optim == OptimSettings(1e-3, 0.9, 0.999, 1e-8, 32, 100, 4)
+
+
+def test_overrides_are_typed_and_leave_the_table_alone():
+    flags = parse_flags(["--config.optim.learning_rate=3e-4", "--config.seed=7", "--data_dir=D", NAME])
+    assert (flags.config.optim.learning_rate, flags.config.seed, flags.data_dir) == (3e-4, 7, "D")
+    assert load_config("audio_low_4x96").seed == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragments"),
+    [
+        (["--config=audio_low_4x9"], ["'audio_low_4x9'", "did you mean 'audio_low_4x96'", "--list"]),
+        ([NAME, "--config.optim.learnig_rate=1"], ["'optim.learnig_rate'", "did you mean config.optim.learning_rate"]),
+        ([NAME, "--config.optim.zzz=1"], ["'optim.zzz'", "optim.batch_size"]),
+        ([NAME, "--config.optim.batch_size=many"], ["batch_size", "many"]),
+        ([NAME, "--config.optim.batch_size=0"], ["config.optim.batch_size is 0", "above 0"]),
+        ([NAME, "--config.model.kernel=4x71"], ["config.model.kernel", "'4x71'", "'4x70'"]),
+        ([NAME, "--config.model.dropout=1"], ["config.model.dropout", "below 1"]),
+        ([NAME, "--workdri=x"], ["workdri", "workdir"]),
+        ([NAME, "stray"], ["'stray'", "--name=value"]),
+        ([], ["--config=NAME", "--list"]),
+    ],
+)
+def test_mistakes_are_named(arguments, fragments):
+    with pytest.raises(UserError) as caught:
+        parse_flags(arguments)
+    for fragment in fragments:
+        assert fragment in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_json_with_an_unknown_field():
+    with pytest.raises(UserError, match=r"config\.optim has no field 'momentum'"):
+        from_json(Config, {"optim": {"momentum": 0.9}})
+
+
+def test_flatten_names_every_field_once():
+    flat = flatten(Config())
+    assert flat["optim.batch_size"] == 32
+    assert len(flat) == len(set(flat)) > 20

@@ -1,0 +1,266 @@
+"""`prepare` as its users meet it: whole collections, damaged files, kills, and what is said about them."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import REPOSITORY, SHARED, complain, succeed
+
+from mumu_jax.config import AudioSettings
+from mumu_jax.data import audio, shards, store
+from mumu_jax.data.manifest import read_labels, read_manifest
+from mumu_jax.errors import UserError
+from mumu_jax.prepare import Summary, prepare
+
+GENRES = ("Jazz", "Pop", "Rock")
+
+
+def make_collection(folder: Path, n_albums: int = 9, seconds: float = 1.5) -> Path:
+    """A manifest of albums of one track each, and their audio beside it; every third album in each split."""
+    lines = []
+    for a in range(n_albums):
+        rng = np.random.default_rng(a)
+        soundfile.write(folder / f"{a}.flac", 0.1 * rng.standard_normal(round(seconds * 22_050)), 22_050)
+        lines.append(
+            {
+                "album_id": f"A{a}",
+                "split": ("train", "val", "test")[a % 3],
+                "genres": [GENRES[a % 3]],
+                "tracks": [{"track_id": f"T{a}", "audio": f"{a}.flac"}],
+            }
+        )
+    manifest = folder / "collection.jsonl"
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return manifest
+
+
+def rejected(data_dir: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in (data_dir / "rejected.jsonl").read_text().splitlines()]
+
+
+def prepared_bytes(data_dir: Path) -> dict[str, bytes]:
+    """All that a network can see of the data, and what describes it."""
+    names = ("mumu-*", "prepared.json", "statistics.npz", "features.json", "dataset_info.json")
+    return {path.name: path.read_bytes() for name in names for path in (data_dir / "audio").glob(name)}
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    monkeypatch.setattr(shards, "map_in_order", lambda call, items, workers, on_death: (call(item) for item in items))
+
+
+# --- the command --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the nine real songs of ../shared are not here")
+def test_the_nine_real_songs(tmp_path):
+    command = ("mumu_jax.prepare", "--source=tartarus", f"--input={SHARED / 'super'}", f"--data_dir={tmp_path}")
+    first = succeed(*command, "--workers=2")
+    assert "9 tracks prepared" in first.stdout
+    assert "preparing tracks: 9/9" in first.stderr
+    assert rejected(tmp_path) == []
+    assert len(read_manifest(tmp_path / "manifest.jsonl")) == 9
+    labels = read_labels(tmp_path / "labels.json")
+    prepared = store.open_prepared(tmp_path, AudioSettings())
+    assert prepared.labels == labels
+    records = [record for split in ("train", "val", "test") for record in prepared.split(split)]
+    assert len(records) == 9
+    silent = [record for record in records if (record["cqt"] == -80).all()]
+    assert [record["track_id"] for record in silent] == ["S8"]
+    assert all(len(record["cqt"]) == pytest.approx(646, abs=3) for record in records)
+    assert [line.split() for line in first.stdout.splitlines()[1:4]] == [
+        ["train", "3", "3", "0", "0", "0", "0.03"],
+        ["val", "3", "3", "0", "0", "0", "0.03"],
+        ["test", "3", "3", "1", "0", "0", "0.03"],
+    ]
+
+    again = succeed(*command)
+    assert "nothing to do" in again.stdout
+
+
+def test_damaged_files_are_listed_and_the_rest_is_prepared(tmp_path):
+    manifest = make_collection(tmp_path, 12)
+    (tmp_path / "0.flac").write_text("<html>404</html>")
+    (tmp_path / "1.flac").write_bytes(b"")
+    (tmp_path / "2.flac").write_bytes((tmp_path / "2.flac").read_bytes()[:20_000])
+    soundfile.write(tmp_path / "3.flac", np.full(30_000, np.nan), 22_050, format="WAV", subtype="FLOAT")
+    (tmp_path / "4.flac").unlink()
+    soundfile.write(tmp_path / "5.flac", np.zeros(30_000), 22_050)
+    command = ("mumu_jax.prepare", "--source=manifest", f"--input={manifest}", f"--data_dir={tmp_path / 'out'}")
+
+    complain(*command, says=["4 of 11 files are damaged (36%, above --max_bad=0.05)", "the rest is prepared"], code=3)
+    assert {line["track_id"]: line["reason"] for line in rejected(tmp_path / "out")} == {
+        **{"T0": "not_audio", "T1": "empty", "T2": "truncated", "T3": "nan"}
+    }
+    assert all(
+        set(line) == {"album_id", "track_id", "audio", "reason", "detail"} for line in rejected(tmp_path / "out")
+    )
+    prepared = store.open_prepared(tmp_path / "out", AudioSettings())
+    assert sum(len(prepared.split(split)) for split in ("train", "val", "test")) == 7
+
+    tolerant = succeed(*command, "--max_bad=0.4")
+    assert "rejected: 1 empty, 1 nan, 1 not_audio, 1 truncated" in tolerant.stdout
+    assert Counter(tolerant.stdout.split())["1"] >= 6  # one silent and one missing among them
+    assert "nothing to do" in tolerant.stdout
+
+
+@pytest.mark.parametrize(
+    ("n_bad", "n_good", "max_bad", "too_many"),
+    [(3, 1, 0.05, False), (4, 76, 0.05, False), (4, 75, 0.05, True), (4, 0, 1.0, False), (4, 96, 0.0, True)],
+)
+def test_too_many_bad(n_bad, n_good, max_bad, too_many):
+    splits = {"train": {"tracks": n_good, "missing": 1000}}
+    assert Summary(Path(), splits, {"nan": n_bad}, 0, 0.0, max_bad).too_many_bad == too_many
+
+
+def test_wrong_use_ends_with_one_line(tmp_path):
+    out = f"--data_dir={tmp_path / 'out'}"
+    complain("mumu_jax.prepare", "--source=folders", out, says=["no source 'folders'", "'folder'"])
+    complain("mumu_jax.prepare", "--source=folder", f"--input={tmp_path / 'no'}", out, says=["no"])
+    manifest = make_collection(tmp_path, 3)
+    (tmp_path / "file").touch()
+    in_file = f"--data_dir={tmp_path / 'file'}"
+    complain("mumu_jax.prepare", "--source=manifest", f"--input={manifest}", in_file, says=["cannot write", "file"])
+
+
+def test_ctrl_c_ends_quietly_and_goes_on_later(tmp_path):
+    manifest = make_collection(tmp_path, 40, seconds=20)
+    command = [*("-m", "mumu_jax.prepare", "--source=manifest", f"--input={manifest}", "--workers=2")]
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, *command, f"--data_dir={out}"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd=REPOSITORY,
+    )
+    wait_for(lambda: list(out.glob("audio/.mumu-*")))
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.strip() == "interrupted; the same command goes on from here"
+    assert not list(out.glob("audio/.mumu-*"))
+
+
+# --- kills and changes --------------------------------------------------------------------------------------
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def prepare_in_process(manifest: Path, data_dir: Path) -> subprocess.Popen:
+    code = (
+        "from pathlib import Path; from mumu_jax.prepare import prepare\n"
+        f"prepare('manifest', Path({str(manifest)!r}), Path({str(data_dir)!r}), 2, shard_tracks=2)"
+    )
+    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+
+
+def test_killed_and_continued_equals_uninterrupted(tmp_path, in_this_process):
+    manifest = make_collection(tmp_path, 24, seconds=4)
+    prepare("manifest", manifest, tmp_path / "whole", 1, shard_tracks=2)
+
+    killed = tmp_path / "killed"
+    for n_finished in (2, 6):
+        process = prepare_in_process(manifest, killed)
+        wait_for(lambda n=n_finished: len(list(killed.glob("audio/sidecars/mumu-*"))) >= n)
+        process.kill()
+        process.wait()
+        assert not (killed / "audio" / "prepared.json").exists()
+        with pytest.raises(UserError, match="is not finished"):
+            store.open_prepared(killed, AudioSettings())
+    n_there = len(list(killed.glob("audio/sidecars/mumu-*")))
+    (killed / "audio" / ".mumu-train.array_record-00000-of-00004.part").write_text("half")
+
+    summary = prepare("manifest", manifest, killed, 1, shard_tracks=2)
+    assert 0 < summary.n_new <= 24 - 2 * n_there + 2  # a shard without its sidecar is made again
+    assert prepared_bytes(killed) == prepared_bytes(tmp_path / "whole")
+    assert not list((killed / "audio").glob(".*"))
+
+
+def test_another_collection_in_the_same_folder(tmp_path, in_this_process):
+    for name, n in (("a", 9), ("b", 5)):
+        (tmp_path / name).mkdir()
+        make_collection(tmp_path / name, n)
+    out = tmp_path / "out"
+    assert prepare("manifest", tmp_path / "a" / "collection.jsonl", out, 1, shard_tracks=2).n_new == 9
+    assert prepare("manifest", tmp_path / "b" / "collection.jsonl", out, 1, shard_tracks=2).n_new == 5
+    fresh = tmp_path / "fresh"
+    prepare("manifest", tmp_path / "b" / "collection.jsonl", fresh, 1, shard_tracks=2)
+    assert prepared_bytes(out) == prepared_bytes(fresh)
+
+
+def test_a_file_that_was_missing_is_prepared_when_it_is_there(tmp_path, in_this_process):
+    manifest = make_collection(tmp_path)
+    (tmp_path / "4.flac").rename(tmp_path / "elsewhere.flac")
+    summary = prepare("manifest", manifest, tmp_path / "out", 1)
+    assert summary.splits["val"]["missing"] == 1
+    assert not summary.too_many_bad
+    assert summary.n_present == 8
+    (tmp_path / "elsewhere.flac").rename(tmp_path / "4.flac")
+    summary = prepare("manifest", manifest, tmp_path / "out", 1)
+    assert summary.splits["val"]["missing"] == 0
+    assert summary.n_new == 3
+    assert prepare("manifest", manifest, tmp_path / "out", 1).n_new == 0
+
+
+def test_a_decoder_that_crashes_or_fails_costs_its_file(tmp_path, monkeypatch):
+    manifest = make_collection(tmp_path)
+    decode = audio.track_cqt
+
+    def fail_on_3(path: Path, settings: AudioSettings):
+        if path.name == "3.flac":
+            raise MemoryError("8 EB")
+        return decode(path, settings)
+
+    def die_on_4(call, items, workers, on_death):
+        return (on_death(row) if row.path.name == "4.flac" else call(row) for row in items)
+
+    monkeypatch.setattr(audio, "track_cqt", fail_on_3)
+    monkeypatch.setattr(shards, "map_in_order", die_on_4)
+    assert prepare("manifest", manifest, tmp_path / "out", 1).rejected == {"crashed": 2}
+    assert [(line["track_id"], line["detail"]) for line in rejected(tmp_path / "out")] == [
+        ("T3", "MemoryError: 8 EB"),
+        ("T4", "the process that decoded it died, twice"),
+    ]
+
+
+# --- what cannot be done ------------------------------------------------------------------------------------
+
+
+def test_nothing_to_prepare(tmp_path, in_this_process):
+    manifest = make_collection(tmp_path)
+    for a in range(9):
+        (tmp_path / f"{a}.flac").unlink()
+    with pytest.raises(UserError, match="none of the 9 audio files is there"):
+        prepare("manifest", manifest, tmp_path / "out", 1)
+    for a in range(1, 9):
+        (tmp_path / f"{a}.flac").write_text("no sound")
+    with pytest.raises(UserError, match=r"1 audio files are missing and 8 were rejected, the first .*3.flac \(not_a"):
+        prepare("manifest", manifest, tmp_path / "out", 1)
+    assert len(rejected(tmp_path / "out")) == 8
+    with pytest.raises(UserError, match="is not finished"):
+        store.open_prepared(tmp_path / "out", AudioSettings())
+
+
+def test_two_at_once_are_refused(tmp_path, in_this_process):
+    manifest = make_collection(tmp_path, 3)
+    (tmp_path / "out").mkdir()
+    with (tmp_path / "out" / ".prepare.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="another process is preparing"):
+            prepare("manifest", manifest, tmp_path / "out", 1)
+    prepare("manifest", manifest, tmp_path / "out", 1)

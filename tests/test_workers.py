@@ -1,0 +1,84 @@
+"""Worker processes: order, death, and no orphans."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mumu_jax.data.workers import map_in_order
+
+
+def square(x: int) -> int:
+    time.sleep(0.02 * (x % 3))
+    return x * x
+
+
+def die_at_5(x: int) -> int:
+    if x == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x * x
+
+
+def die_once(path: str) -> str:
+    if path != "sound" and not Path(path).exists():
+        Path(path).touch()
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return "alive"
+
+
+def fail(x: int) -> int:
+    raise ValueError(f"no {x}")
+
+
+def test_results_come_in_order():
+    assert list(map_in_order(square, range(20), 2, lambda x: -1)) == [x * x for x in range(20)]
+
+
+def test_no_items_start_no_process():
+    assert list(map_in_order(square, [], 2, lambda x: -1)) == []
+
+
+def test_a_dead_process_costs_one_item_only():
+    assert list(map_in_order(die_at_5, range(12), 2, lambda x: -x)) == [-5 if x == 5 else x * x for x in range(12)]
+
+
+def test_a_process_that_dies_once_costs_nothing(tmp_path):
+    items = ["sound", str(tmp_path / "mark"), "sound"]
+    assert list(map_in_order(die_once, items, 1, lambda _: "dead")) == ["alive"] * 3
+
+
+def test_exceptions_are_passed_on():
+    with pytest.raises(ValueError, match="no 0"):
+        list(map_in_order(fail, range(3), 1, lambda x: -1))
+
+
+def test_workers_end_with_a_killed_parent():
+    code = (
+        "import multiprocessing, time\n"
+        "from mumu_jax.data.workers import map_in_order\n"
+        "for _ in map_in_order(time.sleep, [0, 60, 60], 2, None):\n"
+        "    pool = multiprocessing.active_children()\n"
+        "    print(*(p.pid for p in pool), flush=True)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pids = [int(pid) for pid in parent.stdout.readline().split()]
+    assert len([pid for pid in pids if is_running(pid)]) >= 2
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 10
+    while any(is_running(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(is_running(pid) for pid in pids)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
