@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import PolicyCheckpointInfo, PreservationContext
 
 from mumu_jax.errors import UserError
 from mumu_jax.state import TrainState
@@ -41,10 +40,8 @@ class Checkpoints:
             folder.absolute(), options=options, item_names=("state", "progress", "data")
         )
 
-    def should_preserve(
-        self, checkpoints: Sequence[PolicyCheckpointInfo], *, context: PreservationContext
-    ) -> Sequence[bool]:
-        """Orbax asks which checkpoints stay."""
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        """Orbax asks which checkpoints stay (its `PreservationPolicy`)."""
         return [c.step in (checkpoints[-1].step, self._best_step) for c in checkpoints]
 
     def save(self, state: TrainState, progress: Progress, data_state: dict[str, Any]) -> None:

@@ -7,17 +7,16 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from flax import struct
-from jaxtyping import Array, Int32, Key
 
 
 @struct.dataclass
 class TrainState:
     """Parameters, optimizer state, the number of steps taken, and the key that dropout folds the step into."""
 
-    step: Int32[Array, ""]
+    step: Any  # [] int32
     params: Any
     opt_state: Any
-    key: Key[Array, ""]
+    key: Any  # [] typed PRNG key
 
 
 def create_state(

@@ -128,7 +128,9 @@ def _score(
     embedding = _run(run.track, np.concatenate(songs), len(run.labels), batch_size, mesh).embedding
     ends = np.cumsum([len(song) for song in songs])[:-1]
     vectors = np.stack([part.mean(axis=0) for part in np.split(embedding, ends)])
-    return objective.readable(run.album.network.kind, _run(run.album, vectors, len(run.labels), batch_size, mesh).scores)
+    return objective.readable(
+        run.album.network.kind, _run(run.album, vectors, len(run.labels), batch_size, mesh).scores
+    )
 
 
 def _run(trained: Trained, inputs: np.ndarray, n_labels: int, batch_size: int, mesh: Mesh):

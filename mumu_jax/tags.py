@@ -74,9 +74,7 @@ class Csv:
         genres = ";".join(genre for genre, _ in tags.genres)
         scores = ";".join(f"{score:.6f}" for _, score in tags.genres)
         out = io.StringIO()
-        csv.writer(out).writerow(
-            (os.path.abspath(tags.path), f"{tags.seconds:.2f}", genres, scores, tags.error, run)
-        )
+        csv.writer(out).writerow((os.path.abspath(tags.path), f"{tags.seconds:.2f}", genres, scores, tags.error, run))
         return out.getvalue()
 
     @staticmethod

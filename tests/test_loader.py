@@ -11,7 +11,11 @@ N, BATCH, CHUNK = 23, 4, 4  # 6 steps an epoch, in chunks of 4 and 2
 
 def items(random: bool = False) -> Items:
     return Items(
-        lambda i, u: (np.array([i, u], np.float32), multi_hot([i % 3], 3)), N, item_shape=(2,), n_labels=3, random=random
+        lambda i, u: (np.array([i, u], np.float32), multi_hot([i % 3], 3)),
+        N,
+        item_shape=(2,),
+        n_labels=3,
+        random=random,
     )
 
 

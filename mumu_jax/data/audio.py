@@ -27,7 +27,7 @@ SHORTEST_S = 1.0  # the lowest octave's filters need 0.75 s; shorter recordings 
 # Frames decoded at a time.  Few for Ogg: libsndfile hides a hole in the stream that lies inside one read.
 _BLOCK_FRAMES, _OGG_BLOCK_FRAMES = 1 << 17, 1 << 12
 _AMIN = 1e-10  # librosa's default: power_to_db does not tell smaller powers apart
-_MALFORMED_FILE = 3  # libsndfile's SF_ERR_MALFORMED_FILE
+_UNREADABLE = (2, 3)  # libsndfile's SF_ERR_SYSTEM and SF_ERR_MALFORMED_FILE
 _UNKNOWN_LENGTH = 2**31 - 2**13  # what programs that write to a pipe put into a WAV header, or more
 
 
@@ -151,8 +151,8 @@ def _open(path: Path) -> tuple[soundfile.SoundFile, float]:
         missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
         raise Rejected("missing" if missing else "unreadable", error.strerror or str(error)) from error
     except soundfile.LibsndfileError as error:
-        malformed = error.code == _MALFORMED_FILE
-        raise Rejected("unreadable", _said(error)) if malformed else _not_audio() from error
+        unreadable = error.code in _UNREADABLE
+        raise Rejected("unreadable", _said(error)) if unreadable else _not_audio() from error
     except TypeError as error:  # soundfile wants to be told the sample rate of a headerless `.raw`
         raise _not_audio() from error
     if file.format == "MP3":

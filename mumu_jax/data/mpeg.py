@@ -6,6 +6,7 @@ put a Xing (or Info) frame in front, and programs that cut mp3s often drop that.
 
 import io
 import mmap
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -55,9 +56,9 @@ def scan(path: Path) -> Stream:
         first = _frame(data, at)
         if first is None:
             return Stream(0.0, 0, tagged=False, cut=False, start=start)
-        tag = data[start : start + first.n_bytes]
-        tagged = b"Xing" in tag or b"Info" in tag
-        n_frames, cut = -int(tagged), False
+        tag = re.search(b"(?:Xing|Info)...(.)", data[start : start + first.n_bytes], re.DOTALL)
+        tagged = tag is not None and bool(tag[1][0] & 1)  # the flag says that a frame count follows
+        n_frames, cut = -int(tag is not None), False
         while (frame := _frame(data, at, first)) is not None:
             at += frame.n_bytes
             cut = at > len(data)
@@ -68,7 +69,7 @@ def scan(path: Path) -> Stream:
 
 
 def tagged(path: Path, stream: Stream) -> io.BytesIO:
-    """The file with a Xing frame in front that declares the number of its frames."""
+    """The file, in memory, with a Xing frame in front that declares the number of its frames."""
     data = path.read_bytes()
     first = _frame(data, stream.start)
     if first is None:

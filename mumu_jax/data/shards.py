@@ -114,14 +114,21 @@ def write(folder: Path, shards: Sequence[Shard], settings: AudioSettings, worker
     fingerprints = {shard.name: _fingerprint(shard, settings) for shard in shards}
     sidecars = _read_sidecars(folder, shards, fingerprints)
     todo = [shard for shard in shards if shard.name not in sidecars]
+    _remove_all_but(folder, sidecars)
     if todo:
         (folder / store.DESCRIPTION).unlink(missing_ok=True)
-    _remove_all_but(folder, sidecars)
+        sidecars |= _write_shards(folder, todo, fingerprints, settings, workers)
+    return [sidecars[shard.name] for shard in shards], sum(len(shard.rows) for shard in todo)
 
-    rows = [row for shard in todo for row in shard.rows]
+
+def _write_shards(
+    folder: Path, shards: Sequence[Shard], fingerprints: Mapping[str, str], settings: AudioSettings, workers: int
+) -> dict[str, Sidecar]:
+    sidecars = {}
+    rows = [row for shard in shards for row in shard.rows]
     outcomes = map_in_order(partial(_prepare, settings=settings), rows, workers, _crashed)
     with contextlib.closing(outcomes), bar(len(rows), "preparing tracks") as progress:
-        for shard in todo:
+        for shard in shards:
             sidecar = Sidecar(fingerprints[shard.name])
             with replacing(folder / shard.name) as path:
                 _write_records(path, shard.rows, outcomes, sidecar, progress)
@@ -129,7 +136,7 @@ def write(folder: Path, shards: Sequence[Shard], settings: AudioSettings, worker
             sidecar.bytes = (folder / shard.name).stat().st_size
             write_json(folder / shard.sidecar, dataclasses.asdict(sidecar))
             sidecars[shard.name] = sidecar
-    return [sidecars[shard.name] for shard in shards], len(rows)
+    return sidecars
 
 
 def _write_records(

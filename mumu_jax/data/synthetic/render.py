@@ -13,6 +13,7 @@ from mumu_jax.data.synthetic.styles import (
     STYLES,
     Beat,
     Instrument,
+    Number,
     Part,
     Production,
     Style,
@@ -70,11 +71,11 @@ def _render_section(style: Style, key: int, gains: list[float], n_samples: int, 
     return _produce(music, style.production, rng)
 
 
-def _gain(db: float) -> float:
+def _gain(db: Number) -> float:
     return 10 ** (db / 20)
 
 
-def _level(layer: np.ndarray, level_db: float) -> np.ndarray:
+def _level(layer: np.ndarray, level_db: Number) -> np.ndarray:
     """The layer at a root mean square of `level_db`; one that never plays stays silent."""
     return layer * np.float32(_gain(level_db) / max(float(layer.std()), 1e-3))
 

@@ -97,18 +97,21 @@ def write_reviews(branches: tuple[str, ...], rng: np.random.Generator) -> str:
 
 
 def _sentence(branches: tuple[str, ...], rng: np.random.Generator) -> str:
-    def pick(choices: Sequence[str]) -> str:
-        return choices[int(rng.integers(len(choices)))]
-
-    def genre(leak: float) -> str:
-        return pick(list(BRANCHES) if rng.random() < leak else with_parents(branches))
-
-    slots = {slot: pick(choices.split(", ")) for slot, choices in CHOICES.items()}
+    slots = {slot: _pick(choices.split(", "), rng) for slot, choices in CHOICES.items()}
     kind = rng.random()
     if kind < TELLING:
-        a, b = (pick(VOCABULARY[genre(WORD_LEAK)]) for _ in range(2))
-        return pick(TELLING_SENTENCES).format(a=a, b=b, **slots)
+        a, b = (_pick(VOCABULARY[_genre(branches, WORD_LEAK, rng)], rng) for _ in range(2))
+        return _pick(TELLING_SENTENCES, rng).format(a=a, b=b, **slots)
     if kind < TELLING + NAMING:
-        name, other = (pick(NAMES[genre(NAME_LEAK)]) for _ in range(2))
-        return pick(NAMING_SENTENCES).format(name=name, other=other)
-    return pick(FILLER).format(**slots)
+        name, other = (_pick(NAMES[_genre(branches, NAME_LEAK, rng)], rng) for _ in range(2))
+        return _pick(NAMING_SENTENCES, rng).format(name=name, other=other)
+    return _pick(FILLER, rng).format(**slots)
+
+
+def _pick(choices: Sequence[str], rng: np.random.Generator) -> str:
+    return choices[int(rng.integers(len(choices)))]
+
+
+def _genre(branches: tuple[str, ...], leak: float, rng: np.random.Generator) -> str:
+    """One of the album's genres, or any genre with the chance `leak`."""
+    return _pick(list(BRANCHES) if rng.random() < leak else with_parents(branches), rng)

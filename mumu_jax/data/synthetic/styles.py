@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+Number = int | float  # the tables below say 8 rather than 8.0
+
 MAJOR, MINOR, POWER, SUS = (0, 4, 7), (0, 3, 7), (0, 7, 12), (0, 5, 7)
 MAJOR7, MINOR7, DOMINANT = (0, 4, 7, 11), (0, 3, 7, 10), (0, 4, 7, 10)
 
@@ -25,16 +27,16 @@ HARMONIES = {
 class Instrument:
     """A timbre.  Times in seconds; `formants` are (centre Hz, width Hz) resonances that do not move with pitch."""
 
-    rolloff: float  # the k-th partial starts at k ** -rolloff
-    attack_s: float = 0.005
-    decay_s: float = 0.5
-    sustain: float = 0.0  # level that the decay leads to
-    mellow_s: float = 10.0  # in which the partials above the third fade
-    even: float = 1.0  # strength of the even partials
-    formants: tuple[tuple[float, float], ...] = ()
-    vibrato_cents: float = 0.0
-    hold: float = 1.0  # share of the time to the next onset for which a note sounds
-    drive: float = 0.0  # distortion of the whole part
+    rolloff: Number  # the k-th partial starts at k ** -rolloff
+    attack_s: Number = 0.005
+    decay_s: Number = 0.5
+    sustain: Number = 0.0  # level that the decay leads to
+    mellow_s: Number = 10.0  # in which the partials above the third fade
+    even: Number = 1.0  # strength of the even partials
+    formants: tuple[tuple[Number, Number], ...] = ()
+    vibrato_cents: Number = 0.0
+    hold: Number = 1.0  # share of the time to the next onset for which a note sounds
+    drive: Number = 0.0  # distortion of the whole part
 
 
 INSTRUMENTS = {
@@ -72,12 +74,12 @@ INSTRUMENTS = {
 class Kit:
     """A drum kit: pitches in Hz, times of decay in seconds, the hat's level in dB."""
 
-    kick_hz: float
-    kick_s: float
-    snare_hz: float
-    snare_s: float
-    hat_s: float
-    hat_db: float
+    kick_hz: Number
+    kick_s: Number
+    snare_hz: Number
+    snare_s: Number
+    hat_s: Number
+    hat_db: Number
 
 
 KITS = {
@@ -94,13 +96,13 @@ KITS = {
 class Beat:
     """Drums.  Patterns have 16 steps a bar: x always, o every other time, . never."""
 
-    tempo_bpm: tuple[float, float]
+    tempo_bpm: tuple[Number, Number]
     kit: str
     kick: str
     snare: str
     hat: str
-    level_db: float = 0.0
-    swing: float = 0.0  # delay of every second step, in steps
+    level_db: Number = 0.0
+    swing: Number = 0.0  # delay of every second step, in steps
 
 
 @dataclass(frozen=True)
@@ -110,18 +112,18 @@ class Part:
     instrument: str
     midi: int
     pattern: str
-    level_db: float = 0.0
+    level_db: Number = 0.0
 
 
 @dataclass(frozen=True)
 class Production:
     """Room (time of decay, s, and its level), hiss below the music (dB), low-pass (Hz), drive of the whole."""
 
-    room_s: float
-    room_db: float
-    hiss_db: float
-    lowpass_hz: float
-    drive: float
+    room_s: Number
+    room_db: Number
+    hiss_db: Number
+    lowpass_hz: Number
+    drive: Number
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,124 @@
+"""A run that was killed, however often, ends byte for byte where an uninterrupted one ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from conftest import REPOSITORY, complain, succeed
+
+from mumu_jax.checkpoint import Checkpoints
+from mumu_jax.signals import EXIT_INTERRUPTED
+from mumu_jax.state import create_state
+from mumu_jax.workdir import load_run
+
+# With about 120 training tracks: 8 steps an epoch, in chunks of 3, 3 and 2; the album network takes 4 an epoch.
+SETTINGS = (
+    "--config=audio_low_4x96",
+    "--config.optim.batch_size=16",
+    "--config.optim.max_epochs=3",
+    "--config.album_optim.batch_size=16",
+    "--config.album_optim.max_epochs=3",
+    "--config.loop.chunk_steps=3",
+    "--config.model.dropout=0.3",
+    "--config.data.patch=random",
+)
+
+
+def kill(moment: str, *arguments: str) -> None:
+    """Train until `moment`; the process must end by that signal, or exit as documented after SIGTERM."""
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    command = [sys.executable, str(REPOSITORY / "tests" / "killed_train.py"), moment, *arguments]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=600)
+    expected = EXIT_INTERRUPTED if moment.startswith("term") else -signal.SIGKILL
+    assert done.returncode == expected, done.stdout + done.stderr
+    if expected == EXIT_INTERRUPTED:
+        assert "the same command goes on" in done.stderr
+
+
+def contents(workdir: Path) -> dict[str, bytes]:
+    """Everything that training carries or writes, as bytes, by name."""
+    found = {"metrics.jsonl": (workdir / "metrics.jsonl").read_bytes()}
+    run = load_run(workdir)
+    for phase, trained in (("track", run.track), ("album", run.album)):
+        like = create_state(trained.network.model, trained.network.tx, trained.constants.mean.shape, seed=123)
+        checkpoints = Checkpoints(workdir / phase, read_only=True)
+        state, progress, data = checkpoints.restore_last(like)
+        best = checkpoints.restore_best(like)
+        checkpoints.close()
+        for which, tree in (("last", state), ("best", best)):
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+                leaf = jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+                found[f"{phase}/{which}/{jax.tree_util.keystr(path)}"] = np.asarray(leaf).tobytes()
+        found[f"{phase}/progress"] = repr(progress).encode()
+        found[f"{phase}/data"] = json.dumps(data).encode()
+    return found
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, small_data):
+    workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
+    succeed("mumu_jax.train", *SETTINGS, f"--data_dir={small_data}", f"--workdir={workdir}")
+    return workdir
+
+
+def test_killed_again_and_again(tmp_path, small_data, uninterrupted):
+    """In one run: an epoch's first, middle and last chunk, during a save, and SIGTERM; then the album network."""
+    arguments = (*SETTINGS, f"--data_dir={small_data}", f"--workdir={tmp_path / 'run'}")
+    kill("chunk:1", *arguments)  # before any checkpoint
+    kill("chunk:5", *arguments)  # second epoch, middle chunk
+    kill("save:1", *arguments)  # while the second epoch is saved
+    kill("term:1", *arguments)  # in the middle of an epoch
+    kill("chunk:2", *arguments)  # an epoch's last chunk, on top of a checkpoint in mid-epoch
+    kill("save:3", *arguments)  # in the album network's training
+    succeed("mumu_jax.train", *arguments)
+    ours, expected = contents(tmp_path / "run"), contents(uninterrupted)
+    assert ours.keys() == expected.keys()
+    assert [name for name in ours if ours[name] != expected[name]] == []
+
+
+def test_metrics_hold_each_step_once(uninterrupted):
+    lines = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
+    train = [(line["phase"], line["step"]) for line in lines if "train/loss" in line]
+    assert len(train) == len(set(train))
+    assert {phase for phase, _ in train} == {"track", "album"}
+    val = [line for line in lines if "val/loss" in line]
+    assert [line["epoch"] for line in val if line["phase"] == "track"] == [0, 1, 2]
+
+
+def test_finished_run_says_so(uninterrupted, small_data):
+    done = succeed("mumu_jax.train", *SETTINGS, f"--data_dir={small_data}", f"--workdir={uninterrupted}")
+    assert "is finished" in done.stdout
+
+
+def test_resume_with_another_config_or_other_data_is_refused(uninterrupted, small_data, tmp_path):
+    before = contents(uninterrupted)
+    same = ("mumu_jax.train", *SETTINGS, f"--workdir={uninterrupted}")
+    complain(
+        *same,
+        f"--data_dir={small_data}",
+        "--config.seed=1",
+        says=["config.seed=0", "not 1", "--workdir", str(uninterrupted)],
+    )
+    assert contents(uninterrupted) == before
+
+
+def test_settings_of_speed_alone_may_change(uninterrupted, small_data):
+    succeed(
+        "mumu_jax.train",
+        *SETTINGS,
+        "--config.data.read_threads=1",
+        f"--data_dir={small_data}",
+        f"--workdir={uninterrupted}",
+    )
+
+
+def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, small_data):
+    workdir = tmp_path / "run"
+    arguments = (*SETTINGS, "--config.optim.learning_rate=1e30", f"--data_dir={small_data}", f"--workdir={workdir}")
+    complain("mumu_jax.train", *arguments, says=["loss of the track network", "at step", "learning_rate", str(workdir)])
