@@ -1,7 +1,6 @@
 """`python -m mumu_jax.evaluate`: a trained run's metrics on a split, by track and by album."""
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,14 @@ from rich.table import Table
 
 from mumu_jax import metrics, parallel
 from mumu_jax.albums import mean_by_album
+from mumu_jax.atomic import replacing, write_json
 from mumu_jax.cli import run_command
 from mumu_jax.data.loader import Items, array_items, batches, patch_items
 from mumu_jax.data.manifest import SPLITS
 from mumu_jax.data.store import Prepared, open_prepared
 from mumu_jax.errors import UserError
 from mumu_jax.predict import SplitPredictions, predict
-from mumu_jax.workdir import Trained, TrainedRun, load_run, write_json
+from mumu_jax.workdir import Trained, TrainedRun, load_run
 
 COLUMNS = {
     "roc_auc_macro": "ROC-AUC",
@@ -119,10 +119,8 @@ def _chance(n_items: int, n_labels: int) -> dict[str, float]:
 
 
 def _write_predictions(path: Path, **arrays: Any) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
-    os.replace(partial, path)
 
 
 def _parser() -> argparse.ArgumentParser:

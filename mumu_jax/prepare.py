@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mumu_jax.atomic import replacing
 from mumu_jax.cli import run_command
 from mumu_jax.config import AudioSettings
 from mumu_jax.data import description, shards, store
-from mumu_jax.data.atomic import replacing
 from mumu_jax.data.manifest import write_labels, write_manifest
 from mumu_jax.data.sources import LAYOUTS, read_source
 from mumu_jax.errors import UserError

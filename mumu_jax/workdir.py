@@ -11,7 +11,6 @@ eval_test.json   the final evaluation;  predictions_test.npz: the scores behind 
 import dataclasses
 import hashlib
 import json
-import os
 import platform
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,6 +22,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from mumu_jax import config as configs
+from mumu_jax.atomic import replacing, write_json
 from mumu_jax.checkpoint import Checkpoints
 from mumu_jax.config import SPEED_ONLY, Config, flatten
 from mumu_jax.data.manifest import Label, read_labels, write_labels
@@ -94,10 +94,8 @@ def write_run(
     """Everything about the run that is known before training.  config.json comes last: it makes the run one."""
     write_labels(workdir / "labels.json", labels)
     arrays: dict[str, Any] = {f.name: np.asarray(getattr(constants, f.name)) for f in dataclasses.fields(constants)}
-    partial = workdir / "constants.npz.partial"
-    with partial.open("wb") as file:
+    with replacing(workdir / "constants.npz") as path, path.open("wb") as file:
         np.savez(file, seen=seen, **arrays)
-    os.replace(partial, workdir / "constants.npz")
     about = {
         "config": dataclasses.asdict(config),
         "data": {"dir": str(data_dir.absolute()), "checksum": checksum},
@@ -150,13 +148,6 @@ def album_network(config: Config, constants: Constants) -> Network:
 def constants_of_vectors(constants: Constants, width: int) -> Constants:
     """The album network sees the mean vectors as they are (section 5.1, step 3)."""
     return dataclasses.replace(constants, mean=np.zeros(width, np.float32), std=np.ones(width, np.float32))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Complete or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
 
 
 def _load(workdir: Path, phase: str, network: Network, constants: Constants, shape: tuple[int, ...]) -> Trained:

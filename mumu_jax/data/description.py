@@ -12,9 +12,9 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 import mumu_jax
+from mumu_jax.atomic import replacing, write_json
 from mumu_jax.config import AudioSettings
 from mumu_jax.data import statistics, store
-from mumu_jax.data.atomic import replacing, write_json
 from mumu_jax.data.manifest import SPLITS, Label
 from mumu_jax.data.shards import DECODERS, Shard, Sidecar
 from mumu_jax.errors import UserError

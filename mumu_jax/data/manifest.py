@@ -7,12 +7,12 @@ import os
 import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import Any
 
+from mumu_jax.atomic import replacing
 from mumu_jax.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -62,7 +62,8 @@ def write_manifest(path: Path, albums: Iterable[Album]) -> None:
     others are written absolute.
     """
     folder = Path(os.path.abspath(path.parent))
-    with _replacing(path) as file:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
         for album in albums:
             line = {
                 "album_id": album.album_id,
@@ -78,7 +79,8 @@ def write_manifest(path: Path, albums: Iterable[Album]) -> None:
 def write_labels(path: Path, labels: Sequence[Label]) -> None:
     """Write `[{"name", "parent"}, …]` in column order, one label a line, whole or not at all."""
     lines = [_encode({"name": label.name, "parent": label.parent}).strip() for label in labels]
-    with _replacing(path) as file:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(b"[\n" + b",\n".join(lines) + b"\n]\n")
 
 
@@ -91,21 +93,6 @@ def _encode(value: Any) -> bytes:
     # A file name that is not UTF-8 reaches Python as lone surrogates; written as `\udcXX` they are valid JSON
     # and come back as the same bytes of the same file.
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when the block ends, and vanishes when it raises."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 # --- reading ------------------------------------------------------------------------------------------------

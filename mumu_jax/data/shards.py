@@ -18,9 +18,9 @@ import numpy as np
 import soundfile
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from mumu_jax.atomic import replacing, write_json
 from mumu_jax.config import AudioSettings
 from mumu_jax.data import audio, store
-from mumu_jax.data.atomic import replacing, write_json
 from mumu_jax.data.manifest import SPLITS, Album, Label
 from mumu_jax.data.workers import map_in_order
 from mumu_jax.errors import UserError
@@ -67,15 +67,15 @@ class Shard:
 
     @property
     def sidecar(self) -> str:
-        return f"sidecars/{self.name}.json"
+        return store.sidecar_of(self.name)
 
 
 @dataclass
 class Sidecar:
     """What is known of a finished shard: its file, and what became of its rows.
 
-    `fingerprint` stands for all that went in: rows, audio files, settings, decoders.  `silent` and `missing`
-    are track ids; `rejected` the lines of `rejected.jsonl`.
+    `fingerprint` stands for all that went in: rows, audio files, settings, decoders.  `ids` are (album, track) of
+    each record; `silent` and `missing` are track ids; `rejected` the lines of `rejected.jsonl`.
     """
 
     fingerprint: str
@@ -83,6 +83,7 @@ class Sidecar:
     bytes: int = 0
     records: int = 0
     seconds: float = 0.0
+    ids: list[list[str]] = dataclasses.field(default_factory=list)
     silent: list[str] = dataclasses.field(default_factory=list)
     missing: list[str] = dataclasses.field(default_factory=list)
     rejected: list[dict[str, str]] = dataclasses.field(default_factory=list)
@@ -155,6 +156,7 @@ def _write_records(
             cqt, seconds, silent = outcome
             writer.write(store.encode(row.album_id, row.track_id, row.columns, cqt))
             sidecar.records += 1
+            sidecar.ids.append([row.album_id, row.track_id])
             sidecar.seconds += seconds
             sidecar.silent += [row.track_id] * silent
         progress.advance()

@@ -9,6 +9,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,26 @@ class Records(Sequence[dict[str, Any]]):
 
     @property
     def album_ids(self) -> list[str]:
-        return [r["album_id"] for r in self]
+        return [album_id for album_id, _ in self._ids]
 
     @property
     def track_ids(self) -> list[str]:
-        return [r["track_id"] for r in self]
+        return [track_id for _, track_id in self._ids]
+
+    @cached_property
+    def _ids(self) -> list[tuple[str, str]]:
+        """Of each record, from the sidecars: the records themselves are gigabytes."""
+        ids = []
+        for shard in self._shards:
+            path = self._folder / sidecar_of(shard["name"])
+            try:
+                found = [(album_id, track_id) for album_id, track_id in json.loads(path.read_bytes())["ids"]]
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise _damaged(path, str(error)) from error
+            if len(found) != shard["records"]:
+                raise _damaged(path, f"it names {len(found)} records instead of {shard['records']}")
+            ids += found
+        return ids
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -84,6 +100,11 @@ class Records(Sequence[dict[str, Any]]):
         except Exception as error:  # of many kinds: riegeli's checksums, protobuf, missing fields, shapes
             shard = self._shards[int(np.searchsorted(self._ends, index, side="right"))]
             raise _damaged(self._folder / shard["name"], f"record {index} cannot be read") from error
+
+
+def sidecar_of(name: str) -> str:
+    """Where, beside a shard, lies what is known of it."""
+    return f"sidecars/{name}.json"
 
 
 def features(labels: Sequence[Label], n_bins: int) -> tfds.features.FeaturesDict:

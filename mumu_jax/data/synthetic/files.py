@@ -8,6 +8,7 @@ import soundfile
 from PIL import Image
 from scipy.signal import resample_poly
 
+from mumu_jax.atomic import replacing
 from mumu_jax.data.manifest import Album, Track
 from mumu_jax.data.synthetic.albums import Plan
 from mumu_jax.data.synthetic.covers import draw_cover
@@ -67,7 +68,6 @@ def _make_cover(plan: Plan, folder: Path) -> Path:
 def _once(path: Path, write: Callable[[Path], None]) -> Path:
     """Let `write` make the file unless it is there.  It appears under its name only when it is whole."""
     if not path.exists():
-        partial = path.with_name(f"{path.name}.partial")
-        write(partial)
-        partial.replace(path)
+        with replacing(path) as temporary:
+            write(temporary)
     return path
