@@ -1,11 +1,20 @@
 """What every command shares: one line instead of a traceback for what the user can mend."""
 
+import argparse
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import logging
 
 from mumu_jax.errors import UserError
+
+
+def positive(text: str) -> int:
+    """The type of an argument of argparse that counts something."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not above 0")
+    return value
 
 
 def run_command(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> None:

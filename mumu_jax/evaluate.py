@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
@@ -57,12 +58,13 @@ def evaluate(run: TrainedRun, prepared: Prepared, split: str, workdir: Path) -> 
     records = prepared.split(split)
     if not len(records):
         raise UserError(f"split {split!r} of {prepared.folder} has no track; choose another --split")
-    mesh = parallel.make_mesh(run.config.optim.batch_size)
+    mesh = parallel.make_mesh(jax.device_count())
+    how = (mesh, run.config.optim.batch_size, run.config.data.read_threads)
 
     track_items = patch_items(records, len(run.labels), run.config.audio)
-    tracks = predict_items(run.track, track_items, run, mesh)
+    tracks = predict_items(run.track, track_items, *how)
     albums = mean_by_album(tracks.embedding, tracks.labels, records.album_ids)
-    album = predict_items(run.album, array_items(albums.vectors, albums.labels), run, mesh)
+    album = predict_items(run.album, array_items(albums.vectors, albums.labels), *how)
 
     result = {
         "split": split,
@@ -85,10 +87,14 @@ def evaluate(run: TrainedRun, prepared: Prepared, split: str, workdir: Path) -> 
     return result
 
 
-def predict_items(trained: Trained, items: Items, run: TrainedRun, mesh: Mesh) -> SplitPredictions:
-    """The predictions of one of the run's networks for `items`."""
-    found = batches(items, run.config.optim.batch_size, run.config.data.read_threads)
-    return predict(trained.params, found, trained.constants, trained.network, mesh)
+def predict_items(trained: Trained, items: Items, mesh: Mesh, batch_size: int, read_threads: int) -> SplitPredictions:
+    """The predictions of a network that was read from a run's folder, which may come from another machine.
+
+    Batches are of `batch_size` items, or of as many more as it takes for the devices to divide them.
+    """
+    found = batches(items, batch_size + -batch_size % mesh.size, read_threads)
+    params = parallel.put_replicated(trained.params, mesh)
+    return predict(params, found, trained.constants, trained.network, mesh)
 
 
 def print_table(result: dict[str, Any]) -> None:

@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Float16
 
 from mumu_jax import objective, parallel
-from mumu_jax.cli import run_command
+from mumu_jax.cli import positive, run_command
 from mumu_jax.config import AudioSettings
 from mumu_jax.data import audio, patches
-from mumu_jax.data.loader import array_items, batches
+from mumu_jax.data.loader import array_items
 from mumu_jax.data.sources.files import files_below, is_audio
 from mumu_jax.data.workers import map_in_order
 from mumu_jax.errors import UserError
-from mumu_jax.predict import predict
+from mumu_jax.evaluate import predict_items
+from mumu_jax.predict import SplitPredictions
 from mumu_jax.progress import bar
 from mumu_jax.tags import Tags, open_tags
 from mumu_jax.workdir import Trained, TrainedRun, fingerprint, load_run
@@ -36,7 +38,7 @@ class Song:
 
 
 def main(argv: Sequence[str]) -> int:
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_intermixed_args(argv)  # files may follow options, too
     files = find_files(arguments.paths)
     run = load_run(arguments.workdir)
     top_k = min(arguments.top_k, len(run.labels))
@@ -60,13 +62,14 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
 
     A file named by the user is taken whatever its name.  Raises UserError where a folder holds no audio file.
     """
-    files: dict[Path, None] = {}
+    files: dict[str, Path] = {}
     for path in paths:
         found = [file for file in files_below(path) if is_audio(file)] if path.is_dir() else [path]
         if not found:
             raise UserError(f"{path} holds no audio file; name a folder or files with songs")
-        files |= dict.fromkeys(found)
-    return list(files)
+        for file in found:
+            files.setdefault(os.path.abspath(file), file)
+    return list(files.values())
 
 
 def read_song(path: Path, settings: AudioSettings) -> Song:
@@ -97,7 +100,7 @@ def score_songs(
 
     A song is scored as an album of its patches: the album network on their mean penultimate vector.
     """
-    mesh = parallel.make_mesh(batch_size)
+    mesh = parallel.make_mesh(jax.device_count())
     read = partial(read_song, settings=run.config.audio)
     died = lambda path: Song(path, None, error="crashed: the process that decoded it died, twice")  # noqa: E731
     for group in _groups(map_in_order(read, files, min(workers, len(files)), died), batch_size):
@@ -125,18 +128,16 @@ def _score(
 ) -> Float[np.ndarray, "songs labels"]:
     if not songs:
         return np.zeros((0, len(run.labels)))
-    embedding = _run(run.track, np.concatenate(songs), len(run.labels), batch_size, mesh).embedding
+    embedding = _predict(run.track, np.concatenate(songs), len(run.labels), batch_size, mesh).embedding
     ends = np.cumsum([len(song) for song in songs])[:-1]
     vectors = np.stack([part.mean(axis=0) for part in np.split(embedding, ends)])
-    return objective.readable(
-        run.album.network.kind, _run(run.album, vectors, len(run.labels), batch_size, mesh).scores
-    )
+    scores = _predict(run.album, vectors, len(run.labels), batch_size, mesh).scores
+    return objective.readable(run.album.network.kind, scores)
 
 
-def _run(trained: Trained, inputs: np.ndarray, n_labels: int, batch_size: int, mesh: Mesh):
+def _predict(trained: Trained, inputs: np.ndarray, n_labels: int, batch_size: int, mesh: Mesh) -> SplitPredictions:
     unknown = np.zeros((len(inputs), n_labels), np.uint8)
-    found = batches(array_items(inputs, unknown), batch_size, read_threads=1)
-    return predict(trained.params, found, trained.constants, trained.network, mesh)
+    return predict_items(trained, array_items(inputs, unknown), mesh, batch_size, read_threads=1)
 
 
 def _tags(song: Song, scores: Float[np.ndarray, " labels"] | None, run: TrainedRun, top_k: int) -> Tags:
@@ -150,9 +151,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="songs, or folders of songs")
     parser.add_argument("--workdir", type=Path, required=True, help="the folder of a finished run")
     parser.add_argument("--out", type=Path, help="a .csv or .jsonl to write or go on with; the terminal by default")
-    parser.add_argument("--top_k", type=int, default=5, help="genres a song (default: %(default)s)")
-    parser.add_argument("--batch_size", type=int, default=32, help="patches at a time (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="decoding processes (default: all cores)")
+    parser.add_argument("--top_k", type=positive, default=5, help="genres a song (default: %(default)s)")
+    parser.add_argument("--batch_size", type=positive, default=32, help="patches at a time (default: %(default)s)")
+    parser.add_argument("--workers", type=positive, default=os.cpu_count(), help="decoding processes (default: all cores)")
     return parser
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mumu_jax.errors import UserError
 
@@ -44,6 +45,9 @@ class TagFile:
         content = path.read_bytes() if path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]  # a killed call may have left a line unfinished
         rows = self._format.read(whole.decode("utf-8", "surrogateescape"))
+        rest = content[len(whole) :].decode("utf-8", "surrogateescape")
+        if rest and not self._format.is_part(rest, is_first=not whole):  # else truncating would lose what is not ours
+            raise ValueError("its last line is not a row of tags")
         if other := {row["run"] for row in rows} - {run}:
             raise UserError(f"{path} holds tags of another run ({other.pop()}); give another --out or remove it")
         self._done = {row["path"] for row in rows}
@@ -77,6 +81,11 @@ class Csv:
         csv.writer(out).writerow((os.path.abspath(tags.path), f"{tags.seconds:.2f}", genres, scores, tags.error, run))
         return out.getvalue()
 
+    @classmethod
+    def is_part(cls, rest: str, is_first: bool) -> bool:
+        """Whether a killed call may have left `rest` as the last line."""
+        return cls.header.startswith(rest) if is_first else rest[0] in '/"'
+
     @staticmethod
     def read(text: str) -> list[dict[str, str]]:
         reader = csv.DictReader(io.StringIO(text, newline=""))
@@ -96,12 +105,25 @@ class JsonLines:
         row = {"path": os.path.abspath(tags.path), "seconds": round(tags.seconds, 2), "genres": genres}
         return json.dumps({**row, "error": tags.error or None, "run": run}) + "\n"
 
-    @staticmethod
-    def read(text: str) -> list[dict[str, str]]:
+    @classmethod
+    def is_part(cls, rest: str, is_first: bool) -> bool:
+        """Whether a killed call may have left `rest` as the last line."""
+        start = '{"path": "/'
+        try:
+            return cls._is_row(json.loads(rest))
+        except ValueError:
+            return rest.startswith(start) or start.startswith(rest)
+
+    @classmethod
+    def read(cls, text: str) -> list[dict[str, str]]:
         rows = [json.loads(line) for line in text.splitlines()]
-        if not all(isinstance(row, dict) and {"path", "run"} <= row.keys() for row in rows):
+        if not all(map(cls._is_row, rows)):
             raise ValueError("a line is not a row of tags")
         return rows
+
+    @staticmethod
+    def _is_row(row: Any) -> bool:
+        return isinstance(row, dict) and {*FIELDS} - {"scores"} <= row.keys()
 
 
 FORMATS = {".csv": Csv, ".jsonl": JsonLines}

@@ -8,6 +8,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 import fcntl
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,17 +21,28 @@ REPOSITORY = Path(__file__).parent.parent
 SHARED = REPOSITORY.parent / "shared" / "data"
 
 
-def run_module(module: str, *arguments: str | Path, cwd: Path = REPOSITORY, **environment: str):
-    """`python -m module arguments…` in a process of its own, on one device; the finished process."""
+# Processes of one session compile each program once.
+COMPILED = tempfile.mkdtemp(prefix="mumu_jax_compiled_")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", COMPILED)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+
+def run_python(*arguments: str | Path, cwd: Path = REPOSITORY, **environment: str):
+    """`python arguments…` in a process of its own, on one device; the finished process."""
     inherited = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "MUMU_DATA_DIR")}
     return subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
+        [sys.executable, *map(str, arguments)],
         cwd=cwd,
         env={**inherited, "PYTHONPATH": str(REPOSITORY), **environment},
         capture_output=True,
         text=True,
         timeout=600,
     )
+
+
+def run_module(module: str, *arguments: str | Path, **how):
+    """`python -m module arguments…`, as `run_python`."""
+    return run_python("-m", module, *arguments, **how)
 
 
 def succeed(*arguments, **how):

@@ -1,16 +1,13 @@
 """A run that was killed, however often, ends byte for byte where an uninterrupted one ends."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from conftest import REPOSITORY, complain, succeed
+from conftest import REPOSITORY, complain, run_python, succeed
 
 from mumu_jax.checkpoint import Checkpoints
 from mumu_jax.signals import EXIT_INTERRUPTED
@@ -32,9 +29,7 @@ SETTINGS = (
 
 def kill(moment: str, *arguments: str) -> None:
     """Train until `moment`; the process must end by that signal, or exit as documented after SIGTERM."""
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    command = [sys.executable, str(REPOSITORY / "tests" / "killed_train.py"), moment, *arguments]
-    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=600)
+    done = run_python(REPOSITORY / "tests" / "killed_train.py", moment, *arguments)
     expected = EXIT_INTERRUPTED if moment.startswith("term") else -signal.SIGKILL
     assert done.returncode == expected, done.stdout + done.stderr
     if expected == EXIT_INTERRUPTED:

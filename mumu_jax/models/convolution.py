@@ -17,8 +17,8 @@ from jaxtyping import Array, Float
 
 Padding = Literal["valid", "same"]
 
-# A banded matrix covers this many output bins: a wider band wastes products on zeros, a narrower one fills the
-# matrix unit less.
+# A banded matrix covers this many output bins (made whole windows of the pool): a wider band wastes products on
+# zeros, and what lies between the product and the pool leaves the cache; a narrower one fills the matrix unit less.
 BAND_BINS = 8
 
 
@@ -34,8 +34,10 @@ def conv_pool(
     Bias and ReLU come after the pool: they are monotonic, so the result is the same on 1/(pt·pf) of the values.
     """
     x = _crop(x, kernel.shape[:2], pool, padding)
-    convolve = _banded if _is_narrow_band(x, kernel) else _im2col
-    y = max_pool(convolve(x, kernel), pool)
+    if _is_narrow_band(x, kernel):
+        y = _pooled_bands(x, kernel, pool)
+    else:
+        y = max_pool(_im2col(x, kernel), pool)
     return jnn.relu(y + bias)
 
 
@@ -75,21 +77,18 @@ def _im2col(x, kernel):
     return jnp.concatenate(columns, axis=-1) @ kernel.reshape(kt * kf * cin, cout)
 
 
-def _banded(x, kernel):
-    """Frames under the kernel × a band of bins, times a Toeplitz matrix of the kernel."""
+def _pooled_bands(x, kernel, pool: tuple[int, int]):
+    """Frames under the kernel × a band of bins, times a Toeplitz matrix of the kernel; pooled band by band."""
     kt, kf, _, cout = kernel.shape
     n_frames, n_bins = x.shape[1] - kt + 1, x.shape[2] - kf + 1
-    band = BAND_BINS if n_bins % BAND_BINS == 0 else n_bins
+    band = BAND_BINS if BAND_BINS % pool[1] == 0 and n_bins % BAND_BINS == 0 else n_bins
     span = band + kf - 1
-    rows = jnp.stack(
-        [
-            jnp.concatenate([x[:, i : i + n_frames, j : j + span, 0] for i in range(kt)], axis=-1)
-            for j in range(0, n_bins, band)
-        ],
-        axis=2,
-    )
-    y = rows @ _toeplitz(kernel[:, :, 0], band).reshape(kt * span, band * cout)
-    return y.reshape(*y.shape[:2], n_bins, cout)
+    matrix = _toeplitz(kernel[:, :, 0], band).reshape(kt * span, band * cout)
+    pooled = []
+    for low in range(0, n_bins, band):
+        rows = jnp.concatenate([x[:, i : i + n_frames, low : low + span, 0] for i in range(kt)], axis=-1)
+        pooled.append(max_pool((rows @ matrix).reshape(*rows.shape[:2], band, cout), pool))
+    return jnp.concatenate(pooled, axis=2)
 
 
 def _toeplitz(kernel: Float[Array, "kt kf c"], band: int) -> Float[Array, "kt span band c"]:

@@ -1,0 +1,131 @@
+"""The design's one direction: commands → the middle → data | compute side; and the compute side needs little."""
+
+import ast
+import os
+import subprocess
+import sys
+from functools import cache
+from graphlib import TopologicalSorter
+
+from conftest import REPOSITORY
+
+COMMANDS = {"train", "evaluate", "prepare", "tag", "doctor", "reproduce", "report", "export"}
+COMPUTE = {
+    *("batch", "config", "errors", "losses", "metrics", "models", "objective", "optim", "parallel", "predict"),
+    *("state", "step", "targets"),
+}
+COMPUTE_PACKAGES = {"jax", "flax", "optax", "numpy", "jaxtyping"}
+BELOW_DATA = {"atomic", "batch", "config", "data", "errors", "progress"}
+
+
+@cache
+def imports() -> dict[str, set[str]]:
+    """What each module of the package imports, anywhere in it: `models.cnn` → {"jax", "mumu_jax.targets", …}."""
+    files = {file.relative_to(REPOSITORY): file for file in (REPOSITORY / "mumu_jax").rglob("*.py")}
+    modules = {".".join(name.with_suffix("").parts).removesuffix(".__init__"): file for name, file in files.items()}
+    found = {}
+    for module, file in modules.items():
+        names = set()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{file} imports relatively"
+                inside = {f"{node.module}.{alias.name}" for alias in node.names} & modules.keys()
+                names |= inside or {str(node.module)}
+        found[module] = {n if n.startswith("mumu_jax") else n.partition(".")[0] for n in names} - sys.stdlib_module_names
+    return found
+
+
+def rooms(names: set[str]) -> set[str]:
+    """The package's own rooms among `names`: data, models, step, …"""
+    return {name.split(".")[1] for name in names if name.startswith("mumu_jax.")}
+
+
+def test_modules_are_where_these_tests_look():
+    there = rooms(set(imports()))
+    assert there >= COMPUTE | BELOW_DATA | {"train", "evaluate", "prepare", "tag"}
+    assert "grain" in imports()["mumu_jax.data.loader"]
+    assert "mumu_jax.parallel" in imports()["mumu_jax.train"]
+
+
+def test_no_import_goes_in_a_circle():
+    own = {module: {n for n in names if n in imports() and n != "mumu_jax"} for module, names in imports().items()}
+    TopologicalSorter(own).prepare()  # raises CycleError, which names the circle
+
+
+def test_data_side_knows_no_model():
+    wrong = {m: rooms(names) - BELOW_DATA for m, names in imports().items() if m.startswith("mumu_jax.data")}
+    assert {module: names for module, names in wrong.items() if names} == {}
+
+
+def test_compute_side_needs_little():
+    wrong = {}
+    for module, names in imports().items():
+        if rooms({module}) & COMPUTE:
+            outside = {name for name in names if not name.startswith("mumu_jax")}
+            wrong[module] = outside - COMPUTE_PACKAGES | rooms(names) - COMPUTE
+    assert len(wrong) > len(COMPUTE)
+    assert {module: names for module, names in wrong.items() if names} == {}
+
+
+def test_nothing_but_commands_imports_commands():
+    wrong = {m: rooms(names) & COMMANDS for m, names in imports().items() if not rooms({m}) & COMMANDS}
+    assert {module: names for module, names in wrong.items() if names} == {}
+
+
+# A bare machine: every installed package is hidden that the five, and what they require, do not bring.
+BARE = f"""
+import importlib.metadata, re, sys
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+brought, todo = set(), {sorted(COMPUTE_PACKAGES)}
+while todo:
+    name = normal(todo.pop())
+    if name not in brought:
+        brought.add(name)
+        try:
+            required = importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        todo += [re.match(r"[\\w.-]+", one)[0] for one in required if "extra ==" not in one]
+tops = importlib.metadata.packages_distributions().items()
+hidden = {{top for top, names in tops if not brought & set(map(normal, names))}} - {{"mumu_jax"}}
+assert hidden >= set("grain tensorflow_datasets array_record librosa soundfile soxr numba PIL sklearn".split())
+assert hidden >= set("ml_collections tensorboardX".split())
+
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in hidden:
+            raise ModuleNotFoundError(f"{{name}} is not on a bare machine", name=name)
+
+sys.meta_path.insert(0, Hide())
+
+import jax, numpy as np
+from mumu_jax import batch, config, metrics, models, objective, optim, parallel, predict, state, step
+
+settings = config.Config(name="bare", model=config.ModelSettings(kernel="4x96", width="low"))
+constants = objective.Constants(np.zeros((322, 96), np.float32), np.ones((322, 96), np.float32),
+                                np.eye(4, dtype=np.float32))
+model = models.build_track_network(settings, objective.n_outputs("cosine", constants))
+network = step.Network(model, "cosine", optim.make_optimizer(settings.optim))
+rng, mesh = np.random.default_rng(0), parallel.make_mesh(4)
+labels = np.eye(4, dtype=np.uint8)
+inputs = rng.normal(size=(4, 322, 96)).astype(np.float16)
+given = batch.Batch(inputs, labels, np.ones(4, np.float32), np.arange(4, dtype=np.int32))
+before = state.create_state(model, network.tx, (322, 96), seed=0)
+after, loss = jax.jit(step.train_step, static_argnames="network")(before, given, constants, network=network)
+assert int(after.step) == 1 and np.isfinite(loss)
+found = predict.predict(after.params, [given], constants, network, mesh)
+summary = metrics.summarize(found.scores, found.labels, np.ones(4, bool))
+assert summary["n_items"] == 4 and 0 <= summary["roc_auc_macro"] <= 1
+print("done")
+"""
+
+
+def test_compute_side_runs_on_a_bare_machine():
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    done = subprocess.run([sys.executable, "-c", BARE], cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    assert done.stdout == "done\n", done.stderr

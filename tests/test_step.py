@@ -1,0 +1,116 @@
+"""The step: the same losses on eight devices as on one, padding without effect, and every experiment's first step."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+
+from mumu_jax import objective, parallel
+from mumu_jax.batch import Batch
+from mumu_jax.errors import UserError
+from mumu_jax.experiments import load_config, load_experiments
+from mumu_jax.models import build_track_network
+from mumu_jax.objective import Constants
+from mumu_jax.optim import make_optimizer
+from mumu_jax.predict import predict
+from mumu_jax.state import create_state
+from mumu_jax.step import Network, train_chunk
+from mumu_jax.targets import label_factors, ppmi
+
+N_LABELS = 6
+UNIQUE = [name for name in load_experiments() if not name.endswith("_cosine")]
+
+
+def network_and_constants(name: str, seed: int = 0) -> tuple[Network, Constants]:
+    config = load_config(name)
+    rng = np.random.default_rng(seed)
+    factors = np.zeros((N_LABELS, 0), np.float32)
+    if config.target.kind == "cosine":
+        factors = np.asarray(label_factors(ppmi(rng.random((50, N_LABELS)) < 0.4), 50))
+    constants = Constants(np.full((322, 96), -40, np.float32), np.full((322, 96), 20, np.float32), factors)
+    n_outputs = objective.n_outputs(config.target.kind, constants)
+    network = Network(build_track_network(config, n_outputs), config.target.kind, make_optimizer(config.optim))
+    return network, constants
+
+
+def random_chunk(n_steps: int, batch_size: int, n_real: int, seed: int = 0) -> Batch:
+    """The last batch has `n_real` real items, and garbage behind them."""
+    rng = np.random.default_rng(seed)
+    mask = np.ones((n_steps, batch_size), np.float32)
+    mask[-1, n_real:] = 0
+    return Batch(
+        inputs=rng.uniform(-80, 0, (n_steps, batch_size, 322, 96)).astype(np.float16),
+        labels=(rng.random((n_steps, batch_size, N_LABELS)) < 0.4).astype(np.uint8),
+        mask=mask,
+        index=np.arange(n_steps * batch_size, dtype=np.int32).reshape(n_steps, batch_size),
+    )
+
+
+def run_chunk(network: Network, constants: Constants, chunk: Batch, n_devices: int):
+    mesh = Mesh(np.array(jax.devices()[:n_devices]), (parallel.AXIS,))
+    state = create_state(network.model, network.tx, (322, 96), seed=1)
+    state, constants = parallel.put_replicated((state, constants), mesh)
+    step = jax.jit(partial(train_chunk, network=network))
+    return step(state, parallel.put_chunk(chunk, mesh), constants)
+
+
+@pytest.mark.parametrize("name", ["audio_low_4x96", "audio_low_4x70_logistic"])
+def test_eight_devices_give_the_losses_of_one(name):
+    network, constants = network_and_constants(name)
+    network = network._replace(model=network.model.clone(dropout=0.5))  # the masks must not depend on the devices
+    chunk = random_chunk(n_steps=4, batch_size=16, n_real=5)
+    one, losses_of_one = run_chunk(network, constants, chunk, 1)
+    eight, losses_of_eight = run_chunk(network, constants, chunk, 8)
+    assert len(eight.params["output"]["dense"]["bias"].devices()) == 8
+    np.testing.assert_allclose(losses_of_eight, losses_of_one, atol=1e-5)
+    for ours, theirs in zip(jax.tree.leaves(eight.params), jax.tree.leaves(one.params), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-4)  # Adam divides by the root of tiny squares
+
+
+@pytest.mark.parametrize("name", UNIQUE)
+def test_one_real_step_of_every_experiment(name):
+    network, constants = network_and_constants(name)
+    state, losses = run_chunk(network, constants, random_chunk(1, 2, 2), 1)
+    assert int(state.step) == 1
+    assert bool(jnp.isfinite(losses).all())
+    fresh = create_state(network.model, network.tx, (322, 96), seed=1)
+    moved = [
+        bool(jnp.any(ours != theirs))
+        for ours, theirs in zip(jax.tree.leaves(state.params), jax.tree.leaves(fresh.params), strict=True)
+    ]
+    assert all(moved)
+
+
+@pytest.mark.parametrize("name", ["audio_low_4x96", "audio_low_4x96_logistic"])
+def test_padding_has_no_effect(name):
+    network, constants = network_and_constants(name)
+    chunk = random_chunk(1, 8, 3)
+    other = random_chunk(1, 8, 3, seed=9)
+    inputs = np.where(chunk.mask[..., None, None] > 0, chunk.inputs, other.inputs)
+    labels = np.where(chunk.mask[..., None] > 0, chunk.labels, other.labels)
+    _, expected = run_chunk(network, constants, chunk, 1)
+    _, found = run_chunk(network, constants, chunk.replace(inputs=inputs, labels=labels), 1)
+    np.testing.assert_array_equal(found, expected)
+
+    mesh = parallel.make_mesh(8)
+    params = create_state(network.model, network.tx, (322, 96), seed=1).params
+    batch = jax.tree.map(lambda leaf: leaf[0], chunk)
+    predictions = predict(params, [batch, batch], constants, network, mesh)
+    assert predictions.scores.shape == (6, N_LABELS)
+    np.testing.assert_allclose(predictions.loss, expected[0], rtol=1e-5)
+
+
+def test_a_batch_that_the_devices_do_not_divide():
+    with pytest.raises(UserError, match=r"batch_size is 12, which 8 devices do not divide; choose a multiple of 8"):
+        parallel.make_mesh(12)
+
+
+def test_probabilities_of_logits_keep_their_order():
+    logits = np.array([[-800.0, -1.0, 0.0, 2.0, 800.0]])
+    probabilities = objective.readable("logistic", logits)
+    np.testing.assert_allclose(probabilities[0, 1:4], 1 / (1 + np.exp(-logits[0, 1:4])))
+    assert (np.diff(probabilities) > 0).all()
+    np.testing.assert_array_equal(objective.readable("cosine", logits), logits)
