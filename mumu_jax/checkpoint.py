@@ -60,12 +60,14 @@ class Checkpoints:
         return None if step is None else self._restore(step, like)
 
     def restore_best(self, like: TrainState) -> TrainState:
-        """The state with the smallest validation loss.  Raises UserError where there is none."""
-        step = self._manager.latest_step()
-        if step is None:
-            raise UserError(f"{self._manager.directory} holds no checkpoint; train first (python -m mumu_jax.train)")
-        _, progress, _ = self._restore(step, like)
-        return self._restore(progress.best_step, like)[0]
+        """The state with the smallest validation loss.  Raises UserError where training has not come to its end."""
+        last = self.restore_last(like)
+        if last is None or not last[1].finished:
+            folder = self._manager.directory
+            raise UserError(
+                f"the {folder.name} network in {folder.parent} is not trained to its end; its own command resumes it"
+            )
+        return self._restore(last[1].best_step, like)[0]
 
     def close(self) -> None:
         self._manager.wait_until_finished()

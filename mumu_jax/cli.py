@@ -1,12 +1,19 @@
 """What every command shares: one line instead of a traceback for what the user can mend."""
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import logging
 
 from mumu_jax.errors import UserError
+
+# Errors that say what is wrong with a place on the disk, not with the program.
+_OF_THE_PLACE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG),
+}
 
 
 def positive(text: str) -> int:
@@ -18,7 +25,7 @@ def positive(text: str) -> int:
 
 
 def run_command(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> None:
-    """Call `main(arguments)` and exit with its status: 0 done, 2 a UserError, others the command's own."""
+    """Call `main(arguments)` and exit with its status: 0 done, 2 what the user can mend, others the command's own."""
     logging.set_verbosity(logging.ERROR)  # Orbax and TFDS tell of their inner life at the lower levels
     try:
         sys.exit(main(sys.argv[1:] if argv is None else argv) or 0)
@@ -30,3 +37,8 @@ def run_command(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]
         sys.exit(130)
     except BrokenPipeError:  # `… | head` closed the pipe: nothing more to say, and nobody to say it to
         sys.exit(1)
+    except OSError as error:
+        if error.filename is None or error.errno not in _OF_THE_PLACE:
+            raise
+        print(f"error: cannot use {error.filename}: {error.strerror}; mend that, or give another path", file=sys.stderr)
+        sys.exit(2)

@@ -148,8 +148,6 @@ def validate(config: Any, where: str = "config") -> None:
         elif name in POSITIVE and value <= 0:
             raise UserError(f"{here} is {value!r}; it must be above 0")
     if isinstance(config, AudioSettings) and config.patch_frames * config.hop_length > config.excerpt_s * config.sr_hz:
-        raise UserError(
-            f"{where}.patch_frames is {config.patch_frames}, more than {config.excerpt_s:g} s of audio"
-        )
+        raise UserError(f"{where}.patch_frames is {config.patch_frames}, more than {config.excerpt_s:g} s of audio")
     if isinstance(config, ModelSettings) and not 0 <= config.dropout < 1:
         raise UserError(f"{where}.dropout is {config.dropout!r}; it must be at least 0 and below 1")

@@ -1,11 +1,11 @@
 """`python -m mumu_jax.evaluate`: a trained run's metrics on a split, by track and by album."""
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
@@ -58,7 +58,7 @@ def evaluate(run: TrainedRun, prepared: Prepared, split: str, workdir: Path) -> 
     records = prepared.split(split)
     if not len(records):
         raise UserError(f"split {split!r} of {prepared.folder} has no track; choose another --split")
-    mesh = parallel.make_mesh(jax.device_count())
+    mesh = parallel.make_mesh()
     how = (mesh, run.config.optim.batch_size, run.config.data.read_threads)
 
     track_items = patch_items(records, len(run.labels), run.config.audio)
@@ -69,8 +69,8 @@ def evaluate(run: TrainedRun, prepared: Prepared, split: str, workdir: Path) -> 
     result = {
         "split": split,
         "data": {"dir": str(prepared.folder), "checksum": prepared.checksum},
-        "track": metrics.summarize(tracks.scores, tracks.labels, run.seen),
-        "album": metrics.summarize(album.scores, album.labels, run.seen),
+        "track": _summarize(tracks.scores, tracks.labels, run),
+        "album": _summarize(album.scores, album.labels, run),
         "chance": _chance(len(albums.album_ids), len(run.labels)),
     }
     _write_predictions(
@@ -116,6 +116,12 @@ def _format(value: float | int | None) -> str:
     if value is None:
         return ""
     return str(value) if isinstance(value, int) else f"{value:.3f}"
+
+
+def _summarize(scores: np.ndarray, labels: np.ndarray, run: TrainedRun) -> dict[str, float | int | None]:
+    """`metrics.summarize` with None for a macro mean over no label: JSON has no NaN."""
+    found = metrics.summarize(scores, labels, run.seen)
+    return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
 
 def _chance(n_items: int, n_labels: int) -> dict[str, float]:

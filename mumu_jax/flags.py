@@ -76,7 +76,7 @@ def print_experiments() -> None:
     for name, experiment in load_experiments().items():
         paper = experiment.paper
         printed = (
-            (paper.params, f"{paper.epoch_s:g}", *(f"{x:.2f}" for x in (paper.roc_auc, *paper.coverage)))
+            (paper.params, f"{paper.epoch_s:g}", f"{paper.roc_auc:.3f}", *(f"{x:.2f}" for x in paper.coverage))
             if paper
             else ()
         )
@@ -98,8 +98,7 @@ def _check_field_names(argv: Sequence[str]) -> None:
         if argument.startswith("--config."):
             name = argument.removeprefix("--config.").partition("=")[0]
             if name not in fields:
-                section = {f.split(".")[-1]: f for f in fields if f.split(".")[0] == name.split(".")[0]}
-                known = section or {f.split(".")[-1]: f for f in fields}
-                near = difflib.get_close_matches(name.split(".")[-1], known, n=1)
-                hint = f"did you mean config.{known[near[0]]}?" if near else f"known are {', '.join(known.values())}"
+                near = difflib.get_close_matches(name, fields, n=1, cutoff=0.8)
+                section = [f for f in fields if f.split(".")[0] == name.split(".")[0]] or list(fields)
+                hint = f"did you mean config.{near[0]}?" if near else f"known are {', '.join(section)}"
                 raise UserError(f"the config has no field {name!r}; {hint}")

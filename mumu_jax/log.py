@@ -33,7 +33,10 @@ class MetricsLog:
         self._perf.flush()
         self._add_scalars(phase, step, values)
 
-    def close(self) -> None:
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self._metrics.close()
         self._perf.close()
         self._events.close()

@@ -12,15 +12,19 @@ from mumu_jax.errors import UserError
 AXIS = "data"
 
 
-def make_mesh(batch_size: int) -> Mesh:
-    """All devices in a row.  Raises UserError unless they divide the (global) batch."""
-    devices = jax.devices()
-    if batch_size % len(devices):
-        raise UserError(
-            f"config.optim.batch_size is {batch_size}, which {len(devices)} devices do not divide; "
-            f"choose a multiple of {len(devices)}"
-        )
-    return Mesh(np.array(devices), (AXIS,))
+def make_mesh() -> Mesh:
+    """All devices in a row."""
+    return Mesh(np.array(jax.devices()), (AXIS,))
+
+
+def check_batch_sizes(mesh: Mesh, **batch_sizes: int) -> None:
+    """Raise UserError unless the devices divide each of the (global) batch sizes, given by field of the config."""
+    for field, batch_size in batch_sizes.items():
+        if batch_size % mesh.size:
+            raise UserError(
+                f"config.{field}.batch_size is {batch_size}, which {mesh.size} devices do not divide; "
+                f"choose a multiple of {mesh.size}"
+            )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -14,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from mumu_jax.atomic import replacing
-from mumu_jax.cli import run_command
-from mumu_jax.config import AudioSettings
+from mumu_jax.cli import positive, run_command
+from mumu_jax.config import AudioSettings, validate
 from mumu_jax.data import description, shards, store
 from mumu_jax.data.manifest import write_labels, write_manifest
 from mumu_jax.data.sources import LAYOUTS, read_source
@@ -25,7 +26,7 @@ MANIFEST, LABELS, REJECTED = "manifest.jsonl", "labels.json", "rejected.jsonl"
 CORES = os.cpu_count() or 1
 MAX_BAD = 0.05
 BAD_FILES_ALLOWED = 3  # however few files there are
-TOO_MANY_BAD, INTERRUPTED = 3, 130  # exit statuses
+TOO_MANY_BAD = 3  # exit status
 
 
 @dataclass(frozen=True)
@@ -132,11 +133,9 @@ def _nothing_prepared(data_dir: Path, sidecars: Sequence[shards.Sidecar]) -> str
 
 def main(argv: Sequence[str]) -> int:
     options = _parse(argv)
-    try:
-        summary = prepare(options.source, options.input, options.data_dir, options.workers, options.max_bad)
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
-        return INTERRUPTED
+    settings = AudioSettings(**{f.name: getattr(options, f"audio.{f.name}") for f in dataclasses.fields(AudioSettings)})
+    validate(settings, "audio")
+    summary = prepare(options.source, options.input, options.data_dir, options.workers, options.max_bad, settings)
     print(summary)
     if summary.too_many_bad:
         share = summary.n_bad / summary.n_present
@@ -161,7 +160,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--source", required=True, metavar="NAME", help=f"one of {', '.join(LAYOUTS)}")
     parser.add_argument("--input", type=Path, metavar="PATH", help="what the source reads, see below")
     parser.add_argument("--data_dir", type=Path, required=True, metavar="OUT", help="where all is written")
-    parser.add_argument("--workers", type=_positive, default=CORES, metavar="N", help="processes (all cores)")
+    parser.add_argument("--workers", type=positive, default=CORES, metavar="N", help="processes (all cores)")
     parser.add_argument(
         "--max_bad",
         type=_share,
@@ -170,14 +169,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help=f"exit with status {TOO_MANY_BAD} if more than this share of the files that are there, and more than "
         f"{BAD_FILES_ALLOWED} files, are damaged ({MAX_BAD:g})",
     )
+    for field in dataclasses.fields(AudioSettings):
+        kind = type(field.default)
+        parser.add_argument(f"--audio.{field.name}", type=kind, default=field.default, help=f"({field.default:g})")
     return parser.parse_args(argv)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not above 0")
-    return value
 
 
 def _share(text: str) -> float:

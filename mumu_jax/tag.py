@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Float16
@@ -100,7 +99,7 @@ def score_songs(
 
     A song is scored as an album of its patches: the album network on their mean penultimate vector.
     """
-    mesh = parallel.make_mesh(jax.device_count())
+    mesh = parallel.make_mesh()
     read = partial(read_song, settings=run.config.audio)
     died = lambda path: Song(path, None, error="crashed: the process that decoded it died, twice")  # noqa: E731
     for group in _groups(map_in_order(read, files, min(workers, len(files)), died), batch_size):
@@ -153,7 +152,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="a .csv or .jsonl to write or go on with; the terminal by default")
     parser.add_argument("--top_k", type=positive, default=5, help="genres a song (default: %(default)s)")
     parser.add_argument("--batch_size", type=positive, default=32, help="patches at a time (default: %(default)s)")
-    parser.add_argument("--workers", type=positive, default=os.cpu_count(), help="decoding processes (default: all cores)")
+    parser.add_argument(
+        "--workers", type=positive, default=os.cpu_count(), help="decoding processes (default: all cores)"
+    )
     return parser
 
 

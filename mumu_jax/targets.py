@@ -85,8 +85,8 @@ def cosine_scores(prediction: Float[Array, "items d"], C: Float[Array, "labels d
 def l2_normalize(vectors: Float[Array, "*rows d"]) -> Float[Array, "*rows d"]:
     """Each vector divided by its length; one without a direction becomes zero, and so does its gradient."""
     squared = jnp.sum(jnp.square(vectors), axis=-1, keepdims=True)
-    directed = squared > MIN_LENGTH**2
-    return jnp.where(directed, vectors / jnp.sqrt(jnp.where(directed, squared, 1)), 0)
+    zero = squared <= MIN_LENGTH**2  # False for NaN, which must come out as NaN
+    return jnp.where(zero, 0, vectors / jnp.sqrt(jnp.where(zero, 1, squared)))
 
 
 def has_direction(vectors: Float[Array, "*rows d"]) -> Bool[Array, "*rows"]:

@@ -6,23 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Bool
 
 from mumu_jax import parallel, targets
-from mumu_jax.albums import AlbumVectors, mean_by_album
+from mumu_jax.albums import mean_by_album
 from mumu_jax.cli import run_command
 from mumu_jax.config import Config
-from mumu_jax.data.loader import array_items, batches, multi_hot, patch_items
+from mumu_jax.data.loader import array_items, multi_hot, patch_items
 from mumu_jax.data.manifest import read_manifest
 from mumu_jax.data.store import Prepared, open_prepared
 from mumu_jax.errors import UserError
-from mumu_jax.evaluate import evaluate, print_table
+from mumu_jax.evaluate import evaluate, predict_items, print_table
 from mumu_jax.flags import parse_flags, print_experiments
 from mumu_jax.log import MetricsLog
 from mumu_jax.loop import Run, Task, fit
 from mumu_jax.objective import Constants
-from mumu_jax.predict import predict
 from mumu_jax.prepare import prepare
 from mumu_jax.signals import EXIT_INTERRUPTED, Interrupted, StopWish, stop_wish
 from mumu_jax.workdir import (
@@ -56,14 +54,15 @@ def main(argv: Sequence[str]) -> int:
 
 
 def train(config: Config, data_dir: Path, workdir: Path, stop: StopWish) -> None:
-    """The three steps of Oramas et al. 2017, section 5.1, and the evaluation.  Called again, it resumes."""
+    """Train both networks and evaluate them.  Called again, it resumes."""
     # Data and devices
     prepared = open_prepared(data_dir, config.audio)
     for split in ("train", "val"):
         if not len(prepared.split(split)):
             raise UserError(f"split {split!r} of {data_dir} has no track, and training needs some; prepare more data")
     final_split = "test" if len(prepared.split("test")) else "val"
-    mesh = parallel.make_mesh(config.optim.batch_size)
+    mesh = parallel.make_mesh()
+    parallel.check_batch_sizes(mesh, optim=config.optim.batch_size, album_optim=config.album_optim.batch_size)
 
     # The run's folder: new, resumed or finished
     if not claim(workdir, config, data_dir, prepared.checksum):
@@ -73,32 +72,38 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopWish) -> None
     if (workdir / f"eval_{final_split}.json").exists():
         print(f"{workdir} is finished: python -m mumu_jax.evaluate --workdir={workdir} shows its metrics")
         return
-    run = Run(config, workdir, mesh, MetricsLog(workdir), stop, seen)
 
-    # Step 1: the track network
-    network = track_network(config, constants)
-    items = {s: patch_items(prepared.split(s), len(prepared.labels), config.audio) for s in ("train", "val")}
-    shuffled = patch_items(prepared.split("train"), len(prepared.labels), config.audio, config.data.patch)
-    params = fit(Task("track", network, constants, shuffled, items["val"], config.optim), run)
-
-    # Step 2: the mean penultimate vector of each album
-    track = Trained(network, params, constants)
-    vectors = {s: album_vectors(track, items[s], prepared.split(s).album_ids, config, mesh) for s in items}
-
-    # Step 3: the album network
-    rows = {s: array_items(found.vectors, found.labels) for s, found in vectors.items()}
-    album_constants = constants_of_vectors(constants, rows["train"].item_shape[0])
-    fit(
-        Task(
-            "album", album_network(config, constants), album_constants, rows["train"], rows["val"], config.album_optim
-        ),
-        run,
-    )
-    run.log.close()
+    # Training
+    with MetricsLog(workdir) as log:
+        fit_networks(prepared, constants, Run(config, workdir, mesh, log, stop, seen))
 
     # Final evaluation, of what the folder holds
     print_table(evaluate(load_run(workdir), prepared, final_split, workdir))
     print(f"run: {workdir}")
+
+
+def fit_networks(prepared: Prepared, constants: Constants, run: Run) -> None:
+    """The three steps of Oramas et al. 2017, section 5.1."""
+    config, n_labels = run.config, len(prepared.labels)
+    records = {split: prepared.split(split) for split in ("train", "val")}
+    items = {split: patch_items(found, n_labels, config.audio) for split, found in records.items()}
+
+    # Step 1: the track network
+    network = track_network(config, constants)
+    train_items = patch_items(records["train"], n_labels, config.audio, config.data.patch)
+    params = fit(Task("track", network, constants, train_items, items["val"], config.optim), run)
+
+    # Step 2: the mean penultimate vector of each album
+    track, rows = Trained(network, params, constants), {}
+    for split, found in records.items():
+        tracks = predict_items(track, items[split], run.mesh, config.optim.batch_size, config.data.read_threads)
+        albums = mean_by_album(tracks.embedding, tracks.labels, found.album_ids)
+        rows[split] = array_items(albums.vectors, albums.labels)
+
+    # Step 3: the album network
+    constants = constants_of_vectors(constants, rows["train"].item_shape[0])
+    network = album_network(config, constants)
+    fit(Task("album", network, constants, rows["train"], rows["val"], config.album_optim), run)
 
 
 def fit_constants(config: Config, prepared: Prepared, data_dir: Path) -> tuple[Constants, Bool[np.ndarray, " labels"]]:
@@ -133,13 +138,6 @@ def fit_constants(config: Config, prepared: Prepared, data_dir: Path) -> tuple[C
         )
         factors = np.asarray(found)
     return Constants(prepared.mean, prepared.std, factors), seen
-
-
-def album_vectors(track: Trained, items, album_ids: Sequence[str], config: Config, mesh: Mesh) -> AlbumVectors:
-    """The mean over each album's tracks of what the track network's last layer sees."""
-    found = batches(items, config.optim.batch_size, config.data.read_threads)
-    predictions = predict(track.params, found, track.constants, track.network, mesh)
-    return mean_by_album(predictions.embedding, predictions.labels, album_ids)
 
 
 def make_mini_dataset() -> Path:

@@ -33,7 +33,9 @@ def imports() -> dict[str, set[str]]:
                 assert node.level == 0, f"{file} imports relatively"
                 inside = {f"{node.module}.{alias.name}" for alias in node.names} & modules.keys()
                 names |= inside or {str(node.module)}
-        found[module] = {n if n.startswith("mumu_jax") else n.partition(".")[0] for n in names} - sys.stdlib_module_names
+        found[module] = {
+            n if n.startswith("mumu_jax") else n.partition(".")[0] for n in names
+        } - sys.stdlib_module_names
     return found
 
 
@@ -111,7 +113,7 @@ constants = objective.Constants(np.zeros((322, 96), np.float32), np.ones((322, 9
                                 np.eye(4, dtype=np.float32))
 model = models.build_track_network(settings, objective.n_outputs("cosine", constants))
 network = step.Network(model, "cosine", optim.make_optimizer(settings.optim))
-rng, mesh = np.random.default_rng(0), parallel.make_mesh(4)
+rng, mesh = np.random.default_rng(0), parallel.make_mesh()
 labels = np.eye(4, dtype=np.uint8)
 inputs = rng.normal(size=(4, 322, 96)).astype(np.float16)
 given = batch.Batch(inputs, labels, np.ones(4, np.float32), np.arange(4, dtype=np.int32))

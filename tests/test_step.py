@@ -95,7 +95,7 @@ def test_padding_has_no_effect(name):
     _, found = run_chunk(network, constants, chunk.replace(inputs=inputs, labels=labels), 1)
     np.testing.assert_array_equal(found, expected)
 
-    mesh = parallel.make_mesh(8)
+    mesh = parallel.make_mesh()
     params = create_state(network.model, network.tx, (322, 96), seed=1).params
     batch = jax.tree.map(lambda leaf: leaf[0], chunk)
     predictions = predict(params, [batch, batch], constants, network, mesh)
@@ -105,7 +105,7 @@ def test_padding_has_no_effect(name):
 
 def test_a_batch_that_the_devices_do_not_divide():
     with pytest.raises(UserError, match=r"batch_size is 12, which 8 devices do not divide; choose a multiple of 8"):
-        parallel.make_mesh(12)
+        parallel.check_batch_sizes(parallel.make_mesh(), optim=12)
 
 
 def test_probabilities_of_logits_keep_their_order():

@@ -52,7 +52,7 @@ def songs(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("songs")
     tone(folder / "a_4s.wav", 4)
     tone(folder / "inner" / "b_stereo.flac", 3, 1, 44_100, 2)
-    tone(folder / "inner" / "deep est" / "c, \"ö\".OGG", 3, 2, 16_000)
+    tone(folder / "inner" / "deep est" / 'c, "ö".OGG', 3, 2, 16_000)
     tone(folder / "inner" / "d.mp3", 3, 3, 48_000, 2)
     tone(folder / "e.aiff", 3, 4, 8_000)
     (folder / "inner" / "notes.txt").write_text("not a song")
@@ -100,7 +100,7 @@ def test_command_tags_folders_and_damaged_files_and_goes_on(tmp_path, songs, dam
     arguments = (songs, damaged, tmp_path / "absent.wav", f"--out={out}")
     done = succeed("mumu_jax.tag", f"--workdir={small_run}", *arguments)
     rows = rows_of(out)
-    good = {"a_4s.wav", "b_stereo.flac", "c, \"ö\".OGG", "d.mp3", "e.aiff", "whole.flac"}
+    good = {"a_4s.wav", "b_stereo.flac", 'c, "ö".OGG', "d.mp3", "e.aiff", "whole.flac"}
     assert {name for name, row in rows.items() if not row["error"]} == good
     reasons = {name: row["error"].partition(":")[0] for name, row in rows.items() if row["error"]}
     assert reasons == {
@@ -147,7 +147,7 @@ def test_file_named_twice_is_tagged_once(call, songs, tmp_path, monkeypatch):
 
 
 def test_csv_lines_and_terminal_agree(call, songs, tmp_path, capsys):
-    song = songs / "inner" / "deep est" / "c, \"ö\".OGG"
+    song = songs / "inner" / "deep est" / 'c, "ö".OGG'
     call(song, f"--out={tmp_path / 'tags.csv'}", "--top_k=3")
     call(song, f"--out={tmp_path / 'tags.jsonl'}", "--top_k=3")
     capsys.readouterr()
@@ -223,6 +223,7 @@ def test_scores_are_the_album_networks_of_the_mean_vector(tmp_path, run, serial)
         if song.patches is None:
             assert scores is None
             continue
+        assert scores is not None
         constants = run.track.constants
         inputs = jnp.asarray((song.patches.astype(np.float32) - constants.mean) / constants.std)
         _, vectors = run.track.network.model.apply({"params": run.track.params}, inputs)
@@ -249,7 +250,7 @@ def test_scores_do_not_depend_on_batch_size_or_devices(songs, run, serial, monke
 
     by_eight_devices = scores(16)
     assert len(by_eight_devices) == len(paths)
-    monkeypatch.setattr(parallel, "make_mesh", lambda batch_size: Mesh(np.array(jax.devices()[:1]), (parallel.AXIS,)))
+    monkeypatch.setattr(parallel, "make_mesh", lambda: Mesh(np.array(jax.devices()[:1]), (parallel.AXIS,)))
     for batch_size in (1, 3, 32):
         np.testing.assert_allclose(scores(batch_size), by_eight_devices, atol=1e-5)
 

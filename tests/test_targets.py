@@ -147,3 +147,11 @@ def test_l2_normalize_and_its_gradient_are_finite(length):
     np.testing.assert_allclose(y, expected, rtol=1e-6)
     assert np.isfinite(gradient).all()
     assert np.any(gradient != 0) == (length > 1e-12)
+
+
+def test_a_vector_that_is_not_a_number_stays_one():
+    """A diverged network must not look like one that answers in no direction."""
+    vectors = jnp.asarray([[jnp.nan, 1.0], [jnp.inf, 1.0], [3.0, 4.0]])
+    found = np.asarray(targets.l2_normalize(vectors))
+    assert np.isnan(found[:2]).any(axis=1).all()
+    np.testing.assert_allclose(found[2], [0.6, 0.8])

@@ -234,7 +234,7 @@ def _check_settings(folder: Path, found: AudioSettings, wanted: AudioSettings) -
     if different:
         raise UserError(
             f"{folder} was prepared with other settings than this experiment's: {', '.join(different)}; "
-            "leave these as they are there, or take data that was prepared with yours"
+            "leave them as they are there, or prepare the data with yours (mumu_jax.prepare --audio.FIELD=VALUE)"
         )
 
 
