@@ -1,0 +1,50 @@
+"""The whole system learns what there is to learn, and nothing where there is nothing: the labels shuffled."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from conftest import succeed
+
+CONFIG = "--config=audio_low_4x96"
+
+
+def shuffle_labels(manifest: Path, shuffled: Path) -> None:
+    """The same albums, each with the genres of another one of its split."""
+    albums = [json.loads(line) for line in manifest.read_text().splitlines()]
+    for split in ("train", "val", "test"):
+        members = [album for album in albums if album["split"] == split]
+        genres = [album["genres"] for album in members]
+        random.Random(0).shuffle(genres)
+        for album, new in zip(members, genres, strict=True):
+            album["genres"] = new
+    shuffled.write_text("".join(json.dumps(album) + "\n" for album in albums))
+
+
+def album_auc(data: Path, workdir: Path, *settings: str) -> float:
+    succeed("mumu_jax.train", CONFIG, f"--data_dir={data}", f"--workdir={workdir}", *settings)
+    return json.loads((workdir / "eval_test.json").read_text())["album"]["roc_auc_macro"]
+
+
+def prepared_with_shuffled_labels(manifest: Path, out: Path) -> Path:
+    shuffled = manifest.with_name(f"{out.name}.jsonl")
+    shuffle_labels(manifest, shuffled)
+    succeed("mumu_jax.prepare", "--source=manifest", f"--input={shuffled}", f"--data_dir={out}")
+    return out
+
+
+def test_reduced_mini_dataset(small_data, shared_tmp, tmp_path):
+    settings = ("--config.optim.batch_size=16", "--config.optim.max_epochs=30")
+    assert album_auc(small_data, tmp_path / "run", *settings) >= 0.75
+    shuffled = prepared_with_shuffled_labels(shared_tmp / "small_source" / "manifest.jsonl", tmp_path / "shuffled")
+    assert album_auc(shuffled, tmp_path / "shuffled_run", *settings) <= 0.6
+
+
+@pytest.mark.slow
+def test_mini_dataset(tmp_path):
+    data = tmp_path / "mini"
+    succeed("mumu_jax.prepare", "--source=synthetic", f"--data_dir={data}")
+    assert album_auc(data, tmp_path / "run") >= 0.85
+    shuffled = prepared_with_shuffled_labels(data / "manifest.jsonl", data / "shuffled")
+    assert album_auc(shuffled, tmp_path / "shuffled_run") < 0.6
