@@ -69,7 +69,9 @@ def fit(task: Task, run: Run) -> Any:
             stop = bool(run.stop)  # asked once: a signal that comes later waits for the next chunk's save
             if epoch_ended or stop or training.save_is_due():
                 training.save()
-            bar.advance(training.step - before, f"{note}, best val loss {training.reached.best_loss:.4f}")
+            if training.reached.best_step:
+                note += f", best val loss {training.reached.best_loss:.4f}"
+            bar.advance(training.step - before, note)
             if stop:
                 training.checkpoints.close()
                 raise Interrupted(f"{run.stop}: {task.phase} network saved at step {training.step}")

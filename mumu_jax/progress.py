@@ -16,6 +16,7 @@ from rich.progress import (
 )
 
 SECONDS_BETWEEN_LINES = 10.0
+SHARE_THAT_TELLS = 0.02  # before this much is done, start-up dominates and the rate says nothing
 
 
 class Bar:
@@ -35,8 +36,9 @@ class Bar:
         now = time.monotonic()
         if now - self._last_line >= SECONDS_BETWEEN_LINES or self._done >= self._total:
             self._last_line = now
-            left = (now - self._start) / max(self._done, 1) * (self._total - self._done)
-            line = f"{self._description}: {self._done}/{self._total}, {left:.0f} s left"
+            line = f"{self._description}: {self._done}/{self._total}"
+            if self._done > SHARE_THAT_TELLS * self._total:
+                line += f", {(now - self._start) / self._done * (self._total - self._done):.0f} s left"
             print(f"{line}  {note}".rstrip(), file=sys.stderr, flush=True)
 
     def finish(self) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 
 from mumu_jax import parallel, targets
 from mumu_jax.albums import mean_by_album
 from mumu_jax.cli import run_command
 from mumu_jax.config import Config
 from mumu_jax.data.loader import array_items, multi_hot, patch_items
-from mumu_jax.data.manifest import read_manifest
+from mumu_jax.data.manifest import Album, Label, read_manifest
 from mumu_jax.data.store import Prepared, open_prepared
 from mumu_jax.errors import UserError
 from mumu_jax.evaluate import evaluate, predict_items, print_table
@@ -109,35 +109,33 @@ def fit_networks(prepared: Prepared, constants: Constants, run: Run) -> None:
 def fit_constants(config: Config, prepared: Prepared, data_dir: Path) -> tuple[Constants, Bool[np.ndarray, " labels"]]:
     """Input statistics and label factors, and which labels occur in training; warns of labels that do not.
 
-    The factors come from the albums of train and validation together (section 6).
+    The factors come from all albums of train and validation, with audio or without (section 6).
     """
-    column = {label.name: i for i, label in enumerate(prepared.labels)}
-    labels = {
-        split: np.array(
-            [
-                multi_hot([column[genre] for genre in album.genres], len(column))
-                for album in read_manifest(data_dir / "manifest.jsonl")
-                if album.split == split
-            ]
-        )
-        for split in ("train", "val")
-    }
-    seen = np.asarray(labels["train"].any(axis=0))
-    _warn("occur in no training album: no network can learn them", prepared, ~seen)
-    factors = np.zeros((len(column), 0), np.float32)
+    albums = [album for album in read_manifest(data_dir / "manifest.jsonl") if album.split in ("train", "val")]
+    labels = _multi_hot_labels(albums, prepared.labels)
+    with_audio = set(prepared.split("train").album_ids)
+    seen = np.asarray(labels[[album.album_id in with_audio for album in albums]].any(axis=0))
+    _warn("are on no training album with audio: no network can learn them", prepared, ~seen)
+    factors = np.zeros((len(seen), 0), np.float32)
     if config.target.kind == "cosine":
-        known = np.concatenate(list(labels.values()))
         try:
-            found = targets.label_factors(targets.ppmi(known), config.target.n_factors)
+            found = targets.label_factors(targets.ppmi(labels), config.target.n_factors)
         except ValueError as error:
             raise UserError(f"{data_dir}: {error} (an experiment whose name ends in _logistic)") from error
-        _warn(
-            "have no label factor: they score -1, and albums with no other label do not train",
-            prepared,
-            ~np.asarray(targets.has_direction(found)),
-        )
+        lost = ~np.asarray(targets.has_direction(found))
+        _warn("have no label factor: they score -1, and albums with no other label do not train", prepared, lost)
         factors = np.asarray(found)
     return Constants(prepared.mean, prepared.std, factors), seen
+
+
+def _multi_hot_labels(albums: Sequence[Album], labels: Sequence[Label]) -> UInt8[np.ndarray, "albums labels"]:
+    column = {label.name: i for i, label in enumerate(labels)}
+    unknown = sorted({genre for album in albums for genre in album.genres} - set(column))
+    if unknown:
+        raise UserError(
+            f"the manifest has the genre {unknown[0]!r}, the prepared audio has not; prepare the data again"
+        )
+    return np.array([multi_hot([column[genre] for genre in album.genres], len(column)) for album in albums])
 
 
 def make_mini_dataset() -> Path:

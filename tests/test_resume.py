@@ -27,9 +27,9 @@ SETTINGS = (
 )
 
 
-def kill(moment: str, *arguments: str) -> None:
+def kill(moment: str, *arguments: str, **environment: str) -> None:
     """Train until `moment`; the process must end by that signal, or exit as documented after SIGTERM."""
-    done = run_python(REPOSITORY / "tests" / "killed_train.py", moment, *arguments)
+    done = run_python(REPOSITORY / "tests" / "killed_train.py", moment, *arguments, **environment)
     expected = EXIT_INTERRUPTED if moment.startswith("term") else -signal.SIGKILL
     assert done.returncode == expected, done.stdout + done.stderr
     if expected == EXIT_INTERRUPTED:
@@ -117,3 +117,26 @@ def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, small_da
     workdir = tmp_path / "run"
     arguments = (*SETTINGS, "--config.optim.learning_rate=1e30", f"--data_dir={small_data}", f"--workdir={workdir}")
     complain("mumu_jax.train", *arguments, says=["loss of the track network", "at step", "learning_rate", str(workdir)])
+
+
+def test_eight_devices_train_like_one(uninterrupted, small_data, tmp_path):
+    """The whole loop on a mesh of eight: the first epoch's losses are those of one device."""
+    arguments = (*SETTINGS, "--config.optim.max_epochs=1", f"--data_dir={small_data}", f"--workdir={tmp_path / 'run'}")
+    succeed("mumu_jax.train", *arguments, XLA_FLAGS="--xla_force_host_platform_device_count=8")
+
+    def losses(workdir: Path) -> list[tuple[int, float]]:
+        lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+        first_epoch = [line for line in lines if (line["phase"], line["epoch"]) == ("track", 0)]
+        return [(line["step"], line.get("train/loss", line.get("val/loss"))) for line in first_epoch]
+
+    found, expected = losses(tmp_path / "run"), losses(uninterrupted)
+    assert [step for step, _ in found] == [step for step, _ in expected]
+    np.testing.assert_allclose([loss for _, loss in found], [loss for _, loss in expected], atol=1e-5)
+
+
+def test_a_run_moves_between_one_device_and_eight(small_data, tmp_path):
+    """Saved on eight devices, finished on one."""
+    arguments = (*SETTINGS, f"--data_dir={small_data}", f"--workdir={tmp_path / 'run'}")
+    kill("chunk:5", *arguments, XLA_FLAGS="--xla_force_host_platform_device_count=8")
+    succeed("mumu_jax.train", *arguments)
+    assert (tmp_path / "run" / "eval_test.json").exists()
