@@ -141,6 +141,8 @@ def test_ctrl_c_ends_quietly(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A test that runs in the background of a script inherits a SIGINT that is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         cwd=REPOSITORY,
     )
     wait_for(lambda: list(out.glob("audio/.mumu-*")))
