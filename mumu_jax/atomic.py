@@ -1,11 +1,14 @@
 """Files that are there whole or not at all, also after a kill or a power cut."""
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from mumu_jax.errors import UserError
 
 
 @contextmanager
@@ -19,6 +22,18 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def only_one(folder: Path, doing: str) -> Iterator[None]:
+    """Raise UserError while another process is `doing` the same folder; the lock ends with its process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"another process is {doing} {folder}; wait until it ends") from error
+        yield
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -73,6 +73,10 @@ class Checkpoints:
         self._manager.wait_until_finished()
         self._manager.close()
 
+    def last_step(self) -> int | None:
+        """Of the newest complete checkpoint; None where there is none."""
+        return self._manager.latest_step()
+
     def _restore(self, step: int, like: TrainState) -> tuple[TrainState, Progress, dict[str, Any]]:
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
         items = ocp.args.Composite(
@@ -82,11 +86,11 @@ class Checkpoints:
         )
         try:
             found = self._manager.restore(step, args=items)
-        except (ValueError, FileNotFoundError, KeyError) as error:
+            progress = Progress(**found["progress"])
+        except (ValueError, FileNotFoundError, KeyError, TypeError) as error:
             raise UserError(
                 f"checkpoint {self._manager.directory / str(step)} cannot be read ({str(error).splitlines()[0]}); "
                 f"remove that folder to go on from the one before, or use another --workdir"
             ) from error
-        progress = Progress(**found["progress"])
         self._best_step = progress.best_step
         return found["state"], progress, found["data"]

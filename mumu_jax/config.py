@@ -5,6 +5,7 @@ after the command line has been read.
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
@@ -87,6 +88,7 @@ class Config:
 # Settings that change how fast a run goes, but not one byte of what it computes: a run may resume with others.
 SPEED_ONLY = frozenset({"loop.checkpoint_minutes", "data.read_threads"})
 
+# What the values of a field may be; a field's name means the same in every section.
 CHOICES = {
     "modality": ("audio",),
     "family": ("cnn",),
@@ -95,14 +97,17 @@ CHOICES = {
     "kind": ("cosine", "logistic"),
     "patch": ("fixed", "random"),
 }
-# Numbers that make sense above zero only.
-POSITIVE = frozenset(
-    (
-        *("sr_hz", "hop_length", "n_bins", "bins_per_octave", "fmin_hz", "excerpt_s", "patch_frames"),
-        *("n_factors", "learning_rate", "eps", "batch_size", "max_epochs", "patience"),
-        *("chunk_steps", "read_threads"),
-    )
-)
+_ABOVE_0 = "above 0", lambda value: 0 < value < math.inf
+_AT_LEAST_0 = "at least 0", lambda value: 0 <= value < math.inf
+_SHARE = "at least 0 and below 1", lambda value: 0 <= value < 1
+RANGES = {
+    **dict.fromkeys(("sr_hz", "hop_length", "n_bins", "bins_per_octave", "fmin_hz", "excerpt_s"), _ABOVE_0),
+    **dict.fromkeys(("patch_frames", "n_factors", "learning_rate", "eps", "batch_size"), _ABOVE_0),
+    **dict.fromkeys(("max_epochs", "patience", "chunk_steps", "read_threads"), _ABOVE_0),
+    **dict.fromkeys(("seed", "patch_seed", "checkpoint_minutes"), _AT_LEAST_0),
+    **dict.fromkeys(("b1", "b2", "dropout"), _SHARE),
+    "floor_db": ("below 0", lambda value: -math.inf < value < 0),
+}
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -145,9 +150,7 @@ def validate(config: Any, where: str = "config") -> None:
             raise UserError(f"{here} is {value!r}; it must be of type {hint.__name__}")
         elif name in CHOICES and value not in CHOICES[name]:
             raise UserError(f"{here} is {value!r}; choose one of {', '.join(map(repr, CHOICES[name]))}")
-        elif name in POSITIVE and value <= 0:
-            raise UserError(f"{here} is {value!r}; it must be above 0")
+        elif name in RANGES and not RANGES[name][1](value):
+            raise UserError(f"{here} is {value!r}; it must be {RANGES[name][0]}")
     if isinstance(config, AudioSettings) and config.patch_frames * config.hop_length > config.excerpt_s * config.sr_hz:
         raise UserError(f"{where}.patch_frames is {config.patch_frames}, more than {config.excerpt_s:g} s of audio")
-    if isinstance(config, ModelSettings) and not 0 <= config.dropout < 1:
-        raise UserError(f"{where}.dropout is {config.dropout!r}; it must be at least 0 and below 1")

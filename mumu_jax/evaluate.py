@@ -2,7 +2,8 @@
 
 import argparse
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from rich.table import Table
 from mumu_jax import metrics, parallel
 from mumu_jax.albums import mean_by_album
 from mumu_jax.atomic import replacing, write_json
+from mumu_jax.batch import Batch
 from mumu_jax.cli import run_command
 from mumu_jax.data.loader import Items, array_items, batches, patch_items
 from mumu_jax.data.manifest import SPLITS
@@ -21,6 +23,8 @@ from mumu_jax.data.store import Prepared, open_prepared
 from mumu_jax.errors import UserError
 from mumu_jax.predict import SplitPredictions, predict
 from mumu_jax.workdir import Trained, TrainedRun, load_run
+
+Watch = Callable[[Iterable[Batch]], Iterator[Batch]]
 
 COLUMNS = {
     "roc_auc_macro": "ROC-AUC",
@@ -44,12 +48,14 @@ def main(argv: Sequence[str]) -> None:
             f"{data_dir} has other labels ({len(prepared.labels)}) than {arguments.workdir} was trained on "
             f"({len(run.labels)}), or in another order; give the --data_dir of the run, now {run.data_dir}"
         )
+    if prepared.checksum != run.data_checksum:
+        print(f"note: {data_dir} is other data than the run was trained on", file=sys.stderr)
     result = evaluate(run, prepared, arguments.split, arguments.workdir)
     print_table(result)
     print(f"written: {arguments.workdir / f'eval_{arguments.split}.json'}")
 
 
-def evaluate(run: TrainedRun, prepared: Prepared, split: str, workdir: Path) -> dict[str, Any]:
+def evaluate(run: TrainedRun, prepared: Prepared, split: str, workdir: Path, watch: Watch = iter) -> dict[str, Any]:
     """Score a split with both networks; write eval_<split>.json and predictions_<split>.npz, return the former.
 
     Track scores are of each track's fixed patch; album scores of the mean penultimate vector of an album's tracks
@@ -59,7 +65,7 @@ def evaluate(run: TrainedRun, prepared: Prepared, split: str, workdir: Path) -> 
     if not len(records):
         raise UserError(f"split {split!r} of {prepared.folder} has no track; choose another --split")
     mesh = parallel.make_mesh()
-    how = (mesh, run.config.optim.batch_size, run.config.data.read_threads)
+    how = (mesh, run.config.optim.batch_size, run.config.data.read_threads, watch)
 
     track_items = patch_items(records, len(run.labels), run.config.audio)
     tracks = predict_items(run.track, track_items, *how)
@@ -87,12 +93,15 @@ def evaluate(run: TrainedRun, prepared: Prepared, split: str, workdir: Path) -> 
     return result
 
 
-def predict_items(trained: Trained, items: Items, mesh: Mesh, batch_size: int, read_threads: int) -> SplitPredictions:
+def predict_items(
+    trained: Trained, items: Items, mesh: Mesh, batch_size: int, read_threads: int, watch: Watch = iter
+) -> SplitPredictions:
     """The predictions of a network that was read from a run's folder, which may come from another machine.
 
-    Batches are of `batch_size` items, or of as many more as it takes for the devices to divide them.
+    Batches are of `batch_size` items, or of as many more as it takes for the devices to divide them; `watch` sees
+    them pass, and may end it all.
     """
-    found = batches(items, batch_size + -batch_size % mesh.size, read_threads)
+    found = watch(batches(items, batch_size + -batch_size % mesh.size, read_threads))
     params = parallel.put_replicated(trained.params, mesh)
     return predict(params, found, trained.constants, trained.network, mesh)
 

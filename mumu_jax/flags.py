@@ -62,6 +62,7 @@ def parse_flags(argv: Sequence[str]) -> Flags:
     if not (config.name or values.list):
         raise UserError("no experiment named; add --config=NAME (python -m mumu_jax.train --list)")
     validate(config)
+    _check_network(config)
     return Flags(config, values.data_dir, values.workdir, values.list)
 
 
@@ -90,6 +91,17 @@ def count_params(config: Config) -> int:
     patch = jnp.zeros((1, config.audio.patch_frames, config.audio.n_bins))
     shapes = jax.eval_shape(model.init, jax.random.key(0), patch)
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+
+
+def _check_network(config: Config) -> None:
+    try:
+        count_params(config)
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        audio = config.audio
+        raise UserError(
+            f"config.model.kernel={config.model.kernel} does not fit patches of config.audio.patch_frames="
+            f"{audio.patch_frames} × config.audio.n_bins={audio.n_bins}; the paper's are 322 × 96"
+        ) from error
 
 
 def _check_field_names(argv: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """What a run writes while it trains: metrics.jsonl (results), perf.jsonl (timings) and TensorBoard events."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,10 @@ class MetricsLog:
         self._perf.write(_line(phase, epoch, step, values))
         self._perf.flush()
         self._add_scalars(phase, step, values)
+
+    def sync(self) -> None:
+        """What was written is on the disk: a checkpoint that counts its bytes may follow."""
+        os.fsync(self._metrics.fileno())
 
     def __enter__(self) -> "MetricsLog":
         return self

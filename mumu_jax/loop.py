@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Bool
+from jaxtyping import Array, Bool
 
 from mumu_jax import metrics, parallel, progress
 from mumu_jax.checkpoint import Checkpoints, Progress
@@ -19,12 +20,18 @@ from mumu_jax.data.loader import Items, batches, steps_per_epoch, train_chunks
 from mumu_jax.errors import UserError
 from mumu_jax.log import MetricsLog
 from mumu_jax.objective import Constants
+from mumu_jax.optim import make_optimizer
 from mumu_jax.predict import predict
 from mumu_jax.signals import Interrupted, StopWish
 from mumu_jax.state import create_state
 from mumu_jax.step import Network, train_chunk
 
-_train_chunk = partial(jax.jit, static_argnames="network", donate_argnames="state")(train_chunk)
+_train_chunk = partial(jax.jit, static_argnames=("network", "tx"), donate_argnames="state")(train_chunk)
+
+
+@jax.jit
+def _all_finite(params: Any) -> Bool[Array, ""]:
+    return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]))
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,8 @@ def fit(task: Task, run: Run) -> Any:
     the last good checkpoint.
     """
     training = _Training(task, run)
-    with progress.bar(task.optim.max_epochs * training.epoch_steps, f"{task.phase} network") as bar:
-        bar.advance(training.step)
+    n_steps = task.optim.max_epochs * training.epoch_steps
+    with progress.bar(n_steps, f"{task.phase} network", done=training.step) as bar:
         while not training.reached.finished:
             before = training.step
             note = training.run_chunk()
@@ -87,7 +94,8 @@ class _Training:
         self.epoch_steps = steps_per_epoch(len(task.train), task.optim.batch_size)
         threads = run.config.data.read_threads
         self._chunks = train_chunks(task.train, task.optim.batch_size, loop.chunk_steps, run.config.seed, threads)
-        state = create_state(task.network.model, task.network.tx, task.train.item_shape, run.config.seed)
+        self._tx = make_optimizer(task.optim)
+        state = create_state(task.network.model, self._tx, task.train.item_shape, run.config.seed)
         self._state, self._constants = parallel.put_replicated((state, task.constants), run.mesh)
         self.reached = Progress(metrics_bytes=run.log.position)
         self.checkpoints = Checkpoints(run.workdir / task.phase)
@@ -104,10 +112,12 @@ class _Training:
         host_chunk = next(self._chunks)
         chunk = parallel.put_chunk(host_chunk, self.run.mesh)
         waited = time.monotonic() - start
-        self._state, device_losses = _train_chunk(self._state, chunk, self._constants, self.task.network)
+        self._state, device_losses = _train_chunk(self._state, chunk, self._constants, self.task.network, self._tx)
         losses = np.asarray(device_losses)
         seconds = time.monotonic() - start
-        self._check_finite("training", losses)
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if len(bad):
+            raise self._diverged(f"the training loss is {losses[bad[0]]} at step {self.step + int(bad[0]) + 1}")
         self.step += len(losses)
         rate = float(host_chunk.mask.sum()) / seconds
         self._log({"train/loss": float(losses.mean())})
@@ -121,7 +131,10 @@ class _Training:
         task, reached = self.task, self.reached
         val_batches = batches(task.val, task.optim.batch_size, self.run.config.data.read_threads)
         found = predict(self._state.params, val_batches, self._constants, task.network, self.run.mesh)
-        self._check_finite("validation", np.array([found.loss]))
+        if not math.isfinite(found.loss):
+            if np.isfinite(found.scores).all():
+                raise UserError("no validation album has a label with a factor; prepare more validation albums")
+            raise self._diverged(f"the validation loss is {found.loss} at step {self.step}")
         scored = metrics.summarize(found.scores, found.labels, self.run.seen)
         self._log({"val/loss": found.loss, "val/roc_auc_macro": scored["roc_auc_macro"]})
         if found.loss < reached.best_loss:
@@ -135,7 +148,10 @@ class _Training:
         return time.monotonic() - self._saved_at >= 60 * self.run.config.loop.checkpoint_minutes
 
     def save(self) -> None:
-        """All of this moment as one checkpoint, written in the background."""
+        """All of this moment as one checkpoint, written in the background, in the place of the one before."""
+        if not _all_finite(self._state.params):  # the last step's update, which no loss has seen yet
+            raise self._diverged(f"a parameter is not finite after step {self.step}")
+        self.run.log.sync()
         self.reached = replace(self.reached, metrics_bytes=self.run.log.position)
         self.checkpoints.save(self._state, self.reached, self._chunks.get_state())
         self._saved_at = time.monotonic()
@@ -154,15 +170,11 @@ class _Training:
         defined = {name: value for name, value in values.items() if math.isfinite(value)}
         self.run.log.metrics(self.task.phase, self._epoch(), self.step, defined)
 
-    def _check_finite(self, which: str, losses: np.ndarray) -> None:
-        """`losses` are those of the steps after `self.step`, or a single one at it."""
-        bad = np.flatnonzero(~np.isfinite(losses))
-        if not len(bad):
-            return
+    def _diverged(self, what: str) -> UserError:
+        phase, good = self.task.phase, self.checkpoints.last_step()
         self.checkpoints.close()
-        step = self.step + int(bad[0]) + (which == "training")
-        raise UserError(
-            f"{which} loss of the {self.task.phase} network is {losses[bad[0]]} at step {step}; the last good "
-            f"checkpoint is in {self.run.workdir / self.task.phase}; train anew in another --workdir with a smaller "
-            f"--config.optim.learning_rate (now {self.task.optim.learning_rate:g})"
+        left = f"the last good checkpoint, of step {good}, stays" if good else "nothing was saved yet"
+        return UserError(
+            f"{phase} network: {what}; {left} in {self.run.workdir / phase}; train anew in another --workdir with a "
+            f"smaller learning rate (now {self.task.optim.learning_rate:g})"
         )

@@ -1,24 +1,22 @@
 """`python -m mumu_jax.prepare`: any source → manifest, labels and prepared audio in one folder."""
 
 import argparse
-import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mumu_jax.atomic import replacing
+from mumu_jax.atomic import only_one, replacing
 from mumu_jax.cli import positive, run_command
 from mumu_jax.config import AudioSettings, validate
 from mumu_jax.data import description, shards, store
-from mumu_jax.data.manifest import write_labels, write_manifest
+from mumu_jax.data.manifest import Album, read_manifest, write_labels, write_manifest
 from mumu_jax.data.sources import LAYOUTS, read_source
 from mumu_jax.errors import UserError
 
@@ -84,13 +82,15 @@ def prepare(
     start = time.monotonic()
     settings = settings or AudioSettings()
     try:
-        with _only_one(data_dir):
+        with only_one(data_dir, "preparing"):
             albums, labels = read_source(source, input, data_dir, workers)
-            write_manifest(data_dir / MANIFEST, albums)
-            write_labels(data_dir / LABELS, labels)
+            _check_not_other_data(data_dir, albums)
             folder = data_dir / store.FOLDER
             planned = shards.plan(albums, labels, shard_tracks)
             sidecars, n_new = shards.write(folder, planned, settings, workers)
+            # Only now, when no older shards lie beside them.
+            write_manifest(data_dir / MANIFEST, albums)
+            write_labels(data_dir / LABELS, labels)
             rejected = [line for sidecar in sidecars for line in sidecar.rejected]
             _write_rejected(data_dir / REJECTED, rejected)
             if not any(sidecar.records for sidecar in sidecars):
@@ -102,16 +102,15 @@ def prepare(
     return Summary(data_dir, splits, reasons, n_new, time.monotonic() - start, max_bad)
 
 
-@contextlib.contextmanager
-def _only_one(data_dir: Path) -> Iterator[None]:
-    """Raise UserError while another process prepares the same folder; the lock ends with its process."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / ".prepare.lock").open("wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"another process is preparing {data_dir}; wait until it ends") from error
-        yield
+def _check_not_other_data(data_dir: Path, albums: Sequence[Album]) -> None:
+    """A mistyped --input or --data_dir must not replace hours of decoding."""
+    path = data_dir / MANIFEST
+    there = {album.album_id for album in read_manifest(path)} if path.exists() else set()
+    if there and there.isdisjoint(album.album_id for album in albums):
+        raise UserError(
+            f"{data_dir} holds other data: none of its {len(there)} albums is in this source; "
+            f"give another --data_dir, or remove {data_dir} first"
+        )
 
 
 def _write_rejected(path: Path, lines: Sequence[dict[str, str]]) -> None:

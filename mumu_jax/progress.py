@@ -22,11 +22,11 @@ SHARE_THAT_TELLS = 0.02  # before this much is done, start-up dominates and the 
 class Bar:
     """What `bar` yields: `advance(n, note)` counts n more as done."""
 
-    def __init__(self, total: int, description: str, progress: Progress | None):
+    def __init__(self, total: int, description: str, progress: Progress | None, done: int):
         self._total, self._description, self._progress = total, description, progress
-        self._done = 0
+        self._done = self._done_before = done
         self._start = self._last_line = time.monotonic()
-        self._task = progress.add_task(description, total=total, note="") if progress else None
+        self._task = progress.add_task(description, total=total, completed=done, note="") if progress else None
 
     def advance(self, n: int = 1, note: str = "") -> None:
         self._done += n
@@ -37,8 +37,9 @@ class Bar:
         if now - self._last_line >= SECONDS_BETWEEN_LINES or self._done >= self._total:
             self._last_line = now
             line = f"{self._description}: {self._done}/{self._total}"
-            if self._done > SHARE_THAT_TELLS * self._total:
-                line += f", {(now - self._start) / self._done * (self._total - self._done):.0f} s left"
+            done_now = self._done - self._done_before
+            if done_now > SHARE_THAT_TELLS * self._total:
+                line += f", {(now - self._start) / done_now * (self._total - self._done):.0f} s left"
             print(f"{line}  {note}".rstrip(), file=sys.stderr, flush=True)
 
     def finish(self) -> None:
@@ -48,11 +49,11 @@ class Bar:
 
 
 @contextmanager
-def bar(total: int, description: str) -> Iterator[Bar]:
-    """A progress bar over `total` things, on stderr."""
+def bar(total: int, description: str, done: int = 0) -> Iterator[Bar]:
+    """A progress bar over `total` things, on stderr; `done` of them were done by an earlier call."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield Bar(total, description, None)
+        yield Bar(total, description, None, done)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -64,4 +65,4 @@ def bar(total: int, description: str) -> Iterator[Bar]:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console) as progress:
-        yield Bar(total, description, progress)
+        yield Bar(total, description, progress, done)

@@ -1,9 +1,12 @@
 """SIGTERM and Ctrl-C as a wish that the loop grants between chunks."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 EXIT_INTERRUPTED = 75  # sysexits' EX_TEMPFAIL: saved; the same command goes on from here
 
@@ -23,6 +26,13 @@ class StopWish:
 
     def __str__(self) -> str:
         return signal.Signals(self._signal).name if self._signal else "no signal"
+
+    def watch(self, things: Iterable[T]) -> Iterator[T]:
+        """`things`, until a signal comes: then Interrupted.  For work that a resumed run does again anyway."""
+        for thing in things:
+            if self:
+                raise Interrupted(str(self))
+            yield thing
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         self._signal = number

@@ -16,11 +16,10 @@ from mumu_jax.state import TrainState
 
 
 class Network(NamedTuple):
-    """What stays the same for a whole run: static under `jit`."""
+    """What turns parameters into predictions; static under `jit`."""
 
     model: nn.Module
     kind: str  # of target: cosine or logistic
-    tx: optax.GradientTransformation
 
 
 class Predictions(NamedTuple):
@@ -46,7 +45,7 @@ def apply(
 
 
 def train_step(
-    state: TrainState, batch: Batch, constants: Constants, network: Network
+    state: TrainState, batch: Batch, constants: Constants, network: Network, tx: optax.GradientTransformation
 ) -> tuple[TrainState, Float[Array, ""]]:
     """One optimisation step: (new state, mean loss over the batch's real items on all devices)."""
 
@@ -56,16 +55,16 @@ def train_step(
         return objective.loss_and_weight(network.kind, output, batch.labels, constants, batch.mask)[0]
 
     loss, gradients = jax.value_and_grad(mean_loss)(state.params)
-    updates, opt_state = network.tx.update(gradients, state.opt_state, state.params)
+    updates, opt_state = tx.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return dataclasses.replace(state, step=state.step + 1, params=params, opt_state=opt_state), loss
 
 
 def train_chunk(
-    state: TrainState, chunk: Batch, constants: Constants, network: Network
+    state: TrainState, chunk: Batch, constants: Constants, network: Network, tx: optax.GradientTransformation
 ) -> tuple[TrainState, Float[Array, " steps"]]:
     """As many steps as the chunk has batches, in one scan: (new state, each step's loss)."""
-    return jax.lax.scan(lambda carry, batch: train_step(carry, batch, constants, network), state, chunk)
+    return jax.lax.scan(lambda carry, batch: train_step(carry, batch, constants, network, tx), state, chunk)
 
 
 def predict_step(params: Any, batch: Batch, constants: Constants, network: Network) -> Predictions:

@@ -76,10 +76,10 @@ def read_song(path: Path, settings: AudioSettings) -> Song:
 
     15 MB an hour of music; the decoding holds one excerpt at a time.
     """
-    try:
-        cqt, seconds, silent = audio.track_cqt(path, settings)
-    except audio.Rejected as rejected:
-        return Song(path, None, error=str(rejected))
+    found = audio.read_track(path, settings)
+    if isinstance(found, audio.Rejected):
+        return Song(path, None, error=str(found))
+    cqt, seconds, silent = found
     if silent:
         return Song(path, None, seconds, error="silent: there is no sound in it")
     size = patches.n_frames_of_excerpt(settings)
@@ -101,12 +101,15 @@ def score_songs(
     """
     mesh = parallel.make_mesh()
     read = partial(read_song, settings=run.config.audio)
-    died = lambda path: Song(path, None, error="crashed: the process that decoded it died, twice")  # noqa: E731
-    for group in _groups(map_in_order(read, files, min(workers, len(files)), died), batch_size):
+    for group in _groups(map_in_order(read, files, min(workers, len(files)), _died), batch_size):
         readable = [song.patches for song in group if song.patches is not None]
         scores = iter(_score(run, readable, batch_size, mesh))
         for song in group:
             yield song, None if song.patches is None else next(scores)
+
+
+def _died(path: Path) -> Song:
+    return Song(path, None, error=str(audio.died(path)))
 
 
 def _groups(songs: Iterable[Song], n_patches: int) -> Iterator[list[Song]]:

@@ -10,6 +10,7 @@ from jaxtyping import Bool, UInt8
 
 from mumu_jax import parallel, targets
 from mumu_jax.albums import mean_by_album
+from mumu_jax.atomic import only_one
 from mumu_jax.cli import run_command
 from mumu_jax.config import Config
 from mumu_jax.data.loader import array_items, multi_hot, patch_items
@@ -64,22 +65,23 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopWish) -> None
     mesh = parallel.make_mesh()
     parallel.check_batch_sizes(mesh, optim=config.optim.batch_size, album_optim=config.album_optim.batch_size)
 
-    # The run's folder: new, resumed or finished
-    if not claim(workdir, config, data_dir, prepared.checksum):
-        constants, seen = fit_constants(config, prepared, data_dir)
-        write_run(workdir, config, prepared.labels, constants, seen, data_dir, prepared.checksum)
-    constants, seen = read_constants(workdir)
-    if (workdir / f"eval_{final_split}.json").exists():
-        print(f"{workdir} is finished: python -m mumu_jax.evaluate --workdir={workdir} shows its metrics")
-        return
+    with only_one(workdir, "training"):
+        # The run's folder: new, resumed or finished
+        if not claim(workdir, config, data_dir, prepared.checksum):
+            constants, seen = fit_constants(config, prepared, data_dir)
+            write_run(workdir, config, prepared.labels, constants, seen, data_dir, prepared.checksum)
+        constants, seen = read_constants(workdir)
+        if (workdir / f"eval_{final_split}.json").exists():
+            print(f"{workdir} is finished: python -m mumu_jax.evaluate --workdir={workdir} shows its metrics")
+            return
 
-    # Training
-    with MetricsLog(workdir) as log:
-        fit_networks(prepared, constants, Run(config, workdir, mesh, log, stop, seen))
+        # Training
+        with MetricsLog(workdir) as log:
+            fit_networks(prepared, constants, Run(config, workdir, mesh, log, stop, seen))
 
-    # Final evaluation, of what the folder holds
-    print_table(evaluate(load_run(workdir), prepared, final_split, workdir))
-    print(f"run: {workdir}")
+        # Final evaluation, of what the folder holds
+        print_table(evaluate(load_run(workdir), prepared, final_split, workdir, stop.watch))
+        print(f"run: {workdir}")
 
 
 def fit_networks(prepared: Prepared, constants: Constants, run: Run) -> None:
@@ -96,7 +98,8 @@ def fit_networks(prepared: Prepared, constants: Constants, run: Run) -> None:
     # Step 2: the mean penultimate vector of each album
     track, rows = Trained(network, params, constants), {}
     for split, found in records.items():
-        tracks = predict_items(track, items[split], run.mesh, config.optim.batch_size, config.data.read_threads)
+        how = (run.mesh, config.optim.batch_size, config.data.read_threads, run.stop.watch)
+        tracks = predict_items(track, items[split], *how)
         albums = mean_by_album(tracks.embedding, tracks.labels, found.album_ids)
         rows[split] = array_items(albums.vectors, albums.labels)
 

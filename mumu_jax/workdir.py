@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import platform
+import zipfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +25,7 @@ from jaxtyping import Bool
 from mumu_jax import config as configs
 from mumu_jax.atomic import replacing, write_json
 from mumu_jax.checkpoint import Checkpoints
-from mumu_jax.config import SPEED_ONLY, Config, flatten
+from mumu_jax.config import SPEED_ONLY, Config, OptimSettings, flatten
 from mumu_jax.data.manifest import Label, read_labels, write_labels
 from mumu_jax.errors import UserError
 from mumu_jax.models import build_album_network, build_track_network
@@ -65,8 +66,8 @@ def claim(workdir: Path, config: Config, data_dir: Path, checksum: str) -> bool:
     if not path.exists():
         workdir.mkdir(parents=True, exist_ok=True)
         return False
-    theirs = _read_json(path)
-    before, now = flatten(configs.from_json(Config, theirs["config"], str(path))), flatten(config)
+    theirs, before = _read_about(path)
+    before, now = flatten(before), flatten(config)
     for name in now:
         if name not in SPEED_ONLY and before[name] != now[name]:
             raise UserError(
@@ -109,40 +110,43 @@ def load_run(workdir: Path) -> TrainedRun:
     path = workdir / "config.json"
     if not path.exists():
         raise UserError(f"{workdir} is not a run: it has no config.json; give the --workdir of a training run")
-    about = _read_json(path)
-    config = configs.from_json(Config, about["config"], str(path))
+    about, config = _read_about(path)
     constants, seen = read_constants(workdir)
     shape = (config.audio.patch_frames, config.audio.n_bins)
-    track = _load(workdir, "track", track_network(config, constants), constants, shape)
+    track = _load(workdir / "track", track_network(config, constants), constants, config.optim, shape)
     width = track.params["output"]["dense"]["kernel"].shape[0]
     album_constants = constants_of_vectors(constants, width)
-    album = _load(workdir, "album", album_network(config, constants), album_constants, (width,))
+    album = _load(workdir / "album", album_network(config, constants), album_constants, config.album_optim, (width,))
     labels = read_labels(workdir / "labels.json")
     data = about["data"]
     return TrainedRun(config, labels, seen, Path(data["dir"]), data["checksum"], track, album)
 
 
 def fingerprint(workdir: Path) -> str:
-    """The run in one word: its name, and a hash of its settings and of how far it was trained."""
-    content = b"".join((workdir / name).read_bytes() for name in ("config.json", "constants.npz", "metrics.jsonl"))
-    name = _read_json(workdir / "config.json")["config"]["name"]
-    return f"{name}-{hashlib.sha256(content).hexdigest()[:8]}"
+    """The run in one word: its name, and a hash of its settings and data, which decide its weights."""
+    _, config = _read_about(workdir / "config.json")
+    content = b"".join((workdir / name).read_bytes() for name in ("config.json", "constants.npz"))
+    return f"{config.name}-{hashlib.sha256(content).hexdigest()[:8]}"
 
 
 def read_constants(workdir: Path) -> tuple[Constants, Bool[np.ndarray, " labels"]]:
     """(constants, seen) as `write_run` left them."""
-    with np.load(workdir / "constants.npz") as arrays:
-        return Constants(arrays["mean"], arrays["std"], arrays["label_factors"]), arrays["seen"]
+    path = workdir / "constants.npz"
+    try:
+        with np.load(path) as arrays:
+            return Constants(arrays["mean"], arrays["std"], arrays["label_factors"]), arrays["seen"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise _damaged(path, error) from error
 
 
 def track_network(config: Config, constants: Constants) -> Network:
     model = build_track_network(config, n_outputs(config.target.kind, constants))
-    return Network(model, config.target.kind, make_optimizer(config.optim))
+    return Network(model, config.target.kind)
 
 
 def album_network(config: Config, constants: Constants) -> Network:
     model = build_album_network(config, n_outputs(config.target.kind, constants))
-    return Network(model, config.target.kind, make_optimizer(config.album_optim))
+    return Network(model, config.target.kind)
 
 
 def constants_of_vectors(constants: Constants, width: int) -> Constants:
@@ -150,23 +154,31 @@ def constants_of_vectors(constants: Constants, width: int) -> Constants:
     return dataclasses.replace(constants, mean=np.zeros(width, np.float32), std=np.ones(width, np.float32))
 
 
-def _load(workdir: Path, phase: str, network: Network, constants: Constants, shape: tuple[int, ...]) -> Trained:
-    if not (workdir / phase).is_dir():
-        raise UserError(
-            f"{workdir} has no trained {phase} network; finish its training first: the same command resumes it"
-        )
-    like = create_state(network.model, network.tx, shape, seed=0)
-    checkpoints = Checkpoints(workdir / phase, read_only=True)
+def _load(
+    folder: Path, network: Network, constants: Constants, optim: OptimSettings, shape: tuple[int, ...]
+) -> Trained:
+    if not folder.is_dir():
+        raise UserError(f"{folder.parent} has no trained {folder.name} network; its own training command resumes it")
+    like = create_state(network.model, make_optimizer(optim), shape, seed=0)
+    checkpoints = Checkpoints(folder, read_only=True)
     params = checkpoints.restore_best(like).params
     checkpoints.close()
     return Trained(network, params, constants)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_about(path: Path) -> tuple[dict[str, Any], Config]:
+    """config.json, and the config in it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read ({error}); restore it, or use another --workdir") from error
+        about = json.loads(path.read_text(encoding="utf-8"))
+        if not {"dir", "checksum"} <= about["data"].keys():
+            raise ValueError("it does not name the data")
+        return about, configs.from_json(Config, about["config"], str(path))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is not what a training run writes ({error!r}); restore it, or use another --workdir")
 
 
 def _versions() -> dict[str, str]:

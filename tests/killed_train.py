@@ -1,12 +1,16 @@
-"""`mumu_jax.train` in a process that ends itself at a chosen moment: `python killed_train.py MOMENT ARGUMENTS…`.
+"""`mumu_jax.train` in a process that comes to harm at a chosen moment: `python killed_train.py MOMENT ARGUMENTS…`.
 
 MOMENT is `chunk:N` (SIGKILL once the Nth chunk of this process is computed, before anything is written of it),
-`save:N` (SIGKILL while the Nth checkpoint is being written) or `term:N` (SIGTERM during the Nth chunk).
+`save:N` (SIGKILL while a checkpoint is half written, the Nth or the first after it that is seen so), `term:N`
+(SIGTERM during the Nth chunk) or `nan:N` (the Nth chunk's last update makes the parameters NaN).
 """
 
 import os
 import signal
 import sys
+
+import jax
+import jax.numpy as jnp
 
 from mumu_jax import loop
 from mumu_jax.checkpoint import Checkpoints
@@ -17,10 +21,11 @@ moment, count = sys.argv[1].split(":")
 calls = 0
 
 
-def is_time() -> bool:
+def count_call() -> int:
+    """How many calls are still to come: 0 now, below 0 when it is past."""
     global calls
     calls += 1
-    return calls == int(count)
+    return int(count) - calls
 
 
 if moment == "save":
@@ -28,19 +33,22 @@ if moment == "save":
 
     def save_and_die(self, *arguments):
         save(self, *arguments)  # returns while the files are still being written
-        if is_time():
+        unfinished = any("tmp" in path.name for path in self._manager.directory.iterdir())
+        if count_call() <= 0 and unfinished:
             os.kill(os.getpid(), signal.SIGKILL)
 
     Checkpoints.save = save_and_die
 else:
     compute = loop._train_chunk
 
-    def compute_and_die(*arguments):
-        done = compute(*arguments)
-        if is_time():
+    def compute_and_suffer(*arguments):
+        state, losses = jax.block_until_ready(compute(*arguments))
+        if count_call() == 0:
+            if moment == "nan":
+                return state.replace(params=jax.tree.map(lambda leaf: leaf * jnp.nan, state.params)), losses
             os.kill(os.getpid(), signal.SIGKILL if moment == "chunk" else signal.SIGTERM)
-        return done
+        return state, losses
 
-    loop._train_chunk = compute_and_die
+    loop._train_chunk = compute_and_suffer
 
 run_command(main, sys.argv[2:])

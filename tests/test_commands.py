@@ -13,10 +13,12 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from mumu_jax import evaluate, parallel, prepare, tag, train
 from mumu_jax.cli import run_command
+from mumu_jax.config import AudioSettings
 from mumu_jax.data import store
-from mumu_jax.data.manifest import read_manifest
+from mumu_jax.data.manifest import Album, read_manifest, write_manifest
+from mumu_jax.data.store import open_prepared
 from mumu_jax.errors import UserError
-from mumu_jax.experiments import load_experiments
+from mumu_jax.experiments import load_config, load_experiments
 from mumu_jax.workdir import load_run
 
 SPLIT_OF = {"t": "train", "v": "val", "e": "test"}
@@ -401,3 +403,19 @@ def test_run_that_stopped_in_its_album_network_is_refused(refuse, run_copy, comm
     song = ["a.wav"] if command is tag else []
     refuse(command, *song, f"--workdir={run_copy}", says=[str(run_copy), "album network"])
     assert not (run_copy / "eval_test.json").exists()
+
+
+def test_labels_count_as_seen_only_where_training_has_audio(tmp_path, capsys):
+    """A label whose only training album has lost its audio is warned of and left out of the macro means."""
+    data = prepare_tiny(tmp_path, "ttve")
+    albums = [a for a in read_manifest(data / "manifest.jsonl") if (a.split, *a.genres) != ("train", "Drone")]
+    write_manifest(tmp_path / "albums.jsonl", [*albums, Album("lost", ("Drone", "Noise"), (), "train")])
+    other = tmp_path / "other"
+    arguments = ["--source=manifest", f"--input={tmp_path / 'albums.jsonl'}", f"--data_dir={other}", "--workers=1"]
+    assert prepare.main(arguments) == 0
+    prepared = open_prepared(other, AudioSettings())
+    assert [label.name for label in prepared.labels] == ["Drone", "Noise"]
+    constants, seen = train.fit_constants(load_config("audio_low_4x96_logistic"), prepared, other)
+    assert seen.tolist() == [False, True]
+    assert "1 of 2 labels (Drone)" in capsys.readouterr().err
+    assert constants.label_factors.shape == (2, 0)

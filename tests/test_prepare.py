@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import os
 import signal
 import subprocess
@@ -86,6 +87,13 @@ def test_the_nine_real_songs(tmp_path):
     again = succeed(*command)
     assert "nothing to do" in again.stdout
 
+    quick = ("--config=audio_low_4x96", "--config.optim.max_epochs=2", "--config.album_optim.max_epochs=2")
+    succeed("mumu_jax.train", *quick, f"--data_dir={tmp_path}", f"--workdir={tmp_path / 'run'}")
+    result = json.loads((tmp_path / "run" / "eval_test.json").read_text())
+    for level in ("track", "album"):
+        assert result[level]["n_items"] == result[level]["n_labels"] == 3
+        assert all(value is not None and math.isfinite(value) for value in result[level].values())
+
 
 def test_damaged_files_are_listed_and_the_rest_is_prepared(tmp_path):
     manifest = make_collection(tmp_path, 12)
@@ -132,7 +140,15 @@ def test_wrong_use_ends_with_one_line(tmp_path):
     complain("mumu_jax.prepare", "--source=manifest", f"--input={manifest}", in_file, says=["cannot write", "file"])
 
 
-def test_ctrl_c_ends_quietly(tmp_path):
+@pytest.fixture
+def sigint_not_ignored():
+    """Tests that run in the background of a script inherit a SIGINT that is ignored, and hand it on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_ends_quietly(tmp_path, sigint_not_ignored):
     manifest = make_collection(tmp_path, 40, seconds=20)
     command = [*("-m", "mumu_jax.prepare", "--source=manifest", f"--input={manifest}", "--workers=2")]
     out = tmp_path / "out"
@@ -141,8 +157,6 @@ def test_ctrl_c_ends_quietly(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A test that runs in the background of a script inherits a SIGINT that is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         cwd=REPOSITORY,
     )
     wait_for(lambda: list(out.glob("audio/.mumu-*")))
@@ -219,6 +233,17 @@ def test_a_file_that_was_missing_is_prepared_when_it_is_there(tmp_path, in_this_
     assert prepare("manifest", manifest, tmp_path / "out", 1).n_new == 0
 
 
+def test_a_mistyped_input_does_not_replace_other_data(tmp_path, in_this_process):
+    """Nothing in common with what is there: refused before anything is touched."""
+    prepare("manifest", make_collection(tmp_path), tmp_path / "out", 1)
+    before = prepared_bytes(tmp_path / "out")
+    (tmp_path / "other" / "Rock").mkdir(parents=True)
+    (tmp_path / "other" / "Rock" / "song.flac").write_bytes((tmp_path / "0.flac").read_bytes())
+    with pytest.raises(UserError, match=r"out holds other data: none of its \d+ albums .* give another --data_dir"):
+        prepare("folder", tmp_path / "other", tmp_path / "out", 1)
+    assert prepared_bytes(tmp_path / "out") == before
+
+
 def test_a_decoder_that_crashes_or_fails_costs_its_file(tmp_path, monkeypatch):
     manifest = make_collection(tmp_path)
     decode = audio.track_cqt
@@ -229,7 +254,7 @@ def test_a_decoder_that_crashes_or_fails_costs_its_file(tmp_path, monkeypatch):
         return decode(path, settings)
 
     def die_on_4(call, items, workers, on_death):
-        return (on_death(row) if row.path.name == "4.flac" else call(row) for row in items)
+        return (on_death(path) if path.name == "4.flac" else call(path) for path in items)
 
     monkeypatch.setattr(audio, "track_cqt", fail_on_3)
     monkeypatch.setattr(shards, "map_in_order", die_on_4)
@@ -261,7 +286,7 @@ def test_nothing_to_prepare(tmp_path, in_this_process):
 def test_two_at_once_are_refused(tmp_path, in_this_process):
     manifest = make_collection(tmp_path, 3)
     (tmp_path / "out").mkdir()
-    with (tmp_path / "out" / ".prepare.lock").open("wb") as lock:
+    with (tmp_path / "out" / ".lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(UserError, match="another process is preparing"):
             prepare("manifest", manifest, tmp_path / "out", 1)

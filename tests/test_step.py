@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from mumu_jax import objective, parallel
 from mumu_jax.batch import Batch
+from mumu_jax.config import OptimSettings
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
 from mumu_jax.models import build_track_network
@@ -21,6 +22,7 @@ from mumu_jax.step import Network, train_chunk
 from mumu_jax.targets import label_factors, ppmi
 
 N_LABELS = 6
+TX = make_optimizer(OptimSettings())
 UNIQUE = [name for name in load_experiments() if not name.endswith("_cosine")]
 
 
@@ -32,8 +34,7 @@ def network_and_constants(name: str, seed: int = 0) -> tuple[Network, Constants]
         factors = np.asarray(label_factors(ppmi(rng.random((50, N_LABELS)) < 0.4), 50))
     constants = Constants(np.full((322, 96), -40, np.float32), np.full((322, 96), 20, np.float32), factors)
     n_outputs = objective.n_outputs(config.target.kind, constants)
-    network = Network(build_track_network(config, n_outputs), config.target.kind, make_optimizer(config.optim))
-    return network, constants
+    return Network(build_track_network(config, n_outputs), config.target.kind), constants
 
 
 def random_chunk(n_steps: int, batch_size: int, n_real: int, seed: int = 0) -> Batch:
@@ -51,9 +52,9 @@ def random_chunk(n_steps: int, batch_size: int, n_real: int, seed: int = 0) -> B
 
 def run_chunk(network: Network, constants: Constants, chunk: Batch, n_devices: int):
     mesh = Mesh(np.array(jax.devices()[:n_devices]), (parallel.AXIS,))
-    state = create_state(network.model, network.tx, (322, 96), seed=1)
+    state = create_state(network.model, TX, (322, 96), seed=1)
     state, constants = parallel.put_replicated((state, constants), mesh)
-    step = jax.jit(partial(train_chunk, network=network))
+    step = jax.jit(partial(train_chunk, network=network, tx=TX))
     return step(state, parallel.put_chunk(chunk, mesh), constants)
 
 
@@ -76,7 +77,7 @@ def test_one_real_step_of_every_experiment(name):
     state, losses = run_chunk(network, constants, random_chunk(1, 2, 2), 1)
     assert int(state.step) == 1
     assert bool(jnp.isfinite(losses).all())
-    fresh = create_state(network.model, network.tx, (322, 96), seed=1)
+    fresh = create_state(network.model, TX, (322, 96), seed=1)
     moved = [
         bool(jnp.any(ours != theirs))
         for ours, theirs in zip(jax.tree.leaves(state.params), jax.tree.leaves(fresh.params), strict=True)
@@ -96,7 +97,7 @@ def test_padding_has_no_effect(name):
     np.testing.assert_array_equal(found, expected)
 
     mesh = parallel.make_mesh()
-    params = create_state(network.model, network.tx, (322, 96), seed=1).params
+    params = create_state(network.model, TX, (322, 96), seed=1).params
     batch = jax.tree.map(lambda leaf: leaf[0], chunk)
     predictions = predict(params, [batch, batch], constants, network, mesh)
     assert predictions.scores.shape == (6, N_LABELS)

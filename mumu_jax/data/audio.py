@@ -42,7 +42,11 @@ class Rejected(Exception):
         return f"{self.reason}: {self.detail}"
 
 
-def track_cqt(path: Path, settings: AudioSettings) -> tuple[Float16[np.ndarray, "frames bins"], float, bool]:
+# (log-CQT, seconds, whether it is silent)
+TrackCqt = tuple[Float16[np.ndarray, "frames bins"], float, bool]
+
+
+def track_cqt(path: Path, settings: AudioSettings) -> TrackCqt:
     """The log-CQTs of the file's excerpts one after the other, its duration in seconds, and whether it is silent.
 
     All excerpts of a file longer than one have `patches.n_frames_of_excerpt(settings)` frames.  Silent means that
@@ -60,6 +64,21 @@ def track_cqt(path: Path, settings: AudioSettings) -> tuple[Float16[np.ndarray, 
     cqts = [log_cqt(piece, settings).astype(np.float16) for piece in pieces]
     silent = all(cqt.max() <= settings.floor_db for cqt in cqts)
     return np.concatenate(cqts), n_samples / settings.sr_hz, silent
+
+
+def read_track(path: Path, settings: AudioSettings) -> TrackCqt | Rejected:
+    """`track_cqt`, or why there is none, whatever happens: an odd file must not end a night's work."""
+    try:
+        return track_cqt(path, settings)
+    except Rejected as rejected:
+        return rejected
+    except Exception as error:
+        return Rejected("crashed", f"{type(error).__name__}: {error}")
+
+
+def died(path: Path) -> Rejected:
+    """What becomes of a file whose decoding kills the process."""
+    return Rejected("crashed", "the process that decoded it died, twice")
 
 
 def log_cqt(y: Float32[np.ndarray, " samples"], settings: AudioSettings) -> Float32[np.ndarray, "frames bins"]:

@@ -8,13 +8,13 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import soundfile
 from array_record.python.array_record_module import ArrayRecordWriter
 
@@ -38,8 +38,6 @@ DECODERS = {
     "libsndfile": soundfile.__libsndfile_version__,
     "soxr": version("soxr"),
 }
-
-Outcome = tuple[np.ndarray, float, bool] | audio.Rejected  # of one track: `audio.track_cqt`'s result, or why not
 
 
 @dataclass(frozen=True)
@@ -126,9 +124,9 @@ def _write_shards(
     folder: Path, shards: Sequence[Shard], fingerprints: Mapping[str, str], settings: AudioSettings, workers: int
 ) -> dict[str, Sidecar]:
     sidecars = {}
-    rows = [row for shard in shards for row in shard.rows]
-    outcomes = map_in_order(partial(_prepare, settings=settings), rows, workers, _crashed)
-    with contextlib.closing(outcomes), bar(len(rows), "preparing tracks") as progress:
+    paths = [row.path for shard in shards for row in shard.rows]
+    outcomes = map_in_order(partial(audio.read_track, settings=settings), paths, workers, audio.died)
+    with contextlib.closing(outcomes), bar(len(paths), "preparing tracks") as progress:
         for shard in shards:
             sidecar = Sidecar(fingerprints[shard.name])
             with replacing(folder / shard.name) as path:
@@ -143,7 +141,7 @@ def _write_shards(
 def _write_records(
     path: Path,
     rows: Sequence[Row],
-    outcomes: Iterator[Outcome],
+    outcomes: Iterator[audio.TrackCqt | audio.Rejected],
     sidecar: Sidecar,
     progress: Bar,
 ) -> None:
@@ -171,23 +169,12 @@ def _note_rejection(sidecar: Sidecar, row: Row, why: audio.Rejected) -> None:
     sidecar.rejected.append(line | {"reason": why.reason, "detail": why.detail})
 
 
-def _prepare(row: Row, settings: AudioSettings) -> Outcome:
-    try:
-        return audio.track_cqt(row.path, settings)
-    except audio.Rejected as rejected:
-        return rejected
-    except Exception as error:  # an odd file must not end a night's work; if all are odd, no track is prepared
-        return audio.Rejected("crashed", f"{type(error).__name__}: {error}")
-
-
-def _crashed(_: Row) -> Outcome:
-    return audio.Rejected("crashed", "the process that decoded it died, twice")
-
-
 def _fingerprint(shard: Shard, settings: AudioSettings) -> str:
     # Patches are cut when the records are read: their settings do not touch the shards.
     cqt_settings = {k: v for k, v in dataclasses.asdict(settings).items() if not k.startswith("patch_")}
-    rows = [(row.album_id, row.track_id, str(row.path), row.columns, _state(row.path)) for row in shard.rows]
+    rows = [
+        (row.album_id, row.track_id, os.path.abspath(row.path), row.columns, _state(row.path)) for row in shard.rows
+    ]
     return hashlib.sha256(json.dumps([cqt_settings, DECODERS, rows], sort_keys=True).encode()).hexdigest()
 
 

@@ -7,15 +7,16 @@ alone tells something of the genres, together they tell more.
 import hashlib
 import shutil
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from mumu_jax import progress
 from mumu_jax.data.manifest import Album, Label
-from mumu_jax.data.synthetic.albums import N_ALBUMS, plan_albums
+from mumu_jax.data.synthetic.albums import N_ALBUMS, Plan, plan_albums
 from mumu_jax.data.synthetic.files import make_files
 from mumu_jax.data.synthetic.genres import LABELS
+from mumu_jax.data.workers import map_in_order
 from mumu_jax.errors import UserError
 
 SEED = 0
@@ -35,15 +36,17 @@ def make(folder: Path, seed: int, workers: int, n_albums: Mapping[str, int] = N_
     """
     plans = plan_albums(seed, n_albums)
     _start_recipe(folder, repr((seed, sorted(n_albums.items()))))
-    with (
-        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
-        progress.bar(len(plans), "making the mini dataset") as bar,
-    ):
+    made = map_in_order(partial(make_files, folder=folder), plans, workers, _died)
+    with closing(made), progress.bar(len(plans), "making the mini dataset") as bar:
         albums = []
-        for album in pool.map(make_files, plans, [folder] * len(plans), chunksize=4):
+        for album in made:
             albums.append(album)
             bar.advance()
     return albums
+
+
+def _died(plan: Plan) -> Album:
+    raise UserError(f"the process that makes album {plan.album_id} died, twice; free some memory, then call again")
 
 
 def _start_recipe(folder: Path, arguments: str) -> None:
