@@ -49,7 +49,12 @@ def main(argv: Sequence[str]) -> None:
             f"({len(run.labels)}), or in another order; give the --data_dir of the run, now {run.data_dir}"
         )
     if prepared.checksum != run.data_checksum:
-        print(f"note: {data_dir} is other data than the run was trained on", file=sys.stderr)
+        if arguments.data_dir is None:
+            raise UserError(
+                f"{data_dir} was prepared anew since {arguments.workdir} was trained on it, and may mix its splits; "
+                f"add --data_dir={data_dir} to score it all the same"
+            )
+        print(f"warning: {data_dir} is other data than the run was trained on", file=sys.stderr)
     result = evaluate(run, prepared, arguments.split, arguments.workdir)
     print_table(result)
     print(f"written: {arguments.workdir / f'eval_{arguments.split}.json'}")
@@ -116,9 +121,12 @@ def print_table(result: dict[str, Any]) -> None:
         cells = [_format(result[level].get(key)) for key in COLUMNS]
         table.add_row("albums by chance" if level == "chance" else f"{level}s", *cells)
     Console(width=max(100, Console().width)).print(table)
-    unseen = result["album"]["n_labels_unseen"]
-    if unseen:
-        print(f"warning: {unseen} labels have no training album; they are left out of ROC-AUC and PR-AUC")
+    album = result["album"]
+    if album["n_labels_scored"] < album["n_labels"]:
+        print(
+            f"ROC-AUC and PR-AUC are means over {album['n_labels_scored']} of {album['n_labels']} labels: those that "
+            "occur in training, and on some but not all of these albums"
+        )
 
 
 def _format(value: float | int | None) -> str:

@@ -21,6 +21,22 @@ from mumu_jax.models import build_track_network
 MUMU_OUTPUTS = {"logistic": 250, "cosine": 50}
 
 
+HELP = """\
+python -m mumu_jax.train --config=NAME [--data_dir=DATA] [--workdir=RUN] [--config.FIELD=VALUE …]
+
+Trains a named experiment, then its album network, and evaluates both.  The same command resumes a stopped run.
+
+  --config=NAME     the experiment
+  --list            show every experiment and end
+  --data_dir=DATA   what mumu_jax.prepare wrote; $MUMU_DATA_DIR by default, else the built-in mini dataset
+  --workdir=RUN     the run's folder; runs/NAME by default
+
+fields and their defaults:
+{fields}
+
+exit status: 0 done, 2 wrong input, 75 saved after SIGTERM or Ctrl-C: the same command goes on"""
+
+
 @dataclasses.dataclass
 class Flags:
     """What the user asked for."""
@@ -53,8 +69,7 @@ def parse_flags(argv: Sequence[str]) -> Flags:
     except (flags.Error, TypeError, ValueError) as error:
         raise UserError(f"{' '.join(str(error).split())} (python -m mumu_jax.train --help)") from error
     if values.help:
-        print(f"python -m mumu_jax.train --config=NAME [--config.FIELD=VALUE …]\n{values.main_module_help()}")
-        print("fields: " + ", ".join(f"{name}={value}" for name, value in flatten(Config()).items()))
+        print(HELP.format(fields="\n".join(f"  --config.{name}={value}" for name, value in flatten(Config()).items())))
         raise SystemExit(0)
     if extra:
         raise UserError(f"unexpected argument {extra[0]!r}; every argument has the form --name=value")

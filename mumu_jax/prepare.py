@@ -1,6 +1,7 @@
 """`python -m mumu_jax.prepare`: any source → manifest, labels and prepared audio in one folder."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -20,8 +21,10 @@ from mumu_jax.data.manifest import Album, read_manifest, write_labels, write_man
 from mumu_jax.data.sources import LAYOUTS, read_source
 from mumu_jax.errors import UserError
 
-MANIFEST, LABELS, REJECTED = "manifest.jsonl", "labels.json", "rejected.jsonl"
+MANIFEST, LABELS = "manifest.jsonl", "labels.json"
+REJECTED, MISSING = "rejected.jsonl", "missing.jsonl"
 CORES = os.cpu_count() or 1
+GENRES_SHOWN = 8
 MAX_BAD = 0.05
 BAD_FILES_ALLOWED = 3  # however few files there are
 TOO_MANY_BAD = 3  # exit status
@@ -29,10 +32,11 @@ TOO_MANY_BAD = 3  # exit status
 
 @dataclass(frozen=True)
 class Summary:
-    """What `prepare` did: `splits` as in `prepared.json`, `rejected` by reason, `n_new` tracks decoded just now."""
+    """What `prepare` did: `splits` as in `prepared.json`, albums by genre, rejections by reason, files read now."""
 
     data_dir: Path
     splits: dict[str, dict[str, Any]]
+    genres: dict[str, int]
     rejected: dict[str, int]
     n_new: int
     seconds: float
@@ -59,7 +63,12 @@ class Summary:
         reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(self.rejected.items()))
         if reasons:
             lines.append(f"rejected: {reasons}; each is listed in {self.data_dir / REJECTED}")
-        done = f"{self.n_new:,} tracks prepared" if self.n_new else "nothing to do: all was prepared before"
+        if any(split["missing"] for split in self.splits.values()):
+            lines.append(f"missing files are listed in {self.data_dir / MISSING}")
+        shown = sorted(self.genres.items(), key=lambda item: (-item[1], item[0]))[:GENRES_SHOWN]
+        more = ", …" if len(self.genres) > GENRES_SHOWN else ""
+        lines.append(f"{len(self.genres)} genres, by albums: {', '.join(f'{g} {n:,}' for g, n in shown)}{more}")
+        done = f"{self.n_new:,} files read" if self.n_new else "nothing to do: all was prepared before"
         lines.append(f"{done}, in {self.seconds:.0f} s; the data lies in {self.data_dir}")
         return "\n".join(lines)
 
@@ -84,7 +93,7 @@ def prepare(
     try:
         with only_one(data_dir, "preparing"):
             albums, labels = read_source(source, input, data_dir, workers)
-            _check_not_other_data(data_dir, albums)
+            _check_not_other_data(data_dir, albums, settings)
             folder = data_dir / store.FOLDER
             planned = shards.plan(albums, labels, shard_tracks)
             sidecars, n_new = shards.write(folder, planned, settings, workers)
@@ -92,18 +101,30 @@ def prepare(
             write_manifest(data_dir / MANIFEST, albums)
             write_labels(data_dir / LABELS, labels)
             rejected = [line for sidecar in sidecars for line in sidecar.rejected]
-            _write_rejected(data_dir / REJECTED, rejected)
+            _write_lines(data_dir / REJECTED, rejected)
+            missing = _missing_lines(planned, sidecars)
+            _write_lines(data_dir / MISSING, missing)
             if not any(sidecar.records for sidecar in sidecars):
-                raise UserError(_nothing_prepared(data_dir, sidecars))
+                raise UserError(_nothing_prepared(data_dir, missing, rejected))
             splits = description.finish(folder, planned, sidecars, labels, settings)["splits"]
     except OSError as error:
         raise UserError(f"cannot write {error.filename or data_dir}: {error.strerror or error}") from error
     reasons = dict(Counter(line["reason"] for line in rejected))
-    return Summary(data_dir, splits, reasons, n_new, time.monotonic() - start, max_bad)
+    genres = Counter(genre for album in albums for genre in album.genres)
+    return Summary(data_dir, splits, dict(genres), reasons, n_new, time.monotonic() - start, max_bad)
 
 
-def _check_not_other_data(data_dir: Path, albums: Sequence[Album]) -> None:
-    """A mistyped --input or --data_dir must not replace hours of decoding."""
+def _check_not_other_data(data_dir: Path, albums: Sequence[Album], settings: AudioSettings) -> None:
+    """A mistyped --input, --data_dir or setting must not replace hours of decoding."""
+    found: dict[str, Any] = {}
+    with contextlib.suppress(UserError):  # nothing finished is there, or it is damaged: that may be replaced
+        found = store.read_description(data_dir / store.FOLDER)["settings"]
+    for name, value in dataclasses.asdict(settings).items():
+        if not name.startswith("patch_") and found.get(name, value) != value:
+            raise UserError(
+                f"{data_dir} was prepared with audio.{name}={found[name]!r}, not {value!r}; "
+                f"give another --data_dir, or remove {data_dir} first"
+            )
     path = data_dir / MANIFEST
     there = {album.album_id for album in read_manifest(path)} if path.exists() else set()
     if there and there.isdisjoint(album.album_id for album in albums):
@@ -113,19 +134,28 @@ def _check_not_other_data(data_dir: Path, albums: Sequence[Album]) -> None:
         )
 
 
-def _write_rejected(path: Path, lines: Sequence[dict[str, str]]) -> None:
+def _missing_lines(planned: Sequence[shards.Shard], sidecars: Sequence[shards.Sidecar]) -> list[dict[str, str]]:
+    missing = {track_id for sidecar in sidecars for track_id in sidecar.missing}
+    return [
+        {"album_id": row.album_id, "track_id": row.track_id, "audio": str(row.path)}
+        for shard in planned
+        for row in shard.rows
+        if row.track_id in missing
+    ]
+
+
+def _write_lines(path: Path, lines: Sequence[dict[str, str]]) -> None:
     with replacing(path) as temporary:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def _nothing_prepared(data_dir: Path, sidecars: Sequence[shards.Sidecar]) -> str:
-    n_missing = sum(len(sidecar.missing) for sidecar in sidecars)
-    rejected = [line for sidecar in sidecars for line in sidecar.rejected]
+def _nothing_prepared(data_dir: Path, missing: Sequence[dict[str, str]], rejected: Sequence[dict[str, str]]) -> str:
     if not rejected:
-        return f"no track was prepared: none of the {n_missing} audio files is there; check --input"
+        where = f", the first {missing[0]['audio']}; correct the paths in --input" if missing else ""
+        return f"no track was prepared: none of the {len(missing)} audio files is there{where}"
     first = rejected[0]
     return (
-        f"no track was prepared: {n_missing} audio files are missing and {len(rejected)} were rejected, the first "
+        f"no track was prepared: {len(missing)} audio files are missing and {len(rejected)} were rejected, the first "
         f"{first['audio']} ({first['reason']}: {first['detail']}); see {data_dir / REJECTED}"
     )
 

@@ -60,7 +60,10 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopWish) -> None
     prepared = open_prepared(data_dir, config.audio)
     for split in ("train", "val"):
         if not len(prepared.split(split)):
-            raise UserError(f"split {split!r} of {data_dir} has no track, and training needs some; prepare more data")
+            raise UserError(
+                f"split {split!r} of {data_dir} has no track, and training needs some; prepare more data, "
+                f"or say in the source which albums are its {split!r} split"
+            )
     final_split = "test" if len(prepared.split("test")) else "val"
     mesh = parallel.make_mesh()
     parallel.check_batch_sizes(mesh, optim=config.optim.batch_size, album_optim=config.album_optim.batch_size)

@@ -66,7 +66,8 @@ def in_this_process(monkeypatch):
 def test_the_nine_real_songs(tmp_path):
     command = ("mumu_jax.prepare", "--source=tartarus", f"--input={SHARED / 'super'}", f"--data_dir={tmp_path}")
     first = succeed(*command, "--workers=2")
-    assert "9 tracks prepared" in first.stdout
+    assert "9 files read" in first.stdout
+    assert "3 genres, by albums: Cumbia 3, Merengue 3, Reggaeton 3" in first.stdout
     assert "preparing tracks: 9/9" in first.stderr
     assert rejected(tmp_path) == []
     assert len(read_manifest(tmp_path / "manifest.jsonl")) == 9
@@ -127,7 +128,7 @@ def test_damaged_files_are_listed_and_the_rest_is_prepared(tmp_path):
 )
 def test_too_many_bad(n_bad, n_good, max_bad, too_many):
     splits = {"train": {"tracks": n_good, "missing": 1000}}
-    assert Summary(Path(), splits, {"nan": n_bad}, 0, 0.0, max_bad).too_many_bad == too_many
+    assert Summary(Path(), splits, {}, {"nan": n_bad}, 0, 0.0, max_bad).too_many_bad == too_many
 
 
 def test_wrong_use_ends_with_one_line(tmp_path):
@@ -272,7 +273,7 @@ def test_nothing_to_prepare(tmp_path, in_this_process):
     manifest = make_collection(tmp_path)
     for a in range(9):
         (tmp_path / f"{a}.flac").unlink()
-    with pytest.raises(UserError, match="none of the 9 audio files is there"):
+    with pytest.raises(UserError, match=r"none of the 9 audio files is there, the first .*0\.flac; correct the paths"):
         prepare("manifest", manifest, tmp_path / "out", 1)
     for a in range(1, 9):
         (tmp_path / f"{a}.flac").write_text("no sound")

@@ -262,7 +262,7 @@ def test_csv_as_spreadsheets_write_it(tmp_path: Path, delimiter: str, line_end: 
         root / "c.jpg",
     )
     assert albums[1] == Album("3.mp3", ("Blues", "Rock"), (Track("3.mp3", root / "3.mp3"),), "test", long_text)
-    assert (albums[2].tracks[0].audio, albums[2].text) == (Path("/abs/4.mp3"), "gone.txt")
+    assert (albums[2].tracks[0].audio, albums[2].text) == (Path("/abs/4.mp3"), None)  # a text that is not there
 
 
 def test_csv_of_ids(tmp_path: Path) -> None:

@@ -79,13 +79,28 @@ def _succeeded(future: Future[R]) -> bool:
 def _start_pool(workers: int) -> ProcessPoolExecutor:
     # Spawned, not forked: JAX and Grain run threads in this process, and a fork would copy their locks.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
-    with _one_thread_each():
-        started = pool.submit(int)  # the first call starts all processes, which inherit the environment
+    with _one_thread_each(), _deaf_and_mute():
+        started = pool.submit(int)  # the first call starts all processes, which inherit the surroundings
     try:
         started.result()
     except BrokenProcessPool as error:
         raise UserError("cannot start worker processes; free some memory, or use fewer --workers") from error
     return pool
+
+
+@contextlib.contextmanager
+def _deaf_and_mute() -> Iterator[None]:
+    """Ctrl-C reaches the whole group, and processes that still import would answer it with tracebacks."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextlib.contextmanager
@@ -102,8 +117,7 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the work
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the work
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -144,7 +144,7 @@ def _album(album_id: str, members: list[tuple[Row, Track]], folder: Path) -> Alb
     )
 
 
-def _union(values: Iterable[str]) -> tuple[str, ...]:
+def _union(values: Iterable[str | None]) -> tuple[str, ...]:
     return tuple(value for value in dict.fromkeys(values) if value)
 
 
@@ -173,7 +173,7 @@ def _split(album_id: str, rows: Iterable[Row]) -> str | None:
     return next(iter(named), None)
 
 
-def _text(row: Row, folder: Path) -> str:
+def _text(row: Row, folder: Path) -> str | None:
+    """The text itself, or the content of the .txt file that the cell names; None where that is not there."""
     cell = row["text"]
-    content = read_text(folder / cell) if cell.lower().endswith(".txt") else None
-    return cell if content is None else content
+    return read_text(folder / cell) if cell.lower().endswith(".txt") else cell
