@@ -39,6 +39,7 @@ COLUMNS = {
 
 
 def main(argv: Sequence[str]) -> None:
+    """Score a run's split and print the table."""
     arguments = _parser().parse_args(argv)
     run = load_run(arguments.workdir)
     data_dir = arguments.data_dir or run.data_dir

@@ -161,6 +161,7 @@ def _nothing_prepared(data_dir: Path, missing: Sequence[dict[str, str]], rejecte
 
 
 def main(argv: Sequence[str]) -> int:
+    """Prepare a source and print the summary."""
     options = _parse(argv)
     settings = AudioSettings(**{f.name: getattr(options, f"audio.{f.name}") for f in dataclasses.fields(AudioSettings)})
     validate(settings, "audio")

@@ -37,6 +37,7 @@ class Song:
 
 
 def main(argv: Sequence[str]) -> int:
+    """Tag what is not tagged yet."""
     arguments = _parser().parse_intermixed_args(argv)  # files may follow options, too
     files = find_files(arguments.paths)
     run = load_run(arguments.workdir)

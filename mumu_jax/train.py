@@ -39,6 +39,7 @@ MINI_DATA_DIR = Path("data/mini")
 
 
 def main(argv: Sequence[str]) -> int:
+    """Train what the command line names, and evaluate it."""
     arguments = parse_flags(argv)
     if arguments.list:
         print_experiments()
