@@ -82,11 +82,11 @@ def prepare(
     settings: AudioSettings | None = None,
     shard_tracks: int = shards.SHARD_TRACKS,
 ) -> Summary:
-    """Read a source and write `manifest.jsonl`, `labels.json`, `rejected.jsonl` and `audio/` into `data_dir`.
+    """Read a source and write `manifest.jsonl`, `labels.json`, `audio/` and two lists of files into `data_dir`.
 
-    Goes on where a killed call stopped; does again only what other albums, files or settings change.  Audio
-    files that are missing or damaged are left out and counted.  Raises UserError on a source that cannot be
-    read, a folder that cannot be written, and where no track at all could be prepared.
+    Goes on where a killed call stopped; does again only what other albums or files change.  Audio files that are
+    damaged or missing are left out and listed in `rejected.jsonl` and `missing.jsonl`.  Raises UserError on a source
+    that cannot be read, a folder that cannot be written or holds other data, and where no track could be prepared.
     """
     start = time.monotonic()
     settings = settings or AudioSettings()

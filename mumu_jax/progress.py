@@ -29,6 +29,7 @@ class Bar:
         self._task = progress.add_task(description, total=total, completed=done, note="") if progress else None
 
     def advance(self, n: int = 1, note: str = "") -> None:
+        """`n` more are done; `note` says something of the last one."""
         self._done += n
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, advance=n, note=note)

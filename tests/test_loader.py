@@ -14,7 +14,6 @@ def items(random: bool = False) -> Items:
         lambda i, u: (np.array([i, u], np.float32), multi_hot([i % 3], 3)),
         N,
         item_shape=(2,),
-        n_labels=3,
         random=random,
     )
 

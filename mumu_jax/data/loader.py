@@ -23,13 +23,12 @@ Item = tuple[np.ndarray, np.ndarray]  # inputs, multi-hot labels
 class Items:
     """A split as the networks see it: item i is `read(i, u)`, where u in [0, 1) places a random patch.
 
-    `item_shape` is that of one item's inputs; `n_labels` the width of its multi-hot labels.
+    `item_shape` is that of one item's inputs.
     """
 
     read: Callable[[int, float], Item]
     n_items: int
     item_shape: tuple[int, ...]
-    n_labels: int
     random: bool = False
 
     def __len__(self) -> int:
@@ -51,12 +50,12 @@ def patch_items(
         return patches.cut(record["cqt"], start, settings), multi_hot(record["labels"], n_labels)
 
     shape = (settings.patch_frames, settings.n_bins)
-    return Items(read, len(records), shape, n_labels, random=patch == "random")
+    return Items(read, len(records), shape, random=patch == "random")
 
 
 def array_items(inputs: np.ndarray, labels: np.ndarray) -> Items:
     """Items that are rows of arrays in memory: an album's feature vector and its labels."""
-    return Items(lambda i, _: (inputs[i], labels[i]), len(inputs), inputs.shape[1:], labels.shape[1])
+    return Items(lambda i, _: (inputs[i], labels[i]), len(inputs), inputs.shape[1:])
 
 
 def multi_hot(columns: Sequence[int] | np.ndarray, n_labels: int) -> np.ndarray:
