@@ -1,16 +1,16 @@
-"""Every named experiment's network under one contract, and the fast convolutions against the plain one."""
+"""Every named experiment's network under one contract: shapes, gradients, precision, dropout."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
 
 from mumu_jax.experiments import load_experiments
 from mumu_jax.flags import MUMU_OUTPUTS, count_params
 from mumu_jax.models import build_track_network
-from mumu_jax.models.cnn import VARIANTS, WIDTHS
-from mumu_jax.models.convolution import conv_pool
+from mumu_jax.models.cnn import CNN, VARIANTS
+from mumu_jax.models.dropout import dropout
+from mumu_jax.models.precision import compute_dtype
 from mumu_jax.models.shallow import Shallow
 
 EXPERIMENTS = load_experiments()
@@ -40,10 +40,10 @@ def test_network_contract(name):
     model = build_track_network(config, n_outputs)
     patches = jax.random.normal(jax.random.key(1), (2, 322, 96))
     params = jax.jit(model.init)(jax.random.key(0), patches)
-    rngs = {"dropout": jax.random.key(2)}
+    keys = jax.random.split(jax.random.key(2), 2)
 
     def loss(params):
-        output, embedding = model.apply(params, patches, train=True, rngs=rngs)
+        output, embedding = model.apply(params, patches, keys)
         return jnp.sum(output * jnp.arange(1.0, n_outputs + 1)), (output, embedding)
 
     (_, (output, embedding)), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
@@ -70,55 +70,72 @@ def test_high_4x70_feature_width():
     assert shapes["params"]["output"]["dense"]["kernel"].shape == (4096, 50)
 
 
-def plain_conv_pool(x, kernel, bias, pool, padding):
-    """What `conv_pool` must equal, as one would write it down."""
-    numbers = ("NHWC", "HWIO", "NHWC")
-    y = lax.conv_general_dilated(
-        x, kernel, (1, 1), padding.upper(), dimension_numbers=numbers, precision=lax.Precision.HIGHEST
-    )
-    y = jax.nn.relu(y + bias)
-    window = (1, *pool, 1)
-    return lax.reduce_window(y, -jnp.inf, lax.max, window, window, "VALID")
-
-
-def layers():
-    """(input shape, kernel shape, pool, padding) of every convolution of the six CNNs, narrowed to few channels."""
-    found = {}
-    for (kernel_name, width), variant in VARIANTS.items():
-        shape = (322, 96, 1)
-        for i, (size, pool, filters) in enumerate(zip(variant.kernels, variant.pools, WIDTHS[width], strict=True)):
-            narrow = min(filters, 5)
-            found[f"{width}_{kernel_name}_{i}"] = shape, (*size, shape[2], narrow), pool, variant.padding
-            grown = (0, 0) if variant.padding == "same" else (size[0] - 1, size[1] - 1)
-            shape = ((shape[0] - grown[0]) // pool[0], (shape[1] - grown[1]) // pool[1], narrow)
-    return found
-
-
-@pytest.mark.parametrize("name", layers())
-def test_conv_pool_equals_plain_convolution(name):
-    shape, kernel_shape, pool, padding = layers()[name]
-    x = jax.random.normal(jax.random.key(0), (2, *shape))
-    kernel = jax.random.normal(jax.random.key(1), kernel_shape) / np.sqrt(np.prod(kernel_shape[:3]))
-    bias = 0.1 * jax.random.normal(jax.random.key(2), kernel_shape[3:])
-
-    fast = conv_pool(x, kernel, bias, pool, padding)
-    plain = plain_conv_pool(x, kernel, bias, pool, padding)
-    assert fast.shape == plain.shape
-    np.testing.assert_allclose(fast, plain, atol=1e-5)
-
-    cotangent = jax.random.normal(jax.random.key(3), plain.shape)
-    arguments = (x, kernel, bias)
-
-    def pulled(f):
-        return jax.grad(lambda *a: jnp.sum(f(*a, pool, padding) * cotangent), argnums=(0, 1, 2))(*arguments)
-
-    for ours, theirs in zip(pulled(conv_pool), pulled(plain_conv_pool), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-5 * float(jnp.abs(theirs).max()))
-
-
 def test_shallow_network_gives_its_input_as_embedding():
     vectors = jax.random.normal(jax.random.key(0), (3, 7))
     model = Shallow(n_outputs=4, unit_output=True)
     output, embedding = model.apply(model.init(jax.random.key(1), vectors), vectors)
     np.testing.assert_array_equal(embedding, vectors)
     np.testing.assert_allclose(jnp.linalg.norm(output, axis=1), 1, rtol=1e-6)
+
+
+def small_cnn(variant, **how):
+    return CNN(variant, filters=(8, 12, 12, 8), n_outputs=6, unit_output=True, **how)
+
+
+def loss_output_and_gradients(model, params, patches):
+    def loss(params):
+        output, _ = model.apply({"params": params}, patches)
+        return jnp.mean((output - jnp.linspace(-1, 1, output.shape[1])) ** 2), output
+
+    (value, output), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+    return value, output, gradients
+
+
+@pytest.mark.parametrize("variant", set(VARIANTS.values()), ids=lambda v: "x".join(map(str, v.kernels[0] + v.pools[3])))
+def test_backends_compute_the_same_and_bfloat16_nearly(variant):
+    patches = jax.random.normal(jax.random.key(1), (3, 322, 96))
+    params = small_cnn(variant).init(jax.random.key(0), patches)["params"]
+    value, output, gradients = loss_output_and_gradients(small_cnn(variant, backend="cpu"), params, patches)
+    _, other, others = loss_output_and_gradients(small_cnn(variant, backend="gpu"), params, patches)
+    np.testing.assert_allclose(other, output, atol=2e-6)
+    for ours, theirs in zip(jax.tree.leaves(others), jax.tree.leaves(gradients), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-5 * float(jnp.abs(theirs).max()))
+
+    for backend in ("cpu", "gpu"):
+        half = small_cnn(variant, backend=backend, dtype=jnp.bfloat16)
+        rounded_value, rounded, rounded_gradients = loss_output_and_gradients(half, params, patches)
+        assert rounded.dtype == jnp.float32
+        assert float(jnp.linalg.norm(rounded - output) / jnp.linalg.norm(output)) < 0.02
+        assert abs(float(rounded_value / value) - 1) < 0.01
+        for name in gradients:  # where two of a window's values round to one, the gradient takes the other
+            for ours, theirs in zip(*map(jax.tree.leaves, (rounded_gradients[name], gradients[name])), strict=True):
+                assert ours.dtype == jnp.float32
+                cosine = jnp.vdot(ours, theirs) / jnp.linalg.norm(ours) / jnp.linalg.norm(theirs)
+                assert float(cosine) > 0.98, name
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_float32_products_are_not_rounded_on_accelerators(backend):
+    for variant in VARIANTS.values():
+        model, patches = small_cnn(variant, backend=backend), jnp.zeros((2, 322, 96))
+        params = jax.eval_shape(model.init, jax.random.key(0), patches)
+        lowered = jax.jit(jax.grad(lambda params: model.apply(params, patches)[0].sum())).lower(params)  # noqa: B023
+        products = [line for line in lowered.as_text().splitlines() if "dot_general" in line or "convolution(" in line]
+        assert products
+        assert [line for line in products if "HIGHEST" not in line] == []
+
+
+def test_precision_names():
+    assert compute_dtype("float32") == compute_dtype("auto") == jnp.float32  # tests run on a CPU
+    assert compute_dtype("bfloat16") == jnp.bfloat16
+
+
+def test_dropout_belongs_to_the_item():
+    x, keys = jnp.ones((6, 40, 50)), jax.random.split(jax.random.key(0), 6)
+    dropped = dropout(x, keys, 0.25, layer=1)
+    np.testing.assert_array_equal(dropout(x[2:4], keys[2:4], 0.25, layer=1), dropped[2:4])
+    assert {float(v) for v in jnp.unique(dropped)} == {0.0, float(jnp.float32(1 / 0.75))}
+    assert abs(float(jnp.mean(dropped == 0)) - 0.25) < 0.02
+    assert bool(jnp.any(dropped != dropout(x, keys, 0.25, layer=2)))
+    assert bool(jnp.any(dropped[0] != dropped[1]))
+    assert dropout(x, keys, 0.0, layer=1) is dropout(x, None, 0.25, layer=1) is x

@@ -4,6 +4,7 @@ from flax import linen as nn
 
 from mumu_jax.config import Config
 from mumu_jax.models.cnn import CNN, VARIANTS, WIDTHS
+from mumu_jax.models.precision import compute_dtype
 from mumu_jax.models.shallow import Shallow
 
 
@@ -24,6 +25,7 @@ def _cnn(config: Config, n_outputs: int) -> CNN:
         n_outputs=n_outputs,
         unit_output=config.target.kind == "cosine",
         dropout=config.model.dropout,
+        dtype=compute_dtype(config.model.precision),
     )
 
 

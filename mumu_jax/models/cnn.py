@@ -1,12 +1,13 @@
 """The audio CNNs of Oramas et al. 2017, section 6.1: four blocks of convolution, max-pool and dropout."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from mumu_jax.models.convolution import Padding, conv_pool
+from mumu_jax.models.dropout import dropout
 from mumu_jax.models.shallow import Shallow
 
 Size = tuple[int, int]  # frames × bins
@@ -38,27 +39,29 @@ WIDTHS = {"low": (64, 128, 128, 64), "high": (256, 512, 1024, 1024)}
 
 
 class CNN(nn.Module):
-    """Four blocks, flatten, one dense layer."""
+    """Four blocks, flatten, one dense layer.  The blocks compute in `dtype`, everything else in float32."""
 
     variant: Variant
     filters: tuple[int, ...]
     n_outputs: int
     unit_output: bool
     dropout: float = 0.0
+    dtype: Any = jnp.float32
+    backend: str | None = None  # whose formulations to use; by default JAX's own
 
     @nn.compact
     def __call__(
-        self, patches: Float[Array, "items frames bins"], train: bool = False
+        self, patches: Float[Array, "items frames bins"], dropout_keys: Key[Array, " items"] | None = None
     ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
-        """(output, embedding) of standardised log-CQT patches; `train` turns dropout on (rng `dropout`)."""
-        x = patches[..., None]
+        """(output, embedding) of standardised log-CQT patches; one key an item turns dropout on."""
+        x = patches[..., None].astype(self.dtype)
         for i, (size, pool, width) in enumerate(
             zip(self.variant.kernels, self.variant.pools, self.filters, strict=True)
         ):
             shape = (*size, x.shape[-1], width)
             kernel = self.param(f"conv{i}_kernel", nn.initializers.glorot_uniform(), shape)
             bias = self.param(f"conv{i}_bias", nn.initializers.zeros_init(), (width,))
-            x = conv_pool(x, kernel, bias, pool, self.variant.padding)
-            x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        embedding = jnp.reshape(x, (x.shape[0], -1))
+            x = conv_pool(x, kernel, bias, pool, self.variant.padding, self.backend)
+            x = dropout(x, dropout_keys, self.dropout, layer=i)
+        embedding = jnp.reshape(x, (x.shape[0], -1)).astype(jnp.float32)
         return Shallow(self.n_outputs, self.unit_output, name="output")(embedding)

@@ -1,55 +1,105 @@
-"""Convolution followed by max-pooling, written as the matrix products that run fastest.
+"""Convolution, bias, ReLU and max-pool as one layer with its own gradient.
 
-All formulations equal `lax.conv_general_dilated`, bias, ReLU and a non-overlapping `reduce_window` max to float32
-rounding, forward and gradient (where no window holds a tie), and share its parameter layout
-(frames, bins, in, out), so that parameters mean the same whichever one runs.
+Whatever the formulation, the layer equals `lax.conv_general_dilated`, bias, ReLU and a non-overlapping `reduce_window`
+max to the rounding of the products, forward and gradient (where no window holds a tie), and has the same parameters.
 
-Two facts carry the speed.  A non-overlapping pool throws away what lies beyond the last full window, so that is
-never computed.  A one-channel convolution fills no matrix unit, so the first layer multiplies the frames under the
-kernel by a banded (Toeplitz) matrix that yields every frequency position at once.
+Three facts carry the speed.  A non-overlapping pool throws away what lies beyond the last full window, so that is
+never computed.  Bias and ReLU are monotonic, so they come after the pool, on a fraction of the values.  Between the
+product and the pool lie far more bytes than before or after: a CPU works through the batch in chunks that stay in its
+cache, forward and backward, and what is kept for the gradient is the input and one byte a pooled value.
 """
 
-from typing import Literal
+import math
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
+from jax import lax
 from jax import nn as jnn
 from jaxtyping import Array, Float
 
+from mumu_jax.models.formulations import FORMULATIONS, fastest
+from mumu_jax.models.pooling import Window, max_and_place, unpool
+
 Padding = Literal["valid", "same"]
 
-# A banded matrix covers this many output bins (made whole windows of the pool): a wider band wastes products on
-# zeros, and what lies between the product and the pool leaves the cache; a narrower one fills the matrix unit less.
-BAND_BINS = 8
+NOWHERE = 255  # the place of a maximum that ReLU sets to zero
+
+# What a chunk's products may fill on a CPU: what the cache of a core holds; or, because each chunk adds to the gradient
+# of the whole matrix, a few times that matrix.
+CACHED_BYTES = 2**21
+CACHED_MATRICES = 2.5
+
+
+class _Layer(NamedTuple):
+    """What is static about a layer."""
+
+    formulation: str
+    kernel_shape: tuple[int, ...]
+    pool: Window
+    cached_bytes: float  # that a chunk's products may fill
+
+    def convolve(self, x, matrix):
+        """The convolution, in pieces that cover the output's bins in order."""
+        return FORMULATIONS[self.formulation].apply(x, matrix.astype(x.dtype), self.kernel_shape, self.pool)
+
+    def item_bytes(self, x, matrix) -> int:
+        """The size of one item's products: of one piece, because each is pooled before the next is made."""
+        piece: Any = jax.eval_shape(self.convolve, x[:1], matrix)[0]
+        return piece.size * piece.dtype.itemsize
+
+    def items_a_chunk(self, x, matrix) -> int:
+        item_bytes = self.item_bytes(x, matrix)
+        return max(n for n in _divisors(len(x)) if n == 1 or n * item_bytes <= self.cached_bytes)
 
 
 def conv_pool(
     x: Float[Array, "items frames bins cin"],
     kernel: Float[Array, "kt kf cin cout"],
     bias: Float[Array, " cout"],
-    pool: tuple[int, int],
+    pool: Window,
     padding: Padding,
+    backend: str | None = None,
+    formulation: str | None = None,
 ) -> Float[Array, "items frames2 bins2 cout"]:
-    """Convolution, max-pool over windows of `pool` (frames, bins) without overlap, bias, ReLU.
+    """Convolution, bias, ReLU, max-pool over windows of `pool` without overlap; computes in the dtype of `x`.
 
-    Bias and ReLU come after the pool: they are monotonic, so the result is the same on 1/(pt·pf) of the values.
+    `backend` (default: JAX's) decides how; `formulation`, a key of FORMULATIONS, overrules its choice of product.
     """
+    backend = backend or jax.default_backend()
     x = _crop(x, kernel.shape[:2], pool, padding)
-    if _is_narrow_band(x, kernel):
-        y = _pooled_bands(x, kernel, pool)
-    else:
-        y = max_pool(_im2col(x, kernel), pool)
-    return jnn.relu(y + bias)
+    formulation = formulation or fastest(backend, x.shape, kernel.shape)
+    matrix = FORMULATIONS[formulation].expand(kernel, pool)
+    # An accelerator's cache holds no chunk that fills its units.
+    cached_bytes = max(CACHED_BYTES, CACHED_MATRICES * matrix.nbytes) if backend == "cpu" else math.inf
+    layer = _Layer(formulation, tuple(kernel.shape), pool, cached_bytes)
+    y: Any = _conv_pool(_cut(x, matrix, layer), matrix, bias, layer)
+    return y.reshape(len(x), -1, *y.shape[2:])  # pieces of an item side by side again
 
 
-def max_pool(y: Float[Array, "items frames bins c"], pool: tuple[int, int]) -> Float[Array, "items t f c"]:
-    """Non-overlapping max.  A reshape, because `reduce_window`'s gradient is a scatter."""
-    (pt, pf), (items, frames, bins, channels) = pool, y.shape
-    if pool == (1, 1):
-        return y
-    return y.reshape(items, frames // pt, pt, bins // pf, pf, channels).max(axis=(2, 4))
+def _cut(x, matrix, layer: _Layer):
+    """A one-channel input as more items of fewer frames, where an item's products would not stay in the cache.
+
+    The pieces overlap by the kernel, which costs next to nothing with one channel.
+    """
+    item_bytes = layer.item_bytes(x, matrix)
+    if x.shape[3] > 1 or item_bytes <= layer.cached_bytes:
+        return x
+    kt, pt = layer.kernel_shape[0], layer.pool[0]
+    n_frames = x.shape[1] - kt + 1
+    size = pt * max(
+        n for n in _divisors(n_frames // pt) if n == 1 or n * pt * item_bytes <= n_frames * layer.cached_bytes
+    )
+    pieces = jnp.stack([x[:, low : low + size + kt - 1] for low in range(0, n_frames, size)], axis=1)
+    return pieces.reshape(-1, *pieces.shape[2:])
 
 
-def _crop(x, kernel_size, pool, padding: Padding):
+def _divisors(n: int) -> list[int]:
+    return [divisor for divisor in range(1, n + 1) if n % divisor == 0]
+
+
+def _crop(x, kernel_size, pool: Window, padding: Padding):
     """What the pooled outputs read of `x`, zero-padded so that a `valid` convolution yields them and no more."""
     pads, slices = [(0, 0)], [slice(None)]
     for size, k, p in zip(x.shape[1:3], kernel_size, pool, strict=True):
@@ -62,43 +112,53 @@ def _crop(x, kernel_size, pool, padding: Padding):
     return jnp.pad(x, (*pads, (0, 0))) if any(map(any, pads)) else x
 
 
-def _is_narrow_band(x, kernel) -> bool:
-    """One input channel, and a kernel so tall that its band is mostly full (but leaves several positions)."""
-    return x.shape[3] == 1 and x.shape[2] / 2 < kernel.shape[1] < x.shape[2]
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _conv_pool(x, matrix, bias, layer: _Layer):
+    return _pooled_and_places(x, matrix, bias, layer)[0]
 
 
-def _im2col(x, kernel):
-    """Every window's values in a row, times the kernel as a matrix."""
-    kt, kf, cin, cout = kernel.shape
-    if kf == x.shape[2]:  # the kernel sees all bins, so they are channels: fewer and longer pieces to copy
-        x, kf, cin = x.reshape(*x.shape[:2], 1, kf * cin), 1, kf * cin
-    n_frames, n_bins = x.shape[1] - kt + 1, x.shape[2] - kf + 1
-    columns = [x[:, i : i + n_frames, j : j + n_bins] for i in range(kt) for j in range(kf)]
-    return jnp.concatenate(columns, axis=-1) @ kernel.reshape(kt * kf * cin, cout)
+def _pooled_and_places(x, matrix, bias, layer: _Layer):
+    def forward(carry, x):
+        pooled, places = zip(*(max_and_place(y, layer.pool) for y in layer.convolve(x, matrix)), strict=True)
+        y = jnp.concatenate(pooled, axis=2) + bias
+        places = jnp.where(y > 0, jnp.concatenate(places, axis=2), NOWHERE)
+        return carry, (jnn.relu(y).astype(x.dtype), places)
+
+    return _over_chunks(forward, None, x, layer.items_a_chunk(x, matrix))[1]
 
 
-def _pooled_bands(x, kernel, pool: tuple[int, int]):
-    """Frames under the kernel × a band of bins, times a Toeplitz matrix of the kernel; pooled band by band."""
-    kt, kf, _, cout = kernel.shape
-    n_frames, n_bins = x.shape[1] - kt + 1, x.shape[2] - kf + 1
-    band = BAND_BINS if BAND_BINS % pool[1] == 0 and n_bins % BAND_BINS == 0 else n_bins
-    span = band + kf - 1
-    matrix = _toeplitz(kernel[:, :, 0], band).reshape(kt * span, band * cout)
-    pooled = []
-    for low in range(0, n_bins, band):
-        rows = jnp.concatenate([x[:, i : i + n_frames, low : low + span, 0] for i in range(kt)], axis=-1)
-        pooled.append(max_pool((rows @ matrix).reshape(*rows.shape[:2], band, cout), pool))
-    return jnp.concatenate(pooled, axis=2)
+def _fwd(x, matrix, bias, layer: _Layer):
+    differentiated = None if x.perturbed is False else ()  # the first layer's input is not, which saves a product
+    x, matrix, bias = x.value, matrix.value, bias.value
+    y, places = _pooled_and_places(x, matrix, bias, layer)
+    return y, (x, matrix, places, differentiated)
 
 
-def _toeplitz(kernel: Float[Array, "kt kf c"], band: int) -> Float[Array, "kt span band c"]:
-    """T[t, i, j] = kernel[t, i − j], zero outside: the kernel shifted down one bin a column.
+def _bwd(layer: _Layer, residuals, g):
+    x, matrix, places, differentiated = residuals
 
-    Repeating the kernel padded to span + 1 and cutting the repetition into pieces of span shifts it by itself.
-    """
-    kt, kf, channels = kernel.shape
-    span = band + kf - 1
-    padded = jnp.pad(kernel, ((0, 0), (0, span + 1 - kf), (0, 0)))
-    repeated = jnp.broadcast_to(padded[:, None], (kt, band, span + 1, channels))
-    skewed = repeated.reshape(kt, band * (span + 1), channels)[:, : band * span]
-    return skewed.reshape(kt, band, span, channels).swapaxes(1, 2)
+    def backward(total, given):
+        x, g, places = given
+        n_pieces = len(jax.eval_shape(layer.convolve, x, matrix))
+        parts = zip(jnp.split(g, n_pieces, axis=2), jnp.split(places, n_pieces, axis=2), strict=True)
+        dy = tuple(unpool(g, places, layer.pool) for g, places in parts)
+        dx, dmatrix = jax.vjp(layer.convolve, x, matrix)[1](dy)
+        return total + dmatrix, None if differentiated is None else dx
+
+    zero = jnp.zeros(matrix.shape, jnp.float32)
+    dmatrix, dx = _over_chunks(backward, zero, (x, g, places), layer.items_a_chunk(x, matrix))
+    dbias = jnp.sum(jnp.where(places != NOWHERE, g, 0), axis=(0, 1, 2), dtype=jnp.float32)
+    return dx, dmatrix, dbias
+
+
+_conv_pool.defvjp(_fwd, _bwd, symbolic_zeros=True)
+
+
+def _over_chunks(body: Any, carry: Any, items: Any, items_a_chunk: int) -> tuple[Any, Any]:
+    """`lax.scan` of `body` over chunks of the items, which stay in order; no loop where one chunk holds them all."""
+    n_items = len(jax.tree.leaves(items)[0])
+    if n_items == items_a_chunk:
+        return body(carry, items)
+    chunks = jax.tree.map(lambda leaf: leaf.reshape(-1, items_a_chunk, *leaf.shape[1:]), items)
+    carry, out = lax.scan(body, carry, chunks)
+    return carry, jax.tree.map(lambda leaf: leaf.reshape(n_items, *leaf.shape[2:]), out)

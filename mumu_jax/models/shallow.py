@@ -1,8 +1,9 @@
 """The output layer of every network, and the network that is nothing else."""
 
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
+from mumu_jax.models.precision import product_precision
 from mumu_jax.targets import l2_normalize
 
 
@@ -17,8 +18,13 @@ class Shallow(nn.Module):
 
     @nn.compact
     def __call__(
-        self, embedding: Float[Array, "items d"], train: bool = False
+        self, embedding: Float[Array, "items d"], dropout_keys: Key[Array, " items"] | None = None
     ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
-        """(output, embedding): the embedding is the input of the last dense layer, unchanged."""
-        output = nn.Dense(self.n_outputs, kernel_init=nn.initializers.glorot_uniform(), name="dense")(embedding)
+        """(output, embedding): the embedding is the input of the last dense layer, unchanged; nothing is dropped."""
+        output = nn.Dense(
+            self.n_outputs,
+            kernel_init=nn.initializers.glorot_uniform(),
+            precision=product_precision(embedding.dtype),
+            name="dense",
+        )(embedding)
         return (l2_normalize(output) if self.unit_output else output), embedding

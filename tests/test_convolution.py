@@ -1,0 +1,118 @@
+"""Every formulation of every layer of the six CNNs against the convolution as one would write it down."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from mumu_jax.models import convolution
+from mumu_jax.models.cnn import VARIANTS
+from mumu_jax.models.convolution import conv_pool
+from mumu_jax.models.formulations import FORMULATIONS, fastest, supported
+from mumu_jax.models.pooling import max_and_place, unpool
+
+CHANNELS = 5
+
+
+def plain_conv_pool(x, kernel, bias, pool, padding):
+    numbers = ("NHWC", "HWIO", "NHWC")
+    y = lax.conv_general_dilated(
+        x, kernel, (1, 1), padding.upper(), dimension_numbers=numbers, precision=lax.Precision.HIGHEST
+    )
+    window = (1, *pool, 1)
+    return lax.reduce_window(jax.nn.relu(y + bias), -jnp.inf, lax.max, window, window, "VALID")
+
+
+def layers_of(variant):
+    """(input shape of an item, kernel shape, pool, padding) of each convolution, narrowed to few channels."""
+    shape = (322, 96, 1)
+    for size, pool in zip(variant.kernels, variant.pools, strict=True):
+        yield shape, (*size, shape[2], CHANNELS), pool, variant.padding
+        lost = (0, 0) if variant.padding == "same" else (size[0] - 1, size[1] - 1)
+        shape = ((shape[0] - lost[0]) // pool[0], (shape[1] - lost[1]) // pool[1], CHANNELS)
+
+
+LAYERS = sorted({layer for variant in VARIANTS.values() for layer in layers_of(variant)})
+
+
+def shapes(layer):
+    """Of what two items' pooled positions read of the padded input, and of the kernel."""
+    shape, kernel_shape, pool, padding = layer
+    lost = (0, 0) if padding == "same" else (kernel_shape[0] - 1, kernel_shape[1] - 1)
+    read = [(n - less) // p * p + k - 1 for n, less, p, k in zip(shape[:2], lost, pool, kernel_shape[:2], strict=True)]
+    return (2, *read, shape[2]), kernel_shape
+
+
+def assert_equal_to_plain(layer, formulation=None, backend=None):
+    shape, kernel_shape, pool, padding = layer
+    x = jax.random.normal(jax.random.key(0), (2, *shape))
+    kernel = jax.random.normal(jax.random.key(1), kernel_shape) / np.sqrt(np.prod(kernel_shape[:3]))
+    bias = 0.1 * jax.random.normal(jax.random.key(2), kernel_shape[3:])
+
+    def value_and_gradients(function):
+        def run(*arguments):
+            y, pull = jax.vjp(function, *arguments)
+            return y, *pull(jax.random.normal(jax.random.key(3), y.shape))
+
+        return jax.jit(run)(x, kernel, bias)
+
+    plain = value_and_gradients(lambda *a: plain_conv_pool(*a, pool, padding))
+    ours = value_and_gradients(lambda *a: conv_pool(*a, pool, padding, backend=backend, formulation=formulation))
+    for one, other in zip(ours, plain, strict=True):
+        assert one.shape == other.shape
+        np.testing.assert_allclose(one, other, atol=1e-5 * float(jnp.abs(other).max()))
+
+
+PAIRS = [(layer, name) for layer in LAYERS for name in sorted(supported(*shapes(layer)))]
+
+
+@pytest.mark.parametrize(("layer", "formulation"), PAIRS, ids=str)
+def test_formulation_equals_plain_convolution(layer, formulation):
+    assert_equal_to_plain(layer, formulation, backend="gpu")  # all items at once
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=str)
+def test_smallest_chunks_equal_plain_convolution(layer, monkeypatch):
+    monkeypatch.setattr(convolution, "CACHED_BYTES", 1)
+    monkeypatch.setattr(convolution, "CACHED_MATRICES", 0)
+    assert_equal_to_plain(layer, backend="cpu")
+
+
+def test_every_formulation_is_compared():
+    assert {name for _, name in PAIRS} == set(FORMULATIONS)
+
+
+@pytest.mark.parametrize(
+    ("backend", "experiment", "choices"),
+    [
+        ("cpu", ("4x70", "high"), ["banded", "im2col", "im2col", "im2col"]),
+        ("cpu", ("4x96", "low"), ["im2col"] * 4),
+        ("cpu", ("3x3", "high"), ["im2col", "winograd", "winograd", "im2col"]),
+        ("gpu", ("4x70", "low"), ["banded", "folded", "folded", "folded"]),
+        ("gpu", ("4x96", "high"), ["folded"] * 4),
+        ("gpu", ("3x3", "low"), ["window", "plain", "plain", "plain"]),
+    ],
+)
+def test_choice_of_formulation(backend, experiment, choices):
+    layers = layers_of(VARIANTS[experiment])
+    assert [fastest(backend, *shapes(layer)) for layer in layers] == choices
+
+
+def test_pool_gradient_goes_to_the_first_of_equal_maxima():
+    y = jnp.array([[0.0, 2.0, 1.0, 1.0], [2.0, 2.0, 1.0, 1.0]])[None, :, :, None]
+    largest, place = max_and_place(y, (2, 2))
+    np.testing.assert_array_equal(largest.ravel(), [2, 1])
+    gradient = unpool(jnp.array([3.0, 4.0]).reshape(1, 1, 2, 1), place, (2, 2))
+    np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 3, 4, 0], [0, 0, 0, 0]])
+
+
+def test_first_layer_makes_no_gradient_of_its_input():
+    """A product as large as the layer's own, which nothing would read."""
+    kernel, bias = jnp.ones((4, 70, 1, 8)), jnp.zeros(8)
+
+    def count_products(argnums):
+        loss = jax.grad(lambda x, kernel: conv_pool(x, kernel, bias, (4, 4), "valid", "gpu").sum(), argnums)
+        return jax.jit(loss).lower(jnp.ones((2, 322, 96, 1)), kernel).compile().as_text().count(" dot(")
+
+    assert count_products(1) < count_products((0, 1))
