@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shlex
 import sys
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from mumu_jax.atomic import only_one, replacing
 from mumu_jax.cli import positive, run_command
 from mumu_jax.config import AudioSettings, validate
 from mumu_jax.data import description, shards, store
+from mumu_jax.data.beam import ForEach, for_each_under
 from mumu_jax.data.manifest import Album, read_manifest, write_labels, write_manifest
 from mumu_jax.data.sources import LAYOUTS, read_source
 from mumu_jax.errors import UserError
@@ -81,12 +83,15 @@ def prepare(
     max_bad: float = MAX_BAD,
     settings: AudioSettings | None = None,
     shard_tracks: int = shards.SHARD_TRACKS,
+    for_each: ForEach | None = None,
 ) -> Summary:
     """Read a source and write `manifest.jsonl`, `labels.json`, `audio/` and two lists of files into `data_dir`.
 
     Goes on where a killed call stopped; does again only what other albums or files change.  Audio files that are
-    damaged or missing are left out and listed in `rejected.jsonl` and `missing.jsonl`.  Raises UserError on a source
-    that cannot be read, a folder that cannot be written or holds other data, and where no track could be prepared.
+    damaged or missing are left out and listed in `rejected.jsonl` and `missing.jsonl`.  The tracks are decoded in
+    `workers` processes, or where `for_each` calls them (`data/beam.py`); the shards are the same.  Raises UserError
+    on a source that cannot be read, settings that no filters fit, a folder that cannot be written or holds other
+    data, and where no track could be prepared.
     """
     start = time.monotonic()
     settings = settings or AudioSettings()
@@ -96,7 +101,7 @@ def prepare(
             _check_not_other_data(data_dir, albums, settings)
             folder = data_dir / store.FOLDER
             planned = shards.plan(albums, labels, shard_tracks)
-            sidecars, n_new = shards.write(folder, planned, settings, workers)
+            sidecars, n_new = shards.write(folder, planned, settings, workers, for_each)
             # Only now, when no older shards lie beside them.
             write_manifest(data_dir / MANIFEST, albums)
             write_labels(data_dir / LABELS, labels)
@@ -165,7 +170,13 @@ def main(argv: Sequence[str]) -> int:
     options = _parse(argv)
     settings = AudioSettings(**{f.name: getattr(options, f"audio.{f.name}") for f in dataclasses.fields(AudioSettings)})
     validate(settings, "audio")
-    summary = prepare(options.source, options.input, options.data_dir, options.workers, options.max_bad, settings)
+    if options.beam_options and options.beam_runner is None:
+        raise UserError(f"--beam_options={options.beam_options} without --beam_runner; name the runner too")
+    for_each = for_each_under(options.beam_runner, shlex.split(options.beam_options)) if options.beam_runner else None
+    summary = prepare(
+        *(options.source, options.input, options.data_dir, options.workers, options.max_bad, settings),
+        for_each=for_each,
+    )
     print(summary)
     if summary.too_many_bad:
         share = summary.n_bad / summary.n_present
@@ -198,6 +209,18 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         metavar="SHARE",
         help=f"exit with status {TOO_MANY_BAD} if more than this share of the files that are there, and more than "
         f"{BAD_FILES_ALLOWED} files, are damaged ({MAX_BAD:g})",
+    )
+    parser.add_argument(
+        "--beam_runner",
+        metavar="NAME",
+        help="decode under Apache Beam, such as DirectRunner or SparkRunner; --data_dir and the audio must lie under "
+        "the same paths on all its machines",
+    )
+    parser.add_argument(
+        "--beam_options",
+        default="",
+        metavar="OPTIONS",
+        help='Beam\'s own, in one argument: --beam_options="--direct_num_workers=8 --direct_running_mode=…"',
     )
     for field in dataclasses.fields(AudioSettings):
         kind = type(field.default)

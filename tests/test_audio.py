@@ -64,6 +64,9 @@ def oracle_cqt(y: np.ndarray) -> np.ndarray:
     return librosa.power_to_db(np.abs(transform) ** 2, ref=np.max).T
 
 
+NEAR_DB = 0.001  # to librosa, at and above the floor
+
+
 # --- what librosa gives -------------------------------------------------------------------------------------
 
 
@@ -96,7 +99,8 @@ def test_real_recordings_equal_librosa(path):
     (found,) = audio.excerpts(path, SETTINGS)
     np.testing.assert_array_equal(found, expected)
     cqt, seconds, silent = audio.track_cqt(path, SETTINGS)
-    np.testing.assert_array_equal(cqt, oracle_cqt(expected).astype(np.float16))
+    np.testing.assert_allclose(audio.log_cqt(found, SETTINGS), oracle_cqt(expected), rtol=0, atol=NEAR_DB)
+    np.testing.assert_array_equal(cqt, audio.log_cqt(found, SETTINGS).astype(np.float16))
     assert seconds == pytest.approx(len(expected) / 22_050)
     assert not silent
 
@@ -104,7 +108,7 @@ def test_real_recordings_equal_librosa(path):
 def test_log_cqt_is_the_specs():
     y = sound(6)[:, 0]
     cqt = audio.log_cqt(y, SETTINGS)
-    np.testing.assert_array_equal(cqt, oracle_cqt(y))
+    np.testing.assert_allclose(cqt, oracle_cqt(y), rtol=0, atol=NEAR_DB)
     assert cqt.dtype == np.float32
     assert cqt.shape == (1 + len(y) // 1024, 96)
     assert cqt.max() == 0
@@ -323,6 +327,6 @@ def test_scan_of_what_is_no_mp3(tmp_path, data):
     assert mpeg.scan(path).n_frames == 0
 
 
-def test_worker_processes_do_not_import_jax():
-    code = "import sys, mumu_jax.data.audio; sys.exit('jax' in sys.modules)"
+def test_worker_processes_import_little():
+    code = "import sys, mumu_jax.data.audio as a; sys.exit(bool({'jax', 'librosa', 'scipy'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

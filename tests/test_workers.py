@@ -30,6 +30,11 @@ def die_once(path: str) -> str:
     return "alive"
 
 
+def surroundings(x: int) -> tuple[int, str, str]:
+    time.sleep(0.05)
+    return os.getpid(), os.environ["OPENBLAS_NUM_THREADS"], os.readlink("/proc/self/fd/2")
+
+
 def fail(x: int) -> int:
     raise ValueError(f"no {x}")
 
@@ -49,6 +54,13 @@ def test_a_dead_process_costs_one_item_only():
 def test_a_process_that_dies_once_costs_nothing(tmp_path):
     items = ["sound", str(tmp_path / "mark"), "sound"]
     assert list(map_in_order(die_once, items, 1, lambda _: "dead")) == ["alive"] * 3
+
+
+def test_every_process_runs_one_thread_and_says_nothing():
+    """The ones that start late, too: two threads each slow two processes on two cores by half."""
+    found = set(map_in_order(surroundings, range(24), 3, lambda x: (0, "", "")))
+    assert len(found) == 3
+    assert {(threads, stderr) for _, threads, stderr in found} == {("1", os.devnull)}
 
 
 def test_exceptions_are_passed_on():

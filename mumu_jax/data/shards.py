@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -21,6 +21,8 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from mumu_jax.atomic import replacing, write_json
 from mumu_jax.config import AudioSettings
 from mumu_jax.data import audio, store
+from mumu_jax.data.beam import ForEach
+from mumu_jax.data.cqt import banks_of
 from mumu_jax.data.manifest import SPLITS, Album, Label
 from mumu_jax.data.workers import map_in_order
 from mumu_jax.errors import UserError
@@ -103,12 +105,17 @@ def plan(albums: Sequence[Album], labels: Sequence[Label], shard_tracks: int = S
     return shards
 
 
-def write(folder: Path, shards: Sequence[Shard], settings: AudioSettings, workers: int) -> tuple[list[Sidecar], int]:
+def write(
+    folder: Path, shards: Sequence[Shard], settings: AudioSettings, workers: int, for_each: ForEach | None = None
+) -> tuple[list[Sidecar], int]:
     """Write the shards that are not in `folder` yet; the sidecars of all, and how many tracks were prepared.
 
     A shard is there when the same rows, files, settings and decoders made it and its checksum still fits.
-    Shards that are no longer wanted are removed.
+    Shards that are no longer wanted are removed.  The work is shared among `workers` processes here, track by
+    track, or by `for_each` among machines that see the same files, shard by shard.  Raises UserError on settings
+    that no filters fit, and where those machines did not write all.
     """
+    banks_of(settings)  # before the first file
     (folder / "sidecars").mkdir(parents=True, exist_ok=True)
     fingerprints = {shard.name: _fingerprint(shard, settings) for shard in shards}
     sidecars = _read_sidecars(folder, shards, fingerprints)
@@ -116,17 +123,41 @@ def write(folder: Path, shards: Sequence[Shard], settings: AudioSettings, worker
     _remove_all_but(folder, sidecars)
     if todo:
         (folder / store.DESCRIPTION).unlink(missing_ok=True)
-        sidecars |= _write_shards(folder, todo, fingerprints, settings, workers)
+        if for_each is None:
+            sidecars |= _write_shards(folder, todo, fingerprints, settings, workers)
+        else:
+            for_each(partial(_write_alone, folder=folder, settings=settings), todo)
+            sidecars |= _read_sidecars(folder, todo, fingerprints)
+            _check_written(folder, todo, sidecars)
     return [sidecars[shard.name] for shard in shards], sum(len(shard.rows) for shard in todo)
 
 
+def _write_alone(shard: Shard, folder: Path, settings: AudioSettings) -> None:
+    """One shard, on a machine that must find out by itself which files and decoders there are."""
+    _write_shards(folder, [shard], {shard.name: _fingerprint(shard, settings)}, settings, workers=1, shown=False)
+
+
+def _check_written(folder: Path, shards: Sequence[Shard], written: Container[str]) -> None:
+    absent = [shard.name for shard in shards if shard.name not in written]
+    if absent:
+        raise UserError(
+            f"{len(absent)} shards are not in {folder} as they should be, the first {absent[0]}; all workers must see "
+            f"that folder and the audio files by the same paths, and have the same versions of {', '.join(DECODERS)}"
+        )
+
+
 def _write_shards(
-    folder: Path, shards: Sequence[Shard], fingerprints: Mapping[str, str], settings: AudioSettings, workers: int
+    folder: Path,
+    shards: Sequence[Shard],
+    fingerprints: Mapping[str, str],
+    settings: AudioSettings,
+    workers: int,
+    shown: bool = True,
 ) -> dict[str, Sidecar]:
     sidecars = {}
     paths = [row.path for shard in shards for row in shard.rows]
     outcomes = map_in_order(partial(audio.read_track, settings=settings), paths, workers, audio.died)
-    with contextlib.closing(outcomes), bar(len(paths), "preparing tracks") as progress:
+    with contextlib.closing(outcomes), bar(len(paths), "preparing tracks", shown=shown) as progress:
         for shard in shards:
             sidecar = Sidecar(fingerprints[shard.name])
             with replacing(folder / shard.name) as path:

@@ -10,9 +10,13 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from multiprocessing.synchronize import Barrier
 from typing import TypeVar
 
+from mumu_jax.data.allocator import keep_freed_memory
 from mumu_jax.errors import UserError
+
+_STARTING = threading.Lock()  # the surroundings belong to all threads
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -78,11 +82,15 @@ def _succeeded(future: Future[R]) -> bool:
 
 def _start_pool(workers: int) -> ProcessPoolExecutor:
     # Spawned, not forked: JAX and Grain run threads in this process, and a fork would copy their locks.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
-    with _one_thread_each(), _deaf_and_mute():
-        started = pool.submit(int)  # the first call starts all processes, which inherit the surroundings
+    context = multiprocessing.get_context("spawn")
+    all_there = context.Barrier(workers)
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(all_there,))
+    with _STARTING, _one_thread_each(), _deaf_and_mute():
+        # A process is started for a call that finds none idle, and inherits the surroundings; none is before all are.
+        started = [pool.submit(int) for _ in range(workers)]
     try:
-        started.result()
+        for future in started:
+            future.result()
     except BrokenProcessPool as error:
         raise UserError("cannot start worker processes; free some memory, or use fewer --workers") from error
     return pool
@@ -116,9 +124,11 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _start_worker() -> None:
+def _start_worker(all_there: Barrier) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the work
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    keep_freed_memory()
+    all_there.wait()
 
 
 def _end_with_parent() -> None:

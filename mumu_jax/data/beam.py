@@ -1,0 +1,33 @@
+"""The same work on a cluster: shard by shard under Apache Beam, an optional extra, whatever runner it has there."""
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from mumu_jax.errors import UserError
+
+T = TypeVar("T")
+ForEach = Callable[[Callable[[Any], None], Sequence[Any]], None]
+
+
+def for_each_under(runner: str, options: Sequence[str] = ()) -> ForEach:
+    """A function that calls another for every item, somewhere, in any order, and returns when all are done.
+
+    `options` are Beam's own command line (`--direct_num_workers=8`).  An item whose worker dies is tried again by
+    the runner, perhaps twice at once.  Raises UserError where Beam is not installed or knows no such runner.
+    """
+    try:
+        beam = importlib.import_module("apache_beam")
+        settings = importlib.import_module("apache_beam.options.pipeline_options").PipelineOptions
+    except ModuleNotFoundError as error:
+        raise UserError("--beam_runner needs Apache Beam; pip install 'mumu_jax[beam]'") from error
+    try:
+        chosen = beam.runners.create_runner(runner)
+    except (ValueError, ImportError) as error:
+        raise UserError(f"--beam_runner={runner}: {str(error).splitlines()[0]}") from error
+
+    def for_each(call: Callable[[T], None], items: Sequence[T]) -> None:
+        with beam.Pipeline(runner=chosen, options=settings(list(options))) as pipeline:
+            _ = pipeline | beam.Create(items, reshuffle=True) | beam.Map(call)
+
+    return for_each
