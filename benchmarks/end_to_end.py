@@ -1,0 +1,148 @@
+"""`python -m benchmarks.end_to_end`: training as `mumu_jax.train` does it, from shards, beside its synthetic ceiling.
+
+The ceiling is `benchmarks.train_step` with chunks of the same size; both take turns.  `input_wait_fraction` is what
+training itself wrote to perf.jsonl.  Validation, checkpoints and compilation are in neither.
+"""
+
+import argparse
+import io
+import json
+import tempfile
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks import flops, results, timing
+from benchmarks.made_up import prepared_data
+from benchmarks.options import add_common, check_devices, names, numbers
+from benchmarks.output import Output
+from benchmarks.peak import Peak
+from benchmarks.train_step import (
+    CONFIGS,
+    EPOCH,
+    Trainer,
+    build_network,
+    default_batch_sizes,
+    steps_within,
+    synthetic_chunk,
+    synthetic_constants,
+)
+from mumu_jax import objective, parallel
+from mumu_jax.cli import positive, run_command
+from mumu_jax.config import Config
+from mumu_jax.data.loader import Items, patch_items
+from mumu_jax.data.store import open_prepared
+from mumu_jax.experiments import load_config, load_experiments
+from mumu_jax.feed import Feed, open_feeds
+from mumu_jax.log import MetricsLog
+from mumu_jax.loop import Run, Task, fit
+from mumu_jax.models.precision import compute_dtype
+from mumu_jax.objective import Constants
+from mumu_jax.signals import StopWish
+
+BENCHMARK = "end_to_end"
+N_VAL = 32
+CHUNKS = 8  # of an epoch, whose first is not counted
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure every experiment in every mode that the command line asks for; 1 if one of them failed."""
+    arguments = parse(argv)
+    out = Output(BENCHMARK, save=not arguments.no_save)
+    with tempfile.TemporaryDirectory(prefix="mumu_jax_compiled_") as compiled:
+        # Every turn compiles anew, and that is not what is measured.
+        jax.config.update("jax_compilation_cache_dir", compiled)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        settings = Config().audio
+        with prepared_data(arguments.data_dir, {"train": arguments.tracks, "val": N_VAL}, settings) as data_dir:
+            for name in arguments.config:
+                for batch_size in arguments.batch_size or default_batch_sizes(name):
+                    for mode in arguments.mode:
+                        try:
+                            out.add(measure(name, batch_size, mode, data_dir, arguments))
+                        except Exception as error:
+                            out.fail(f"{name}, batch {batch_size}, {mode}", error)
+    return out.status
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.end_to_end", description=__doc__)
+    parser.add_argument("--config", type=names(load_experiments()), default=CONFIGS, help="the six CNNs by default")
+    parser.add_argument("--batch_size", type=numbers, help="32,256,1024 by default; on a CPU 32, for HIGH-3x3 8")
+    parser.add_argument("--mode", type=names(["auto", "resident", "streaming"]), default=["auto"], help="of the data")
+    parser.add_argument("--data_dir", type=Path, help="what mumu_jax.prepare wrote; by default it is made up")
+    parser.add_argument("--tracks", type=positive, default=4096, help="of the made-up split; default 4096, 0.5 GB")
+    add_common(parser, repeats=3, seconds=8.0)
+    arguments = parser.parse_args(argv)
+    check_devices([1])
+    return arguments
+
+
+def measure(name: str, batch_size: int, mode: str, data_dir: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One row: epochs of training and of synthetic steps take turns."""
+    config = load_config(name)
+    config.optim.batch_size, config.optim.max_epochs, config.data.mode = batch_size, 1, mode
+    precision = np.dtype(compute_dtype(config.model.precision)).name
+    items = _splits(data_dir, config)
+    constants = synthetic_constants(config, items["train"].n_labels)
+    flops_an_item, peak = flops.train_flops(config, objective.n_outputs(config.target.kind, constants)), Peak(precision)
+    n_steps = steps_within(arguments.seconds / CHUNKS, flops_an_item * batch_size / jax.device_count(), peak)
+    config.loop.chunk_steps = n_steps
+
+    chunk = synthetic_chunk(config, n_steps, batch_size, items["train"].n_labels)
+    trainer = Trainer(config, chunk, constants, jax.device_count())
+    calls = timing.calls_within(arguments.seconds, trainer.run)
+    # No more items than an epoch of a slow network can have.
+    items = {split: replace(one, n_items=min(len(one), CHUNKS * n_steps * batch_size)) for split, one in items.items()}
+    with redirect_stderr(io.StringIO()):
+        feeds = open_feeds(items, config.data, parallel.make_mesh())
+    waits: list[float] = []
+    sides = {
+        "ceiling": lambda: timing.rate(trainer.run, n_steps * batch_size, calls),
+        "training": lambda: train(config, feeds, constants, calls // CHUNKS + 1, waits),
+    }
+    train(config, feeds, constants, 1, [])  # warm: compiled programs, file cache
+    rates = timing.take_turns(sides, arguments.repeats)
+    examples_per_s, highest = timing.spread(rates["training"]).median, max(peak.rate() for _ in range(3))
+    return {
+        **{"config": name, "precision": precision, "batch_size": batch_size, "mode": feeds["train"].mode},
+        **{"n_devices": jax.device_count(), "device": results.device(), "repeats": arguments.repeats},
+        **timing.columns("examples_per_s", rates["training"]),
+        **{"epoch_s": EPOCH / examples_per_s, "flops_per_s": examples_per_s * flops_an_item},
+        **{"peak_flops_per_s": highest, "mfu": examples_per_s * flops_an_item / highest / jax.device_count()},
+        **{"input_wait_fraction": float(np.mean(waits)), "n_items": len(items["train"])},
+        **{"peer": "synthetic", "peer_examples_per_s": timing.spread(rates["ceiling"]).median},
+        **timing.columns("ratio", timing.ratios(rates["training"], rates["ceiling"])),
+    }
+
+
+def train(config: Config, feeds: dict[str, Feed], constants: Constants, epochs: int, waits: list[float]) -> float:
+    """Examples a second of a fresh run's chunks after the first; adds the share of their time spent waiting."""
+    config.optim.max_epochs = epochs
+    seen = np.ones(feeds["train"].items.n_labels, bool)
+    task = Task("track", build_network(config, constants), constants, feeds["train"], feeds["val"], config.optim)
+    with tempfile.TemporaryDirectory(prefix="mumu_jax_run_") as folder, MetricsLog(Path(folder)) as log:
+        with redirect_stderr(io.StringIO()):
+            fit(task, Run(config, Path(folder), parallel.make_mesh(), log, StopWish(), seen))
+        lines = [json.loads(line) for line in (Path(folder) / "perf.jsonl").read_text().splitlines()]
+    chunks = [line for line in lines if "perf/examples_per_s" in line][1:]
+    waits.append(float(np.mean([line["perf/input_wait_fraction"] for line in chunks])))
+    # Chunks have the same number of items, so the mean is of their times.
+    return 1 / float(np.mean([1 / line["perf/examples_per_s"] for line in chunks]))
+
+
+def _splits(data_dir: Path, config: Config) -> dict[str, Items]:
+    prepared = open_prepared(data_dir, config.audio, verify=False)
+    return {
+        split: patch_items(prepared.split(split), len(prepared.labels), config.audio, config.data.patch)
+        for split in ("train", "val")
+    }
+
+
+if __name__ == "__main__":
+    run_command(main)

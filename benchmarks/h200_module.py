@@ -1,0 +1,192 @@
+"""`python -m benchmarks.h200_module`: training steps compiled for an H200 on a machine without one; nothing is run.
+
+Shows how many kernels a step is, how many bytes they move, and whether a weight gradient became a convolution with a
+giant window.  Needs the CUDA plugin of the same version as jaxlib: pip install jax-cuda12-plugin jax-cuda12-pjrt
+nvidia-cuda-nvcc-cu12 (the wheels alone, `--no-deps`).
+"""
+
+import argparse
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+from unittest import mock
+
+import jax
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import Mesh
+
+from benchmarks.options import names, numbers
+from benchmarks.output import Output
+from benchmarks.train_step import CONFIGS, build_network, synthetic_chunk, synthetic_constants
+from mumu_jax import parallel
+from mumu_jax.cli import run_command
+from mumu_jax.config import Config
+from mumu_jax.errors import UserError
+from mumu_jax.experiments import load_config, load_experiments
+from mumu_jax.optim import make_optimizer
+from mumu_jax.state import create_state
+from mumu_jax.step import train_step
+
+BENCHMARK = "h200_module"
+DEVICE = "NVIDIA H200"
+
+# NVIDIA's data sheet and CUDA's table of compute capability 9.0, in the words of XLA's GpuTargetConfigProto.
+TARGET = f"""
+platform_name: "CUDA"
+device_description_str: "{DEVICE}"
+dnn_version_info {{ major: 9 minor: 10 patch: 0 }}
+gpu_device_info {{
+  name: "{DEVICE}"
+  cuda_compute_capability {{ major: 9 minor: 0 }}
+  core_count: 132 fpus_per_core: 128 clock_rate_ghz: 1.98
+  memory_bandwidth: 4800000000000 device_memory_size: 151397597184 l2_cache_size: 52428800
+  shared_memory_per_block: 49152 shared_memory_per_block_optin: 232448 shared_memory_per_core: 233472
+  registers_per_core_limit: 65536 registers_per_block_limit: 65536
+  threads_per_warp: 32 threads_per_block_limit: 1024 threads_per_core_limit: 2048
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  driver_version: "12.8.0" runtime_version: "12.8.0" compile_time_toolkit_version: "12.8.0" dnn_version: "9.10.0"
+}}
+"""
+
+# The longest kernel over time; a weight gradient that is computed as a convolution has a window of hundreds of frames.
+LONGEST_KERNEL = 4
+
+# Instructions of a compiled module that start no kernel, or that hold others.
+NO_KERNEL = {
+    *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier", "partition-id"),
+    *("while", "call", "conditional", "async-start", "async-update", "async-done"),
+}
+BITS = {"pred": 8, "s8": 8, "u8": 8, "bf16": 16, "f16": 16, "s32": 32, "u32": 32, "f32": 32, "s64": 64, "u64": 64}
+
+
+class Instruction(NamedTuple):
+    """One line of a compiled module: its opcode, the bytes of its result, the names it reads, and the line."""
+
+    opcode: str
+    n_bytes: int
+    operands: tuple[str, ...]
+    text: str
+
+
+def main(argv: Sequence[str]) -> int:
+    """Compile every combination; 1 if one of them failed."""
+    arguments = parse(argv)
+    mesh = h200_mesh()
+    out = Output(BENCHMARK, not arguments.no_save, ("config", "precision", "batch", "kernels", "MB/example", "giant"))
+    for name in arguments.config:
+        for precision in arguments.precision:
+            for batch_size in arguments.batch_size:
+                try:
+                    out.add(measure(name, precision, batch_size, mesh))
+                except Exception as error:
+                    out.fail(f"{name}, {precision}, batch {batch_size}", error)
+    return out.status
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.h200_module", description=__doc__)
+    parser.add_argument("--config", type=names(load_experiments()), default=CONFIGS, help="the six CNNs by default")
+    parser.add_argument("--precision", type=names(["bfloat16", "float32"]), default=["bfloat16", "float32"])
+    parser.add_argument("--batch_size", type=numbers, default=[32, 256])
+    parser.add_argument("--no_save", action="store_true", help="print the rows without adding them to results/")
+    return parser.parse_args(argv)
+
+
+def h200_mesh() -> Mesh:
+    """A mesh of one H200 that is not there.  Raises UserError where the compiler for it is not installed."""
+    try:
+        topology = topologies.get_topology_desc(platform="cuda", target_config=TARGET, topology="1x1x1")
+    except Exception as error:  # of several kinds, by what is missing
+        raise UserError(
+            f"no compiler for an H200: {str(error).splitlines()[0]}; with JAX_PLATFORMS=cpu and the wheels "
+            "jax-cuda12-plugin, jax-cuda12-pjrt (of jaxlib's version) and nvidia-cuda-nvcc-cu12 there is one"
+        ) from error
+    return Mesh(np.array(topology.devices), (parallel.AXIS,))
+
+
+def measure(name: str, precision: str, batch_size: int, mesh: Mesh) -> dict[str, Any]:
+    """One row."""
+    config = load_config(name)
+    config.model.precision = precision
+    text = compile_step(config, batch_size, mesh)
+    computations = parse_module(text)
+    kernels = list(kernels_of(computations))
+    return {
+        **{"config": name, "precision": precision, "batch_size": batch_size, "mode": "compiled, not run"},
+        **{"n_devices": 1, "device": DEVICE, "n_kernels": len(kernels)},
+        **{
+            "bytes_per_example": sum(n_bytes for _, n_bytes in kernels) / batch_size,
+            "n_giant_windows": len(giant_windows(computations)),
+        },
+    }
+
+
+def compile_step(config: Config, batch_size: int, mesh: Mesh) -> str:
+    """The text of one training step's module for that device.  Parameters that a GPU would get, nothing else."""
+    constants = synthetic_constants(config)
+    network, tx = build_network(config, constants), make_optimizer(config.optim)
+    chunk = synthetic_chunk(config, 1, 1)
+    batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((batch_size, *leaf.shape[2:]), leaf.dtype), chunk)
+    shape = (config.audio.patch_frames, config.audio.n_bins)
+    state = jax.eval_shape(lambda: create_state(network.model, tx, shape, config.seed))
+    here = parallel.replicated(mesh)
+    abstract = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), (state, batch, constants)
+    )
+    # The networks choose their formulation by the backend that they are traced for.
+    with mock.patch.object(jax, "default_backend", return_value="gpu"):
+        step = jax.jit(
+            lambda state, batch, constants: train_step(state, batch, constants, network, tx), donate_argnums=0
+        )
+        return step.lower(*abstract).compile().as_text() or ""
+
+
+def parse_module(text: str) -> dict[str, dict[str, Instruction]]:
+    """Computation → name → instruction; the entry computation is called ENTRY."""
+    computations: dict[str, dict[str, Instruction]] = {}
+    current: dict[str, Instruction] = {}
+    for line in text.splitlines():
+        if head := re.match(r"(ENTRY )?%?([\w.\-]+) \(.*\{$", line):
+            current = computations.setdefault("ENTRY" if head[1] else head[2], {})
+        elif found := re.match(r"\s+(?:ROOT )?%([\w.\-]+) = (.*?) ([a-z][\w\-]*)\((.*)", line):
+            name, shape, opcode, rest = found.groups()
+            operands = tuple(re.findall(r"%([\w.\-]+)", rest.split("), ")[0]))
+            current[name] = Instruction(opcode, _bytes(shape), operands, line)
+    return computations
+
+
+def kernels_of(
+    computations: dict[str, dict[str, Instruction]], name: str = "ENTRY"
+) -> Iterator[tuple[Instruction, int]]:
+    """What the device runs, and the bytes it reads and writes: each operand and result once; a loop's body once."""
+    computation = computations[name]
+    for one in computation.values():
+        if one.opcode not in NO_KERNEL:
+            read = {operand: computation[operand].n_bytes for operand in one.operands if operand in computation}
+            yield one, one.n_bytes + sum(read.values())
+        elif one.opcode in ("while", "call", "async-start"):
+            for called in re.findall(r"(?:body|to_apply|calls)=%([\w.\-]+)", one.text):
+                yield from kernels_of(computations, called)
+
+
+def giant_windows(computations: dict[str, dict[str, Instruction]]) -> list[str]:
+    """Convolutions whose window is longer than any kernel, wherever they are."""
+    lines = [one.text for computation in computations.values() for one in computation.values()]
+    convolutions = [line for line in lines if " convolution(" in line or "__cudnn$conv" in line]
+    sizes = [(re.search(r"window=\{size=(\d+)", line), line) for line in convolutions]
+    return [line for size, line in sizes if size and int(size[1]) > LONGEST_KERNEL]
+
+
+def _bytes(shape: str) -> int:
+    """Of an array, or of all arrays of a tuple; a convolution's workspace (u8) is none of its results."""
+    found = re.findall(r"\b([a-z]+\d*)\[([\d,]*)\]", shape)
+    arrays = [(kind, dims) for kind, dims in found if not (kind == "u8" and shape.startswith("("))]
+    return sum(BITS.get(kind, 0) // 8 * math.prod(map(int, filter(None, dims.split(",")))) for kind, dims in arrays)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    run_command(main)

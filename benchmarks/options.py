@@ -1,0 +1,46 @@
+"""What the benchmarks' command lines share."""
+
+import argparse
+from collections.abc import Callable, Iterable
+
+import jax
+
+from mumu_jax.cli import positive
+from mumu_jax.errors import UserError
+
+
+def names(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """The type of an argument that is a comma-separated list of known names."""
+    choices = list(known)
+
+    def parse(text: str) -> list[str]:
+        for name in text.split(","):
+            if name not in choices:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(choices)}")
+        return text.split(",")
+
+    return parse
+
+
+def numbers(text: str) -> list[int]:
+    """The type of an argument that is a comma-separated list of positive numbers."""
+    return [positive(number) for number in text.split(",")]
+
+
+def check_devices(wanted: Iterable[int]) -> None:
+    """Raise UserError where a number of devices is not there, or only simulated: that is never measured as speed."""
+    there = len(jax.devices())
+    if jax.default_backend() == "cpu" and (there > 1 or max(wanted) > 1):
+        raise UserError(
+            f"--devices={','.join(map(str, wanted))} on {there} CPU devices: a CPU is one device, and simulated "
+            "ones are never measured; unset XLA_FLAGS and JAX_NUM_CPU_DEVICES, and leave --devices out"
+        )
+    if max(wanted) > there:
+        raise UserError(f"--devices={','.join(map(str, wanted))}: there are {there}; name no more than that")
+
+
+def add_common(parser: argparse.ArgumentParser, repeats: int, seconds: float) -> None:
+    """How long to measure, and where the rows go."""
+    parser.add_argument("--repeats", type=positive, default=repeats, help=f"measurements of each; default {repeats}")
+    parser.add_argument("--seconds", type=float, default=seconds, help=f"of a measurement, about; default {seconds:g}")
+    parser.add_argument("--no_save", action="store_true", help="print the rows without adding them to results/")

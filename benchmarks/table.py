@@ -1,0 +1,200 @@
+"""`python -m benchmarks.table`: the README's figures, from the rows in `results/`; `--write` puts them there.
+
+Of each thing that was measured, the newest row counts.
+"""
+
+import argparse
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from benchmarks import results
+from mumu_jax.cli import run_command
+from mumu_jax.errors import UserError
+from mumu_jax.experiments import load_experiments
+
+README = results.FOLDER.parent.parent / "README.md"
+BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+
+Row = dict[str, Any]
+ABSENT = "–"
+# What the project is for, measured or not.
+WANTED = "NVIDIA H200"
+SIX = [f"audio_{width}_{kernel}" for kernel in ("4x96", "4x70", "3x3") for width in ("low", "high")]
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description=__doc__)
+    parser.add_argument("--write", action="store_true", help=f"replace what is between {BEGIN} and {END} in README.md")
+    rendered = render(results.read())
+    if parser.parse_args(argv).write:
+        README.write_text(insert(README.read_text(encoding="utf-8"), rendered), encoding="utf-8")
+    else:
+        print(rendered)
+    return 0
+
+
+def insert(text: str, rendered: str) -> str:
+    """`text` with `rendered` between the markers, in the place of what is there."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UserError(f"{README} has no {BEGIN} … {END}; add the two lines where the tables belong")
+    return f"{before}{begin}\n{rendered}\n{end}{after}"
+
+
+def render(rows: list[Row]) -> str:
+    """All tables, in Markdown."""
+    by_name: dict[str, list[Row]] = {}
+    for row in results.latest(rows):
+        by_name.setdefault(row["benchmark"], []).append(row)
+    single = [row for row in by_name.get("train_step", []) if row["n_devices"] == 1]
+    several = [row for row in by_name.get("train_step", []) if row["n_devices"] > 1]
+    tables = [
+        ("Training step, data on the device", _training(single)),
+        ("Several devices", _scaling(several, single)),
+        ("Training from shards, beside that ceiling", _end_to_end(by_name.get("end_to_end", []))),
+        ("Loading", _loading(by_name.get("loader", []))),
+        ("Metrics of 3,147 albums × 250 labels, beside scikit-learn", _metrics(by_name.get("metrics", []))),
+        ("Preparation, beside librosa", _preparation(by_name.get("prepare", []))),
+        ("Programs compiled for an H200, not run", _modules(by_name.get("h200_module", []))),
+    ]
+    return "\n\n".join(f"**{title}**\n\n{table}" for title, table in tables if table)
+
+
+def _training(rows: list[Row]) -> str:
+    k40 = {name: experiment.paper.epoch_s for name, experiment in load_experiments().items() if experiment.paper}
+    columns: dict[str, Callable[[Row], Any]] = {
+        "device": lambda row: row["device"],
+        "network": lambda row: _network(row["config"]),
+        "precision": lambda row: row["precision"],
+        "batch": lambda row: row["batch_size"],
+        "examples/s": lambda row: _spread(row, "examples_per_s", ",.0f"),
+        "s an epoch": lambda row: f"{row['epoch_s']:,.3g}" if row["epoch_s"] < 1000 else f"{row['epoch_s']:,.0f}",
+        "K40, 2017": lambda row: f"{k40[row['config']]:,}",
+        "of the matmul peak": lambda row: f"{row['mfu']:.0%}",
+        "memory": lambda row: f"{row['peak_bytes'] / 1e6:,.0f} MB",
+        "compile": lambda row: f"{row['compile_s']:.1f} s",
+        "PyTorch": lambda row: f"{row['peer_examples_per_s']:,.0f}",
+        "ratio": lambda row: f"**{row['ratio']:.2f}** ({row['ratio_low']:.2f}–{row['ratio_high']:.2f})",
+    }
+    rows = sorted(rows, key=lambda row: (row["device"], _order(row["config"]), row["precision"], row["batch_size"]))
+    if not any(WANTED in row["device"] for row in rows):
+        missing = {"device": WANTED, "precision": "bfloat16", "batch_size": 32, "examples_per_s": "not measured"}
+        rows += [{**missing, "config": name} for name in SIX]
+    return _markdown(columns, rows)
+
+
+def _scaling(rows: list[Row], single: list[Row]) -> str:
+    """Beside one device with the same batch in all (strong), or on each (weak)."""
+    alone = {(row["config"], row["precision"], row["device"], row["batch_size"]): row for row in single}
+
+    def efficiency(row: Row, batch_size: int) -> str:
+        base = alone[row["config"], row["precision"], row["device"], batch_size]
+        return f"{row['examples_per_s'] / base['examples_per_s'] / row['n_devices']:.0%}"
+
+    columns: dict[str, Callable[[Row], Any]] = {
+        "devices": lambda row: f"{row['n_devices']} × {row['device']}",
+        "network": lambda row: _network(row["config"]),
+        "precision": lambda row: row["precision"],
+        "batch": lambda row: row["batch_size"],
+        "examples/s": lambda row: _spread(row, "examples_per_s", ",.0f"),
+        "of one device, same batch": lambda row: efficiency(row, row["batch_size"]),
+        "same batch on each": lambda row: efficiency(row, row["batch_size"] // row["n_devices"]),
+    }
+    return _markdown(columns, rows)
+
+
+def _end_to_end(rows: list[Row]) -> str:
+    columns: dict[str, Callable[[Row], Any]] = {
+        "device": lambda row: row["device"],
+        "network": lambda row: _network(row["config"]),
+        "precision": lambda row: row["precision"],
+        "batch": lambda row: row["batch_size"],
+        "data": lambda row: row["mode"],
+        "examples/s": lambda row: _spread(row, "examples_per_s", ",.0f"),
+        "of the ceiling": lambda row: _spread(row, "ratio", ".2f"),
+        "waiting for input": lambda row: f"{row['input_wait_fraction']:.1%}",
+    }
+    return _markdown(columns, sorted(rows, key=lambda row: (row["device"], row["mode"], _order(row["config"]))))
+
+
+def _loading(rows: list[Row]) -> str:
+    columns: dict[str, Callable[[Row], Any]] = {
+        "device": lambda row: row["device"],
+        "data": lambda row: f"{row['mode']}, {row['config']}",
+        "patches/s": lambda row: _spread(row, "examples_per_s", ",.0f"),
+        "MB/s": lambda row: f"{row['bytes_per_s'] / 1e6:,.0f}",
+    }
+    return _markdown(columns, rows)
+
+
+def _metrics(rows: list[Row]) -> str:
+    columns: dict[str, Callable[[Row], Any]] = {
+        "device": lambda row: row["device"],
+        "metric": lambda row: row["config"],
+        "ms": lambda row: f"{1000 * row['batch_size'] / row['examples_per_s']:.3g}",
+        "scikit-learn, ms": lambda row: f"{1000 * row['batch_size'] / row['peer_examples_per_s']:.3g}",
+        "ratio": lambda row: f"**{row['ratio']:.2f}** ({row['ratio_low']:.2f}–{row['ratio_high']:.2f})",
+    }
+    return _markdown(columns, rows)
+
+
+def _preparation(rows: list[Row]) -> str:
+    columns: dict[str, Callable[[Row], Any]] = {
+        "device": lambda row: row["device"],
+        "part": lambda row: row["mode"],
+        "processes": lambda row: row["n_devices"],
+        "tracks/s": lambda row: _spread(row, "examples_per_s", ".1f"),
+        "librosa": lambda row: f"{row['peer_examples_per_s']:.1f}",
+        "ratio": lambda row: f"**{row['ratio']:.2f}** ({row['ratio_low']:.2f}–{row['ratio_high']:.2f})",
+        "scaling efficiency": lambda row: f"{row['scaling_efficiency']:.0%}",
+    }
+    return _markdown(columns, rows)
+
+
+def _modules(rows: list[Row]) -> str:
+    columns: dict[str, Callable[[Row], Any]] = {
+        "network": lambda row: _network(row["config"]),
+        "precision": lambda row: row["precision"],
+        "batch": lambda row: row["batch_size"],
+        "kernels a step": lambda row: row["n_kernels"],
+        "MB moved an example": lambda row: f"{row['bytes_per_example'] / 1e6:.1f}",
+        "giant-window convolutions": lambda row: row["n_giant_windows"],
+    }
+    return _markdown(columns, sorted(rows, key=lambda row: (_order(row["config"]), row["precision"])))
+
+
+def _markdown(columns: dict[str, Callable[[Row], Any]], rows: Iterable[Row]) -> str:
+    """A table, or nothing where there are no rows."""
+    lines = [[_cell(text, row) for text in columns.values()] for row in rows]
+    head = [list(columns), ["---"] * len(columns)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in head + lines) if lines else ""
+
+
+def _cell(text: Callable[[Row], Any], row: Row) -> str:
+    """A dash where the row has no such value."""
+    try:
+        found = text(row)
+    except (TypeError, KeyError):
+        return ABSENT
+    return ABSENT if found is None else str(found)
+
+
+def _spread(row: Row, name: str, how: str) -> str:
+    if isinstance(row[name], str):
+        return row[name]
+    return f"{row[name]:{how}} ({row[f'{name}_low']:{how}}–{row[f'{name}_high']:{how}})"
+
+
+def _network(config: str) -> str:
+    """As the paper writes it: `HIGH-4x70`, and its target where that is not cosine."""
+    _, width, kernel, *target = config.split("_")
+    return "-".join([width.upper(), kernel, *target])
+
+
+def _order(config: str) -> int:
+    return SIX.index(config) if config in SIX else len(SIX)
+
+
+if __name__ == "__main__":
+    run_command(main)

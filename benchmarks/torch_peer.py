@@ -1,0 +1,231 @@
+"""The audio CNNs in PyTorch, trained as fast as PyTorch can: the peer of `benchmarks.train_step`.
+
+The same network, loss and optimizer on the same batches.  Ways to run it are tried one after the other, and the
+fastest is measured.  Pooling comes before the ReLU in all of them, which gives the same and costs less.
+"""
+
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks import flops
+from mumu_jax.batch import Batch
+from mumu_jax.config import Config
+from mumu_jax.models.cnn import VARIANTS, WIDTHS
+from mumu_jax.objective import Constants
+
+BAND_BINS = 8
+
+
+class Way(NamedTuple):
+    """How to run a step; every field's first choice is the plain one."""
+
+    layout: str = "contiguous"
+    first: str = "conv"  # the first layer: or a matrix product with its banded matrix
+    how: str = "eager"
+
+    def __str__(self) -> str:
+        return ", ".join(self)
+
+
+LAYOUTS = ("contiguous", "channels-last")
+HOWS = {
+    "cpu": ("eager", "compile"),
+    "cuda": ("eager", "compile", "reduce-overhead", "max-autotune", "graph", "compile+graph"),
+}
+
+
+class CNN(nn.Module):
+    """The network of `mumu_jax.models.cnn` on standardised patches [items, frames, bins]."""
+
+    def __init__(self, config: Config, n_outputs: int, first: str = "conv"):
+        super().__init__()
+        self.variant, filters = VARIANTS[config.model.kernel, config.model.width], WIDTHS[config.model.width]
+        self.first, self.unit_output = first, config.target.kind == "cosine"
+        self.dropout = nn.Dropout(config.model.dropout)
+        padding = "same" if self.variant.padding == "same" else 0
+        channels = (1, *filters)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(channels[i], width, self.variant.kernels[i], padding=padding) for i, width in enumerate(filters)
+        )
+        self.dense = nn.Linear(flops.embedding_width(config), n_outputs)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        output = self.dense(self.blocks(patches).permute(0, 2, 3, 1).flatten(1))  # frames, bins, channels: as ours
+        return functional.normalize(output.float(), dim=1) if self.unit_output else output.float()
+
+    def blocks(self, patches: Tensor) -> Tensor:
+        """[items, channels, frames, bins] after the last block."""
+        x = patches[:, None]
+        for i, (conv, pool) in enumerate(zip(self.convs, self.variant.pools, strict=True)):
+            if i == 0 and self.first == "banded":
+                x = _pooled_bands(x[:, 0], conv, pool)
+            else:
+                x = functional.max_pool2d(conv(x), pool)
+            x = self.dropout(functional.relu(x))
+        return x
+
+    def load(self, params: Any) -> "CNN":
+        """Take over our parameters (NumPy or JAX arrays)."""
+        with torch.no_grad():
+            for i, conv in enumerate(self.convs):
+                assert isinstance(conv, nn.Conv2d)
+                assert conv.bias is not None
+                conv.weight.copy_(torch.tensor(np.transpose(params[f"conv{i}_kernel"], (3, 2, 0, 1))))
+                conv.bias.copy_(torch.tensor(np.asarray(params[f"conv{i}_bias"])))
+            self.dense.weight.copy_(torch.tensor(np.transpose(params["output"]["dense"]["kernel"])))
+            self.dense.bias.copy_(torch.tensor(np.asarray(params["output"]["dense"]["bias"])))
+        return self
+
+
+def has_bands(config: Config) -> bool:
+    """Whether the first kernel is tall enough for the banded form."""
+    return VARIANTS[config.model.kernel, config.model.width].kernels[0][1] > config.audio.n_bins / 2
+
+
+def _pooled_bands(x: Tensor, conv: Any, pool: tuple[int, int]) -> Tensor:
+    """The first convolution and its pool as products with banded matrices, as in `mumu_jax.models.convolution`."""
+    kernel = conv.weight[:, 0].permute(1, 2, 0)  # [kt, kf, c]
+    kt, kf, channels = kernel.shape
+    n_frames = (x.shape[1] - kt + 1) // pool[0] * pool[0]
+    n_bins = (x.shape[2] - kf + 1) // pool[1] * pool[1]
+    band = BAND_BINS if n_bins % BAND_BINS == 0 else n_bins
+    span = band + kf - 1
+    padded = functional.pad(kernel, (0, 0, 0, span + 1 - kf))
+    skewed = padded[:, None].expand(kt, band, span + 1, channels).reshape(kt, -1, channels)[:, : band * span]
+    matrix = skewed.reshape(kt, band, span, channels).transpose(1, 2).reshape(kt * span, band * channels)
+    pooled = []
+    for low in range(0, n_bins, band):
+        rows = torch.cat([x[:, i : i + n_frames, low : low + span] for i in range(kt)], dim=2)
+        y = (rows @ matrix).reshape(len(x), n_frames, band, channels).permute(0, 3, 1, 2)
+        pooled.append(functional.max_pool2d(y, pool))
+    return torch.cat(pooled, dim=3) + conv.bias[:, None, None]
+
+
+def mean_loss(kind: str, output: Tensor, labels: Tensor, factors: Tensor) -> Tensor:
+    """The training loss of `mumu_jax.objective`, without padding."""
+    hot = labels.float()
+    if kind == "logistic":
+        return functional.binary_cross_entropy_with_logits(output, hot)
+    target = hot @ factors
+    weight = (target.square().sum(1) > 0).float()
+    loss = (1 - (output * functional.normalize(target, dim=1)).sum(1)) / 2
+    return (loss * weight).sum() / weight.sum().clamp(min=1)
+
+
+class Peer:
+    """Training steps on batches that lie on the device, run in the way that was found fastest.
+
+    `chunk` is [steps, items, …].  `tried` has the seconds of a step in each way, or why it does not work.
+    """
+
+    def __init__(self, config: Config, constants: Constants, chunk: Batch, precision: str, seconds: float):
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.backends.cudnn.benchmark = True
+        # float32 means float32, as in ours.
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        self._config, self._bf16 = config, precision == "bfloat16"
+        self._n_outputs = constants.label_factors.shape[1] or chunk.labels.shape[-1]
+        self._constants = [self._put(array) for array in (constants.mean, constants.std, constants.label_factors)]
+        self._batches = [(self._put(x), self._put(y)) for x, y in zip(chunk.inputs, chunk.labels, strict=True)]
+        self.tried: dict[str, float | str] = {}
+        self.way = self._fastest(seconds)
+        self._step = self._make_step(self.way)
+        self._taken = 0
+        self.run(3)
+
+    def run(self, n_steps: int) -> None:
+        """Train so many steps, to the end."""
+        for _ in range(n_steps):
+            self._step(*self._batches[self._taken % len(self._batches)])
+            self._taken += 1
+        self._wait()
+
+    def _fastest(self, seconds: float) -> Way:
+        """Better one choice at a time, and once more the first two, as the last one may change their order."""
+        firsts = ("conv", "banded") if has_bands(self._config) else ("conv",)
+        best, found = Way(), {}
+        for field, choices in (("layout", LAYOUTS), ("first", firsts), ("how", HOWS[self.device.type])) * 2:
+            for choice in choices:
+                way = best._replace(**{field: choice})
+                if way not in found:
+                    found[way] = self._try(way, seconds)
+            best = min(found, key=lambda way: found[way])
+        return best
+
+    def _try(self, way: Way, seconds: float) -> float:
+        """Seconds of a step, the shortest of three measurements; inf where this way does not work."""
+        try:
+            self._step, self._taken = self._make_step(way), 0
+            self.run(2)
+            start = time.perf_counter()
+            self.run(1)
+            n_steps = max(1, round(seconds / 3 / (time.perf_counter() - start)))
+            measured = []
+            for _ in range(3):
+                start = time.perf_counter()
+                self.run(n_steps)
+                measured.append((time.perf_counter() - start) / n_steps)
+            self.tried[str(way)] = min(measured)
+            return min(measured)
+        except Exception as error:  # of any kind: compilers and kernels that this machine does not have
+            self.tried[str(way)] = (str(error).strip().splitlines() or [repr(error)])[0]
+            return float("inf")
+
+    def _make_step(self, way: Way) -> Any:
+        """A function of (inputs, labels) that takes one step."""
+        torch._dynamo.reset()
+        kind, bf16, (mean, std, factors) = self._config.target.kind, self._bf16, self._constants
+        torch.manual_seed(0)
+        model = CNN(self._config, self._n_outputs, way.first).to(self.device).train()
+        if way.layout == "channels-last":
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+        def loss_of(inputs: Tensor, labels: Tensor) -> Tensor:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
+                patches = (inputs.float() - mean) / std
+                return mean_loss(kind, model(patches), labels, factors)
+
+        graph = way.how.endswith("graph")
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True, capturable=graph)
+        if way.how not in ("eager", "graph"):
+            mode = way.how if way.how in ("reduce-overhead", "max-autotune") else None
+            loss_of = torch.compile(loss_of, mode=mode)
+
+        def step(inputs: Tensor, labels: Tensor) -> None:
+            optimizer.zero_grad(set_to_none=True)
+            loss_of(inputs, labels).backward()
+            optimizer.step()
+
+        return self._captured(step) if graph else step
+
+    def _captured(self, step: Any) -> Any:
+        """The whole step, optimizer included, as one CUDA graph."""
+        inputs, labels = (array.clone() for array in self._batches[0])
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                step(inputs, labels)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            step(inputs, labels)
+
+        def replay(new_inputs: Tensor, new_labels: Tensor) -> None:
+            inputs.copy_(new_inputs)
+            labels.copy_(new_labels)
+            graph.replay()
+
+        return replay
+
+    def _put(self, array: Any) -> Tensor:
+        return torch.tensor(np.asarray(array)).to(self.device)
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
