@@ -15,4 +15,3 @@ class Batch:
     inputs: Any  # [items, …]: float16 dB patches [items, frames, bins], or float32 feature vectors [items, d]
     labels: Any  # [items, labels] uint8, multi-hot
     mask: Any  # [items] float32, 1 = real, 0 = padding of the last batch
-    index: Any  # [items] int32, the item's row in its split

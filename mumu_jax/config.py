@@ -36,6 +36,7 @@ class ModelSettings:
     kernel: str = "4x70"  # frames × bins
     width: str = "high"  # number of filters
     dropout: float = 0.0  # section 6.1: 0.5 for HIGH with COSINE, else 0
+    precision: str = "auto"  # what the network computes in; auto: bfloat16 on a GPU or TPU, float32 on a CPU
 
 
 @dataclass
@@ -66,7 +67,8 @@ class LoopSettings:
 @dataclass
 class DataSettings:
     patch: str = "fixed"  # one patch a track for all epochs, or a new one each epoch
-    read_threads: int = 2
+    mode: str = "auto"  # resident: a split lies on the devices; streaming: it is read anew; auto: resident if it fits
+    read_threads: int = 2  # more are slower: they wait for one another's memory
 
 
 @dataclass
@@ -76,6 +78,7 @@ class Config:
     name: str = ""
     modality: str = "audio"
     seed: int = 0  # initial weights, dropout, order of the examples
+    parallel: str = "auto"  # how a step is split over the devices; auto: jit
     audio: AudioSettings = field(default_factory=AudioSettings)
     data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -85,8 +88,9 @@ class Config:
     loop: LoopSettings = field(default_factory=LoopSettings)
 
 
-# Settings that change how fast a run goes, but not one byte of what it computes: a run may resume with others.
-SPEED_ONLY = frozenset({"loop.checkpoint_minutes", "data.read_threads"})
+# Settings that change how fast a run goes, but not what it computes (`parallel`: but for rounding, as another number of
+# devices does): a run may resume with others.
+SPEED_ONLY = frozenset({"loop.checkpoint_minutes", "data.read_threads", "data.mode", "parallel"})
 
 # What the values of a field may be; a field's name means the same in every section.
 CHOICES = {
@@ -96,6 +100,9 @@ CHOICES = {
     "width": ("low", "high"),
     "kind": ("cosine", "logistic"),
     "patch": ("fixed", "random"),
+    "mode": ("auto", "resident", "streaming"),
+    "parallel": ("auto", "jit", "pmap"),
+    "precision": ("auto", "float32", "bfloat16"),
 }
 _ABOVE_0 = "above 0", lambda value: 0 < value < math.inf
 _AT_LEAST_0 = "at least 0", lambda value: 0 <= value < math.inf

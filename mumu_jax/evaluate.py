@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jax.sharding import Mesh
 from rich.console import Console
 from rich.table import Table
 
-from mumu_jax import metrics, parallel
+from mumu_jax import distributed, metrics, parallel
 from mumu_jax.albums import mean_by_album
 from mumu_jax.atomic import replacing, write_json
 from mumu_jax.batch import Batch
 from mumu_jax.cli import run_command
-from mumu_jax.data.loader import Items, array_items, batches, patch_items
+from mumu_jax.data.loader import Schedule, array_items, patch_items
 from mumu_jax.data.manifest import SPLITS
 from mumu_jax.data.store import Prepared, open_prepared
 from mumu_jax.errors import UserError
+from mumu_jax.feed import Feed
 from mumu_jax.predict import SplitPredictions, predict
 from mumu_jax.workdir import Trained, TrainedRun, load_run
 
@@ -71,12 +71,14 @@ def evaluate(run: TrainedRun, prepared: Prepared, split: str, workdir: Path, wat
     if not len(records):
         raise UserError(f"split {split!r} of {prepared.folder} has no track; choose another --split")
     mesh = parallel.make_mesh()
-    how = (mesh, run.config.optim.batch_size, run.config.data.read_threads, watch)
+    config = run.config
+    how = (config.optim.batch_size, config.loop.chunk_steps, watch)
 
-    track_items = patch_items(records, len(run.labels), run.config.audio)
-    tracks = predict_items(run.track, track_items, *how)
+    track_feed = Feed(patch_items(records, len(run.labels), config.audio), "streaming", config.data.read_threads, mesh)
+    tracks = predict_items(run.track, track_feed, *how)
     albums = mean_by_album(tracks.embedding, tracks.labels, records.album_ids)
-    album = predict_items(run.album, array_items(albums.vectors, albums.labels), *how)
+    album_feed = Feed(array_items(albums.vectors, albums.labels), "streaming", config.data.read_threads, mesh)
+    album = predict_items(run.album, album_feed, *how)
 
     result = {
         "split": split,
@@ -85,31 +87,33 @@ def evaluate(run: TrainedRun, prepared: Prepared, split: str, workdir: Path, wat
         "album": _summarize(album.scores, album.labels, run),
         "chance": _chance(len(albums.album_ids), len(run.labels)),
     }
-    _write_predictions(
-        workdir / f"predictions_{split}.npz",
-        label_names=[label.name for label in run.labels],
-        track_ids=records.track_ids,
-        track_scores=tracks.scores,
-        track_labels=tracks.labels,
-        album_ids=albums.album_ids,
-        album_scores=album.scores,
-        album_labels=album.labels,
-    )
-    write_json(workdir / f"eval_{split}.json", result)
+    if distributed.is_main():
+        _write_predictions(
+            workdir / f"predictions_{split}.npz",
+            label_names=[label.name for label in run.labels],
+            track_ids=records.track_ids,
+            track_scores=tracks.scores,
+            track_labels=tracks.labels,
+            album_ids=albums.album_ids,
+            album_scores=album.scores,
+            album_labels=album.labels,
+        )
+        write_json(workdir / f"eval_{split}.json", result)
     return result
 
 
 def predict_items(
-    trained: Trained, items: Items, mesh: Mesh, batch_size: int, read_threads: int, watch: Watch = iter
+    trained: Trained, feed: Feed, batch_size: int, chunk_steps: int, watch: Watch = iter
 ) -> SplitPredictions:
     """The predictions of a network that was read from a run's folder, which may come from another machine.
 
     Batches are of `batch_size` items, or of as many more as it takes for the devices to divide them; `watch` sees
-    them pass, and may end it all.
+    their chunks pass, and may end it all.
     """
-    found = watch(batches(items, batch_size + -batch_size % mesh.size, read_threads))
-    params = parallel.put_replicated(trained.params, mesh)
-    return predict(params, found, trained.constants, trained.network, mesh)
+    in_order = Schedule(len(feed.items), batch_size + -batch_size % feed.mesh.size, chunk_steps)
+    chunks = watch(feed.chunks(in_order, range(in_order.epoch_chunks)))
+    params, constants = parallel.put_replicated((trained.params, trained.constants), feed.mesh)
+    return predict(params, chunks, constants, trained.network, feed.mesh)
 
 
 def print_table(result: dict[str, Any]) -> None:

@@ -31,6 +31,10 @@ Trains a named experiment, then its album network, and evaluates both.  The same
   --data_dir=DATA   what mumu_jax.prepare wrote; $MUMU_DATA_DIR by default, else the built-in mini dataset
   --workdir=RUN     the run's folder; runs/NAME by default
 
+several processes (each on its own devices, all with the same files): found by themselves under SLURM and Open MPI, else
+  --coordinator=auto   on each host of a TPU slice, or of another cluster that JAX knows
+  --coordinator=HOST:PORT --num_processes=N --process_id=I   the address of process 0, how many there are, which this is
+
 fields and their defaults:
 {fields}
 
@@ -45,6 +49,9 @@ class Flags:
     data_dir: str | None
     workdir: str | None
     list: bool
+    coordinator: str | None
+    num_processes: int | None
+    process_id: int | None
 
 
 def parse_flags(argv: Sequence[str]) -> Flags:
@@ -56,6 +63,9 @@ def parse_flags(argv: Sequence[str]) -> Flags:
     flags.DEFINE_boolean("help", False, "Show this and end.", short_name="h", flag_values=values)
     flags.DEFINE_string("data_dir", None, "Prepared data; $MUMU_DATA_DIR by default.", flag_values=values)
     flags.DEFINE_string("workdir", None, "The run's folder; runs/CONFIG by default.", flag_values=values)
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, or auto.", flag_values=values)
+    flags.DEFINE_integer("num_processes", None, "How many processes train together.", flag_values=values)
+    flags.DEFINE_integer("process_id", None, "Which of them this one is, from 0.", flag_values=values)
     try:
         config_flags.DEFINE_config_dataclass(
             "config",
@@ -77,8 +87,8 @@ def parse_flags(argv: Sequence[str]) -> Flags:
     if not (config.name or values.list):
         raise UserError("no experiment named; add --config=NAME (python -m mumu_jax.train --list)")
     validate(config)
-    _check_network(config)
-    return Flags(config, values.data_dir, values.workdir, values.list)
+    processes = (values.coordinator, values.num_processes, values.process_id)
+    return Flags(config, values.data_dir, values.workdir, values.list, *processes)
 
 
 def print_experiments() -> None:
@@ -108,7 +118,8 @@ def count_params(config: Config) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
 
-def _check_network(config: Config) -> None:
+def check_network(config: Config) -> None:
+    """Raise UserError if the network cannot be built for patches of this size."""
     try:
         count_params(config)
     except (TypeError, ValueError, ZeroDivisionError) as error:

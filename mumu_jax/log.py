@@ -51,5 +51,20 @@ class MetricsLog:
             self._events.add_scalar(f"{phase}/{name}", value, step)
 
 
+class Silent(MetricsLog):
+    """For processes that train along, and leave the writing to another."""
+
+    def __init__(self) -> None:
+        self.position = 0
+
+    def metrics(self, phase: str, epoch: int, step: int, values: dict[str, float]) -> None: ...
+
+    def perf(self, phase: str, epoch: int, step: int, values: dict[str, float]) -> None: ...
+
+    def sync(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
 def _line(phase: str, epoch: int, step: int, values: dict[str, Any]) -> str:
     return json.dumps({"phase": phase, "epoch": epoch, "step": step, **values}) + "\n"

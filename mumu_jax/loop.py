@@ -2,31 +2,32 @@
 
 import math
 import time
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 
-from mumu_jax import metrics, parallel, progress
+from mumu_jax import distributed, metrics, parallel, progress
+from mumu_jax.batch import Batch
 from mumu_jax.checkpoint import Checkpoints, Progress
 from mumu_jax.config import Config, OptimSettings
-from mumu_jax.data.loader import Items, batches, steps_per_epoch, train_chunks
+from mumu_jax.data.loader import Schedule
 from mumu_jax.errors import UserError
+from mumu_jax.feed import Feed
 from mumu_jax.log import MetricsLog
 from mumu_jax.objective import Constants
 from mumu_jax.optim import make_optimizer
 from mumu_jax.predict import predict
 from mumu_jax.signals import Interrupted, StopWish
 from mumu_jax.state import create_state
-from mumu_jax.step import Network, train_chunk
-
-_train_chunk = partial(jax.jit, static_argnames=("network", "tx"), donate_argnames="state")(train_chunk)
+from mumu_jax.step import Network
 
 
 @jax.jit
@@ -53,8 +54,8 @@ class Task:
     phase: str  # track or album
     network: Network
     constants: Constants
-    train: Items
-    val: Items
+    train: Feed
+    val: Feed
     optim: OptimSettings
 
 
@@ -66,82 +67,144 @@ def fit(task: Task, run: Run) -> Any:
     the last good checkpoint.
     """
     training = _Training(task, run)
-    n_steps = task.optim.max_epochs * training.epoch_steps
-    with progress.bar(n_steps, f"{task.phase} network", done=training.step) as bar:
+    n_steps = task.optim.max_epochs * training.schedule.epoch_steps
+    with progress.bar(n_steps, f"{task.phase} network", training.step, distributed.is_main()) as bar:
         while not training.reached.finished:
-            before = training.step
-            note = training.run_chunk()
-            if epoch_ended := training.step % training.epoch_steps == 0:
+            training.dispatch()
+            epoch_ended = training.step % training.schedule.epoch_steps == 0
+            # Asked once: a signal that comes later waits for the next chunk's save.
+            stop, due = distributed.any_of_all(bool(run.stop), training.save_is_due())
+            save = epoch_ended or stop or due
+            for n_done, note in training.collect(leave=0 if save else 1):
+                bar.advance(n_done, note)
+            if epoch_ended:
                 training.end_epoch()
-            stop = bool(run.stop)  # asked once: a signal that comes later waits for the next chunk's save
-            if epoch_ended or stop or training.save_is_due():
+            if save:
                 training.save()
-            if training.reached.best_step:
-                note += f", best val loss {training.reached.best_loss:.4f}"
-            bar.advance(training.step - before, note)
             if stop:
                 training.checkpoints.close()
-                raise Interrupted(f"{run.stop}: {task.phase} network saved at step {training.step}")
+                raise Interrupted(f"{run.stop or 'a stop'}: {task.phase} network saved at step {training.step}")
         bar.finish()
     return training.best_params()
 
 
+class _Dispatched(NamedTuple):
+    """A chunk that the devices compute, or have computed."""
+
+    losses: Any  # [steps] float32 on the devices
+    last_step: int
+    n_items: int
+
+
 class _Training:
-    """One network's training between its checkpoints."""
+    """One network's training between its checkpoints.
+
+    The host is a chunk ahead: while the devices compute one, the next is fetched, and its steps are dispatched before
+    the results of the one before are looked at.
+    """
 
     def __init__(self, task: Task, run: Run) -> None:
         self.task, self.run, loop = task, run, run.config.loop
-        self.epoch_steps = steps_per_epoch(len(task.train), task.optim.batch_size)
-        threads = run.config.data.read_threads
-        self._chunks = train_chunks(task.train, task.optim.batch_size, loop.chunk_steps, run.config.seed, threads)
+        self.schedule = Schedule(len(task.train.items), task.optim.batch_size, loop.chunk_steps, run.config.seed)
         self._tx = make_optimizer(task.optim)
-        state = create_state(task.network.model, self._tx, task.train.item_shape, run.config.seed)
-        self._state, self._constants = parallel.put_replicated((state, task.constants), run.mesh)
+        shape = task.train.items.item_shape
+        self._state = jax.jit(
+            lambda: create_state(task.network.model, self._tx, shape, run.config.seed),
+            out_shardings=parallel.replicated(run.mesh),
+        )()
+        self._constants = parallel.put_replicated(task.constants, run.mesh)
+        start = time.monotonic()
+        self._train_chunk = self._compile()
+        compile_s = time.monotonic() - start
+        self._dispatched: deque[_Dispatched] = deque()
         self.reached = Progress(metrics_bytes=run.log.position)
         self.checkpoints = Checkpoints(run.workdir / task.phase)
+        next_chunk = 0
         if (saved := self.checkpoints.restore_last(self._state)) is not None:
             self._state, self.reached, position = saved
-            self._chunks.set_state(position)
+            next_chunk = position["next_chunk"]
         run.log.position = self.reached.metrics_bytes
         self.step = int(self._state.step)
-        self._saved_at = time.monotonic()
-
-    def run_chunk(self) -> str:
-        """The next chunk of steps; what to say of it."""
+        last_chunk = task.optim.max_epochs * self.schedule.epoch_chunks
+        self._chunks = task.train.chunks(self.schedule, range(next_chunk, last_chunk))
         start = time.monotonic()
-        host_chunk = next(self._chunks)
-        chunk = parallel.put_chunk(host_chunk, self.run.mesh)
-        waited = time.monotonic() - start
-        self._state, device_losses = _train_chunk(self._state, chunk, self._constants, self.task.network, self._tx)
-        losses = np.asarray(device_losses)
-        seconds = time.monotonic() - start
-        bad = np.flatnonzero(~np.isfinite(losses))
-        if len(bad):
-            raise self._diverged(f"the training loss is {losses[bad[0]]} at step {self.step + int(bad[0]) + 1}")
+        self._next = next(self._chunks, None)
+        self._saved_at = self._collected_at = time.monotonic()
+        self._starved_s = 0.0
+        self._log_perf(self.step, {"perf/first_input_s": self._collected_at - start, "perf/compile_s": compile_s})
+
+    def dispatch(self) -> None:
+        """Start the next chunk's steps; fetch the chunk after it meanwhile."""
+        assert self._next is not None, "the schedule ends with the last epoch"
+        n_items = int(np.count_nonzero(self.schedule.rows(self.schedule.chunk_of(self.step)) < self.schedule.n_items))
+        self._state, losses = self._compute(self._next)
         self.step += len(losses)
-        rate = float(host_chunk.mask.sum()) / seconds
-        self._log({"train/loss": float(losses.mean())})
-        self.run.log.perf(
-            self.task.phase, self._epoch(), self.step, {"perf/examples_per_s": rate, "perf/input_wait_s": waited}
-        )
-        return f"epoch {self._epoch() + 1}, loss {losses.mean():.4f}, {rate:.0f} examples/s"
+        self._dispatched.append(_Dispatched(losses, self.step, n_items))
+        self._fetch()
+
+    def _compute(self, chunk: Batch) -> tuple[Any, Float[Array, " steps"]]:
+        with jax.transfer_guard("disallow"):  # all that a step needs is on the devices
+            return self._train_chunk[len(chunk.mask)](self._state, chunk, self._constants)
+
+    def _compile(self) -> dict[int, parallel.TrainChunk]:
+        """The program of each length that a chunk of the schedule has: an epoch's last one may be shorter."""
+        items, network, mesh = self.task.train.items, self.task.network, self.run.mesh
+        compiled = {}
+        for number in (0, self.schedule.epoch_chunks - 1):
+            shape = self.schedule.rows(number).shape
+            if shape[0] not in compiled:
+                chunk = parallel.abstract_chunk(shape, items.item_shape, items.dtype, items.n_labels, mesh)
+                arguments = (self._state, chunk, self._constants)
+                compiled[shape[0]] = parallel.compile_train_chunk(
+                    self.run.config.parallel, mesh, network, self._tx, arguments
+                )
+        return compiled
+
+    def _fetch(self) -> None:
+        """The next chunk.  It was late if the devices have nothing left to do when it is here."""
+        start = time.monotonic()
+        self._next = next(self._chunks, None)
+        if not self._dispatched or self._dispatched[-1].losses.is_ready():
+            self._starved_s += time.monotonic() - start
+
+    def collect(self, leave: int) -> Iterator[tuple[int, str]]:
+        """Wait for all dispatched chunks but the last `leave`: the steps of each, and what to say of it."""
+        while len(self._dispatched) > leave:
+            done = self._dispatched.popleft()
+            losses = jax.device_get(done.losses)
+            first_step, epoch = done.last_step - len(losses) + 1, self._epoch(done.last_step)
+            bad = np.flatnonzero(~np.isfinite(losses))
+            if len(bad):
+                raise self._diverged(f"the training loss is {losses[bad[0]]} at step {first_step + int(bad[0])}")
+            now = time.monotonic()
+            seconds, self._collected_at = now - self._collected_at, now
+            rate, starved, self._starved_s = done.n_items / seconds, self._starved_s / seconds, 0.0
+            self._log(done.last_step, {"train/loss": float(losses.mean())})
+            measured = {"perf/examples_per_s": rate, "perf/input_wait_fraction": min(starved, 1.0)}
+            self._log_perf(done.last_step, measured)
+            note = f"epoch {epoch + 1}, loss {losses.mean():.4f}, {rate:.0f} examples/s"
+            if self.reached.best_step:
+                note += f", best val loss {self.reached.best_loss:.4f}"
+            yield len(losses), note
 
     def end_epoch(self) -> None:
         """Validate; then decide whether this was the best epoch, and whether it was the last."""
         task, reached = self.task, self.reached
-        val_batches = batches(task.val, task.optim.batch_size, self.run.config.data.read_threads)
-        found = predict(self._state.params, val_batches, self._constants, task.network, self.run.mesh)
+        in_order = Schedule(len(task.val.items), task.optim.batch_size, self.schedule.chunk_steps)
+        val_chunks = task.val.chunks(in_order, range(in_order.epoch_chunks))
+        found = predict(self._state.params, val_chunks, self._constants, task.network, self.run.mesh, embed=False)
         if not math.isfinite(found.loss):
             if np.isfinite(found.scores).all():
                 raise UserError("no validation album has a label with a factor; prepare more validation albums")
             raise self._diverged(f"the validation loss is {found.loss} at step {self.step}")
         scored = metrics.summarize(found.scores, found.labels, self.run.seen)
-        self._log({"val/loss": found.loss, "val/roc_auc_macro": scored["roc_auc_macro"]})
+        self._log(self.step, {"val/loss": found.loss, "val/roc_auc_macro": scored["roc_auc_macro"]})
         if found.loss < reached.best_loss:
             reached = replace(reached, best_loss=found.loss, best_step=self.step, epochs_without_gain=0)
         else:
             reached = replace(reached, epochs_without_gain=reached.epochs_without_gain + 1)
-        last = reached.epochs_without_gain >= task.optim.patience or self._epoch() + 1 >= task.optim.max_epochs
+        epoch = self._epoch(self.step)
+        last = reached.epochs_without_gain >= task.optim.patience or epoch + 1 >= task.optim.max_epochs
         self.reached = replace(reached, finished=last)
 
     def save_is_due(self) -> bool:
@@ -153,22 +216,25 @@ class _Training:
             raise self._diverged(f"a parameter is not finite after step {self.step}")
         self.run.log.sync()
         self.reached = replace(self.reached, metrics_bytes=self.run.log.position)
-        self.checkpoints.save(self._state, self.reached, self._chunks.get_state())
-        self._saved_at = time.monotonic()
+        self.checkpoints.save(self._state, self.reached, {"next_chunk": self.schedule.chunk_of(self.step)})
+        self._saved_at = self._collected_at = time.monotonic()
 
     def best_params(self) -> Any:
         best = self.checkpoints.restore_best(self._state)
         self.checkpoints.close()
         return best.params
 
-    def _epoch(self) -> int:
-        """Of the last step taken, from 0."""
-        return (self.step - 1) // self.epoch_steps
+    def _epoch(self, step: int) -> int:
+        """Of the step with this number (from 1), from 0."""
+        return (step - 1) // self.schedule.epoch_steps
 
-    def _log(self, values: dict[str, float]) -> None:
+    def _log(self, step: int, values: dict[str, float]) -> None:
         # JSON has no NaN: a metric without a value, such as the AUC where no label can be scored, is left out.
         defined = {name: value for name, value in values.items() if math.isfinite(value)}
-        self.run.log.metrics(self.task.phase, self._epoch(), self.step, defined)
+        self.run.log.metrics(self.task.phase, self._epoch(step), step, defined)
+
+    def _log_perf(self, step: int, values: dict[str, float]) -> None:
+        self.run.log.perf(self.task.phase, self._epoch(max(step, 1)), step, values)
 
     def _diverged(self, what: str) -> UserError:
         phase, good = self.task.phase, self.checkpoints.last_step()

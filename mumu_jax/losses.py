@@ -1,4 +1,4 @@
-"""The two losses, an item at a time, and the mean over a batch that a training step differentiates.
+"""The two losses, an item at a time, and the sum over a batch that a training step differentiates.
 
 All are computed in float32 or better, whatever the network's precision, and all gradients are finite.
 """
@@ -33,13 +33,12 @@ def cosine_loss(
     return (1 - cosine) / 2, has_direction(target).astype(cosine.dtype)
 
 
-def weighted_mean(values: Float[Array, "items"], weights: Shaped[Array, "items"]) -> Float[Array, ""]:
-    """Sum of values × weights ÷ sum of weights, such as the mask times a loss's own weight; 0 if all are 0.
+def weighted_sum(values: Float[Array, "items"], weights: Shaped[Array, "items"]) -> Float[Array, ""]:
+    """Sum of values × weights, such as the mask times a loss's own weight.
 
     Values of weight 0 may be anything, NaN included.
     """
-    total = jnp.sum(weights)
-    return jnp.sum(jnp.where(weights != 0, values, 0) * weights) / jnp.where(total > 0, total, 1)
+    return jnp.sum(jnp.where(weights != 0, values, 0) * weights)
 
 
 def _at_least_float32(x: Shaped[Array, "..."]) -> Float[Array, "..."]:

@@ -7,7 +7,7 @@ from flax import struct
 from jaxtyping import Array, Float, UInt8
 
 from mumu_jax import targets
-from mumu_jax.losses import binary_cross_entropy, cosine_loss, weighted_mean
+from mumu_jax.losses import binary_cross_entropy, cosine_loss, weighted_sum
 
 
 @struct.dataclass
@@ -25,23 +25,23 @@ def n_outputs(kind: str, constants: Constants) -> int:
     return n_factors if kind == "cosine" else n_labels
 
 
-def loss_and_weight(
+def loss_sum_and_weight(
     kind: str,
     output: Float[Array, "items outputs"],
     labels: UInt8[Array, "items labels"],
     constants: Constants,
     mask: Float[Array, " items"],
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """(mean loss over the items that count, how many count): real ones, whose target exists.
+    """(sum of the loss over the items that count, how many count): real ones, whose target exists.
 
-    Oramas et al. 2017, section 5.1.
+    Sums, because those of several devices add up.  Oramas et al. 2017, section 5.1.
     """
     if kind == "logistic":
         loss, weight = binary_cross_entropy(output, labels), mask
     else:
         loss, has_target = cosine_loss(output, targets.item_factors(labels, constants.label_factors))
         weight = mask * has_target
-    return weighted_mean(loss, weight), weight.sum()
+    return weighted_sum(loss, weight), weight.sum()
 
 
 def scores(kind: str, output: Float[Array, "items outputs"], constants: Constants) -> Float[Array, "items labels"]:

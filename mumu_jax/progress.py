@@ -22,8 +22,8 @@ SHARE_THAT_TELLS = 0.02  # before this much is done, start-up dominates and the 
 class Bar:
     """What `bar` yields: `advance(n, note)` counts n more as done."""
 
-    def __init__(self, total: int, description: str, progress: Progress | None, done: int):
-        self._total, self._description, self._progress = total, description, progress
+    def __init__(self, total: int, description: str, progress: Progress | None, done: int, shown: bool):
+        self._total, self._description, self._progress, self._shown = total, description, progress, shown
         self._done = self._done_before = done
         self._start = self._last_line = time.monotonic()
         self._task = progress.add_task(description, total=total, completed=done, note="") if progress else None
@@ -35,7 +35,7 @@ class Bar:
             self._progress.update(self._task, advance=n, note=note)
             return
         now = time.monotonic()
-        if now - self._last_line >= SECONDS_BETWEEN_LINES or self._done >= self._total:
+        if self._shown and (now - self._last_line >= SECONDS_BETWEEN_LINES or self._done >= self._total):
             self._last_line = now
             line = f"{self._description}: {self._done}/{self._total}"
             done_now = self._done - self._done_before
@@ -50,11 +50,11 @@ class Bar:
 
 
 @contextmanager
-def bar(total: int, description: str, done: int = 0) -> Iterator[Bar]:
+def bar(total: int, description: str, done: int = 0, shown: bool = True) -> Iterator[Bar]:
     """A progress bar over `total` things, on stderr; `done` of them were done by an earlier call."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=not shown)
     if not console.is_terminal:
-        yield Bar(total, description, None, done)
+        yield Bar(total, description, None, done, shown)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -66,4 +66,4 @@ def bar(total: int, description: str, done: int = 0) -> Iterator[Bar]:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console) as progress:
-        yield Bar(total, description, progress, done)
+        yield Bar(total, description, progress, done, shown)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from mumu_jax import objective
 from mumu_jax.batch import Batch
@@ -23,9 +23,9 @@ class Network(NamedTuple):
 
 
 class Predictions(NamedTuple):
-    """Of one batch: the mean loss and how many items it is the mean of, each item's scores and penultimate vector."""
+    """Of one batch: the sum of the loss and of how many items, each item's scores and penultimate vector."""
 
-    loss: Float[Array, ""]
+    loss_sum: Float[Array, ""]
     weight: Float[Array, ""]
     scores: Float[Array, "items labels"]
     embedding: Float[Array, "items d"]
@@ -37,39 +37,65 @@ def standardize(inputs: Float[Array, "items *shape"], constants: Constants) -> F
 
 
 def apply(
-    network: Network, params: Any, inputs: Float[Array, "items *shape"], **how: Any
+    network: Network,
+    params: Any,
+    inputs: Float[Array, "items *shape"],
+    dropout_keys: Key[Array, " items"] | None = None,
 ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
-    """The network's (output, penultimate vectors) for standardised inputs."""
-    output, embedding = cast(tuple[Array, Array], network.model.apply({"params": params}, inputs, **how))
+    """The network's (output, penultimate vectors) for standardised inputs; one key an item turns dropout on."""
+    output, embedding = cast(tuple[Array, Array], network.model.apply({"params": params}, inputs, dropout_keys))
     return output, embedding
 
 
 def train_step(
-    state: TrainState, batch: Batch, constants: Constants, network: Network, tx: optax.GradientTransformation
+    state: TrainState,
+    batch: Batch,
+    constants: Constants,
+    network: Network,
+    tx: optax.GradientTransformation,
+    axis: str | None = None,
 ) -> tuple[TrainState, Float[Array, ""]]:
-    """One optimisation step: (new state, mean loss over the batch's real items on all devices)."""
+    """One optimisation step: (new state, mean loss over the batch's real items on all devices).
 
-    def mean_loss(params: Any) -> Float[Array, ""]:
-        dropout = {"dropout": jax.random.fold_in(state.key, state.step)}
-        output, _ = apply(network, params, standardize(batch.inputs, constants), train=True, rngs=dropout)
-        return objective.loss_and_weight(network.kind, output, batch.labels, constants, batch.mask)[0]
+    Under `pmap`, `batch` is one device's part, and `axis` names the devices.
+    """
+    keys = _dropout_keys(state, len(batch.mask), axis)
 
-    loss, gradients = jax.value_and_grad(mean_loss)(state.params)
+    def loss_sum(params: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        output, _ = apply(network, params, standardize(batch.inputs, constants), keys)
+        return objective.loss_sum_and_weight(network.kind, output, batch.labels, constants, batch.mask)
+
+    (loss, weight), gradients = jax.value_and_grad(loss_sum, has_aux=True)(state.params)
+    if axis is not None:  # all at once, so that it becomes one message
+        loss, weight, gradients = jax.lax.psum((loss, weight, gradients), axis)
+    scale = 1 / jnp.maximum(weight, 1)
+    gradients = jax.tree.map(lambda leaf: leaf * scale, gradients)
     updates, opt_state = tx.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    return dataclasses.replace(state, step=state.step + 1, params=params, opt_state=opt_state), loss
+    return dataclasses.replace(state, step=state.step + 1, params=params, opt_state=opt_state), loss * scale
 
 
 def train_chunk(
-    state: TrainState, chunk: Batch, constants: Constants, network: Network, tx: optax.GradientTransformation
+    state: TrainState,
+    chunk: Batch,
+    constants: Constants,
+    network: Network,
+    tx: optax.GradientTransformation,
+    axis: str | None = None,
 ) -> tuple[TrainState, Float[Array, " steps"]]:
     """As many steps as the chunk has batches, in one scan: (new state, each step's loss)."""
-    return jax.lax.scan(lambda carry, batch: train_step(carry, batch, constants, network, tx), state, chunk)
+    return jax.lax.scan(lambda carry, batch: train_step(carry, batch, constants, network, tx, axis), state, chunk)
 
 
 def predict_step(params: Any, batch: Batch, constants: Constants, network: Network) -> Predictions:
     """Loss, scores and penultimate vectors of one batch, without dropout."""
     output, embedding = apply(network, params, standardize(batch.inputs, constants))
-    loss, weight = objective.loss_and_weight(network.kind, output, batch.labels, constants, batch.mask)
+    loss, weight = objective.loss_sum_and_weight(network.kind, output, batch.labels, constants, batch.mask)
     scores = objective.scores(network.kind, output, constants)
     return Predictions(loss, weight, scores, embedding)
+
+
+def _dropout_keys(state: TrainState, n_items: int, axis: str | None) -> Key[Array, " items"]:
+    """A key for each item, from the step and its place in the whole batch, whatever the devices."""
+    place = jnp.arange(n_items) + (0 if axis is None else n_items * jax.lax.axis_index(axis))
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(state.key, state.step), place)

@@ -20,6 +20,7 @@ from mumu_jax.data.sources.files import files_below, is_audio
 from mumu_jax.data.workers import map_in_order
 from mumu_jax.errors import UserError
 from mumu_jax.evaluate import predict_items
+from mumu_jax.feed import Feed
 from mumu_jax.predict import SplitPredictions
 from mumu_jax.progress import bar
 from mumu_jax.tags import Tags, open_tags
@@ -140,7 +141,8 @@ def _score(
 
 def _predict(trained: Trained, inputs: np.ndarray, n_labels: int, batch_size: int, mesh: Mesh) -> SplitPredictions:
     unknown = np.zeros((len(inputs), n_labels), np.uint8)
-    return predict_items(trained, array_items(inputs, unknown), mesh, batch_size, read_threads=1)
+    feed = Feed(array_items(inputs, unknown), "streaming", read_threads=1, mesh=mesh)
+    return predict_items(trained, feed, batch_size, chunk_steps=1)
 
 
 def _tags(song: Song, scores: Float[np.ndarray, " labels"] | None, run: TrainedRun, top_k: int) -> Tags:

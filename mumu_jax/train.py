@@ -3,23 +3,26 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from mumu_jax import parallel, targets
+from mumu_jax import distributed, parallel, targets
 from mumu_jax.albums import mean_by_album
 from mumu_jax.atomic import only_one
 from mumu_jax.cli import run_command
+from mumu_jax.compiled import keep_compiled_programs
 from mumu_jax.config import Config
 from mumu_jax.data.loader import array_items, multi_hot, patch_items
 from mumu_jax.data.manifest import Album, Label, read_manifest
 from mumu_jax.data.store import Prepared, open_prepared
 from mumu_jax.errors import UserError
 from mumu_jax.evaluate import evaluate, predict_items, print_table
-from mumu_jax.flags import parse_flags, print_experiments
-from mumu_jax.log import MetricsLog
+from mumu_jax.feed import Feed, open_feeds
+from mumu_jax.flags import check_network, parse_flags, print_experiments
+from mumu_jax.log import MetricsLog, Silent
 from mumu_jax.loop import Run, Task, fit
 from mumu_jax.objective import Constants
 from mumu_jax.prepare import prepare
@@ -44,6 +47,9 @@ def main(argv: Sequence[str]) -> int:
     if arguments.list:
         print_experiments()
         return 0
+    distributed.join(arguments.coordinator, arguments.num_processes, arguments.process_id)
+    keep_compiled_programs()
+    check_network(arguments.config)
     data_dir = arguments.data_dir or os.environ.get("MUMU_DATA_DIR") or make_mini_dataset()
     workdir = Path(arguments.workdir or f"runs/{arguments.config.name}")
     with stop_wish() as stop:
@@ -69,18 +75,19 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopWish) -> None
     mesh = parallel.make_mesh()
     parallel.check_batch_sizes(mesh, optim=config.optim.batch_size, album_optim=config.album_optim.batch_size)
 
-    with only_one(workdir, "training"):
+    with only_one(workdir, "training") if distributed.is_main() else nullcontext():
         # The run's folder: new, resumed or finished
-        if not claim(workdir, config, data_dir, prepared.checksum):
+        if distributed.is_main() and not claim(workdir, config, data_dir, prepared.checksum):
             constants, seen = fit_constants(config, prepared, data_dir)
             write_run(workdir, config, prepared.labels, constants, seen, data_dir, prepared.checksum)
+        distributed.wait_for_all("the run's folder is there")
         constants, seen = read_constants(workdir)
         if (workdir / f"eval_{final_split}.json").exists():
             print(f"{workdir} is finished: python -m mumu_jax.evaluate --workdir={workdir} shows its metrics")
             return
 
         # Training
-        with MetricsLog(workdir) as log:
+        with MetricsLog(workdir) if distributed.is_main() else Silent() as log:
             fit_networks(prepared, constants, Run(config, workdir, mesh, log, stop, seen))
 
         # Final evaluation, of what the folder holds
@@ -92,25 +99,29 @@ def fit_networks(prepared: Prepared, constants: Constants, run: Run) -> None:
     """The three steps of Oramas et al. 2017, section 5.1."""
     config, n_labels = run.config, len(prepared.labels)
     records = {split: prepared.split(split) for split in ("train", "val")}
-    items = {split: patch_items(found, n_labels, config.audio) for split, found in records.items()}
+    fixed = {split: patch_items(found, n_labels, config.audio) for split, found in records.items()}
+    drawn = patch_items(records["train"], n_labels, config.audio, config.data.patch)
 
     # Step 1: the track network
+    feeds = open_feeds({"train": drawn, "val": fixed["val"]}, config.data, run.mesh)
     network = track_network(config, constants)
-    train_items = patch_items(records["train"], n_labels, config.audio, config.data.patch)
-    params = fit(Task("track", network, constants, train_items, items["val"], config.optim), run)
+    params = fit(Task("track", network, constants, feeds["train"], feeds["val"], config.optim), run)
 
     # Step 2: the mean penultimate vector of each album
     track, rows = Trained(network, params, constants), {}
     for split, found in records.items():
-        how = (run.mesh, config.optim.batch_size, config.data.read_threads, run.stop.watch)
-        tracks = predict_items(track, items[split], *how)
+        feed = feeds[split]
+        if feed.items.random:
+            feed = Feed(fixed[split], "streaming", config.data.read_threads, run.mesh)
+        tracks = predict_items(track, feed, config.optim.batch_size, config.loop.chunk_steps, run.stop.watch)
         albums = mean_by_album(tracks.embedding, tracks.labels, found.album_ids)
         rows[split] = array_items(albums.vectors, albums.labels)
 
     # Step 3: the album network
+    feeds = open_feeds(rows, config.data, run.mesh)
     constants = constants_of_vectors(constants, rows["train"].item_shape[0])
     network = album_network(config, constants)
-    fit(Task("album", network, constants, rows["train"], rows["val"], config.album_optim), run)
+    fit(Task("album", network, constants, feeds["train"], feeds["val"], config.album_optim), run)
 
 
 def fit_constants(config: Config, prepared: Prepared, data_dir: Path) -> tuple[Constants, Bool[np.ndarray, " labels"]]:
@@ -152,7 +163,9 @@ def make_mini_dataset() -> Path:
         "*** made-up songs to try the system with; python -m mumu_jax.prepare --help prepares your own ***",
         file=sys.stderr,
     )
-    prepare("synthetic", None, MINI_DATA_DIR)
+    if distributed.is_main():
+        prepare("synthetic", None, MINI_DATA_DIR)
+    distributed.wait_for_all("the mini dataset is there")
     return MINI_DATA_DIR
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from mumu_jax import config as configs
+from mumu_jax import parallel
 from mumu_jax.atomic import replacing, write_json
 from mumu_jax.checkpoint import Checkpoints
 from mumu_jax.config import SPEED_ONLY, Config, OptimSettings, flatten
@@ -159,7 +160,10 @@ def _load(
 ) -> Trained:
     if not folder.is_dir():
         raise UserError(f"{folder.parent} has no trained {folder.name} network; its own training command resumes it")
-    like = create_state(network.model, make_optimizer(optim), shape, seed=0)
+    like = jax.jit(
+        lambda: create_state(network.model, make_optimizer(optim), shape, seed=0),
+        out_shardings=parallel.replicated(parallel.make_mesh()),
+    )()
     checkpoints = Checkpoints(folder, read_only=True)
     params = checkpoints.restore_best(like).params
     checkpoints.close()

@@ -39,7 +39,7 @@ if moment == "save":
 
     Checkpoints.save = save_and_die
 else:
-    compute = loop._train_chunk
+    compute = loop._Training._compute
 
     def compute_and_suffer(*arguments):
         state, losses = jax.block_until_ready(compute(*arguments))
@@ -49,6 +49,6 @@ else:
             os.kill(os.getpid(), signal.SIGKILL if moment == "chunk" else signal.SIGTERM)
         return state, losses
 
-    loop._train_chunk = compute_and_suffer
+    loop._Training._compute = compute_and_suffer
 
 run_command(main, sys.argv[2:])

@@ -48,3 +48,22 @@ def test_mini_dataset(tmp_path):
     assert album_auc(data, tmp_path / "run") >= 0.85
     shuffled = prepared_with_shuffled_labels(data / "manifest.jsonl", data / "shuffled")
     assert album_auc(shuffled, tmp_path / "shuffled_run") < 0.6
+
+
+@pytest.mark.slow
+def test_bfloat16_learns_as_much(tmp_path):
+    """The paired mean over three seeds of the difference in album AUC is within 0.01."""
+    data = tmp_path / "mini"
+    succeed("mumu_jax.prepare", "--source=synthetic", f"--data_dir={data}")
+    differences = []
+    for seed in range(3):
+        auc = {
+            precision: album_auc(
+                *(data, tmp_path / f"{precision}_{seed}"),
+                *(f"--config.seed={seed}", f"--config.model.precision={precision}"),
+            )
+            for precision in ("float32", "bfloat16")
+        }
+        differences.append(auc["bfloat16"] - auc["float32"])
+        print(f"seed {seed}: {auc}")
+    assert abs(sum(differences) / 3) <= 0.01, differences

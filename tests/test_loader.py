@@ -1,92 +1,119 @@
 """The loader: every item once an epoch, in an order that the seed and the epoch decide."""
 
+import jax
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 
-from mumu_jax.config import AudioSettings
-from mumu_jax.data.loader import Items, array_items, batches, multi_hot, patch_items, steps_per_epoch, train_chunks
+from mumu_jax import parallel
+from mumu_jax.config import AudioSettings, DataSettings
+from mumu_jax.data.loader import Items, Schedule, array_items, multi_hot, patch_items, read_chunk, read_rows, stream
+from mumu_jax.errors import UserError
+from mumu_jax.feed import Feed, open_feeds
 
 N, BATCH, CHUNK = 23, 4, 4  # 6 steps an epoch, in chunks of 4 and 2
 
 
 def items(random: bool = False) -> Items:
-    return Items(
-        lambda i, u: (np.array([i, u], np.float32), multi_hot([i % 3], 3)),
-        N,
-        item_shape=(2,),
-        random=random,
-    )
+    """Item i is [i, where its random patch lies], with label i % 3."""
+
+    def read(rows, uniforms, inputs, labels):
+        inputs[:] = np.stack([rows, uniforms], axis=1)
+        labels[np.arange(len(rows)), rows % 3] = 1
+
+    return Items(read, N, item_shape=(2,), dtype=np.float32, n_labels=3, random=random)
 
 
-def take(seed: int, n_chunks: int, random: bool = False, threads: int = 2):
-    chunks = train_chunks(items(random), BATCH, CHUNK, seed, threads)
-    return [next(chunks) for _ in range(n_chunks)]
+def schedule(seed: int | None = 0, batch_size: int = BATCH) -> Schedule:
+    return Schedule(N, batch_size, CHUNK, seed)
 
 
 def test_every_item_once_an_epoch_and_the_rest_is_masked():
-    first, second = take(seed=0, n_chunks=2)
-    assert first.inputs.shape == (4, BATCH, 2)
-    assert second.inputs.shape == (2, BATCH, 2)
-    mask = np.concatenate([first.mask, second.mask]).ravel()
-    index = np.concatenate([first.index, second.index]).ravel()
+    chunks = list(stream(items(), schedule(), range(2), read_threads=2))
+    assert [chunk.inputs.shape for chunk in chunks] == [(4, BATCH, 2), (2, BATCH, 2)]
+    mask = np.concatenate([chunk.mask for chunk in chunks]).ravel()
+    values = np.concatenate([chunk.inputs for chunk in chunks]).reshape(-1, 2)[:, 0]
+    labels = np.concatenate([chunk.labels for chunk in chunks]).reshape(-1, 3)
     assert mask.sum() == N
     assert not mask[-1]
-    np.testing.assert_array_equal(np.sort(index[mask > 0]), np.arange(N))
-    values = np.concatenate([first.inputs, second.inputs]).reshape(-1, 2)[:, 0]
-    np.testing.assert_array_equal(values[mask > 0], index[mask > 0])
+    np.testing.assert_array_equal(np.sort(values[mask > 0]), np.arange(N))
+    np.testing.assert_array_equal(labels[mask > 0].argmax(1), values[mask > 0] % 3)
     assert (values[mask == 0] == 0).all()
-    labels = np.concatenate([first.labels, second.labels]).reshape(-1, 3)
-    np.testing.assert_array_equal(labels[mask > 0].argmax(1), index[mask > 0] % 3)
+    assert (labels[mask == 0] == 0).all()
 
 
 def test_order_is_new_each_epoch_and_the_seeds_alone():
-    index = [chunk.index for chunk in take(seed=0, n_chunks=4)]
-    assert (index[0] != index[2]).any()
-    for ours, again, other in zip(index, take(0, 4, threads=1), take(1, 4), strict=True):
-        np.testing.assert_array_equal(ours, again.index)
-        assert (ours != other.index).any()
+    assert (schedule(0).rows(0) != schedule(0).rows(2)).any()
+    for chunk in range(4):
+        np.testing.assert_array_equal(schedule(0).rows(chunk), schedule(0).rows(chunk))
+        assert (schedule(0).rows(chunk) != schedule(1).rows(chunk)).any()
+    np.testing.assert_array_equal(np.concatenate([schedule(None).rows(c).ravel() for c in (2, 3)])[:N], np.arange(N))
 
 
-def test_state_says_where_to_go_on():
-    chunks = train_chunks(items(random=True), BATCH, CHUNK, seed=5, read_threads=2)
-    for _ in range(3):
-        next(chunks)
-    state = chunks.get_state()
-    expected = [next(chunks) for _ in range(4)]
-    resumed = train_chunks(items(random=True), BATCH, CHUNK, seed=5, read_threads=1)
-    resumed.set_state(state)
-    for chunk in expected:
-        again = next(resumed)
+def test_the_number_of_a_chunk_says_where_to_go_on():
+    assert [schedule().chunk_of(step) for step in (0, 4, 6, 10, 12)] == [0, 1, 2, 3, 4]
+    expected = list(stream(items(random=True), schedule(5), range(7), read_threads=2))[3:]
+    resumed = stream(items(random=True), schedule(5), range(3, 7), read_threads=1)
+    for chunk, again in zip(expected, resumed, strict=True):
         np.testing.assert_array_equal(chunk.inputs, again.inputs)
-        np.testing.assert_array_equal(chunk.index, again.index)
 
 
 def test_random_patches_differ_from_epoch_to_epoch():
-    def places(chunks):
+    def places(numbers):
+        chunks = [read_chunk(items(random=True), schedule(), number) for number in numbers]
         return {int(i): u for c in chunks for i, u in c.inputs.reshape(-1, 2)[c.mask.ravel() > 0]}
 
-    chunks = take(seed=0, n_chunks=4, random=True)
-    first, second = places(chunks[:2]), places(chunks[2:])
+    first, second = places((0, 1)), places((2, 3))
     assert len(first) == N
     assert all(first[i] != second[i] for i in first)
 
 
-def test_evaluation_batches_keep_the_order_and_one_shape():
-    found = list(batches(items(), BATCH, read_threads=2))
-    assert len(found) == steps_per_epoch(N, BATCH) == 6
-    assert {batch.inputs.shape for batch in found} == {(BATCH, 2)}
-    np.testing.assert_array_equal(np.concatenate([b.index[b.mask > 0] for b in found]), np.arange(N))
+def test_processes_read_parts_that_make_up_the_whole():
+    whole = read_chunk(items(True), schedule(), 1)
+    parts = [read_chunk(items(True), schedule(), 1, slice(low, low + 2)) for low in (0, 2)]
+    np.testing.assert_array_equal(np.concatenate([part.inputs for part in parts], axis=1), whole.inputs)
+    np.testing.assert_array_equal(np.concatenate([part.mask for part in parts], axis=1), whole.mask)
 
 
 def test_rows_of_arrays():
     vectors, labels = np.eye(3, 5, dtype=np.float32), np.eye(3, dtype=np.uint8)
-    (batch,) = batches(array_items(vectors, labels), 4, read_threads=1)
-    np.testing.assert_array_equal(batch.inputs[:3], vectors)
-    np.testing.assert_array_equal(batch.labels[:3], labels)
+    found = read_rows(array_items(vectors, labels), np.array([2, 0, 3], np.int32), np.zeros(3))
+    np.testing.assert_array_equal(found[0], [vectors[2], vectors[0], np.zeros(5)])
+    np.testing.assert_array_equal(found[1], [labels[2], labels[0], np.zeros(3)])
+
+
+@pytest.mark.parametrize("n_devices", [1, 8])
+def test_resident_and_streaming_are_the_same_bytes(n_devices):
+    mesh = Mesh(np.array(jax.devices()[:n_devices]), (parallel.AXIS,))
+    rng = np.random.default_rng(0)
+    inputs = rng.uniform(-80, 0, (N, 6, 5)).astype(np.float16)
+    split = array_items(inputs, rng.integers(0, 2, (N, 3), np.uint8))
+    resident, streaming = (
+        Feed(split, mode, 2, mesh).chunks(schedule(batch_size=8), range(6)) for mode in ("resident", "streaming")
+    )
+    for ours, theirs in zip(resident, streaming, strict=True):
+        for mine, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+            assert mine.sharding.is_equivalent_to(other.sharding, mine.ndim)
+            assert np.asarray(mine).tobytes() == np.asarray(other).tobytes()
+            assert mine.dtype == other.dtype
+
+
+def test_resident_as_long_as_memory_lasts(monkeypatch, capfd):
+    mesh = parallel.make_mesh()
+    splits = {"train": items(), "val": items(), "drawn": items(random=True)}
+    monkeypatch.setattr("mumu_jax.feed._memory_bytes", lambda mesh: 3 * items().n_bytes)
+    feeds = open_feeds(splits, DataSettings(), mesh)
+    assert [feed.mode for feed in feeds.values()] == ["resident", "streaming", "streaming"]
+    assert "train: 23 items, 0.000 GB, resident" in capfd.readouterr().err
+    feeds = open_feeds({"train": items()}, DataSettings(mode="streaming"), mesh)
+    assert feeds["train"].mode == "streaming"
+    with pytest.raises(UserError, match=r"config.data.mode='resident'.*config.data.patch='random'"):
+        open_feeds(splits, DataSettings(mode="resident"), mesh)
 
 
 class FakeRecords(list):
-    pass
+    def read(self, rows):
+        return (self[row] for row in rows)
 
 
 @pytest.mark.parametrize("n_frames", [646, 322, 100, 2 * 646])
@@ -94,14 +121,19 @@ def test_patches_of_records(n_frames):
     settings = AudioSettings()
     ramp = -np.arange(n_frames, dtype=np.float16)[:, None] % 80 * np.ones(96, np.float16)
     records = FakeRecords([{"album_id": "a", "track_id": "t", "labels": np.array([1]), "cqt": ramp}])
+
+    def patch_at(split: Items, uniform: float):
+        inputs, labels = read_rows(split, np.zeros(1, np.int32), np.array([uniform]))
+        np.testing.assert_array_equal(labels, [multi_hot([1], 2)])
+        return inputs[0]
+
     fixed = patch_items(records, 2, settings)
-    patch, labels = fixed.read(0, 0.9)
+    patch = patch_at(fixed, 0.9)
     assert patch.shape == fixed.item_shape == (322, 96)
     assert patch.dtype == np.float16
-    np.testing.assert_array_equal(labels, [0, 1])
-    np.testing.assert_array_equal(patch, fixed.read(0, 0.1)[0])
+    np.testing.assert_array_equal(patch, patch_at(fixed, 0.1))
     randomly = patch_items(records, 2, settings, patch="random")
-    first, last = (randomly.read(0, u)[0] for u in (0.0, 0.999999))
+    first, last = patch_at(randomly, 0.0), patch_at(randomly, 0.999999)
     assert (first != last).any() == (n_frames > 322)
     if n_frames < 322:
         assert (patch[n_frames:] == settings.floor_db).all()

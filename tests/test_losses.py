@@ -59,11 +59,11 @@ def test_losses_of_low_precision_networks_are_float32():
 
 def mean_cosine(prediction, target, mask):
     loss, weight = losses.cosine_loss(prediction, target)
-    return losses.weighted_mean(loss, mask * weight)
+    return losses.weighted_sum(loss, mask * weight)
 
 
 def mean_cross_entropy(logits, labels, mask):
-    return losses.weighted_mean(losses.binary_cross_entropy(logits, labels), mask)
+    return losses.weighted_sum(losses.binary_cross_entropy(logits, labels), mask)
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-20, 1e-13, 1e-11, 1.0, 1e4])
@@ -82,10 +82,10 @@ def test_gradients_are_finite(value):
     assert np.any(of_cross_entropy != 0)
 
 
-def test_weighted_mean():
+def test_weighted_sum():
     values = jnp.asarray([1.0, 2.0, np.nan, 6.0])
-    assert losses.weighted_mean(values, jnp.asarray([1, 1, 0, 1])) == 3
-    assert losses.weighted_mean(values, jnp.asarray([True, True, False, False])) == 1.5
-    value, gradient = jax.value_and_grad(losses.weighted_mean)(values, jnp.zeros(4))
+    assert losses.weighted_sum(values, jnp.asarray([1, 1, 0, 1])) == 9
+    assert losses.weighted_sum(values, jnp.asarray([True, True, False, False])) == 3
+    value, gradient = jax.value_and_grad(losses.weighted_sum)(values, jnp.zeros(4))
     assert value == 0
     np.testing.assert_array_equal(gradient, 0)

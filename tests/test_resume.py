@@ -1,6 +1,7 @@
 """A run that was killed, however often, ends byte for byte where an uninterrupted one ends."""
 
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -115,6 +116,28 @@ def test_settings_of_speed_alone_may_change(uninterrupted, small_data):
         f"--data_dir={small_data}",
         f"--workdir={uninterrupted}",
     )
+
+
+def test_resident_and_streaming_end_with_the_same_bytes(tmp_path, small_data):
+    """The second run changes its mode on the way."""
+    settings = (*SETTINGS, "--config.data.patch=fixed", f"--data_dir={small_data}")
+    runs = [tmp_path / "resident", tmp_path / "streaming"]
+    done = succeed("mumu_jax.train", *settings, "--config.data.mode=resident", f"--workdir={runs[0]}")
+    assert re.search(r"train: \d+ items, 0\.\d+ GB, resident", done.stderr)
+    kill("chunk:5", *settings, "--config.data.mode=streaming", f"--workdir={runs[1]}")
+    succeed("mumu_jax.train", *settings, f"--workdir={runs[1]}")
+    ours, expected = map(contents, runs)
+    assert [name for name in expected if ours[name] != expected[name]] == []
+
+
+def test_perf_says_how_long_devices_waited_for_input_and_the_compiler(uninterrupted):
+    lines = [json.loads(line) for line in (uninterrupted / "perf.jsonl").read_text().splitlines()]
+    chunks = [line for line in lines if "perf/input_wait_fraction" in line]
+    metrics = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
+    steps = [(line["phase"], line["step"]) for line in metrics if "train/loss" in line]
+    assert [(line["phase"], line["step"]) for line in chunks] == steps
+    assert all(0 <= line["perf/input_wait_fraction"] <= 1 < line["perf/examples_per_s"] for line in chunks)
+    assert [line["phase"] for line in lines if "perf/compile_s" in line] == ["track", "album"]
 
 
 @pytest.mark.parametrize(

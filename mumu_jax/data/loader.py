@@ -1,61 +1,133 @@
-"""The loader: Grain pipelines from prepared records to batches.
+"""The loader: which items come when, and Grain pipelines that read them from prepared records.
 
-Order, shuffle and random patches depend on the seed and the epoch alone, so an iterator's whole state is the number
-of chunks it has given.
+Order and random patches depend on the seed and the chunk's number alone, so that number is a loader's whole state,
+and whoever holds a split otherwise (on the devices, say) can serve the same examples in the same order.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Protocol, runtime_checkable
 
 import grain
 import numpy as np
+from jaxtyping import Float, Float16, Int32, Shaped, UInt8
 
 from mumu_jax.batch import Batch
 from mumu_jax.config import AudioSettings
 from mumu_jax.data import patches
+from mumu_jax.data.allocator import keep_freed_memory
 
-Item = tuple[np.ndarray, np.ndarray]  # inputs, multi-hot labels
+PREFETCH_BYTES = 1_000_000_000  # at most this much is read ahead, unless one chunk is more
+BLOCK_ITEMS = 256  # read at a time where order does not matter
+
+Rows = Int32[np.ndarray, " n"]
+Uniforms = Float[np.ndarray, " n"]  # in [0, 1): where a random patch lies
 
 
 @dataclass(frozen=True)
 class Items:
-    """A split as the networks see it: item i is `read(i, u)`, where u in [0, 1) places a random patch.
+    """A split as the networks see it: `read(rows, uniforms, inputs, labels)` fills in those rows of the split."""
 
-    `item_shape` is that of one item's inputs.
-    """
-
-    read: Callable[[int, float], Item]
+    read: Callable[[Rows, Uniforms, np.ndarray, UInt8[np.ndarray, "n labels"]], None]
     n_items: int
     item_shape: tuple[int, ...]
-    random: bool = False
+    dtype: Any
+    n_labels: int
+    random: bool = False  # whether the uniforms matter
 
     def __len__(self) -> int:
         return self.n_items
 
+    @property
+    def n_bytes(self) -> int:
+        """Of all items, as arrays of inputs and labels."""
+        return self.n_items * (math.prod(self.item_shape) * np.dtype(self.dtype).itemsize + self.n_labels)
 
-def patch_items(
-    records: Sequence[Mapping[str, Any]], n_labels: int, settings: AudioSettings, patch: str = "fixed"
-) -> Items:
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which rows of a split each batch holds: chunks of up to `chunk_steps` batches, epoch after epoch.
+
+    Every epoch has a new order (without `seed`: that of the split).  No chunk crosses an epoch's end.
+    """
+
+    n_items: int
+    batch_size: int
+    chunk_steps: int
+    seed: int | None = None
+
+    @property
+    def epoch_steps(self) -> int:
+        """The last batch may be partly padding."""
+        return math.ceil(self.n_items / self.batch_size)
+
+    @property
+    def epoch_chunks(self) -> int:
+        return math.ceil(self.epoch_steps / self.chunk_steps)
+
+    def chunk_of(self, step: int) -> int:
+        """The number of the chunk that begins after `step` steps."""
+        epoch, rest = divmod(step, self.epoch_steps)
+        return epoch * self.epoch_chunks + rest // self.chunk_steps
+
+    def rows(self, chunk: int) -> Int32[np.ndarray, "steps items"]:
+        """The chunk's rows; `n_items`, which is none, where the epoch's last batch is padded."""
+        epoch, part = divmod(chunk, self.epoch_chunks)
+        order = _epoch_order(self, epoch)
+        return order[part * self.chunk_steps : (part + 1) * self.chunk_steps]
+
+    def uniforms(self, chunk: int) -> Float[np.ndarray, "steps items"]:
+        """Where the chunk's random patches lie."""
+        return np.random.default_rng((self.seed or 0, 1, chunk)).random(self.rows(chunk).shape)
+
+
+@lru_cache(maxsize=8)
+def _epoch_order(schedule: Schedule, epoch: int) -> Int32[np.ndarray, "steps items"]:
+    n_items, steps = schedule.n_items, schedule.epoch_steps
+    order = np.full(steps * schedule.batch_size, n_items, np.int32)
+    if schedule.seed is None:
+        order[:n_items] = np.arange(n_items)
+    else:
+        order[:n_items] = np.random.default_rng((schedule.seed, 0, epoch)).permutation(n_items)
+    return order.reshape(steps, schedule.batch_size)
+
+
+@runtime_checkable
+class TrackRecords(Protocol):
+    """What `store.Records` is to the loader."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, rows: Rows) -> Iterable[dict[str, Any]]: ...
+
+
+def patch_items(records: TrackRecords, n_labels: int, settings: AudioSettings, patch: str = "fixed") -> Items:
     """One patch a track: always the same one (`fixed`), or a new one each epoch (`random`)."""
 
-    def read(i: int, uniform: float) -> Item:
-        record = records[i]
-        n_frames = len(record["cqt"])
-        if patch == "random":
-            start = patches.random_start(n_frames, uniform, settings)
-        else:
-            start = patches.fixed_start(record["track_id"], n_frames, settings)
-        return patches.cut(record["cqt"], start, settings), multi_hot(record["labels"], n_labels)
+    def read(rows: Rows, uniforms: Uniforms, inputs: Float16[np.ndarray, "n frames bins"], labels: Any) -> None:
+        for i, record in enumerate(records.read(rows)):
+            n_frames = len(record["cqt"])
+            if patch == "random":
+                start = patches.random_start(n_frames, float(uniforms[i]), settings)
+            else:
+                start = patches.fixed_start(record["track_id"], n_frames, settings)
+            patches.cut(record["cqt"], start, settings, inputs[i])
+            labels[i, record["labels"]] = 1
 
     shape = (settings.patch_frames, settings.n_bins)
-    return Items(read, len(records), shape, random=patch == "random")
+    return Items(read, len(records), shape, np.float16, n_labels, random=patch == "random")
 
 
-def array_items(inputs: np.ndarray, labels: np.ndarray) -> Items:
+def array_items(inputs: np.ndarray, labels: UInt8[np.ndarray, "n labels"]) -> Items:
     """Items that are rows of arrays in memory: an album's feature vector and its labels."""
-    return Items(lambda i, _: (inputs[i], labels[i]), len(inputs), inputs.shape[1:])
+
+    def read(rows: Rows, uniforms: Uniforms, inputs_out: np.ndarray, labels_out: np.ndarray) -> None:
+        np.take(inputs, rows, axis=0, out=inputs_out, mode="clip")
+        np.take(labels, rows, axis=0, out=labels_out, mode="clip")
+
+    return Items(read, len(inputs), inputs.shape[1:], inputs.dtype, labels.shape[1])
 
 
 def multi_hot(columns: Sequence[int] | np.ndarray, n_labels: int) -> np.ndarray:
@@ -65,52 +137,41 @@ def multi_hot(columns: Sequence[int] | np.ndarray, n_labels: int) -> np.ndarray:
     return labels
 
 
-def steps_per_epoch(n_items: int, batch_size: int) -> int:
-    """The last batch may be partly padding."""
-    return math.ceil(n_items / batch_size)
+def read_rows(
+    items: Items, rows: Int32[np.ndarray, " n"], uniforms: Uniforms
+) -> tuple[Shaped[np.ndarray, "n *shape"], UInt8[np.ndarray, "n labels"]]:
+    """(inputs, labels) of `rows`; zeros where the last ones are none of the split's."""
+    n_real = int(np.searchsorted(rows >= len(items), True))
+    inputs = np.empty((len(rows), *items.item_shape), items.dtype)
+    labels = np.zeros((len(rows), items.n_labels), np.uint8)
+    items.read(rows[:n_real], uniforms[:n_real], inputs[:n_real], labels[:n_real])
+    inputs[n_real:] = 0
+    return inputs, labels
 
 
-def train_chunks(
-    items: Items, batch_size: int, chunk_steps: int, seed: int, read_threads: int
-) -> grain.DatasetIterator[Batch]:
-    """Endless chunks of up to `chunk_steps` batches, every epoch in a new order; no chunk crosses an epoch's end.
+def read_chunk(items: Items, schedule: Schedule, chunk: int, part: slice = slice(None)) -> Batch:
+    """A chunk [steps, items, …], of each batch the items in `part`; padded with zeros, and masked."""
+    rows, uniforms = schedule.rows(chunk)[:, part], schedule.uniforms(chunk)[:, part]
+    inputs, labels = read_rows(items, rows.ravel(), uniforms.ravel())
+    mask = (rows < len(items)).astype(np.float32)
+    return Batch(inputs.reshape(*rows.shape, *items.item_shape), labels.reshape(*rows.shape, -1), mask)
 
-    A chunk's leaves are [steps, batch_size, …]; the epoch's last batch is padded and masked.
-    """
-    order = grain.MapDataset.range(len(items)).seed(seed).shuffle()
-    if items.random:
-        read = order.random_map(lambda i, rng: (i, items.read(i, rng.random())))
-    else:
-        read = order.map(lambda i: (i, items.read(i, 0.0)))
-    chunks = read.batch(batch_size * chunk_steps, batch_fn=lambda rows: _collate(rows, batch_size))
+
+def stream(
+    items: Items, schedule: Schedule, chunks: range, read_threads: int, part: slice = slice(None)
+) -> Iterator[Batch]:
+    """Those chunks of the schedule, read ahead by `read_threads` threads."""
+    keep_freed_memory()
+    numbers = grain.MapDataset.range(chunks.start, chunks.stop)
+    ahead = max(1, PREFETCH_BYTES * len(items) // (items.n_bytes * schedule.batch_size * schedule.chunk_steps))
+    options = grain.ReadOptions(num_threads=min(read_threads, ahead), prefetch_buffer_size=min(2 * read_threads, ahead))
+    return iter(numbers.map(lambda chunk: read_chunk(items, schedule, chunk, part)).to_iter_dataset(options))
+
+
+def read_blocks(items: Items, start: int, stop: int, read_threads: int) -> Iterator[tuple[Any, Any]]:
+    """(inputs, labels) of rows `start` to `stop`, in blocks, in order; zeros beyond the split's end."""
+    keep_freed_memory()
+    blocks = grain.MapDataset.range(start, stop, BLOCK_ITEMS)
+    rows = blocks.map(lambda low: np.arange(low, min(low + BLOCK_ITEMS, stop), dtype=np.int32))
     options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=2 * read_threads)
-    return iter(chunks.repeat().to_iter_dataset(options))
-
-
-def batches(items: Items, batch_size: int, read_threads: int) -> Iterator[Batch]:
-    """The items once, in order, in batches of one shape; the last one padded and masked."""
-    read = grain.MapDataset.range(len(items)).map(lambda i: (i, items.read(i, 0.0)))
-    chunks = read.batch(batch_size, batch_fn=lambda rows: _collate(rows, batch_size))
-    options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=2 * read_threads)
-    for chunk in chunks.to_iter_dataset(options):
-        yield Batch(*(leaf[0] for leaf in (chunk.inputs, chunk.labels, chunk.mask, chunk.index)))
-
-
-def _collate(rows: Sequence[tuple[int, Item]], batch_size: int) -> Batch:
-    """Rows → a chunk [steps, batch_size, …], padded with zeros to whole batches."""
-    n_steps = math.ceil(len(rows) / batch_size)
-
-    def stack(values: Sequence[Any], dtype: Any) -> np.ndarray:
-        shape = np.shape(values[0])
-        out = np.zeros((n_steps * batch_size, *shape), dtype)
-        np.stack(values, out=out[: len(values)])
-        return out.reshape(n_steps, batch_size, *shape)
-
-    index, items = zip(*rows, strict=True)
-    inputs, labels = zip(*items, strict=True)
-    return Batch(
-        inputs=stack(inputs, inputs[0].dtype),
-        labels=stack(labels, np.uint8),
-        mask=stack([1] * len(rows), np.float32),
-        index=stack(index, np.int32),
-    )
+    return iter(rows.map(lambda rows: read_rows(items, rows, np.zeros(len(rows)))).to_iter_dataset(options))

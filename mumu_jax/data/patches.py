@@ -32,11 +32,18 @@ def fixed_start(track_id: str, n_frames: int, settings: AudioSettings) -> int:
     return random_start(n_frames, int.from_bytes(digest[:6], "big") / 2**48, settings)
 
 
-def cut(cqt: Float16[np.ndarray, "frames bins"], start: int, settings: AudioSettings) -> np.ndarray:
-    """The patch of `patch_frames` × bins that starts at frame `start`, at the floor after the track's end."""
+def cut(
+    cqt: Float16[np.ndarray, "frames bins"],
+    start: int,
+    settings: AudioSettings,
+    out: Float16[np.ndarray, "patch_frames bins"] | None = None,
+) -> Float16[np.ndarray, "patch_frames bins"]:
+    """The patch that starts at frame `start` (written to `out`), at the floor after the track's end."""
+    out = np.empty((settings.patch_frames, cqt.shape[1]), cqt.dtype) if out is None else out
     patch = cqt[start : start + settings.patch_frames]
-    missing = settings.patch_frames - len(patch)
-    return np.pad(patch, ((0, missing), (0, 0)), constant_values=settings.floor_db) if missing else patch
+    out[: len(patch)] = patch
+    out[len(patch) :] = settings.floor_db
+    return out
 
 
 def consecutive_starts(n_frames: int, settings: AudioSettings) -> list[int]:

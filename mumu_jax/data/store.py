@@ -7,7 +7,7 @@
 import hashlib
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
-from jaxtyping import Float16, Float32
+from jaxtyping import Float16, Float32, Int
 from tensorflow_datasets.core.example_parser import tf_example_pb2
 
 from mumu_jax.config import AudioSettings, flatten, from_json
 from mumu_jax.data.manifest import SPLITS, Label
+from mumu_jax.data.wire import read_example
 from mumu_jax.errors import UserError
 
 _EXAMPLE: Any = vars(tf_example_pb2)["Example"]  # made at import time, which type checkers do not see
@@ -63,7 +64,7 @@ class Records(Sequence[dict[str, Any]]):
         self._shards = [shard for shard in shards if shard["records"]]
         self._ends = np.cumsum([shard["records"] for shard in self._shards], dtype=int)
         files = [f"{folder / shard['name']}[0:{shard['records']}]" for shard in self._shards]
-        self._source = ArrayRecordDataSource(files) if files else None
+        self._source: Any = ArrayRecordDataSource(files) if files else None
 
     @property
     def album_ids(self) -> list[str]:
@@ -93,13 +94,18 @@ class Records(Sequence[dict[str, Any]]):
 
     def __getitem__(self, index: Any) -> dict[str, Any]:
         """Record `index`; raises IndexError outside 0 … len - 1, and UserError where the shard is damaged."""
-        if self._source is None or not 0 <= index < len(self):
+        if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
-        try:
-            return decode(self._source[index], self._n_bins)
-        except Exception as error:  # of many kinds: riegeli's checksums, protobuf, missing fields, shapes
-            shard = self._shards[int(np.searchsorted(self._ends, index, side="right"))]
-            raise _damaged(self._folder / shard["name"], f"record {index} cannot be read") from error
+        return next(self.read([index]))
+
+    def read(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> Iterator[dict[str, Any]]:
+        """The records `rows`, one after the other; raises UserError where a shard is damaged."""
+        for index in map(int, rows):
+            try:
+                yield decode(self._source[index], self._n_bins)
+            except Exception as error:  # of many kinds: riegeli's checksums, missing fields, shapes
+                shard = self._shards[int(np.searchsorted(self._ends, index, side="right"))]
+                raise _damaged(self._folder / shard["name"], f"record {index} cannot be read") from error
 
 
 def sidecar_of(name: str) -> str:
@@ -132,13 +138,13 @@ def encode(album_id: str, track_id: str, labels: Sequence[int], cqt: Float16[np.
 
 
 def decode(record: bytes, n_bins: int) -> dict[str, Any]:
-    """What `encode` was given; `features.deserialize_example_np` gives the same at a fifth of the speed."""
-    fields = _EXAMPLE.FromString(record).features.feature
+    """What `encode` was given; `features.deserialize_example_np` gives the same at a tenth of the speed."""
+    fields: Any = read_example(memoryview(record))
     return {
-        "album_id": fields["album_id"].bytes_list.value[0].decode(errors="surrogatepass"),
-        "track_id": fields["track_id"].bytes_list.value[0].decode(errors="surrogatepass"),
-        "labels": np.array(fields["labels"].int64_list.value, np.int64),
-        "cqt": np.frombuffer(fields["cqt"].bytes_list.value[0], np.float16).reshape(-1, n_bins),
+        "album_id": bytes(fields["album_id"][0]).decode(errors="surrogatepass"),
+        "track_id": bytes(fields["track_id"][0]).decode(errors="surrogatepass"),
+        "labels": np.array(fields["labels"], np.int64),
+        "cqt": np.frombuffer(fields["cqt"][0], np.float16).reshape(-1, n_bins),
     }
 
 

@@ -1,0 +1,93 @@
+"""From a split to chunks on the devices: held there (resident) or read anew each epoch (streaming).
+
+Both give the same bytes in the same order.
+"""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import psutil
+from jax.sharding import Mesh
+
+from mumu_jax.batch import Batch
+from mumu_jax.config import DataSettings
+from mumu_jax.data.loader import Items, Schedule, read_blocks, stream
+from mumu_jax.distributed import is_main, least_of_all
+from mumu_jax.errors import UserError
+from mumu_jax.parallel import part_of_process, put_chunk, split_items
+from mumu_jax.resident import Resident, n_rows
+
+# The share of a device's memory that splits may take up: activations and the optimizer need the rest.
+RESIDENT_SHARE = 0.5
+
+
+class Feed:
+    """A split, ready to be served in any schedule; `mode` is `resident` or `streaming`."""
+
+    def __init__(self, items: Items, mode: str, read_threads: int, mesh: Mesh) -> None:
+        self.items, self.mode, self.mesh, self._threads = items, mode, mesh, read_threads
+        self._resident = _load(items, mesh, read_threads) if mode == "resident" else None
+
+    def chunks(self, schedule: Schedule, numbers: range) -> Iterator[Batch]:
+        """Those chunks of the schedule, on the devices."""
+        if self._resident is not None:
+            return map(self._resident.chunk, map(schedule.rows, numbers))
+        part = part_of_process(schedule.batch_size)
+        host_chunks = stream(self.items, schedule, numbers, self._threads, part)
+        return (jax.block_until_ready(put_chunk(chunk, self.mesh)) for chunk in host_chunks)
+
+
+def open_feeds(splits: dict[str, Items], settings: DataSettings, mesh: Mesh) -> dict[str, Feed]:
+    """A feed for each split, in order, resident while memory lasts; says which, and how large they are."""
+    feeds, left = {}, RESIDENT_SHARE * _memory_bytes(mesh)
+    for name, items in splits.items():
+        if items.random and settings.mode == "resident":
+            raise UserError(
+                "config.data.mode='resident' holds one patch a track, and config.data.patch='random' asks for new ones "
+                "each epoch; leave one of them out"
+            )
+        fits = items.n_bytes <= left and not items.random
+        mode = settings.mode if settings.mode != "auto" else "resident" if fits else "streaming"
+        if mode == "resident":
+            left -= items.n_bytes
+        why = "" if fits or settings.mode != "auto" else f" (of {left / 1e9:.2f} GB for data)" * (not items.random)
+        if is_main():
+            print(f"{name}: {len(items):,} items, {items.n_bytes / 1e9:.3f} GB, {mode}{why}", file=sys.stderr)
+        feeds[name] = Feed(items, mode, settings.read_threads, mesh)
+    return feeds
+
+
+def _load(items: Items, mesh: Mesh, read_threads: int) -> Resident:
+    """Every row once, each read by the process whose device will hold it."""
+    rows, sharding = n_rows(len(items), mesh), split_items(mesh)
+    shards: list[tuple[Any, Any]] = []
+    places: dict[Any, Any] = dict(sharding.addressable_devices_indices_map((rows,)))
+    for device, (part,) in places.items():
+        start, stop, _ = part.indices(rows)
+        inputs = np.empty((stop - start, *items.item_shape), items.dtype)
+        labels = np.empty((stop - start, items.n_labels), np.uint8)
+        at = 0
+        for block, block_labels in read_blocks(items, start, stop, read_threads):
+            inputs[at : at + len(block)], labels[at : at + len(block)] = block, block_labels
+            at += len(block)
+        shards.append(jax.device_put((inputs, labels), device))
+    shapes = ((rows, *items.item_shape), (rows, items.n_labels))
+    inputs, labels = (
+        jax.make_array_from_single_device_arrays(shape, sharding, list(arrays))
+        for shape, arrays in zip(shapes, zip(*shards, strict=True), strict=True)
+    )
+    return Resident(inputs, labels, len(items), mesh)
+
+
+def _memory_bytes(mesh: Mesh) -> float:
+    """Free memory of all devices together; what the smallest has, times their number.  The same in all processes."""
+    device = jax.local_devices()[0]
+    stats = device.memory_stats()
+    if stats is None:  # a CPU: the devices share the memory of the machine
+        free = psutil.virtual_memory().available / jax.local_device_count()
+    else:
+        free = stats["bytes_limit"] - stats["bytes_in_use"]
+    return least_of_all(free) * mesh.size
