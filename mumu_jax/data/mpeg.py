@@ -8,6 +8,7 @@ import io
 import mmap
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,7 +106,12 @@ def _next_frame(data: mmap.mmap, at: int, first: Frame | None) -> int:
 def _frame(data: mmap.mmap | bytes, at: int, like: Frame | None = None) -> Frame | None:
     """The frame that starts at byte `at`, or None where there is none (or not one of the stream of `like`)."""
     header = int.from_bytes(data[at : at + _HEADER_BYTES], "big")
-    if header >> 21 != 0x7FF or (like and (header ^ like.header) & _SAME_STREAM):
+    return None if like and (header ^ like.header) & _SAME_STREAM else _read_header(header)
+
+
+@lru_cache  # a stream repeats few headers
+def _read_header(header: int) -> Frame | None:
+    if header >> 21 != 0x7FF:
         return None
     version, layer = header >> 19 & 3, 4 - (header >> 17 & 3)  # version 3 is MPEG-1, 2 MPEG-2, 0 MPEG-2.5
     rate, sr, padding = header >> 12 & 15, header >> 10 & 3, header >> 9 & 1
