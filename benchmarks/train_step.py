@@ -6,6 +6,7 @@ and torch for `--peer=torch`.
 
 import argparse
 import importlib
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -41,6 +42,7 @@ CONFIGS = [f"audio_{width}_{kernel}" for kernel in ("4x96", "4x70", "3x3") for w
 
 def main(argv: Sequence[str]) -> int:
     """Measure every combination that the command line asks for; 1 if one of them failed."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs memory on the same device
     arguments = parse(argv)
     jax.config.update("jax_enable_compilation_cache", False)  # compile seconds are part of the result
     out = Output(BENCHMARK, save=not arguments.no_save)

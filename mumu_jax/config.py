@@ -159,5 +159,10 @@ def validate(config: Any, where: str = "config") -> None:
             raise UserError(f"{here} is {value!r}; choose one of {', '.join(map(repr, CHOICES[name]))}")
         elif name in RANGES and not RANGES[name][1](value):
             raise UserError(f"{here} is {value!r}; it must be {RANGES[name][0]}")
+    if isinstance(config, DataSettings) and (config.mode, config.patch) == ("resident", "random"):
+        raise UserError(
+            f"{where}.mode='resident' holds one patch a track, and {where}.patch='random' asks for new ones each "
+            "epoch; leave one of them out"
+        )
     if isinstance(config, AudioSettings) and config.patch_frames * config.hop_length > config.excerpt_s * config.sr_hz:
         raise UserError(f"{where}.patch_frames is {config.patch_frames}, more than {config.excerpt_s:g} s of audio")

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -38,7 +39,7 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
         jax.distributed.initialize(coordinator if explicit else None, num_processes, process_id)
     except (ValueError, RuntimeError) as error:
         raise UserError(
-            f"cannot meet the other processes ({str(error).splitlines()[0]}); start all of them, with the same "
+            f"cannot meet the other processes ({' '.join(str(error).split())}); start all of them, with the same "
             "--coordinator=HOST:PORT, --num_processes=N and each its own --process_id"
         ) from error
     if not is_main():
@@ -46,7 +47,7 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
 
 
 def _is_one_of_many(environment: Mapping[str, str]) -> bool:
-    return any(int(environment.get(name, "1")) > 1 for name in _SIZES)
+    return any(environment.get(name, "1") not in ("", "0", "1") for name in _SIZES)
 
 
 def is_main() -> bool:
@@ -54,14 +55,23 @@ def is_main() -> bool:
     return jax.process_index() == 0
 
 
-def wait_for_all(name: str) -> None:
-    """Return when every process has come here."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
+def main_first(action: Callable[[], Any], name: str) -> None:
+    """`action` in the main process, while the others wait; an error there is an error everywhere."""
+    error: Exception | None = None
+    if is_main():
+        try:
+            action()
+        except (UserError, OSError) as failed:
+            error = failed
+    if any_of_all(error is not None)[0]:
+        raise error or UserError(f"process 0 could not make {name}, and says why")
 
 
 def any_of_all(*flags: bool) -> list[bool]:
-    """Each flag: whether it is true in some process.  Every process must ask at the same point."""
+    """Each flag: whether it is true in some process.  Every process must ask at the same point.
+
+    With several processes this waits for all that was dispatched before.
+    """
     if jax.process_count() == 1:
         return list(flags)
     return multihost_utils.process_allgather(np.array(flags)).any(axis=0).tolist()

@@ -16,6 +16,7 @@ from mumu_jax.albums import mean_by_album
 from mumu_jax.atomic import replacing, write_json
 from mumu_jax.batch import Batch
 from mumu_jax.cli import run_command
+from mumu_jax.compiled import keep_compiled_programs
 from mumu_jax.data.loader import Schedule, array_items, patch_items
 from mumu_jax.data.manifest import SPLITS
 from mumu_jax.data.store import Prepared, open_prepared
@@ -41,6 +42,7 @@ COLUMNS = {
 def main(argv: Sequence[str]) -> None:
     """Score a run's split and print the table."""
     arguments = _parser().parse_args(argv)
+    keep_compiled_programs()
     run = load_run(arguments.workdir)
     data_dir = arguments.data_dir or run.data_dir
     prepared = open_prepared(data_dir, run.config.audio)

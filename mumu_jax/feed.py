@@ -5,6 +5,7 @@ Both give the same bytes in the same order.
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -44,18 +45,18 @@ def open_feeds(splits: dict[str, Items], settings: DataSettings, mesh: Mesh) -> 
     """A feed for each split, in order, resident while memory lasts; says which, and how large they are."""
     feeds, left = {}, RESIDENT_SHARE * _memory_bytes(mesh)
     for name, items in splits.items():
-        if items.random and settings.mode == "resident":
-            raise UserError(
-                "config.data.mode='resident' holds one patch a track, and config.data.patch='random' asks for new ones "
-                "each epoch; leave one of them out"
-            )
         fits = items.n_bytes <= left and not items.random
         mode = settings.mode if settings.mode != "auto" else "resident" if fits else "streaming"
+        size = f"{items.n_bytes / 1e9:.3f} GB"
+        if mode == "resident" and not fits:
+            raise UserError(
+                f"config.data.mode='resident', but {name} needs {size} and {left / 1e9:.3f} GB are left for data; "
+                "leave it out, or say 'streaming'"
+            )
         if mode == "resident":
             left -= items.n_bytes
-        why = "" if fits or settings.mode != "auto" else f" (of {left / 1e9:.2f} GB for data)" * (not items.random)
         if is_main():
-            print(f"{name}: {len(items):,} items, {items.n_bytes / 1e9:.3f} GB, {mode}{why}", file=sys.stderr)
+            print(f"{name}: {len(items):,} items, {size}, {mode}", file=sys.stderr)
         feeds[name] = Feed(items, mode, settings.read_threads, mesh)
     return feeds
 
@@ -86,8 +87,18 @@ def _memory_bytes(mesh: Mesh) -> float:
     """Free memory of all devices together; what the smallest has, times their number.  The same in all processes."""
     device = jax.local_devices()[0]
     stats = device.memory_stats()
-    if stats is None:  # a CPU: the devices share the memory of the machine
-        free = psutil.virtual_memory().available / jax.local_device_count()
+    if stats is None:  # a CPU: its devices share the machine's memory, which also holds what is being read
+        free = min(psutil.virtual_memory().available, _left_by_container()) / 2 / jax.local_device_count()
     else:
         free = stats["bytes_limit"] - stats["bytes_in_use"]
     return least_of_all(free) * mesh.size
+
+
+def _left_by_container() -> float:
+    """What a limit on this process's control group leaves (Linux, version 2); infinite where there is none."""
+    try:
+        name = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip()
+        group = Path("/sys/fs/cgroup") / name.lstrip("/")
+        return float(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):  # no control groups, or the limit is `max`
+        return float("inf")

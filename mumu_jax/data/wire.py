@@ -7,16 +7,18 @@ from collections.abc import Iterator
 from typing import Any
 
 VARINT, LENGTH_DELIMITED = 0, 2  # the wire types that an Example uses
-INT64_LIST = 3  # the field of a Feature that holds integers; field 1 holds byte strings
+BYTES_LIST, INT64_LIST = 1, 3  # the fields of a Feature that hold byte strings, and integers
 
 
 def read_example(message: memoryview) -> dict[str, list[Any]]:
-    """The values of each feature, by name.  Raises ValueError on what is no Example of bytes and integers."""
+    """The values of each feature, by name.  Raises ValueError, KeyError or TypeError on anything else."""
     found = {}
     for _, features in _fields(message):
         for _, entry in _fields(features):
             named = dict(_fields(entry))  # 1: name, 2: Feature
             for kind, values in _fields(named[2]):
+                if kind not in (BYTES_LIST, INT64_LIST):
+                    raise ValueError(f"a feature of kind {kind}")
                 contents = [content for _, content in _fields(values)]
                 found[bytes(named[1]).decode()] = _integers(contents) if kind == INT64_LIST else contents
     return found
