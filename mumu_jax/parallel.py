@@ -38,6 +38,15 @@ def check_batch_sizes(mesh: Mesh, **batch_sizes: int) -> None:
             )
 
 
+def check_kind(kind: str) -> None:
+    """Raise UserError for `pmap` with several processes: it would move its arguments through the host every call."""
+    if kind == "pmap" and jax.process_count() > 1:
+        raise UserError(
+            f"config.parallel='pmap' is for the devices of one process, and there are {jax.process_count()}; "
+            "leave it out, or say 'jit', which runs the same program on each device"
+        )
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The sharding of what every device holds whole: parameters, optimizer state, constants."""
     return NamedSharding(mesh, PartitionSpec())
