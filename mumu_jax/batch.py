@@ -6,12 +6,23 @@ from flax import struct
 
 
 @struct.dataclass
+class Sparse:
+    """Rows of a matrix that is mostly zero: the columns of the other values, and those values.
+
+    A row with fewer than nnz values ends with values of 0, whatever their columns.  A column comes once in a row.
+    """
+
+    columns: Any  # [items, nnz] int32
+    values: Any  # [items, nnz] float32
+
+
+@struct.dataclass
 class Batch:
     """Items as the step sees them: NumPy arrays on the host, JAX arrays on the device.
 
     A chunk is a Batch whose leaves have one more leading axis, the optimisation steps.
     """
 
-    inputs: Any  # [items, …]: float16 dB patches [items, frames, bins], or float32 feature vectors [items, d]
+    inputs: Any  # [items, …]: float16 dB patches [items, frames, bins], float32 vectors [items, d], or Sparse
     labels: Any  # [items, labels] uint8, multi-hot
     mask: Any  # [items] float32, 1 = real, 0 = padding of the last batch

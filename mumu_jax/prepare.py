@@ -21,6 +21,7 @@ from mumu_jax.data import description, shards, store
 from mumu_jax.data.beam import ForEach, for_each_under
 from mumu_jax.data.manifest import Album, read_manifest, write_labels, write_manifest
 from mumu_jax.data.sources import LAYOUTS, read_source
+from mumu_jax.data.sources.request import Request
 from mumu_jax.errors import UserError
 
 MANIFEST, LABELS = "manifest.jsonl", "labels.json"
@@ -97,7 +98,8 @@ def prepare(
     settings = settings or AudioSettings()
     try:
         with only_one(data_dir, "preparing"):
-            albums, labels = read_source(source, input, data_dir, workers)
+            found = read_source(source, input, Request(data_dir, workers))
+            albums, labels = found.albums, found.labels
             _check_not_other_data(data_dir, albums, settings)
             folder = data_dir / store.FOLDER
             planned = shards.plan(albums, labels, shard_tracks)

@@ -10,6 +10,7 @@ import pytest
 
 from mumu_jax.data.manifest import Album, Label, Track, read_manifest, write_manifest
 from mumu_jax.data.sources import LAYOUTS, NO_INPUT, SOURCES, read_source
+from mumu_jax.data.sources.request import Request
 from mumu_jax.errors import UserError
 
 SUPER = Path(__file__).parents[2] / "shared" / "data" / "super"
@@ -17,7 +18,8 @@ needs_super = pytest.mark.skipif(not SUPER.is_dir(), reason=f"the authors' nine 
 
 
 def read(name: str, input: Path | None) -> tuple[list[Album], list[Label]]:
-    return read_source(name, input, Path("nowhere"), workers=1)
+    found = read_source(name, input, Request(Path("nowhere")))
+    return found.albums, found.labels
 
 
 def fails(name: str, input: Path | None, *fragments: str) -> None:
@@ -67,7 +69,7 @@ def test_input_that_no_source_can_read(tmp_path: Path) -> None:
 
 
 def test_input_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(input: Path, data_dir: Path, workers: int) -> None:
+    def refused(input: Path, request: Request) -> None:
         raise PermissionError(13, "Permission denied", str(input / "Rock"))
 
     monkeypatch.setitem(SOURCES, "folder", refused)

@@ -10,6 +10,7 @@ import soundfile
 from PIL import Image
 
 from mumu_jax.data.manifest import SPLITS, Album
+from mumu_jax.data.sources.request import Request
 from mumu_jax.data.synthetic import make, read
 from mumu_jax.data.synthetic.albums import N_ALBUMS, plan_albums
 from mumu_jax.data.synthetic.covers import LOOKS, draw_cover
@@ -115,7 +116,7 @@ def test_second_call_makes_only_what_is_missing_and_another_seed_starts_anew(tmp
 
 def test_an_input_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match="made, not read"):
-        read(tmp_path, tmp_path, 1)
+        read(tmp_path, Request(tmp_path))
 
 
 def brightness_hz(samples: np.ndarray) -> float:

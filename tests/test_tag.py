@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from mumu_jax import objective, parallel, tag
 from mumu_jax.data import audio
 from mumu_jax.data.sources import table
+from mumu_jax.data.sources.request import Request
 from mumu_jax.errors import UserError
 from mumu_jax.tag import read_song, score_songs
 from mumu_jax.tags import FIELDS
@@ -161,7 +162,7 @@ def test_csv_lines_and_terminal_agree(call, songs, tmp_path, capsys):
     assert [f"{found['score']:.6f}" for found in line["genres"]] == row["scores"].split(";")
     said = ", ".join(f"{found['genre']} {found['score']:.3f}" for found in line["genres"])
     assert capsys.readouterr().out == f"{song}: {said}\n"
-    albums, _ = table.read(tmp_path / "tags.csv", tmp_path, 1)  # what `prepare --source=csv` reads
+    albums = table.read(tmp_path / "tags.csv", Request(tmp_path)).albums  # what `prepare --source=csv` reads
     assert albums[0].genres == tuple(row["genres"].split(";"))
 
 

@@ -18,8 +18,7 @@ from jaxtyping import Float16, Float32
 from mumu_jax.config import AudioSettings
 from mumu_jax.data import mpeg
 from mumu_jax.data.cqt import cqt_power
-
-REASONS = ("missing", "unreadable", "empty", "not_audio", "truncated", "nan", "crashed")
+from mumu_jax.data.rejected import Rejected
 
 TRUNCATED_S = 0.5  # a file may decode this much shorter than it declares: encoders pad, and headers round
 EXCERPT_TOLERANCE_S = 0.5  # mp3 padding beyond 30 s does not make a second excerpt
@@ -38,17 +37,6 @@ class _Forward(soundfile.SoundFile):
 
     def seekable(self) -> bool:
         return False
-
-
-class Rejected(Exception):
-    """A file that gives no audio: `reason` is one of REASONS, `detail` says it to a person."""
-
-    def __init__(self, reason: str, detail: str):
-        super().__init__(reason, detail)
-        self.reason, self.detail = reason, detail
-
-    def __str__(self) -> str:
-        return f"{self.reason}: {self.detail}"
 
 
 # (log-CQT, seconds, whether it is silent)

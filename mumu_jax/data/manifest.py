@@ -23,17 +23,19 @@ INTERVALS = {"train": (0.0, 0.8), "val": (0.8, 0.9), "test": (0.9, 1.0)}
 
 @dataclass(frozen=True)
 class Track:
-    """One recording: a unique id and where its audio file is."""
+    """One recording: a unique id, where its audio file is, and where the MSD's `.h5` with its timbre is."""
 
     track_id: str
     audio: Path
+    timbre: Path | None = None
 
 
 @dataclass(frozen=True)
 class Album:
     """One album: its genres (multi-label), its recordings, its review text and its cover, where there are any.
 
-    `split` is None until `assign_splits` decides.  `text` is the text itself, `cover` a path.
+    `split` is None until `assign_splits` decides.  `text` is the text itself (of `n_reviews` reviews, where that is
+    known), `cover` a path, `entities` the path of an entity linker's output for the text.
     """
 
     album_id: str
@@ -42,6 +44,8 @@ class Album:
     split: str | None = None
     text: str | None = None
     cover: Path | None = None
+    entities: Path | None = None
+    n_reviews: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,18 @@ def write_manifest(path: Path, albums: Iterable[Album]) -> None:
                 "album_id": album.album_id,
                 "split": album.split,
                 "genres": list(album.genres),
-                "tracks": [{"track_id": t.track_id, "audio": _stored(t.audio, folder)} for t in album.tracks],
+                "tracks": [_track_line(track, folder) for track in album.tracks],
                 "text": album.text,
                 "cover": album.cover and _stored(album.cover, folder),
+                "entities": album.entities and _stored(album.entities, folder),
+                "n_reviews": album.n_reviews,
             }
             file.write(_encode(line))
+
+
+def _track_line(track: Track, folder: Path) -> dict[str, str]:
+    line = {"track_id": track.track_id, "audio": _stored(track.audio, folder)}
+    return line | {"timbre": _stored(track.timbre, folder)} if track.timbre else line
 
 
 def write_labels(path: Path, labels: Sequence[Label]) -> None:
@@ -101,7 +112,7 @@ def _encode(value: Any) -> bytes:
 def read_manifest(path: Path) -> list[Album]:
     """The albums of a manifest, in its order; relative paths start at the manifest's folder.
 
-    `album_id`, `genres` and `tracks` must be there; `split`, `text` and `cover` may be null or missing; other
+    `album_id`, `genres` and `tracks` must be there, everything else may be null or missing; other
     keys are ignored, as are a BOM, blank lines and CRLF.  Raises UserError, naming the line, on anything that
     is not such an album, and on an id that comes twice.
     """
@@ -166,18 +177,26 @@ def _parse_album(line: bytes, folder: Path, where: str) -> Album:
         raise UserError(f"{where}: expected one album as JSON in UTF-8, found {error}; mend the line") from error
     if not isinstance(fields, dict):
         raise UserError(f"{where}: expected one album as a JSON object, found {reprlib.repr(fields)}; mend the line")
-    cover = _field(fields, "cover", where)
     return Album(
         album_id=_field(fields, "album_id", where),
         genres=tuple(dict.fromkeys(_field(fields, "genres", where))),
-        tracks=tuple(
-            Track(_field(track, "track_id", where), folder / _field(track, "audio", where))
-            for track in _field(fields, "tracks", where)
-        ),
+        tracks=tuple(_parse_track(track, folder, where) for track in _field(fields, "tracks", where)),
         split=_field(fields, "split", where),
         text=_field(fields, "text", where),
-        cover=folder / cover if cover else None,
+        cover=_path(fields, "cover", folder, where),
+        entities=_path(fields, "entities", folder, where),
+        n_reviews=_field(fields, "n_reviews", where),
     )
+
+
+def _parse_track(fields: Mapping[str, Any], folder: Path, where: str) -> Track:
+    audio = folder / _field(fields, "audio", where)
+    return Track(_field(fields, "track_id", where), audio, _path(fields, "timbre", folder, where))
+
+
+def _path(fields: Mapping[str, Any], key: str, folder: Path, where: str) -> Path | None:
+    name = _field(fields, key, where)
+    return folder / name if name else None
 
 
 def _is_name(value: object) -> bool:
@@ -201,6 +220,9 @@ FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "audio": ("a path", _is_name),
     "text": ("a string or null", _is_text),
     "cover": ("a path or null", _is_text),
+    "timbre": ("a path or null", _is_text),
+    "entities": ("a path or null", _is_text),
+    "n_reviews": ("a number of reviews or null", lambda v: v is None or (type(v) is int and v >= 0)),
     "name": ("a non-empty string", _is_name),
     "parent": ("a string or null", _is_text),
 }

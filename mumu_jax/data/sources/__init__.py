@@ -1,28 +1,29 @@
 """The registry of sources: where albums come from, each a function that yields the same manifest.
 
-To add one, write a file with `read(input, data_dir, workers) -> (albums, labels)` and name it below, twice.
+To add one, write a file with `read(input, request) -> Collection` and name it below, twice.
 """
 
+import dataclasses
 import difflib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from mumu_jax.data.manifest import Album, Label, assign_splits
+from mumu_jax.data.manifest import assign_splits
 from mumu_jax.data.sources import folder, jsonl, table, tartarus
+from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.errors import UserError
 
-# (input, data_dir, workers) -> (albums, labels in column order).  `input` is a path, except in NO_INPUT.
-Reader = Callable[..., tuple[list[Album], list[Label]]]
 
-
-def _read_synthetic(input: Path | None, data_dir: Path, workers: int) -> tuple[list[Album], list[Label]]:
+def _read_synthetic(input: Path | None, request: Request) -> Collection:
     from mumu_jax.data.synthetic import read  # here, so that real data never pays for the renderer
 
-    return read(input, data_dir, workers)
+    return read(input, request)
 
 
-SOURCES: dict[str, Reader] = {
+# `input` is what the user names: a path, or None for those in NO_INPUT.
+SOURCES: dict[str, Callable[[Any, Request], Collection]] = {
     "synthetic": _read_synthetic,
     "tartarus": tartarus.read,
     "folder": folder.read,
@@ -43,12 +44,11 @@ LAYOUTS = {
 NO_INPUT = frozenset({"synthetic"})
 
 
-def read_source(name: str, input: Path | None, data_dir: Path, workers: int) -> tuple[list[Album], list[Label]]:
+def read_source(name: str, input: Path | None, request: Request) -> Collection:
     """The albums of a source, every one with a split, and the labels in column order.
 
-    Audio files need not exist: preparing the data finds and counts the missing ones.  `data_dir` and
-    `workers` (processes) are for sources that make files.  Raises UserError on an unknown name, on an input
-    that is missing or not what the source reads, and where there are no albums or no genres.
+    Audio files need not exist: preparing the data finds and counts the missing ones.  Raises UserError on an unknown
+    name, on an input that is missing or not what the source reads, and where there are no albums or no genres.
     """
     if name not in SOURCES:
         near = difflib.get_close_matches(name, SOURCES, n=1)
@@ -60,12 +60,12 @@ def read_source(name: str, input: Path | None, data_dir: Path, workers: int) -> 
     if input is not None and not os.path.exists(input):  # unlike Path.exists, False also where we may not look
         raise UserError(f"{expected}; found nothing at {input}: correct the path")
     try:
-        albums, labels = SOURCES[name](input, data_dir, workers)
+        found = SOURCES[name](input, request)
     except OSError as error:
         reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         raise UserError(f"--source={name} stopped at {reason}; mend that and call again") from error
-    if not albums:
+    if not found.albums:
         raise UserError(f"{expected}; found no albums in {input}: correct the path or the files")
-    if not labels:
+    if not found.labels:
         raise UserError(f"{expected}; found no genres in {input}: give the albums at least one")
-    return assign_splits(albums), labels
+    return dataclasses.replace(found, albums=assign_splits(found.albums))

@@ -3,12 +3,13 @@
 from collections import defaultdict
 from pathlib import Path
 
-from mumu_jax.data.manifest import Album, Label, Track, labels_of
+from mumu_jax.data.manifest import Album, Track, labels_of
 from mumu_jax.data.sources.files import IMAGE_SUFFIXES, as_id, files_below, is_audio, read_text
+from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.errors import UserError
 
 
-def read(input: Path, data_dir: Path, workers: int) -> tuple[list[Album], list[Label]]:
+def read(input: Path, request: Request) -> Collection:
     """One album for every name directly below a genre's folder, where it holds audio.
 
     A file is named without its extension, so `Rock/song.flac`, `Rock/song.mp3`, `Rock/song.txt` and
@@ -26,7 +27,7 @@ def read(input: Path, data_dir: Path, workers: int) -> tuple[list[Album], list[L
             genre = album_id.partition("/")[0]
             stems = {path.stem for path in audio}
             albums.append(Album(album_id, (genre,), tracks, text=_text(files, stems), cover=_cover(files, stems)))
-    return albums, labels_of(albums)
+    return Collection(albums, labels_of(albums))
 
 
 def _group(folder: Path) -> dict[str, list[Path]]:

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from mumu_jax.data.manifest import Album, Label, labels_of, read_manifest
+from mumu_jax.data.manifest import labels_of, read_manifest
+from mumu_jax.data.sources.request import Collection, Request
 
 
-def read(input: Path, data_dir: Path, workers: int) -> tuple[list[Album], list[Label]]:
+def read(input: Path, request: Request) -> Collection:
     """The albums as they stand; the labels are their genres in code point order."""
     albums = read_manifest(input)
-    return albums, labels_of(albums)
+    return Collection(albums, labels_of(albums))

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mumu_jax.data.manifest import SPLITS, Album, Label, Track, labels_of
+from mumu_jax.data.manifest import SPLITS, Album, Track, labels_of
 from mumu_jax.data.sources.files import files_below, is_audio, read_text
+from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.errors import UserError
 
 COLUMNS = ("path", "id", "genres", "album", "text", "cover", "split")
@@ -26,7 +27,7 @@ class Row:
         return self.cells.get(column, "")
 
 
-def read(input: Path, data_dir: Path, workers: int) -> tuple[list[Album], list[Label]]:
+def read(input: Path, request: Request) -> Collection:
     """The albums of a CSV file (UTF-8; separated by commas, semicolons or tabs).
 
     `path` is relative to the file's folder; a row without one means the audio file below that folder whose
@@ -46,7 +47,7 @@ def read(input: Path, data_dir: Path, workers: int) -> tuple[list[Album], list[L
             first_seen[key] = row.where
         members[row["album"] or track.track_id].append((row, track))
     albums = [_album(album_id, pairs, input.parent) for album_id, pairs in members.items()]
-    return albums, labels_of(albums)
+    return Collection(albums, labels_of(albums))
 
 
 def _read_rows(path: Path) -> list[Row]:

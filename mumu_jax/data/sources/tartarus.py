@@ -16,12 +16,13 @@ import numpy as np
 
 from mumu_jax.data.manifest import SPLITS, Album, Label, Track
 from mumu_jax.data.sources.files import as_id, read_text
+from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.errors import UserError
 
 LABELS_PREFIX = "genre_labels_"
 
 
-def read(input: Path, data_dir: Path, workers: int) -> tuple[list[Album], list[Label]]:
+def read(input: Path, request: Request) -> Collection:
     """One album an item, with the audio files its index lists: one for tracks, several for albums.
 
     `input` is the folder, or, where it holds several data sets, the `genre_labels_<D>.tsv` of one.  A track
@@ -48,7 +49,7 @@ def read(input: Path, data_dir: Path, workers: int) -> tuple[list[Album], list[L
                 split=split,
                 text=_text(texts.get(item, []), root / "text"),
             )
-    return list(albums.values()), [Label(genre) for genre in genres]
+    return Collection(list(albums.values()), [Label(genre) for genre in genres])
 
 
 def _find_dataset(input: Path) -> tuple[Path, str]:

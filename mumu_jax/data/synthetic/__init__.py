@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from mumu_jax import progress
-from mumu_jax.data.manifest import Album, Label
+from mumu_jax.data.manifest import Album
+from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.data.synthetic.albums import N_ALBUMS, Plan, plan_albums
 from mumu_jax.data.synthetic.files import make_files
 from mumu_jax.data.synthetic.genres import LABELS
@@ -22,11 +23,11 @@ from mumu_jax.errors import UserError
 SEED = 0
 
 
-def read(input: Path | None, data_dir: Path, workers: int) -> tuple[list[Album], list[Label]]:
+def read(input: Path | None, request: Request) -> Collection:
     """Make the mini dataset under `data_dir`/source, or what is missing of it, in `workers` processes."""
     if input is not None:
         raise UserError(f"the synthetic source is made, not read: leave out --input={input}")
-    return make(data_dir / "source", SEED, workers), LABELS
+    return Collection(make(request.data_dir / "source", SEED, request.workers), LABELS)
 
 
 def make(folder: Path, seed: int, workers: int, n_albums: Mapping[str, int] = N_ALBUMS) -> list[Album]:
