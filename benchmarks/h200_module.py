@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 
 from benchmarks.options import names, numbers
 from benchmarks.output import Output
-from benchmarks.train_step import CONFIGS, build_network, synthetic_chunk, synthetic_constants
+from benchmarks.train_step import CONFIGS, build_network, item_of, synthetic_chunk, synthetic_constants
 from mumu_jax import parallel
 from mumu_jax.cli import run_command
 from mumu_jax.config import Config
@@ -130,8 +130,7 @@ def compile_step(config: Config, batch_size: int, mesh: Mesh) -> str:
     network, tx = build_network(config, constants), make_optimizer(config.optim)
     chunk = synthetic_chunk(config, 1, 1)
     batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((batch_size, *leaf.shape[2:]), leaf.dtype), chunk)
-    shape = (config.audio.patch_frames, config.audio.n_bins)
-    state = jax.eval_shape(lambda: create_state(network.model, tx, shape, config.seed))
+    state = jax.eval_shape(lambda: create_state(network.model, tx, item_of(chunk), config.seed))
     here = parallel.replicated(mesh)
     abstract = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), (state, batch, constants)

@@ -11,7 +11,8 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from mumu_jax.config import AudioSettings
 from mumu_jax.data import description, patches, store
 from mumu_jax.data.manifest import Album, Label, Track, write_labels, write_manifest
-from mumu_jax.data.shards import _WRITER_OPTIONS, Shard, Sidecar, plan
+from mumu_jax.data.modalities import MODALITIES
+from mumu_jax.data.shards import WRITER_OPTIONS, Shard, Sidecar, plan
 
 N_LABELS, LABELS_PER_ALBUM, TRACKS_PER_ALBUM = 250, 6, 5
 N_SOUNDS = 64  # different CQTs; more would only take longer to make
@@ -35,11 +36,12 @@ def make(data_dir: Path, n_tracks: dict[str, int], settings: AudioSettings) -> N
     albums = [album for split, n in n_tracks.items() for album in _albums(split, n, labels, rng)]
     shape = (patches.n_frames_of_excerpt(settings), settings.n_bins)
     sounds = [rng.uniform(settings.floor_db, 0, shape).astype(np.float16) for _ in range(N_SOUNDS)]
-    folder = data_dir / store.FOLDER
+    audio = MODALITIES["audio"]
+    folder = data_dir / audio.name
     (folder / "sidecars").mkdir(parents=True, exist_ok=True)
-    planned = plan(albums, labels)
+    planned = plan(albums, labels, audio, folder)
     sidecars = [_write(folder, shard, sounds, settings) for shard in planned]
-    description.finish(folder, planned, sidecars, labels, settings)
+    description.finish(folder, planned, sidecars, labels, audio, settings)
     write_manifest(data_dir / "manifest.jsonl", albums)
     write_labels(data_dir / "labels.json", labels)
 
@@ -57,15 +59,17 @@ def _albums(split: str, n_tracks: int, labels: Sequence[Label], rng: np.random.G
 def _write(folder: Path, shard: Shard, sounds: Sequence[np.ndarray], settings: AudioSettings) -> Sidecar:
     """One shard and what is known of it."""
     path = folder / shard.name
-    writer = ArrayRecordWriter(str(path), _WRITER_OPTIONS)
+    writer = ArrayRecordWriter(str(path), WRITER_OPTIONS)
     for i, row in enumerate(shard.rows):
-        writer.write(store.encode(row.album_id, row.track_id, row.columns, sounds[i % len(sounds)]))
+        writer.write(
+            store.encode(row.album_id, row.item_id, row.columns, {"cqt": sounds[i % len(sounds)]}, MODALITIES["audio"])
+        )
     writer.close()
     return Sidecar(
         fingerprint="made up",
         sha256=store.sha256_of(path),
         bytes=path.stat().st_size,
         records=len(shard.rows),
-        seconds=settings.excerpt_s * len(shard.rows),
-        ids=[[row.album_id, row.track_id] for row in shard.rows],
+        counts={"seconds": settings.excerpt_s * len(shard.rows), "silent": 0},
+        ids=[[row.album_id, row.item_id] for row in shard.rows],
     )

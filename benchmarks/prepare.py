@@ -20,13 +20,15 @@ from benchmarks import results, timing
 from mumu_jax.cli import positive, run_command
 from mumu_jax.config import AudioSettings
 from mumu_jax.data import audio, shards, workers
+from mumu_jax.data.modalities import MODALITIES
+from mumu_jax.data.rejected import Rejected
 from mumu_jax.errors import UserError
 
 N_SONGS = 8
 PREVIEW_S = 30
 MUMU_TRACKS = 147_295
 TRACKS_A_WORKER = (40, 120)  # the rate is that of the tracks which the second number has more
-SETTINGS = AudioSettings()
+SETTINGS, AUDIO = AudioSettings(), MODALITIES["audio"]
 Times = dict[str, list[float]]
 
 
@@ -117,11 +119,11 @@ def _shard_rate(paths: list[Path], n_workers: int) -> float:
 def _seconds_of(paths: list[Path], n_tracks: int, n_workers: int) -> float:
     songs = itertools.cycle(paths)
     rows = [shards.Row(f"A{i}", f"T{i}", next(songs), (0,)) for i in range(n_tracks)]
-    runs = [tuple(rows[i : i + shards.SHARD_TRACKS]) for i in range(0, n_tracks, shards.SHARD_TRACKS)]
+    runs = [tuple(rows[i : i + AUDIO.shard_records]) for i in range(0, n_tracks, AUDIO.shard_records)]
     planned = [shards.Shard("train", i, len(runs), run) for i, run in enumerate(runs)]
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        shards.write(Path(folder), planned, SETTINGS, n_workers)
+        shards.write(Path(folder), planned, AUDIO, SETTINGS, n_workers)
         return time.perf_counter() - start
 
 
@@ -129,7 +131,7 @@ def _inputs(folder: Path | None, made: Path) -> tuple[list[Path], str]:
     if folder is None:
         return list(workers.map_in_order(partial(make_preview, made), range(N_SONGS), 1, _died)), "prepare_mp3_30s"
     paths = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    good = [path for path in paths if not isinstance(audio.read_track(path, SETTINGS), audio.Rejected)]
+    good = [path for path in paths if not isinstance(audio.read_track(path, SETTINGS), Rejected)]
     if not good:
         raise UserError(f"--input={folder}: no audio file that can be prepared is in it")
     return good, f"prepare_{folder.name}"

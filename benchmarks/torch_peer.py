@@ -1,4 +1,4 @@
-"""The audio CNNs in PyTorch, trained as fast as PyTorch can: the peer of `benchmarks.train_step`.
+"""The networks in PyTorch, trained as fast as PyTorch can: the peer of `benchmarks.train_step` and `text_step`.
 
 The same network, loss and optimizer on the same batches.  Ways to run it are tried one after the other, and the
 fastest is measured.  Pooling comes before the ReLU in all of them, which gives the same and costs less.
@@ -6,6 +6,7 @@ fastest is measured.  Pooling comes before the ReLU in all of them, which gives 
 
 # pyright: reportMissingImports=false
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch.nn import functional
 from benchmarks import flops
 from mumu_jax.batch import Batch
 from mumu_jax.config import Config
+from mumu_jax.models import mlp
 from mumu_jax.models.cnn import VARIANTS, WIDTHS
 from mumu_jax.objective import Constants
 
@@ -23,10 +25,10 @@ BAND_BINS = 8
 
 
 class Way(NamedTuple):
-    """How to run a step; every field's first choice is the plain one."""
+    """How to run a step."""
 
     layout: str = "contiguous"
-    first: str = "conv"  # the first layer: or a matrix product with its banded matrix
+    first: str = "conv"  # the first layer: or a product with its banded matrix; of a text: with its weight transposed
     how: str = "eager"
 
     def __str__(self) -> str:
@@ -81,6 +83,47 @@ class CNN(nn.Module):
             self.dense.weight.copy_(torch.tensor(np.transpose(params["output"]["dense"]["kernel"])))
             self.dense.bias.copy_(torch.tensor(np.asarray(params["output"]["dense"]["bias"])))
         return self
+
+
+class MLP(nn.Module):
+    """The network of `mumu_jax.models.mlp` on dense rows [items, terms]; `transposed` keeps weights as ours."""
+
+    def __init__(
+        self, n_terms: int, n_outputs: int, unit_output: bool, widths: Sequence[int], dropout: float, transposed=False
+    ):
+        super().__init__()
+        self.unit_output, self.dropout = unit_output, nn.Dropout(dropout)
+        layer = _Transposed if transposed else nn.Linear
+        self.hidden = nn.ModuleList(layer(n, width) for n, width in zip((n_terms, *widths), widths, strict=False))
+        self.dense = nn.Linear(widths[-1], n_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.hidden:
+            x = self.dropout(functional.relu(layer(x)))
+        output = self.dense(x)
+        return functional.normalize(output.float(), dim=1) if self.unit_output else output.float()
+
+    def load(self, params: Any) -> "MLP":
+        """Take over our parameters (NumPy or JAX arrays)."""
+        ours = [(params[f"hidden{i}_kernel"], params[f"hidden{i}_bias"]) for i in range(len(self.hidden))]
+        ours.append((params["output"]["dense"]["kernel"], params["output"]["dense"]["bias"]))
+        with torch.no_grad():
+            for layer, (kernel, bias) in zip((*self.hidden, self.dense), ours, strict=True):
+                weight = layer.weight.T if isinstance(layer, _Transposed) else layer.weight
+                weight.copy_(torch.tensor(np.transpose(kernel)))  # type: ignore[operator]
+                layer.bias.copy_(torch.tensor(np.asarray(bias)))  # type: ignore[operator]
+        return self
+
+
+class _Transposed(nn.Linear):
+    """A linear layer whose weight lies in memory as [inputs, outputs]."""
+
+    def __init__(self, n_inputs: int, n_outputs: int):
+        super().__init__(n_inputs, n_outputs)
+        self.weight = nn.Parameter(self.weight.detach().T.contiguous())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addmm(self.bias, x, self.weight)
 
 
 def has_bands(config: Config) -> bool:
@@ -148,9 +191,9 @@ class Peer:
 
     def _fastest(self, seconds: float) -> Way:
         """Better one choice at a time, and once more the first two, as the last one may change their order."""
-        firsts = ("conv", "banded") if has_bands(self._config) else ("conv",)
-        best, found = Way(), {}
-        for field, choices in (("layout", LAYOUTS), ("first", firsts), ("how", HOWS[self.device.type])) * 2:
+        choices_of = self._choices()
+        best, found = Way(*(choices[0] for choices in choices_of.values())), {}
+        for field, choices in list(choices_of.items()) * 2:
             for choice in choices:
                 way = best._replace(**{field: choice})
                 if way not in found:
@@ -177,12 +220,20 @@ class Peer:
             self.tried[str(way)] = (str(error).strip().splitlines() or [repr(error)])[0]
             return float("inf")
 
+    def _choices(self) -> dict[str, tuple[str, ...]]:
+        """What each field of a way may be, in their order; the first of each is the plain one."""
+        firsts = ("conv", "banded") if has_bands(self._config) else ("conv",)
+        return {"layout": LAYOUTS, "first": firsts, "how": HOWS[self.device.type]}
+
+    def _model(self, first: str) -> nn.Module:
+        return CNN(self._config, self._n_outputs, first)
+
     def _make_step(self, way: Way) -> Any:
         """A function of (inputs, labels) that takes one step."""
         torch._dynamo.reset()
         kind, bf16, (mean, std, factors) = self._config.target.kind, self._bf16, self._constants
         torch.manual_seed(0)
-        model = CNN(self._config, self._n_outputs, way.first).to(self.device).train()
+        model = self._model(way.first).to(self.device).train()
         if way.layout == "channels-last":
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -230,3 +281,15 @@ class Peer:
     def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
+
+
+class TextPeer(Peer):
+    """The same for the text network, on dense rows."""
+
+    def _choices(self) -> dict[str, tuple[str, ...]]:
+        return {"layout": LAYOUTS[:1], "first": ("linear", "transposed"), "how": HOWS[self.device.type]}
+
+    def _model(self, first: str) -> nn.Module:
+        n_terms, unit_output = self._batches[0][0].shape[1], self._config.target.kind == "cosine"
+        dropout = self._config.model.dropout
+        return MLP(n_terms, self._n_outputs, unit_output, mlp.MLP.widths, dropout, first == "transposed")

@@ -25,7 +25,7 @@ from mumu_jax.cli import run_command
 from mumu_jax.config import CHOICES, Config
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
-from mumu_jax.models import build_track_network
+from mumu_jax.models import build_item_network
 from mumu_jax.objective import Constants
 from mumu_jax.optim import make_optimizer
 from mumu_jax.state import create_state
@@ -158,8 +158,13 @@ def synthetic_constants(config: Config, n_labels: int = N_LABELS) -> Constants:
     return Constants(np.full(shape, -40, np.float32), np.full(shape, 23, np.float32), factors)
 
 
+def item_of(chunk: Batch) -> Any:
+    """The shape and dtype of one item's input."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), chunk.inputs)
+
+
 def build_network(config: Config, constants: Constants) -> Network:
-    model = build_track_network(config, objective.n_outputs(config.target.kind, constants))
+    model = build_item_network(config, objective.n_outputs(config.target.kind, constants))
     return Network(model, config.target.kind)
 
 
@@ -170,7 +175,7 @@ class Trainer:
         mesh = Mesh(np.array(jax.devices()[:n_devices]), (parallel.AXIS,))
         network = build_network(config, constants)
         tx = make_optimizer(config.optim)
-        state = create_state(network.model, tx, chunk.inputs.shape[2:], config.seed)
+        state = create_state(network.model, tx, item_of(chunk), config.seed)
         self._state, self._constants = parallel.put_replicated((state, constants), mesh)
         self._chunk = parallel.put_chunk(chunk, mesh)
         start = time.perf_counter()

@@ -1,7 +1,7 @@
 """The audio CNNs of Oramas et al. 2017, Table 2: {LOW, HIGH} × {3x3, 4x96, 4x70} × {logistic, cosine}."""
 
 from mumu_jax.config import Config, ModelSettings, TargetSettings
-from mumu_jax.experiments import Experiment, Paper
+from mumu_jax.experiments import Experiment, Paper, names_of
 
 TABLE_2 = [
     # width  kernel  target      params   s/epoch  AUC    C@1   C@3   C@5
@@ -30,10 +30,6 @@ def _experiment(name, width, kernel, target, params, epoch_s, roc_auc, *coverage
     return Experiment(config, Paper(params, epoch_s, roc_auc, coverage))
 
 
-def _names(width: str, kernel: str, target: str) -> list[str]:
-    """The full name, and the bare one for cosine."""
-    full = f"audio_{width}_{kernel}_{target}"
-    return [full, full.removesuffix("_cosine")] if target == "cosine" else [full]
-
-
-EXPERIMENTS = [_experiment(name, *row) for row in TABLE_2 for name in _names(*row[:3])]
+EXPERIMENTS = [
+    _experiment(name, *row) for row in TABLE_2 for name in names_of(f"audio_{row[0]}_{row[1]}", row[2], "cosine")
+]

@@ -31,11 +31,34 @@ class AudioSettings:
 
 
 @dataclass
+class TextSettings:
+    """What makes the prepared text.  Oramas et al. 2017, section 5.2, and the authors' code."""
+
+    max_chars: int = 1000  # of all reviews of an album, joined
+
+
+@dataclass
+class TimbreSettings:
+    """What makes the prepared timbre: there is nothing to choose.  Oramas et al. 2017, section 6.1."""
+
+
+@dataclass
+class TfidfSettings:
+    """What a text network sees of the prepared text.  Oramas et al. 2017, section 5.2, and the authors' code."""
+
+    categories: bool = False  # VSM+SEM: the categories of the entities in the text count as words, one each
+    n_terms: int = 10_000  # the most frequent words of the training texts
+    max_df: float = 0.5  # but none that is in more than this share of them
+
+
+@dataclass
 class ModelSettings:
+    """The network that sees the items.  `kernel` and `width` are the CNN's."""
+
     family: str = "cnn"
     kernel: str = "4x70"  # frames × bins
     width: str = "high"  # number of filters
-    dropout: float = 0.0  # section 6.1: 0.5 for HIGH with COSINE, else 0
+    dropout: float = 0.0  # section 6.1: 0.5 for HIGH with COSINE, else 0; the authors' code: 0.5 for text
     precision: str = "auto"  # what the network computes in; auto: bfloat16 on a GPU or TPU, float32 on a CPU
 
 
@@ -73,19 +96,30 @@ class DataSettings:
 
 @dataclass
 class Config:
-    """One experiment: a track network, then a shallow network on the album's mean feature vector."""
+    """One experiment: a network for a modality's items, which are tracks or albums.
+
+    Tracks have a second network, the shallow one on the mean feature vector of an album's tracks.
+    """
 
     name: str = ""
     modality: str = "audio"
     seed: int = 0  # initial weights, dropout, order of the examples
     parallel: str = "auto"  # how a step is split over the devices; auto: jit
     audio: AudioSettings = field(default_factory=AudioSettings)
+    text: TextSettings = field(default_factory=TextSettings)
+    timbre: TimbreSettings = field(default_factory=TimbreSettings)
+    tfidf: TfidfSettings = field(default_factory=TfidfSettings)
     data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     target: TargetSettings = field(default_factory=TargetSettings)
     optim: OptimSettings = field(default_factory=OptimSettings)
     album_optim: OptimSettings = field(default_factory=OptimSettings)  # section 5.1, step 3
     loop: LoopSettings = field(default_factory=LoopSettings)
+
+    @property
+    def prepared_with(self) -> Any:
+        """The settings that the modality's prepared data must have."""
+        return getattr(self, self.modality)
 
 
 # Settings that change how fast a run goes, but not what it computes (`parallel`: but for rounding, as another number of
@@ -94,8 +128,8 @@ SPEED_ONLY = frozenset({"loop.checkpoint_minutes", "data.read_threads", "data.mo
 
 # What the values of a field may be; a field's name means the same in every section.
 CHOICES = {
-    "modality": ("audio",),
-    "family": ("cnn",),
+    "modality": ("audio", "text", "timbre"),
+    "family": ("cnn", "mlp", "shallow"),
     "kernel": ("4x70", "4x96", "3x3"),
     "width": ("low", "high"),
     "kind": ("cosine", "logistic"),
@@ -110,9 +144,11 @@ _SHARE = "at least 0 and below 1", lambda value: 0 <= value < 1
 RANGES = {
     **dict.fromkeys(("sr_hz", "hop_length", "n_bins", "bins_per_octave", "fmin_hz", "excerpt_s"), _ABOVE_0),
     **dict.fromkeys(("patch_frames", "n_factors", "learning_rate", "eps", "batch_size"), _ABOVE_0),
+    **dict.fromkeys(("max_chars", "n_terms"), _ABOVE_0),
     **dict.fromkeys(("max_epochs", "patience", "chunk_steps", "read_threads"), _ABOVE_0),
     **dict.fromkeys(("seed", "patch_seed", "checkpoint_minutes"), _AT_LEAST_0),
     **dict.fromkeys(("b1", "b2", "dropout"), _SHARE),
+    "max_df": ("above 0 and at most 1", lambda value: 0 < value <= 1),
     "floor_db": ("below 0", lambda value: -math.inf < value < 0),
 }
 

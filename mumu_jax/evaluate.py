@@ -1,11 +1,11 @@
-"""`python -m mumu_jax.evaluate`: a trained run's metrics on a split, by track and by album."""
+"""`python -m mumu_jax.evaluate`: a trained run's metrics on a split, by album, and by track where it has tracks."""
 
 import argparse
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -17,9 +17,9 @@ from mumu_jax.atomic import replacing, write_json
 from mumu_jax.batch import Batch
 from mumu_jax.cli import run_command
 from mumu_jax.compiled import keep_compiled_programs
-from mumu_jax.data.loader import Schedule, array_items, patch_items
+from mumu_jax.data.loader import Items, Schedule, array_items
 from mumu_jax.data.manifest import SPLITS
-from mumu_jax.data.store import Prepared, open_prepared
+from mumu_jax.data.store import Prepared, Records, open_prepared
 from mumu_jax.errors import UserError
 from mumu_jax.feed import Feed
 from mumu_jax.predict import SplitPredictions, predict
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
     keep_compiled_programs()
     run = load_run(arguments.workdir)
     data_dir = arguments.data_dir or run.data_dir
-    prepared = open_prepared(data_dir, run.config.audio)
+    prepared = open_prepared(data_dir, run.config.prepared_with)
     if prepared.labels != run.labels:
         raise UserError(
             f"{data_dir} has other labels ({len(prepared.labels)}) than {arguments.workdir} was trained on "
@@ -63,45 +63,56 @@ def main(argv: Sequence[str]) -> None:
     print(f"written: {arguments.workdir / f'eval_{arguments.split}.json'}")
 
 
+class Level(NamedTuple):
+    """The predictions of one network, and which items they are of."""
+
+    ids: list[str]
+    found: SplitPredictions
+
+
 def evaluate(run: TrainedRun, prepared: Prepared, split: str, workdir: Path, watch: Watch = iter) -> dict[str, Any]:
-    """Score a split with both networks; write eval_<split>.json and predictions_<split>.npz, return the former.
+    """Score a split with all networks; write eval_<split>.json and predictions_<split>.npz, return the former.
 
     Track scores are of each track's fixed patch; album scores of the mean penultimate vector of an album's tracks
-    (Oramas et al. 2017, section 5.1).  Raises UserError if the split is empty.
+    (Oramas et al. 2017, section 5.1), or of the album's own text.  Raises UserError if the split is empty.
     """
     records = prepared.split(split)
     if not len(records):
-        raise UserError(f"split {split!r} of {prepared.folder} has no track; choose another --split")
-    mesh = parallel.make_mesh()
-    config = run.config
-    how = (config.optim.batch_size, config.loop.chunk_steps, watch)
-
-    track_feed = Feed(patch_items(records, len(run.labels), config.audio), "streaming", config.data.read_threads, mesh)
-    tracks = predict_items(run.track, track_feed, *how)
-    albums = mean_by_album(tracks.embedding, tracks.labels, records.album_ids)
-    album_feed = Feed(array_items(albums.vectors, albums.labels), "streaming", config.data.read_threads, mesh)
-    album = predict_items(run.album, album_feed, *how)
-
+        item = prepared.modality.item
+        raise UserError(f"split {split!r} of {prepared.folder} has no {item}; choose another --split")
+    levels = _score(run, records, watch)
     result = {
         "split": split,
         "data": {"dir": str(prepared.folder), "checksum": prepared.checksum},
-        "track": _summarize(tracks.scores, tracks.labels, run),
-        "album": _summarize(album.scores, album.labels, run),
-        "chance": _chance(len(albums.album_ids), len(run.labels)),
+        **{name: _summarize(level.found.scores, level.found.labels, run) for name, level in levels.items()},
+        "chance": _chance(len(levels["album"].ids), len(run.labels)),
     }
     if distributed.is_main():
-        _write_predictions(
-            workdir / f"predictions_{split}.npz",
-            label_names=[label.name for label in run.labels],
-            track_ids=records.track_ids,
-            track_scores=tracks.scores,
-            track_labels=tracks.labels,
-            album_ids=albums.album_ids,
-            album_scores=album.scores,
-            album_labels=album.labels,
-        )
+        arrays = {
+            f"{name}_{what}": array
+            for name, (ids, found) in levels.items()
+            for what, array in (("ids", ids), ("scores", found.scores), ("labels", found.labels))
+        }
+        label_names = [label.name for label in run.labels]
+        _write_predictions(workdir / f"predictions_{split}.npz", label_names=label_names, **arrays)
         write_json(workdir / f"eval_{split}.json", result)
     return result
+
+
+def _score(run: TrainedRun, records: Records, watch: Watch) -> dict[str, Level]:
+    """By tracks, where there are tracks, and by albums."""
+    mesh, config = parallel.make_mesh(), run.config
+    how = (config.optim.batch_size, config.loop.chunk_steps, watch)
+
+    def predicted(trained: Trained, items: Items) -> SplitPredictions:
+        return predict_items(trained, Feed(items, "streaming", config.data.read_threads, mesh), *how)
+
+    found = predicted(run.first, run.inputs.items(records, len(run.labels)))
+    if run.track is None:
+        return {"album": Level(records.album_ids, found)}
+    albums = mean_by_album(found.embedding, found.labels, records.album_ids)
+    of_albums = predicted(run.album, array_items(albums.vectors, albums.labels))
+    return {"track": Level(records.item_ids, found), "album": Level(albums.album_ids, of_albums)}
 
 
 def predict_items(
@@ -124,7 +135,7 @@ def print_table(result: dict[str, Any]) -> None:
     table.add_column("")
     for title in COLUMNS.values():
         table.add_column(title, justify="right")
-    for level in ("track", "album", "chance"):
+    for level in (level for level in ("track", "album", "chance") if level in result):
         cells = [_format(result[level].get(key)) for key in COLUMNS]
         table.add_row("albums by chance" if level == "chance" else f"{level}s", *cells)
     Console(width=max(100, Console().width)).print(table)

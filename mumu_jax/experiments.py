@@ -29,6 +29,11 @@ class Experiment:
     paper: Paper | None
 
 
+def names_of(experiment: str, target: str, bare: str) -> list[str]:
+    """The full name of an experiment, and the bare one for the target `bare`."""
+    return [f"{experiment}_{target}", experiment] if target == bare else [f"{experiment}_{target}"]
+
+
 def load_config(name: str) -> Config:
     """A fresh copy of the named experiment's config; raises UserError with the nearest name otherwise."""
     experiments = load_experiments()

@@ -5,6 +5,7 @@ Both give the same bytes in the same order.
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,23 +65,26 @@ def open_feeds(splits: dict[str, Items], settings: DataSettings, mesh: Mesh) -> 
 def _load(items: Items, mesh: Mesh, read_threads: int) -> Resident:
     """Every row once, each read by the process whose device will hold it."""
     rows, sharding = n_rows(len(items), mesh), split_items(mesh)
-    shards: list[tuple[Any, Any]] = []
+    shards: list[Any] = []
     places: dict[Any, Any] = dict(sharding.addressable_devices_indices_map((rows,)))
     for device, (part,) in places.items():
         start, stop, _ = part.indices(rows)
-        inputs = np.empty((stop - start, *items.item_shape), items.dtype)
-        labels = np.empty((stop - start, items.n_labels), np.uint8)
+        whole = (items.empty(stop - start), np.empty((stop - start, items.n_labels), np.uint8))
         at = 0
-        for block, block_labels in read_blocks(items, start, stop, read_threads):
-            inputs[at : at + len(block)], labels[at : at + len(block)] = block, block_labels
-            at += len(block)
-        shards.append(jax.device_put((inputs, labels), device))
-    shapes = ((rows, *items.item_shape), (rows, items.n_labels))
-    inputs, labels = (
-        jax.make_array_from_single_device_arrays(shape, sharding, list(arrays))
-        for shape, arrays in zip(shapes, zip(*shards, strict=True), strict=True)
-    )
+        for block in read_blocks(items, start, stop, read_threads):
+            jax.tree.map(partial(_put_at, at), whole, block)
+            at += len(block[1])
+        shards.append(jax.device_put(whole, device))
+
+    def join(*leaves: jax.Array) -> jax.Array:
+        return jax.make_array_from_single_device_arrays((rows, *leaves[0].shape[1:]), sharding, list(leaves))
+
+    inputs, labels = jax.tree.map(join, *shards)
     return Resident(inputs, labels, len(items), mesh)
+
+
+def _put_at(at: int, whole: np.ndarray, block: np.ndarray) -> None:
+    whole[at : at + len(block)] = block
 
 
 def _memory_bytes(mesh: Mesh) -> float:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 from absl import flags
 from ml_collections import config_flags
 from rich.console import Console
@@ -15,7 +14,9 @@ from rich.table import Table
 from mumu_jax.config import Config, flatten, validate
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
-from mumu_jax.models import build_track_network
+from mumu_jax.inputs import item_of
+from mumu_jax.models import build_item_network
+from mumu_jax.state import example_of
 
 # What the paper's parameter counts are counted for: MuMu's labels and label factors.
 MUMU_OUTPUTS = {"logistic": 250, "cosine": 50}
@@ -111,10 +112,9 @@ def print_experiments() -> None:
 
 
 def count_params(config: Config) -> int:
-    """Parameters of the track network for MuMu's labels, without allocating them."""
-    model = build_track_network(config, MUMU_OUTPUTS[config.target.kind])
-    patch = jnp.zeros((1, config.audio.patch_frames, config.audio.n_bins))
-    shapes = jax.eval_shape(model.init, jax.random.key(0), patch)
+    """Parameters of the items' network for MuMu's labels, without allocating them."""
+    model = build_item_network(config, MUMU_OUTPUTS[config.target.kind])
+    shapes = jax.eval_shape(model.init, jax.random.key(0), example_of(item_of(config)))
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
 

@@ -107,9 +107,9 @@ class _Training:
         self.task, self.run, loop = task, run, run.config.loop
         self.schedule = Schedule(len(task.train.items), task.optim.batch_size, loop.chunk_steps, run.config.seed)
         self._tx = make_optimizer(task.optim)
-        shape = task.train.items.item_shape
+        item = task.train.items.item
         self._state = jax.jit(
-            lambda: create_state(task.network.model, self._tx, shape, run.config.seed),
+            lambda: create_state(task.network.model, self._tx, item, run.config.seed),
             out_shardings=parallel.replicated(run.mesh),
         )()
         self._constants = parallel.put_replicated(task.constants, run.mesh)
@@ -157,7 +157,7 @@ class _Training:
         for number in (0, self.schedule.epoch_chunks - 1):
             shape = self.schedule.rows(number).shape
             if shape[0] not in compiled:
-                chunk = parallel.abstract_chunk(shape, items.item_shape, items.dtype, items.n_labels, mesh)
+                chunk = parallel.abstract_chunk(shape, items.item, items.n_labels, mesh)
                 arguments = (self._state, chunk, self._constants)
                 compiled[shape[0]] = parallel.compile_train_chunk(
                     self.run.config.parallel, mesh, network, self._tx, arguments

@@ -75,13 +75,14 @@ def put_chunk(chunk: Batch, mesh: Mesh) -> Batch:
     return jax.tree.map(partial(jax.make_array_from_process_local_data, sharding), chunk)
 
 
-def abstract_chunk(shape: tuple[int, int], item_shape: tuple[int, ...], dtype: Any, n_labels: int, mesh: Mesh) -> Batch:
-    """The shapes, dtypes and shardings of a chunk of `shape` (steps, items), to compile for."""
+def abstract_chunk(shape: tuple[int, int], item: Any, n_labels: int, mesh: Mesh) -> Batch:
+    """The shapes, dtypes and shardings of a chunk of `shape` (steps, items) of such inputs, to compile for."""
 
     def leaf(rest: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((*shape, *rest), dtype, sharding=split_items(mesh, leading=1))
 
-    return Batch(leaf(item_shape, dtype), leaf((n_labels,), np.uint8), leaf((), np.float32))
+    inputs = jax.tree.map(lambda one: leaf(one.shape, one.dtype), item)
+    return Batch(inputs, leaf((n_labels,), np.uint8), leaf((), np.float32))
 
 
 def compile_train_chunk(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +20,7 @@ Rows = Int32[Array | np.ndarray, "steps items"]
 class Resident:
     """A split's inputs and labels, its rows dealt out over the devices of a mesh in equal blocks."""
 
-    def __init__(
-        self, inputs: Shaped[Array, "rows *shape"], labels: Shaped[Array, "rows labels"], n_items: int, mesh: Mesh
-    ) -> None:
+    def __init__(self, inputs: Any, labels: Shaped[Array, "rows labels"], n_items: int, mesh: Mesh) -> None:
         self._arrays, self._mesh = (inputs, labels), mesh
         self._gather = jax.jit(partial(_gather, n_items=n_items, mesh=mesh), out_shardings=split_items(mesh, leading=1))
 
@@ -40,11 +39,11 @@ def n_rows(n_items: int, mesh: Mesh) -> int:
     return n_items + -n_items % mesh.size
 
 
-def _gather(arrays: tuple[Array, Array], rows: Rows, n_items: int, mesh: Mesh) -> Batch:
+def _gather(arrays: tuple[Any, Array], rows: Rows, n_items: int, mesh: Mesh) -> Batch:
     take: Callable[[Array, Rows], Array] = _take
     if mesh.size > 1:
         take = on_each_device(_take_from_all, mesh, in_specs=(PartitionSpec(AXIS), WHOLE), out_specs=SPLIT)
-    inputs, labels = (take(array, rows) for array in arrays)
+    inputs, labels = jax.tree.map(lambda array: take(array, rows), arrays)
     return Batch(inputs, labels, (rows < n_items).astype(jnp.float32))
 
 

@@ -19,10 +19,18 @@ class TrainState:
     key: Any  # [] typed PRNG key
 
 
-def create_state(
-    model: nn.Module, tx: optax.GradientTransformation, item_shape: tuple[int, ...], seed: int
-) -> TrainState:
-    """Initial state for items of `item_shape`; the same seed gives the same bytes."""
+def create_state(model: nn.Module, tx: optax.GradientTransformation, item: Any, seed: int) -> TrainState:
+    """Initial state for items whose inputs have the shapes and dtypes of `item`; the same seed gives the same bytes."""
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
-    params = model.init(init_key, jnp.zeros((1, *item_shape), jnp.float32))["params"]
+    params = model.init(init_key, example_of(item))["params"]
     return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), dropout_key)
+
+
+def example_of(item: Any) -> Any:
+    """Standardised inputs of one item [1, …], all zero; `item` is a tree of `jax.ShapeDtypeStruct`."""
+
+    def zeros(leaf: Any) -> Any:
+        is_float = jnp.issubdtype(leaf.dtype, jnp.floating)
+        return jnp.zeros((1, *leaf.shape), jnp.float32 if is_float else leaf.dtype)
+
+    return jax.tree.map(zeros, item)

@@ -10,7 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from mumu_jax import objective
-from mumu_jax.batch import Batch
+from mumu_jax.batch import Batch, Sparse
 from mumu_jax.objective import Constants
 from mumu_jax.state import TrainState
 
@@ -31,15 +31,20 @@ class Predictions(NamedTuple):
     embedding: Float[Array, "items d"]
 
 
-def standardize(inputs: Float[Array, "items *shape"], constants: Constants) -> Float[Array, "items *shape"]:
-    """Zero mean and unit variance at each position.  float16 comes in: the cast is here, on the device."""
+def standardize(inputs: Float[Array, "items *shape"] | Sparse, constants: Constants) -> Any:
+    """Zero mean and unit variance at each position.  float16 comes in: the cast is here, on the device.
+
+    Sparse rows stay as they are: without their zeros they would not be sparse.
+    """
+    if isinstance(inputs, Sparse):
+        return inputs
     return (inputs.astype(jnp.float32) - constants.mean) / constants.std
 
 
 def apply(
     network: Network,
     params: Any,
-    inputs: Float[Array, "items *shape"],
+    inputs: Any,
     dropout_keys: Key[Array, " items"] | None = None,
 ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
     """The network's (output, penultimate vectors) for standardised inputs; one key an item turns dropout on."""

@@ -15,26 +15,27 @@ from mumu_jax.atomic import only_one
 from mumu_jax.cli import run_command
 from mumu_jax.compiled import keep_compiled_programs
 from mumu_jax.config import Config
-from mumu_jax.data.loader import array_items, multi_hot, patch_items
+from mumu_jax.data.loader import array_items, multi_hot
 from mumu_jax.data.manifest import Album, Label, read_manifest
 from mumu_jax.data.store import Prepared, open_prepared
 from mumu_jax.errors import UserError
 from mumu_jax.evaluate import evaluate, predict_items, print_table
 from mumu_jax.feed import Feed, open_feeds
 from mumu_jax.flags import check_network, parse_flags, print_experiments
+from mumu_jax.inputs import Inputs, fit_inputs, load_inputs
 from mumu_jax.log import MetricsLog, Silent
 from mumu_jax.loop import Run, Task, fit
 from mumu_jax.objective import Constants
-from mumu_jax.prepare import prepare
+from mumu_jax.prepare import Job, prepare
 from mumu_jax.signals import EXIT_INTERRUPTED, Interrupted, StopWish, stop_wish
 from mumu_jax.workdir import (
     Trained,
     album_network,
     claim,
     constants_of_vectors,
+    item_network,
     load_run,
     read_constants,
-    track_network,
     write_run,
 )
 
@@ -64,12 +65,12 @@ def main(argv: Sequence[str]) -> int:
 def train(config: Config, data_dir: Path, workdir: Path, stop: StopWish) -> None:
     """Train both networks and evaluate them.  Called again, it resumes."""
     # Data and devices
-    prepared = open_prepared(data_dir, config.audio)
+    prepared = open_prepared(data_dir, config.prepared_with)
     for split in ("train", "val"):
         if not len(prepared.split(split)):
             raise UserError(
-                f"split {split!r} of {data_dir} has no track, and training needs some; prepare more data, "
-                f"or say in the source which albums are its {split!r} split"
+                f"split {split!r} of {prepared.folder} has no {prepared.modality.item}, and training needs some; "
+                f"prepare more data, or say in the source which albums are its {split!r} split"
             )
     final_split = "test" if len(prepared.split("test")) else "val"
     mesh = parallel.make_mesh()
@@ -80,13 +81,14 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopWish) -> None
         # The run's folder: new, resumed or finished
         distributed.main_first(lambda: start_or_resume(workdir, config, prepared, data_dir), str(workdir))
         constants, seen = read_constants(workdir)
+        inputs = load_inputs(config, workdir)
         if (workdir / f"eval_{final_split}.json").exists():
             print(f"{workdir} is finished: python -m mumu_jax.evaluate --workdir={workdir} shows its metrics")
             return
 
         # Training
         with MetricsLog(workdir) if distributed.is_main() else Silent() as log:
-            fit_networks(prepared, constants, Run(config, workdir, mesh, log, stop, seen))
+            fit_networks(prepared, inputs, constants, Run(config, workdir, mesh, log, stop, seen))
 
         # Final evaluation, of what the folder holds
         print_table(evaluate(load_run(workdir), prepared, final_split, workdir, stop.watch))
@@ -97,20 +99,23 @@ def start_or_resume(workdir: Path, config: Config, prepared: Prepared, data_dir:
     """Make `workdir` this run's; raises UserError if it is another's."""
     if not claim(workdir, config, data_dir, prepared.checksum):
         constants, seen = fit_constants(config, prepared, data_dir)
-        write_run(workdir, config, prepared.labels, constants, seen, data_dir, prepared.checksum)
+        inputs = fit_inputs(config, prepared)
+        write_run(workdir, config, prepared.labels, constants, seen, inputs, data_dir, prepared.checksum)
 
 
-def fit_networks(prepared: Prepared, constants: Constants, run: Run) -> None:
-    """The three steps of Oramas et al. 2017, section 5.1."""
-    config, n_labels = run.config, len(prepared.labels)
+def fit_networks(prepared: Prepared, inputs: Inputs, constants: Constants, run: Run) -> None:
+    """The network that sees the items; for tracks, the three steps of Oramas et al. 2017, section 5.1."""
+    config, n_labels, phase = run.config, len(prepared.labels), prepared.modality.item
     records = {split: prepared.split(split) for split in ("train", "val")}
-    fixed = {split: patch_items(found, n_labels, config.audio) for split, found in records.items()}
-    drawn = patch_items(records["train"], n_labels, config.audio, config.data.patch)
+    fixed = {split: inputs.items(found, n_labels) for split, found in records.items()}
+    drawn = inputs.items(records["train"], n_labels, "random") if config.data.patch == "random" else fixed["train"]
 
-    # Step 1: the track network
+    # Step 1: the network of the items
     feeds = open_feeds({"train": drawn, "val": fixed["val"]}, config.data, run.mesh)
-    network = track_network(config, constants)
-    params = fit(Task("track", network, constants, feeds["train"], feeds["val"], config.optim), run)
+    network = item_network(inputs, constants)
+    params = fit(Task(phase, network, constants, feeds["train"], feeds["val"], config.optim), run)
+    if phase == "album":
+        return
 
     # Step 2: the mean penultimate vector of each album
     track, rows = Trained(network, params, constants), {}
@@ -124,7 +129,7 @@ def fit_networks(prepared: Prepared, constants: Constants, run: Run) -> None:
 
     # Step 3: the album network
     feeds = open_feeds(rows, config.data, run.mesh)
-    constants = constants_of_vectors(constants, rows["train"].item_shape[0])
+    constants = constants_of_vectors(constants, rows["train"].item.shape[0])
     network = album_network(config, constants)
     fit(Task("album", network, constants, feeds["train"], feeds["val"], config.album_optim), run)
 
@@ -132,13 +137,13 @@ def fit_networks(prepared: Prepared, constants: Constants, run: Run) -> None:
 def fit_constants(config: Config, prepared: Prepared, data_dir: Path) -> tuple[Constants, Bool[np.ndarray, " labels"]]:
     """Input statistics and label factors, and which labels occur in training; warns of labels that do not.
 
-    The factors come from all albums of train and validation, with audio or without (section 6).
+    The factors come from all albums of train and validation, with the modality or without (section 6).
     """
     albums = [album for album in read_manifest(data_dir / "manifest.jsonl") if album.split in ("train", "val")]
     labels = _multi_hot_labels(albums, prepared.labels)
-    with_audio = set(prepared.split("train").album_ids)
-    seen = np.asarray(labels[[album.album_id in with_audio for album in albums]].any(axis=0))
-    _warn("are on no training album with audio: no network can learn them", prepared, ~seen)
+    present = set(prepared.split("train").album_ids)
+    seen = np.asarray(labels[[album.album_id in present for album in albums]].any(axis=0))
+    _warn(f"are on no training album with {prepared.modality.name}: no network can learn them", prepared, ~seen)
     factors = np.zeros((len(seen), 0), np.float32)
     if config.target.kind == "cosine":
         try:
@@ -155,9 +160,7 @@ def _multi_hot_labels(albums: Sequence[Album], labels: Sequence[Label]) -> UInt8
     column = {label.name: i for i, label in enumerate(labels)}
     unknown = sorted({genre for album in albums for genre in album.genres} - set(column))
     if unknown:
-        raise UserError(
-            f"the manifest has the genre {unknown[0]!r}, the prepared audio has not; prepare the data again"
-        )
+        raise UserError(f"the manifest has the genre {unknown[0]!r}, the prepared data has not; prepare it again")
     return np.array([multi_hot([column[genre] for genre in album.genres], len(column)) for album in albums])
 
 
@@ -168,7 +171,7 @@ def make_mini_dataset() -> Path:
         "*** made-up songs to try the system with; python -m mumu_jax.prepare --help prepares your own ***",
         file=sys.stderr,
     )
-    distributed.main_first(lambda: prepare("synthetic", None, MINI_DATA_DIR), str(MINI_DATA_DIR))
+    distributed.main_first(lambda: prepare(Job("synthetic", None, MINI_DATA_DIR)), str(MINI_DATA_DIR))
     return MINI_DATA_DIR
 
 

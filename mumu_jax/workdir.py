@@ -1,9 +1,10 @@
 """The run's folder: all that `evaluate` and `tag` need, and what a resumed run must find unchanged.
 
 config.json      the resolved config, versions, what data it was trained on
+vocabulary.json  of a text run: its terms and their idf;  gazetteer: what its entities are found by
 labels.json      label names and parents, in column order
 constants.npz    input statistics, label factors, which labels occur in training
-track/ album/    checkpoints of the two networks: the last and the best
+track/ album/    checkpoints of the networks: the last and the best; no track/ where the items are albums
 metrics.jsonl    losses and validation metrics;  perf.jsonl: timings;  events/: TensorBoard
 eval_test.json   the final evaluation;  predictions_test.npz: the scores behind it
 """
@@ -14,6 +15,7 @@ import json
 import platform
 import zipfile
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,12 +31,13 @@ from mumu_jax.checkpoint import Checkpoints
 from mumu_jax.config import SPEED_ONLY, Config, OptimSettings, flatten
 from mumu_jax.data.manifest import Label, read_labels, write_labels
 from mumu_jax.errors import UserError
-from mumu_jax.models import build_album_network, build_track_network
+from mumu_jax.inputs import Inputs, item_of, load_inputs
+from mumu_jax.models import build_album_network, build_item_network
 from mumu_jax.models.precision import compute_dtype
 from mumu_jax.objective import Constants, n_outputs
 from mumu_jax.optim import make_optimizer
-from mumu_jax.state import create_state
-from mumu_jax.step import Network
+from mumu_jax.state import create_state, example_of
+from mumu_jax.step import Network, apply
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,14 @@ class TrainedRun:
     seen: Bool[np.ndarray, " labels"]  # labels with a positive in training
     data_dir: Path
     data_checksum: str
-    track: Trained
+    inputs: Inputs
+    track: Trained | None  # None where the items are albums
     album: Trained
+
+    @property
+    def first(self) -> Trained:
+        """The network that sees the items."""
+        return self.track or self.album
 
 
 def claim(workdir: Path, config: Config, data_dir: Path, checksum: str) -> bool:
@@ -91,10 +100,12 @@ def write_run(
     labels: list[Label],
     constants: Constants,
     seen: Bool[np.ndarray, " labels"],
+    inputs: Inputs,
     data_dir: Path,
     checksum: str,
 ) -> None:
     """Everything about the run that is known before training.  config.json comes last: it makes the run one."""
+    inputs.save(workdir)
     write_labels(workdir / "labels.json", labels)
     arrays: dict[str, Any] = {f.name: np.asarray(getattr(constants, f.name)) for f in dataclasses.fields(constants)}
     with replacing(workdir / "constants.npz") as path, path.open("wb") as file:
@@ -114,14 +125,17 @@ def load_run(workdir: Path) -> TrainedRun:
         raise UserError(f"{workdir} is not a run: it has no config.json; give the --workdir of a training run")
     about, config = _read_about(path)
     constants, seen = read_constants(workdir)
-    shape = (config.audio.patch_frames, config.audio.n_bins)
-    track = _load(workdir / "track", track_network(config, constants), constants, config.optim, shape)
-    width = track.params["output"]["dense"]["kernel"].shape[0]
-    album_constants = constants_of_vectors(constants, width)
-    album = _load(workdir / "album", album_network(config, constants), album_constants, config.album_optim, (width,))
+    inputs = load_inputs(config, workdir)
+    phase, network, item = inputs.modality.item, item_network(inputs, constants), item_of(config)
+    track, album = None, _load(workdir / phase, network, constants, config.optim, item)
+    if phase == "track":
+        track, width = album, jax.eval_shape(partial(apply, network), album.params, example_of(item))[1].shape[1]
+        vector = jax.ShapeDtypeStruct((width,), np.dtype(np.float32))
+        of_vectors, network = constants_of_vectors(constants, width), album_network(config, constants)
+        album = _load(workdir / "album", network, of_vectors, config.album_optim, vector)
     labels = read_labels(workdir / "labels.json")
     data = about["data"]
-    return TrainedRun(config, labels, seen, Path(data["dir"]), data["checksum"], track, album)
+    return TrainedRun(config, labels, seen, Path(data["dir"]), data["checksum"], inputs, track, album)
 
 
 def fingerprint(workdir: Path) -> str:
@@ -141,9 +155,9 @@ def read_constants(workdir: Path) -> tuple[Constants, Bool[np.ndarray, " labels"
         raise _damaged(path, error) from error
 
 
-def track_network(config: Config, constants: Constants) -> Network:
-    model = build_track_network(config, n_outputs(config.target.kind, constants))
-    return Network(model, config.target.kind)
+def item_network(inputs: Inputs, constants: Constants) -> Network:
+    kind = inputs.config.target.kind
+    return Network(build_item_network(inputs.config, n_outputs(kind, constants), inputs.n_terms), kind)
 
 
 def album_network(config: Config, constants: Constants) -> Network:
@@ -156,13 +170,11 @@ def constants_of_vectors(constants: Constants, width: int) -> Constants:
     return dataclasses.replace(constants, mean=np.zeros(width, np.float32), std=np.ones(width, np.float32))
 
 
-def _load(
-    folder: Path, network: Network, constants: Constants, optim: OptimSettings, shape: tuple[int, ...]
-) -> Trained:
+def _load(folder: Path, network: Network, constants: Constants, optim: OptimSettings, item: Any) -> Trained:
     if not folder.is_dir():
         raise UserError(f"{folder.parent} has no trained {folder.name} network; its own training command resumes it")
     like = jax.jit(
-        lambda: create_state(network.model, make_optimizer(optim), shape, seed=0),
+        lambda: create_state(network.model, make_optimizer(optim), item, seed=0),
         out_shardings=parallel.replicated(parallel.make_mesh()),
     )()
     checkpoints = Checkpoints(folder, read_only=True)

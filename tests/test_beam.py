@@ -5,12 +5,11 @@ import sys
 
 import pytest
 from conftest import complain
-from test_prepare import make_collection, prepared_bytes
+from test_prepare import make_collection, prepare, prepared_bytes
 
 from mumu_jax.data import shards
 from mumu_jax.data.beam import for_each_under
 from mumu_jax.errors import UserError
-from mumu_jax.prepare import prepare
 
 
 @pytest.fixture
@@ -20,7 +19,7 @@ def local(tmp_path, monkeypatch):
     (tmp_path / "4.flac").write_text("no sound")
     with monkeypatch.context() as patch:
         patch.setattr(shards, "map_in_order", lambda call, items, *_: (call(item) for item in items))
-        prepare("manifest", manifest, tmp_path / "local", 1, shard_tracks=2)
+        prepare("manifest", manifest, tmp_path / "local", 1, shard_records=2)
     return manifest, tmp_path / "local"
 
 
@@ -31,16 +30,16 @@ def test_shards_are_the_same_in_any_order_elsewhere(tmp_path, local):
             there(sent)
 
     manifest, expected = local
-    summary = prepare("manifest", manifest, tmp_path / "out", 1, shard_tracks=2, for_each=backwards)
+    summary = prepare("manifest", manifest, tmp_path / "out", 1, shard_records=2, for_each=backwards)
     assert prepared_bytes(tmp_path / "out") == prepared_bytes(expected)
     assert summary.rejected == {"not_audio": 1}
     assert summary.n_new == 10
-    assert prepare("manifest", manifest, tmp_path / "out", 1, shard_tracks=2).n_new == 0
+    assert prepare("manifest", manifest, tmp_path / "out", 1, shard_records=2).n_new == 0
 
 
 def test_machines_that_write_elsewhere_are_found_out(tmp_path, local):
     with pytest.raises(UserError, match=r"6 shards are not in .*out.audio as they should be, the first mumu-train"):
-        prepare("manifest", local[0], tmp_path / "out", 1, shard_tracks=2, for_each=lambda call, items: None)
+        prepare("manifest", local[0], tmp_path / "out", 1, shard_records=2, for_each=lambda call, items: None)
 
 
 def test_without_beam(tmp_path, monkeypatch):
@@ -65,7 +64,7 @@ needs_beam_warnings = pytest.mark.filterwarnings("ignore")  # Beam's own are man
 @needs_beam_warnings
 def test_beam_makes_the_same_shards(tmp_path, local, beam):
     manifest, expected = local
-    prepare("manifest", manifest, tmp_path / "out", 1, shard_tracks=2, for_each=for_each_under("DirectRunner"))
+    prepare("manifest", manifest, tmp_path / "out", 1, shard_records=2, for_each=for_each_under("DirectRunner"))
     assert prepared_bytes(tmp_path / "out") == prepared_bytes(expected)
 
 

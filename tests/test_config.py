@@ -13,7 +13,7 @@ from mumu_jax.flags import parse_flags
 NAME = "--config=audio_low_4x96"
 
 
-def test_eighteen_names_for_twelve_experiments():
+def test_bare_names_are_the_papers_best_target():
     names = set(load_experiments())
     for kernel in ("3x3", "4x96", "4x70"):
         for width in ("low", "high"):
@@ -21,7 +21,11 @@ def test_eighteen_names_for_twelve_experiments():
             assert {stem, f"{stem}_cosine", f"{stem}_logistic"} <= names
             bare, full = load_config(stem), load_config(f"{stem}_cosine")
             assert dataclasses.replace(bare, name="") == dataclasses.replace(full, name="")
-    assert len(names) == 18
+    for stem, target in (("text_vsm", "cosine"), ("text_vsm_sem", "cosine"), ("timbre_mlp", "logistic")):
+        assert {stem, f"{stem}_cosine", f"{stem}_logistic"} <= names
+        bare, full = load_config(stem), load_config(f"{stem}_{target}")
+        assert dataclasses.replace(bare, name="") == dataclasses.replace(full, name="")
+    assert len(names) == 27
 
 
 @pytest.mark.parametrize("name", load_experiments())

@@ -6,6 +6,7 @@ import pytest
 from jax.sharding import Mesh
 
 from mumu_jax import parallel
+from mumu_jax.batch import Sparse
 from mumu_jax.config import AudioSettings, DataSettings, validate
 from mumu_jax.data.loader import Items, Schedule, array_items, multi_hot, patch_items, read_chunk, read_rows, stream
 from mumu_jax.errors import UserError
@@ -21,7 +22,7 @@ def items(random: bool = False) -> Items:
         inputs[:] = np.stack([rows, uniforms], axis=1)
         labels[np.arange(len(rows)), rows % 3] = 1
 
-    return Items(read, N, item_shape=(2,), dtype=np.float32, n_labels=3, random=random)
+    return Items(read, N, item=jax.ShapeDtypeStruct((2,), np.float32), n_labels=3, random=random)
 
 
 def schedule(seed: int | None = 0, batch_size: int = BATCH) -> Schedule:
@@ -82,11 +83,14 @@ def test_rows_of_arrays():
     np.testing.assert_array_equal(found[1], [labels[2], labels[0], np.zeros(3)])
 
 
+@pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("n_devices", [1, 8])
-def test_resident_and_streaming_are_the_same_bytes(n_devices):
+def test_resident_and_streaming_are_the_same_bytes(n_devices, sparse):
     mesh = Mesh(np.array(jax.devices()[:n_devices]), (parallel.AXIS,))
     rng = np.random.default_rng(0)
     inputs = rng.uniform(-80, 0, (N, 6, 5)).astype(np.float16)
+    if sparse:
+        inputs = Sparse(rng.integers(0, 99, (N, 4), np.int32), rng.uniform(0, 1, (N, 4)).astype(np.float32))
     split = array_items(inputs, rng.integers(0, 2, (N, 3), np.uint8))
     resident, streaming = (
         Feed(split, mode, 2, mesh).chunks(schedule(batch_size=8), range(6)) for mode in ("resident", "streaming")
@@ -131,7 +135,7 @@ def test_patches_of_records(n_frames):
 
     fixed = patch_items(records, 2, settings)
     patch = patch_at(fixed, 0.9)
-    assert patch.shape == fixed.item_shape == (322, 96)
+    assert patch.shape == fixed.item.shape == (322, 96)
     assert patch.dtype == np.float16
     np.testing.assert_array_equal(patch, patch_at(fixed, 0.1))
     randomly = patch_items(records, 2, settings, patch="random")

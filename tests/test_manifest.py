@@ -59,7 +59,7 @@ def test_manifest_round_trip(tmp_path: Path) -> None:
     assert read_manifest(path) == albums
 
     stored = [json.loads(line) for line in first.split(b"\n")[:-1]]
-    assert list(stored[0]) == ["album_id", "split", "genres", "tracks", "text", "cover"]
+    assert list(stored[0]) == ["album_id", "split", "genres", "tracks", "text", "cover", "entities", "n_reviews"]
     assert stored[0]["tracks"][0] == {"track_id": "日本/1", "audio": "audio/日本.ogg"}
     assert stored[0]["tracks"][1]["audio"] == str(elsewhere / undecodable)
     assert "日本" in first.decode("utf-8")

@@ -20,9 +20,16 @@ from mumu_jax.config import AudioSettings
 from mumu_jax.data import audio, shards, store
 from mumu_jax.data.manifest import read_labels, read_manifest
 from mumu_jax.errors import UserError
-from mumu_jax.prepare import Summary, prepare
+from mumu_jax.prepare import Job, Summary
+from mumu_jax.prepare import prepare as prepare_job
 
 GENRES = ("Jazz", "Pop", "Rock")
+
+
+def prepare(
+    source: str, input: Path, data_dir: Path, workers: int, shard_records: int | None = None, for_each=None
+) -> Summary:
+    return prepare_job(Job(source, input, data_dir, workers, shard_records=shard_records, for_each=for_each))
 
 
 def make_collection(folder: Path, n_albums: int = 9, seconds: float = 1.5) -> Path:
@@ -66,9 +73,9 @@ def in_this_process(monkeypatch):
 def test_the_nine_real_songs(tmp_path):
     command = ("mumu_jax.prepare", "--source=tartarus", f"--input={SHARED / 'super'}", f"--data_dir={tmp_path}")
     first = succeed(*command, "--workers=2")
-    assert "9 files read" in first.stdout
+    assert "18 items read" in first.stdout
     assert "3 genres, by albums: Cumbia 3, Merengue 3, Reggaeton 3" in first.stdout
-    assert "preparing tracks: 9/9" in first.stderr
+    assert "preparing audio: 9/9" in first.stderr
     assert rejected(tmp_path) == []
     assert len(read_manifest(tmp_path / "manifest.jsonl")) == 9
     labels = read_labels(tmp_path / "labels.json")
@@ -82,7 +89,7 @@ def test_the_nine_real_songs(tmp_path):
     assert [line.split() for line in first.stdout.splitlines()[1:4]] == [
         ["train", "3", "3", "0", "0", "0", "0.03"],
         ["val", "3", "3", "0", "0", "0", "0.03"],
-        ["test", "3", "3", "1", "0", "0", "0.03"],
+        ["test", "3", "3", "0", "0", "1", "0.03"],
     ]
 
     again = succeed(*command)
@@ -127,7 +134,7 @@ def test_damaged_files_are_listed_and_the_rest_is_prepared(tmp_path):
     [(3, 1, 0.05, False), (4, 76, 0.05, False), (4, 75, 0.05, True), (4, 0, 1.0, False), (4, 96, 0.0, True)],
 )
 def test_too_many_bad(n_bad, n_good, max_bad, too_many):
-    splits = {"train": {"tracks": n_good, "missing": 1000}}
+    splits = {"audio": {"train": {"records": n_good, "missing": 1000}}}
     assert Summary(Path(), splits, {}, {"nan": n_bad}, 0, 0.0, max_bad).too_many_bad == too_many
 
 
@@ -180,15 +187,15 @@ def wait_for(condition, seconds: float = 60) -> None:
 
 def prepare_in_process(manifest: Path, data_dir: Path) -> subprocess.Popen:
     code = (
-        "from pathlib import Path; from mumu_jax.prepare import prepare\n"
-        f"prepare('manifest', Path({str(manifest)!r}), Path({str(data_dir)!r}), 2, shard_tracks=2)"
+        "from pathlib import Path; from mumu_jax.prepare import Job, prepare\n"
+        f"prepare(Job('manifest', Path({str(manifest)!r}), Path({str(data_dir)!r}), 2, shard_records=2))"
     )
     return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
 
 
 def test_killed_and_continued_equals_uninterrupted(tmp_path, in_this_process):
     manifest = make_collection(tmp_path, 24, seconds=4)
-    prepare("manifest", manifest, tmp_path / "whole", 1, shard_tracks=2)
+    prepare("manifest", manifest, tmp_path / "whole", 1, shard_records=2)
 
     killed = tmp_path / "killed"
     for n_finished in (2, 6):
@@ -202,7 +209,7 @@ def test_killed_and_continued_equals_uninterrupted(tmp_path, in_this_process):
     n_there = len(list(killed.glob("audio/sidecars/mumu-*")))
     (killed / "audio" / ".mumu-train.array_record-00000-of-00004.part").write_text("half")
 
-    summary = prepare("manifest", manifest, killed, 1, shard_tracks=2)
+    summary = prepare("manifest", manifest, killed, 1, shard_records=2)
     assert 0 < summary.n_new <= 24 - 2 * n_there + 2  # a shard without its sidecar is made again
     assert prepared_bytes(killed) == prepared_bytes(tmp_path / "whole")
     assert not list((killed / "audio").glob(".*"))
@@ -213,10 +220,10 @@ def test_another_collection_in_the_same_folder(tmp_path, in_this_process):
         (tmp_path / name).mkdir()
         make_collection(tmp_path / name, n)
     out = tmp_path / "out"
-    assert prepare("manifest", tmp_path / "a" / "collection.jsonl", out, 1, shard_tracks=2).n_new == 9
-    assert prepare("manifest", tmp_path / "b" / "collection.jsonl", out, 1, shard_tracks=2).n_new == 5
+    assert prepare("manifest", tmp_path / "a" / "collection.jsonl", out, 1, shard_records=2).n_new == 9
+    assert prepare("manifest", tmp_path / "b" / "collection.jsonl", out, 1, shard_records=2).n_new == 5
     fresh = tmp_path / "fresh"
-    prepare("manifest", tmp_path / "b" / "collection.jsonl", fresh, 1, shard_tracks=2)
+    prepare("manifest", tmp_path / "b" / "collection.jsonl", fresh, 1, shard_records=2)
     assert prepared_bytes(out) == prepared_bytes(fresh)
 
 
@@ -224,12 +231,12 @@ def test_a_file_that_was_missing_is_prepared_when_it_is_there(tmp_path, in_this_
     manifest = make_collection(tmp_path)
     (tmp_path / "4.flac").rename(tmp_path / "elsewhere.flac")
     summary = prepare("manifest", manifest, tmp_path / "out", 1)
-    assert summary.splits["val"]["missing"] == 1
+    assert summary.splits["audio"]["val"]["missing"] == 1
     assert not summary.too_many_bad
     assert summary.n_present == 8
     (tmp_path / "elsewhere.flac").rename(tmp_path / "4.flac")
     summary = prepare("manifest", manifest, tmp_path / "out", 1)
-    assert summary.splits["val"]["missing"] == 0
+    assert summary.splits["audio"]["val"]["missing"] == 0
     assert summary.n_new == 3
     assert prepare("manifest", manifest, tmp_path / "out", 1).n_new == 0
 
@@ -262,7 +269,7 @@ def test_a_decoder_that_crashes_or_fails_costs_its_file(tmp_path, monkeypatch):
     assert prepare("manifest", manifest, tmp_path / "out", 1).rejected == {"crashed": 2}
     assert [(line["track_id"], line["detail"]) for line in rejected(tmp_path / "out")] == [
         ("T3", "MemoryError: 8 EB"),
-        ("T4", "the process that decoded it died, twice"),
+        ("T4", "the process that read it died, twice"),
     ]
 
 
@@ -273,11 +280,11 @@ def test_nothing_to_prepare(tmp_path, in_this_process):
     manifest = make_collection(tmp_path)
     for a in range(9):
         (tmp_path / f"{a}.flac").unlink()
-    with pytest.raises(UserError, match=r"none of the 9 audio files is there, the first .*0\.flac; correct the paths"):
+    with pytest.raises(UserError, match=r"none of the 9 files and texts is there, the first .*0\.flac; correct"):
         prepare("manifest", manifest, tmp_path / "out", 1)
     for a in range(1, 9):
         (tmp_path / f"{a}.flac").write_text("no sound")
-    with pytest.raises(UserError, match=r"1 audio files are missing and 8 were rejected, the first .*3.flac \(not_a"):
+    with pytest.raises(UserError, match=r"1 files and texts are missing and 8 were rejected, .*3.flac \(not_a"):
         prepare("manifest", manifest, tmp_path / "out", 1)
     assert len(rejected(tmp_path / "out")) == 8
     with pytest.raises(UserError, match="is not finished"):

@@ -45,7 +45,10 @@ def contents(workdir: Path) -> dict[str, bytes]:
     run = load_run(workdir)
     for phase, trained in (("track", run.track), ("album", run.album)):
         like = create_state(
-            trained.network.model, make_optimizer(run.config.optim), trained.constants.mean.shape, seed=123
+            trained.network.model,
+            make_optimizer(run.config.optim),
+            jax.ShapeDtypeStruct(trained.constants.mean.shape, np.float32),
+            seed=123,
         )
         checkpoints = Checkpoints(workdir / phase, read_only=True)
         state, progress, data = checkpoints.restore_last(like)

@@ -17,10 +17,11 @@ import tensorflow_datasets as tfds
 from mumu_jax.config import AudioSettings
 from mumu_jax.data import audio, description, patches, shards, store
 from mumu_jax.data.manifest import Album, Label, Track
+from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.workers import map_in_order
 from mumu_jax.errors import UserError
 
-SETTINGS = AudioSettings()
+SETTINGS, AUDIO = AudioSettings(), MODALITIES["audio"]
 LABELS = [Label("Jazz"), Label("Pop"), Label("Theatrical, Incidental & Program Music", "Pop")]
 
 
@@ -47,9 +48,9 @@ def make_albums(folder: Path) -> list[Album]:
 
 
 def prepare(folder: Path, albums: Sequence[Album], workers: int = 1, shard_tracks: int = 4) -> Path:
-    planned = shards.plan(albums, LABELS, shard_tracks)
-    sidecars, _ = shards.write(folder / "audio", planned, SETTINGS, workers)
-    description.finish(folder / "audio", planned, sidecars, LABELS, SETTINGS)
+    planned = shards.plan(albums, LABELS, AUDIO, folder / "audio", shard_tracks)
+    sidecars, _ = shards.write(folder / "audio", planned, AUDIO, SETTINGS, workers)
+    description.finish(folder / "audio", planned, sidecars, LABELS, AUDIO, SETTINGS)
     return folder
 
 
@@ -128,16 +129,16 @@ def test_records_are_a_sequence(data_dir):
 def test_description_counts(data_dir):
     found = json.loads((data_dir / "audio" / "prepared.json").read_text())
     train = found["splits"]["train"]
-    assert {key: train[key] for key in ("albums", "tracks", "silent", "missing", "rejected")} == {
+    assert {key: train[key] for key in ("albums", "records", "silent", "missing", "rejected")} == {
         "albums": 5,
-        "tracks": 8,
+        "records": 8,
         "silent": 1,
         "missing": 1,
         "rejected": 1,
     }
     assert train["seconds"] == pytest.approx(7 * 2 + 30_000 / 22_050, abs=1e-3)
     assert [shard["records"] for shard in train["shards"]] == [3, 3, 2]
-    assert set(found["versions"]) >= {"librosa", "soundfile", "libsndfile", "soxr", "numpy"}
+    assert set(found["versions"]) >= {"librosa", "libsndfile", "soxr", "numpy", "mumu_jax"}
 
 
 def test_statistics_are_those_of_the_fixed_training_patches(data_dir):
@@ -218,8 +219,8 @@ def test_worker_processes_write_the_same_bytes(tmp_path, data_dir, albums, monke
 def test_a_damaged_shard_is_made_again_and_no_other(copy, data_dir, albums, harm):
     name = "mumu-train.array_record-00001-of-00003"
     harm(copy / "audio", name)
-    planned = shards.plan(albums, LABELS, 4)
-    _, n_tracks = shards.write(copy / "audio", planned, SETTINGS, 1)
+    planned = shards.plan(albums, LABELS, AUDIO, copy / "audio", 4)
+    _, n_tracks = shards.write(copy / "audio", planned, AUDIO, SETTINGS, 1)
     assert n_tracks == 4
     assert shard_bytes(copy) == shard_bytes(data_dir)
 
@@ -239,7 +240,8 @@ def test_what_is_finished_is_left_alone(copy, albums):
 
 def test_other_labels_or_albums_or_files_change_the_shards_they_touch(copy, albums, tmp_path):
     def n_done(albums: Sequence[Album], settings: AudioSettings = SETTINGS) -> int:
-        return shards.write(copy / "audio", shards.plan(albums, LABELS, 4), settings, 1)[1]
+        planned = shards.plan(albums, LABELS, AUDIO, copy / "audio", 4)
+        return shards.write(copy / "audio", planned, AUDIO, settings, 1)[1]
 
     assert n_done(albums) == 0
     assert n_done(albums, AudioSettings(patch_seed=7, patch_frames=100)) == 0  # cut when read

@@ -18,7 +18,8 @@ from mumu_jax.data import audio
 from mumu_jax.data.sources import table
 from mumu_jax.data.sources.request import Request
 from mumu_jax.errors import UserError
-from mumu_jax.tag import read_song, score_songs
+from mumu_jax.reading import Read, read_song, reader_of
+from mumu_jax.tag import score_files
 from mumu_jax.tags import FIELDS
 from mumu_jax.workdir import TrainedRun, fingerprint, load_run
 
@@ -203,10 +204,13 @@ def test_patches_cover_the_whole_song(tmp_path, run, seconds, starts_s):
         padded = np.pad(cqt, ((0, max(0, 322 - len(cqt))), (0, 0)), constant_values=-80)
         expected += [padded[:322]] if seconds < 15 else [padded[:322], padded[-322:]]
     song = read_song(path, settings)
-    assert song.patches is not None
     assert song.seconds == pytest.approx(seconds)
-    assert len(song.patches) == len(expected)
-    np.testing.assert_allclose(song.patches, np.stack(expected), atol=0.04)  # float16 dB
+    assert len(song.records) == len(expected)
+    np.testing.assert_allclose(patches_of(song), np.stack(expected), atol=0.04)  # float16 dB
+
+
+def patches_of(song: Read) -> np.ndarray:
+    return np.stack([record["patch"] for record in song.records])
 
 
 def test_scores_are_the_album_networks_of_the_mean_vector(tmp_path, run, serial):
@@ -217,16 +221,16 @@ def test_scores_are_the_album_networks_of_the_mean_vector(tmp_path, run, serial)
         tone(tmp_path / "short.wav", 4, 2),
         tone(tmp_path / "middle.wav", 33, 3),
     ]
-    found = list(score_songs(run, paths, batch_size=8, workers=1))
+    found = list(score_files(run, paths, reader_of(run.inputs), batch_size=8, workers=1))
     assert [song.path for song, _ in found] == paths
-    assert [None if song.patches is None else len(song.patches) for song, _ in found] == [6, None, 1, 4]
+    assert [len(song.records) for song, _ in found] == [6, 0, 1, 4]
     for song, scores in found:
-        if song.patches is None:
+        if not song.records:
             assert scores is None
             continue
         assert scores is not None
         constants = run.track.constants
-        inputs = jnp.asarray((song.patches.astype(np.float32) - constants.mean) / constants.std)
+        inputs = jnp.asarray((patches_of(song).astype(np.float32) - constants.mean) / constants.std)
         _, vectors = run.track.network.model.apply({"params": run.track.params}, inputs)
         output, _ = run.album.network.model.apply({"params": run.album.params}, jnp.mean(vectors, axis=0)[None])
         output, factors = np.asarray(output, np.float64)[0], constants.label_factors.astype(np.float64)
@@ -243,10 +247,10 @@ def test_logits_are_shown_as_probabilities():
 
 
 def test_scores_do_not_depend_on_batch_size_or_devices(songs, run, serial, monkeypatch, tmp_path):
-    paths = [tone(tmp_path / "long.wav", 33), *tag.find_files([songs])]
+    paths = [tone(tmp_path / "long.wav", 33), *tag.find_files([songs], reader_of(run.inputs))]
 
     def scores(batch_size: int) -> np.ndarray:
-        found = [scores for _, scores in score_songs(run, paths, batch_size, workers=1)]
+        found = [scores for _, scores in score_files(run, paths, reader_of(run.inputs), batch_size, workers=1)]
         return np.stack([one for one in found if one is not None])
 
     by_eight_devices = scores(16)

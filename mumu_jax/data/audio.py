@@ -73,11 +73,6 @@ def read_track(path: Path, settings: AudioSettings) -> TrackCqt | Rejected:
         return Rejected("crashed", f"{type(error).__name__}: {error}")
 
 
-def died(path: Path) -> Rejected:
-    """What becomes of a file whose decoding kills the process."""
-    return Rejected("crashed", "the process that decoded it died, twice")
-
-
 def log_cqt(y: Float32[np.ndarray, " samples"], settings: AudioSettings) -> Float32[np.ndarray, "frames bins"]:
     """Power of the constant-Q transform in dB below its maximum: 0 at the loudest, `floor_db` at the least.
 

@@ -7,24 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import tensorflow_datasets as tfds
 from etils import epath
 
 import mumu_jax
 from mumu_jax.atomic import replacing, write_json
-from mumu_jax.config import AudioSettings
-from mumu_jax.data import statistics, store
+from mumu_jax.data import store
 from mumu_jax.data.manifest import SPLITS, Label
-from mumu_jax.data.shards import DECODERS, Shard, Sidecar
+from mumu_jax.data.modality import Modality
+from mumu_jax.data.shards import Shard, Sidecar
 from mumu_jax.errors import UserError
 
-VERSIONS = {
-    **DECODERS,
-    "mumu_jax": mumu_jax.__version__,
-    "numpy": np.__version__,
-    "soundfile": soundfile.__version__,
-}
+VERSIONS = {"mumu_jax": mumu_jax.__version__, "numpy": np.__version__}
 
 
 def finish(
@@ -32,14 +26,15 @@ def finish(
     shards: Sequence[Shard],
     sidecars: Sequence[Sidecar],
     labels: Sequence[Label],
-    settings: AudioSettings,
+    modality: Modality,
+    settings: Any,
 ) -> dict[str, Any]:
     """Make the prepared data complete, unless it is; returns the content of `prepared.json`."""
     description = {
         "settings": dataclasses.asdict(settings),
         "labels": [dataclasses.asdict(label) for label in labels],
-        "splits": {split: _describe(split, shards, sidecars) for split in SPLITS},
-        "versions": VERSIONS,
+        "splits": {split: _describe(split, shards, sidecars, modality) for split in SPLITS},
+        "versions": {**modality.versions, **VERSIONS},
     }
     with contextlib.suppress(UserError):
         there = store.read_description(folder)
@@ -48,25 +43,26 @@ def finish(
             return there
     (folder / store.DESCRIPTION).unlink(missing_ok=True)
     train = description["splits"]["train"]["shards"]
-    mean, std = statistics.of_fixed_patches(store.Records(folder, train, settings.n_bins), settings)
+    mean, std = np.zeros((), np.float32), np.ones((), np.float32)
+    if modality.statistics is not None:
+        mean, std = modality.statistics(store.Records(folder, train, modality, settings), settings)
     with replacing(folder / store.STATISTICS) as path, path.open("wb") as file:
         np.savez(file, mean=mean, std=std)
-    _write_tfds_metadata(folder, shards, sidecars, labels, settings)
+    _write_tfds_metadata(folder, shards, sidecars, store.features(labels, modality, settings))
     description["statistics_sha256"] = store.sha256_of_arrays(mean, std)
     description["checksum"] = store.checksum_of(description)
     write_json(folder / store.DESCRIPTION, description)
     return description
 
 
-def _describe(split: str, shards: Sequence[Shard], sidecars: Sequence[Sidecar]) -> dict[str, Any]:
+def _describe(split: str, shards: Sequence[Shard], sidecars: Sequence[Sidecar], modality: Modality) -> dict[str, Any]:
     pairs = [(shard, sidecar) for shard, sidecar in zip(shards, sidecars, strict=True) if shard.split == split]
     return {
-        "albums": len(_albums_with_records(pairs)),
-        "tracks": sum(sidecar.records for _, sidecar in pairs),
-        "silent": sum(len(sidecar.silent) for _, sidecar in pairs),
+        "albums": len({album_id for _, sidecar in pairs for album_id, _ in sidecar.ids}),
+        "records": sum(sidecar.records for _, sidecar in pairs),
         "missing": sum(len(sidecar.missing) for _, sidecar in pairs),
         "rejected": sum(len(sidecar.rejected) for _, sidecar in pairs),
-        "seconds": round(sum(sidecar.seconds for _, sidecar in pairs), 3),
+        **{name: round(sum(sidecar.counts[name] for _, sidecar in pairs), 3) for name in modality.counts},
         "shards": [
             {"name": shard.name, "records": sidecar.records, "bytes": sidecar.bytes, "sha256": sidecar.sha256}
             for shard, sidecar in pairs
@@ -74,20 +70,11 @@ def _describe(split: str, shards: Sequence[Shard], sidecars: Sequence[Sidecar]) 
     }
 
 
-def _albums_with_records(pairs: Sequence[tuple[Shard, Sidecar]]) -> set[str]:
-    albums = set()
-    for shard, sidecar in pairs:
-        absent = {*sidecar.missing, *(line["track_id"] for line in sidecar.rejected)}
-        albums |= {row.album_id for row in shard.rows if row.track_id not in absent}
-    return albums
-
-
 def _write_tfds_metadata(
     folder: Path,
     shards: Sequence[Shard],
     sidecars: Sequence[Sidecar],
-    labels: Sequence[Label],
-    settings: AudioSettings,
+    features: tfds.features.FeaturesDict,
 ) -> None:
     pairs = list(zip(shards, sidecars, strict=True))
     split_infos = [
@@ -104,7 +91,7 @@ def _write_tfds_metadata(
     ]
     tfds.folder_dataset.write_metadata(
         data_dir=folder,
-        features=store.features(labels, settings.n_bins),
+        features=features,
         split_infos=split_infos,
         version="1.0.0",
         check_data=False,  # would need TensorFlow

@@ -11,8 +11,9 @@ from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import grain
+import jax
 import numpy as np
-from jaxtyping import Float, Float16, Int32, Shaped, UInt8
+from jaxtyping import Float, Float16, Int32, UInt8
 
 from mumu_jax.batch import Batch
 from mumu_jax.config import AudioSettings
@@ -28,12 +29,14 @@ Uniforms = Float[np.ndarray, " n"]  # in [0, 1): where a random patch lies
 
 @dataclass(frozen=True)
 class Items:
-    """A split as the networks see it: `read(rows, uniforms, inputs, labels)` fills in those rows of the split."""
+    """A split as the networks see it: `read(rows, uniforms, inputs, labels)` fills in those rows of the split.
 
-    read: Callable[[Rows, Uniforms, np.ndarray, UInt8[np.ndarray, "n labels"]], None]
+    `item` tells the shape and dtype of an item's input, which may be a tree of arrays, as `batch.Sparse` is.
+    """
+
+    read: Callable[[Rows, Uniforms, Any, UInt8[np.ndarray, "n labels"]], None]
     n_items: int
-    item_shape: tuple[int, ...]
-    dtype: Any
+    item: Any
     n_labels: int
     random: bool = False  # whether the uniforms matter
 
@@ -43,7 +46,12 @@ class Items:
     @property
     def n_bytes(self) -> int:
         """Of all items, as arrays of inputs and labels."""
-        return self.n_items * (math.prod(self.item_shape) * np.dtype(self.dtype).itemsize + self.n_labels)
+        leaves = jax.tree.leaves(self.item)
+        return self.n_items * (sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves) + self.n_labels)
+
+    def empty(self, n: int) -> Any:
+        """Room for the inputs of `n` items."""
+        return jax.tree.map(lambda leaf: np.empty((n, *leaf.shape), leaf.dtype), self.item)
 
 
 @dataclass(frozen=True)
@@ -116,18 +124,24 @@ def patch_items(records: TrackRecords, n_labels: int, settings: AudioSettings, p
             patches.cut(record["cqt"], start, settings, inputs[i])
             labels[i, record["labels"]] = 1
 
-    shape = (settings.patch_frames, settings.n_bins)
-    return Items(read, len(records), shape, np.float16, n_labels, random=patch == "random")
+    return Items(read, len(records), patch_item(settings), n_labels, random=patch == "random")
 
 
-def array_items(inputs: np.ndarray, labels: UInt8[np.ndarray, "n labels"]) -> Items:
-    """Items that are rows of arrays in memory: an album's feature vector and its labels."""
+def patch_item(settings: AudioSettings) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((settings.patch_frames, settings.n_bins), np.float16)
 
-    def read(rows: Rows, uniforms: Uniforms, inputs_out: np.ndarray, labels_out: np.ndarray) -> None:
-        np.take(inputs, rows, axis=0, out=inputs_out, mode="clip")
-        np.take(labels, rows, axis=0, out=labels_out, mode="clip")
 
-    return Items(read, len(inputs), inputs.shape[1:], inputs.dtype, labels.shape[1])
+def array_items(inputs: Any, labels: UInt8[np.ndarray, "n labels"]) -> Items:
+    """Items that are rows of arrays in memory: feature vectors [n, d] or `Sparse` rows, and labels."""
+
+    def read(rows: Rows, uniforms: Uniforms, inputs_out: Any, labels_out: np.ndarray) -> None:
+        def take(source: np.ndarray, out: np.ndarray) -> None:
+            np.take(source, rows, axis=0, out=out, mode="clip")
+
+        jax.tree.map(take, (inputs, labels), (inputs_out, labels_out))
+
+    item = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), inputs)
+    return Items(read, len(labels), item, labels.shape[1])
 
 
 def multi_hot(columns: Sequence[int] | np.ndarray, n_labels: int) -> np.ndarray:
@@ -139,13 +153,14 @@ def multi_hot(columns: Sequence[int] | np.ndarray, n_labels: int) -> np.ndarray:
 
 def read_rows(
     items: Items, rows: Int32[np.ndarray, " n"], uniforms: Uniforms
-) -> tuple[Shaped[np.ndarray, "n *shape"], UInt8[np.ndarray, "n labels"]]:
+) -> tuple[Any, UInt8[np.ndarray, "n labels"]]:
     """(inputs, labels) of `rows`; zeros where the last ones are none of the split's."""
     n_real = int(np.searchsorted(rows >= len(items), True))
-    inputs = np.empty((len(rows), *items.item_shape), items.dtype)
-    labels = np.zeros((len(rows), items.n_labels), np.uint8)
-    items.read(rows[:n_real], uniforms[:n_real], inputs[:n_real], labels[:n_real])
-    inputs[n_real:] = 0
+    inputs, labels = items.empty(len(rows)), np.zeros((len(rows), items.n_labels), np.uint8)
+    real = jax.tree.map(lambda leaf: leaf[:n_real], inputs)
+    items.read(rows[:n_real], uniforms[:n_real], real, labels[:n_real])
+    for leaf in jax.tree.leaves(inputs):
+        leaf[n_real:] = 0
     return inputs, labels
 
 
@@ -154,7 +169,8 @@ def read_chunk(items: Items, schedule: Schedule, chunk: int, part: slice = slice
     rows, uniforms = schedule.rows(chunk)[:, part], schedule.uniforms(chunk)[:, part]
     inputs, labels = read_rows(items, rows.ravel(), uniforms.ravel())
     mask = (rows < len(items)).astype(np.float32)
-    return Batch(inputs.reshape(*rows.shape, *items.item_shape), labels.reshape(*rows.shape, -1), mask)
+    inputs, labels = jax.tree.map(lambda leaf: leaf.reshape(*rows.shape, *leaf.shape[1:]), (inputs, labels))
+    return Batch(inputs, labels, mask)
 
 
 def stream(

@@ -1,13 +1,13 @@
-"""Prepared audio on disk: ArrayRecord shards with one record a track, described by `prepared.json`.
+"""Prepared data on disk: ArrayRecord shards with one record an item, described by `prepared.json`.
 
-`DATA/audio` is also a TFDS folder (`tfds.builder_from_directory` reads it, without TensorFlow): the records are
+`DATA/<modality>` is also a TFDS folder (`tfds.builder_from_directory` reads it, without TensorFlow): the records are
 `tf.train.Example`s with the fields of `features`.  `shards.py` writes it, this file reads it.
 """
 
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,17 +16,18 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
-from jaxtyping import Float16, Float32, Int
+from jaxtyping import Float32, Int
 from tensorflow_datasets.core.example_parser import tf_example_pb2
 
-from mumu_jax.config import AudioSettings, flatten, from_json
+from mumu_jax.config import flatten, from_json
 from mumu_jax.data.manifest import SPLITS, Label
+from mumu_jax.data.modalities import modality_of
+from mumu_jax.data.modality import Modality
 from mumu_jax.data.wire import read_example
 from mumu_jax.errors import UserError
 
 _EXAMPLE: Any = vars(tf_example_pb2)["Example"]  # made at import time, which type checkers do not see
 
-FOLDER = "audio"
 DESCRIPTION = "prepared.json"
 STATISTICS = "statistics.npz"
 VERIFY_BYTES = 1_000_000_000  # up to here checksums are checked on opening, which takes two seconds at most
@@ -36,31 +37,33 @@ VERIFY_BYTES = 1_000_000_000  # up to here checksums are checked on opening, whi
 class Prepared:
     """Prepared data, opened and found to fit.
 
-    `mean` and `std` (dB) standardise each position of a patch: those of the train split's fixed patches.
-    `checksum` names the content: settings, labels, records and statistics.
+    `mean` and `std` standardise each position of an input, as the train split has them (0 and 1 where the modality's
+    inputs are not standardised).  `checksum` names the content: settings, labels, records and statistics.
     """
 
+    modality: Modality
     folder: Path
     labels: list[Label]
-    settings: AudioSettings
-    mean: Float32[np.ndarray, "frames bins"]
-    std: Float32[np.ndarray, "frames bins"]
+    settings: Any
+    mean: Float32[np.ndarray, "*shape"]
+    std: Float32[np.ndarray, "*shape"]
     checksum: str
     shards: dict[str, list[dict[str, Any]]]  # of each split: name, records, bytes, sha256
 
     def split(self, name: str) -> "Records":
         """The records of `train`, `val` or `test`, in the manifest's order; none where the split is empty."""
-        return Records(self.folder, self.shards[name], self.settings.n_bins)
+        return Records(self.folder, self.shards[name], self.modality, self.settings)
 
 
 class Records(Sequence[dict[str, Any]]):
     """Random access to records, from any thread, without holding them.
 
-    A record is `{"album_id": str, "track_id": str, "labels": int64 columns, "cqt": float16 [frames, bins] dB}`.
+    A record is `{"album_id": str, "labels": int64 columns}`, `"track_id": str` for items that are tracks, and the
+    modality's own fields, such as `"cqt": float16 [frames, bins] dB`.
     """
 
-    def __init__(self, folder: Path, shards: Sequence[dict[str, Any]], n_bins: int):
-        self._folder, self._n_bins = folder, n_bins
+    def __init__(self, folder: Path, shards: Sequence[dict[str, Any]], modality: Modality, settings: Any):
+        self._folder, self._modality, self._settings = folder, modality, settings
         self._shards = [shard for shard in shards if shard["records"]]
         self._ends = np.cumsum([shard["records"] for shard in self._shards], dtype=int)
         files = [f"{folder / shard['name']}[0:{shard['records']}]" for shard in self._shards]
@@ -71,8 +74,8 @@ class Records(Sequence[dict[str, Any]]):
         return [album_id for album_id, _ in self._ids]
 
     @property
-    def track_ids(self) -> list[str]:
-        return [track_id for _, track_id in self._ids]
+    def item_ids(self) -> list[str]:
+        return [item_id for _, item_id in self._ids]
 
     @cached_property
     def _ids(self) -> list[tuple[str, str]]:
@@ -81,7 +84,7 @@ class Records(Sequence[dict[str, Any]]):
         for shard in self._shards:
             path = self._folder / sidecar_of(shard["name"])
             try:
-                found = [(album_id, track_id) for album_id, track_id in json.loads(path.read_bytes())["ids"]]
+                found = [(album_id, item_id) for album_id, item_id in json.loads(path.read_bytes())["ids"]]
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise _damaged(path, str(error)) from error
             if len(found) != shard["records"]:
@@ -102,7 +105,7 @@ class Records(Sequence[dict[str, Any]]):
         """The records `rows`, one after the other; raises UserError where a shard is damaged."""
         for index in map(int, rows):
             try:
-                yield decode(self._source[index], self._n_bins)
+                yield decode(self._source[index], self._modality, self._settings)
             except Exception as error:  # of many kinds: riegeli's checksums, missing fields, shapes
                 shard = self._shards[int(np.searchsorted(self._ends, index, side="right"))]
                 raise _damaged(self._folder / shard["name"], f"record {index} cannot be read") from error
@@ -113,50 +116,52 @@ def sidecar_of(name: str) -> str:
     return f"sidecars/{name}.json"
 
 
-def features(labels: Sequence[Label], n_bins: int) -> tfds.features.FeaturesDict:
+def features(labels: Sequence[Label], modality: Modality, settings: Any) -> tfds.features.FeaturesDict:
     """The TFDS features of a record."""
-    return tfds.features.FeaturesDict(
-        {
-            "album_id": tfds.features.Text(),
-            "track_id": tfds.features.Text(),
-            "labels": tfds.features.Sequence(tfds.features.ClassLabel(names=[label.name for label in labels])),
-            "cqt": tfds.features.Tensor(shape=(None, n_bins), dtype=np.float16, encoding=tfds.features.Encoding.BYTES),
-        }
-    )
+    names = tfds.features.ClassLabel(names=[label.name for label in labels])
+    ids = {name: tfds.features.Text() for name in _id_fields(modality)}
+    own = modality.features(settings)
+    return tfds.features.FeaturesDict({**ids, "labels": tfds.features.Sequence(names), **own})
 
 
-def encode(album_id: str, track_id: str, labels: Sequence[int], cqt: Float16[np.ndarray, "frames bins"]) -> bytes:
+def encode(album_id: str, item_id: str, labels: Sequence[int], fields: Mapping[str, Any], modality: Modality) -> bytes:
     """A record, as `features.serialize_example` gives it but for the order of the fields: always the same bytes."""
     example = _EXAMPLE()
-    fields = example.features.feature
-    fields["album_id"].bytes_list.value.append(album_id.encode(errors="surrogatepass"))
-    fields["track_id"].bytes_list.value.append(track_id.encode(errors="surrogatepass"))
-    fields["labels"].int64_list.SetInParent()  # there, though there may be none
-    fields["labels"].int64_list.value.extend(labels)
-    fields["cqt"].bytes_list.value.append(cqt.tobytes())
+    stored = example.features.feature
+    for name, value in zip(_id_fields(modality), (album_id, item_id), strict=False):
+        stored[name].bytes_list.value.append(value.encode(errors="surrogatepass"))
+    stored["labels"].int64_list.SetInParent()  # there, though there may be none
+    stored["labels"].int64_list.value.extend(labels)
+    for name, values in modality.encode(fields).items():
+        stored[name].bytes_list.SetInParent()
+        stored[name].bytes_list.value.extend(values)
     return example.SerializeToString(deterministic=True)
 
 
-def decode(record: bytes, n_bins: int) -> dict[str, Any]:
+def decode(record: bytes, modality: Modality, settings: Any) -> dict[str, Any]:
     """What `encode` was given; `features.deserialize_example_np` gives the same at a tenth of the speed."""
-    fields: Any = read_example(memoryview(record))
+    stored: Any = read_example(memoryview(record))
     return {
-        "album_id": bytes(fields["album_id"][0]).decode(errors="surrogatepass"),
-        "track_id": bytes(fields["track_id"][0]).decode(errors="surrogatepass"),
-        "labels": np.array(fields["labels"], np.int64),
-        "cqt": np.frombuffer(fields["cqt"][0], np.float16).reshape(-1, n_bins),
+        **{name: bytes(stored[name][0]).decode(errors="surrogatepass") for name in _id_fields(modality)},
+        "labels": np.array(stored["labels"], np.int64),
+        **modality.decode(stored, settings),
     }
 
 
-def open_prepared(data_dir: Path, settings: AudioSettings, verify: bool | None = None) -> Prepared:
-    """The prepared audio in `data_dir`, if it was finished, is whole, and was made with these settings.
+def _id_fields(modality: Modality) -> tuple[str, ...]:
+    return ("album_id", "track_id") if modality.item == "track" else ("album_id",)
+
+
+def open_prepared(data_dir: Path, settings: Any, verify: bool | None = None) -> Prepared:
+    """The prepared data in `data_dir` of these settings' modality, if it is finished, whole, and made with them.
 
     Sizes are always checked, checksums of the shards where `verify` says so, or (None) where all shards
     together have at most VERIFY_BYTES.  Raises UserError on whatever is not as it should be.
     """
-    folder = data_dir / FOLDER
+    modality = modality_of(settings)
+    folder = data_dir / modality.name
     description = read_description(folder)
-    _check_settings(folder, from_json(AudioSettings, description["settings"], str(folder)), settings)
+    _check_settings(modality, folder, from_json(modality.settings, description["settings"], str(folder)), settings)
     shards = {split: description["splits"][split]["shards"] for split in SPLITS}
     every = [shard for split in SPLITS for shard in shards[split]]
     if verify is None:
@@ -165,6 +170,7 @@ def open_prepared(data_dir: Path, settings: AudioSettings, verify: bool | None =
         check_shard(folder / shard["name"], shard, verify)
     mean, std = read_statistics(folder / STATISTICS, description["statistics_sha256"])
     return Prepared(
+        modality=modality,
         folder=folder,
         labels=[Label(**label) for label in description["labels"]],
         settings=settings,
@@ -186,7 +192,7 @@ def read_description(folder: Path) -> dict[str, Any]:
             raise ValueError("its checksum does not fit")
     except FileNotFoundError as error:
         state = "is not finished" if folder.is_dir() else "is not there"
-        raise UserError(f"the prepared audio {folder} {state}; {_prepare(folder)}") from error
+        raise UserError(f"the prepared {folder.name} {folder} {state}; {_prepare(folder)}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, str(error)) from error
     return description
@@ -232,7 +238,7 @@ def sha256_of_arrays(*arrays: np.ndarray) -> str:
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
-def _check_settings(folder: Path, found: AudioSettings, wanted: AudioSettings) -> None:
+def _check_settings(modality: Modality, folder: Path, found: Any, wanted: Any) -> None:
     there, asked = flatten(found), flatten(wanted)
     different = [
         f"{name} is {there[name]} there and {asked[name]} here" for name in asked if there[name] != asked[name]
@@ -240,7 +246,8 @@ def _check_settings(folder: Path, found: AudioSettings, wanted: AudioSettings) -
     if different:
         raise UserError(
             f"{folder} was prepared with other settings than this experiment's: {', '.join(different)}; "
-            "leave them as they are there, or prepare the data with yours (mumu_jax.prepare --audio.FIELD=VALUE)"
+            "leave them as they are there, or prepare the data with yours "
+            f"(mumu_jax.prepare --{modality.name}.FIELD=VALUE)"
         )
 
 

@@ -4,13 +4,18 @@ from flax import linen as nn
 
 from mumu_jax.config import Config
 from mumu_jax.models.cnn import CNN, VARIANTS, WIDTHS
+from mumu_jax.models.mlp import MLP
 from mumu_jax.models.precision import compute_dtype
 from mumu_jax.models.shallow import Shallow
 
 
-def build_track_network(config: Config, n_outputs: int) -> nn.Module:
-    """The network that sees one track's patch; `n_outputs` is labels (logistic) or label factors (cosine)."""
-    return FAMILIES[config.model.family](config, n_outputs)
+def build_item_network(config: Config, n_outputs: int, n_terms: int | None = None) -> nn.Module:
+    """The network that sees the items: patches, texts, ….
+
+    `n_outputs` is labels (logistic) or label factors (cosine), `n_terms` the size of a text run's vocabulary, if that
+    is not `config.tfidf.n_terms`.
+    """
+    return FAMILIES[config.model.family](config, n_outputs, n_terms)
 
 
 def build_album_network(config: Config, n_outputs: int) -> Shallow:
@@ -18,7 +23,7 @@ def build_album_network(config: Config, n_outputs: int) -> Shallow:
     return Shallow(n_outputs=n_outputs, unit_output=config.target.kind == "cosine")
 
 
-def _cnn(config: Config, n_outputs: int) -> CNN:
+def _cnn(config: Config, n_outputs: int, n_terms: int | None) -> CNN:
     return CNN(
         variant=VARIANTS[config.model.kernel, config.model.width],
         filters=WIDTHS[config.model.width],
@@ -29,4 +34,18 @@ def _cnn(config: Config, n_outputs: int) -> CNN:
     )
 
 
-FAMILIES = {"cnn": _cnn}
+def _mlp(config: Config, n_outputs: int, n_terms: int | None) -> MLP:
+    return MLP(
+        n_terms=n_terms or config.tfidf.n_terms,
+        n_outputs=n_outputs,
+        unit_output=config.target.kind == "cosine",
+        dropout=config.model.dropout,
+        dtype=compute_dtype(config.model.precision),
+    )
+
+
+def _shallow(config: Config, n_outputs: int, n_terms: int | None) -> Shallow:
+    return build_album_network(config, n_outputs)
+
+
+FAMILIES = {"cnn": _cnn, "mlp": _mlp, "shallow": _shallow}

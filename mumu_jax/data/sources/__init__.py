@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mumu_jax.data.manifest import assign_splits
-from mumu_jax.data.sources import folder, jsonl, table, tartarus
+from mumu_jax.data.sources import folder, jsonl, mumu, table, tartarus
 from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.errors import UserError
 
@@ -26,6 +26,7 @@ def _read_synthetic(input: Path | None, request: Request) -> Collection:
 SOURCES: dict[str, Callable[[Any, Request], Collection]] = {
     "synthetic": _read_synthetic,
     "tartarus": tartarus.read,
+    "mumu": mumu.read,
     "folder": folder.read,
     "csv": table.read,
     "manifest": jsonl.read,
@@ -35,6 +36,7 @@ SOURCES: dict[str, Callable[[Any, Request], Collection]] = {
 LAYOUTS = {
     "synthetic": "nothing: the mini dataset is made, not read",
     "tartarus": "the folder with index/, splits/ and audio/ of the reference implementation",
+    "mumu": "the folder with MuMu's released files and audio/, covers/ and msd/, or one of its CSV files",
     "folder": "a folder of GENRE/file.ext or GENRE/album/…/file.ext",
     "csv": "a CSV file with path or id, genres joined by ';', and optional album, text, cover, split",
     "manifest": 'a file of JSON lines {"album_id", "genres": […], "tracks": [{"track_id", "audio"}]}, '

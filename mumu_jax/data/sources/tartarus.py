@@ -30,7 +30,7 @@ def read(input: Path, request: Request) -> Collection:
     Raises UserError where files are missing or contradict each other.
     """
     root, dataset = _find_dataset(input)
-    genres = _read_list(root / "splits" / f"{LABELS_PREFIX}{dataset}.tsv")
+    genres = read_list(root / "splits" / f"{LABELS_PREFIX}{dataset}.tsv")
     audio = _read_index(root / "index" / f"index_audio_{dataset}.tsv")
     text_index = root / "index" / f"index_text_{dataset}.tsv"
     texts = _read_index(text_index) if text_index.exists() else {}
@@ -76,9 +76,13 @@ def _text(files: list[str], folder: Path) -> str | None:
 
 def _read_split(folder: Path, dataset: str, split: str, n_genres: int) -> Iterator[tuple[str, np.ndarray]]:
     """(item, its multi-hot row) of every item in the split."""
-    items = _read_list(folder / f"items_index_{split}_{dataset}.tsv")
+    items = read_list(items_index(folder, split, dataset))
     rows = _read_rows(folder / f"y_{split}_class_{n_genres}_{dataset}.npy", len(items), n_genres)
     return zip(items, rows, strict=True)
+
+
+def items_index(folder: Path, split: str, dataset: str) -> Path:
+    return folder / f"items_index_{split}_{dataset}.tsv"
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -92,7 +96,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, line.strip()
 
 
-def _read_list(path: Path) -> list[str]:
+def read_list(path: Path) -> list[str]:
     """The lines of a file that has each only once."""
     first_seen: dict[str, int] = {}
     for number, line in _lines(path):

@@ -1,6 +1,7 @@
 """An album's files: most in the plainest format, a few in others, as in anyone's collection."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from mumu_jax.data.synthetic.albums import Plan
 from mumu_jax.data.synthetic.covers import draw_cover
 from mumu_jax.data.synthetic.render import SR_HZ, render_track
 from mumu_jax.data.synthetic.reviews import write_reviews
+from mumu_jax.data.synthetic.timbre import write_timbre
 
 # (suffix, sample rate as a ratio to SR_HZ, channels, share of the tracks); an mp3 costs half a second to encode
 AUDIO_FORMATS = (
@@ -31,7 +33,7 @@ def make_files(plan: Plan, folder: Path) -> Album:
     tracks = tuple(_make_track(plan, number, folder) for number in range(plan.n_tracks))
     cover = _make_cover(plan, folder)
     text = write_reviews(plan.branches, _rng(plan, 1))
-    return Album(plan.album_id, plan.genres, tracks, plan.split, text, cover)
+    return Album(plan.album_id, plan.genres, tracks, plan.split, text, cover, n_reviews=len(text.splitlines()))
 
 
 def _rng(plan: Plan, item: int) -> np.random.Generator:
@@ -52,7 +54,8 @@ def _make_track(plan: Plan, number: int, folder: Path) -> Track:
             samples = np.stack([samples, 0.8 * np.roll(samples, 20)], axis=1)
         soundfile.write(path, samples, SR_HZ * up // down, format=suffix.upper())
 
-    return Track(track_id, _once(folder / "audio" / f"{track_id}.{suffix}", write))
+    audio = _once(folder / "audio" / f"{track_id}.{suffix}", write)
+    return Track(track_id, audio, _once(folder / "msd" / f"{track_id}.h5", partial(write_timbre, audio)))
 
 
 def _make_cover(plan: Plan, folder: Path) -> Path:

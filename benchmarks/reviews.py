@@ -1,0 +1,149 @@
+"""`python -m benchmarks.reviews`: reading MuMu's reviews and its single-label CSV, at full size: seconds and memory.
+
+The files are simulated in a temporary folder: 447,583 reviews of 31,471 albums, 438 MB a framing; 12,087 CSV rows.
+"""
+
+import argparse
+import csv
+import json
+import multiprocessing
+import string
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import results, timing
+from mumu_jax.cli import positive, run_command
+from mumu_jax.data.sources.mumu.csv_files import HEADER, read_csv
+from mumu_jax.data.sources.mumu.rejections import Rejections
+from mumu_jax.data.sources.mumu.reviews import read_reviews
+
+N_ALBUMS, N_REVIEWS, N_ROWS, N_ROW_ALBUMS, N_GENRES = 31_471, 447_583, 12_087, 2_321, 16
+TEXT_CHARS = 720  # of a review on average: 438 MB with everything around it
+MAX_CHARS = 1000
+
+Record = dict[str, Any]
+# How the records stand in the file: before the first, one of them, between two, after the last.
+FRAMINGS: dict[str, tuple[str, Callable[[Record], str], str, str]] = {
+    "array": ("[", json.dumps, ", ", "]"),
+    "lines": ("", json.dumps, "\n", "\n"),
+    "python": ("", repr, "\n", "\n"),
+}
+
+
+def main(argv: Sequence[str]) -> None:
+    """Write each file, read it in fresh processes, print and keep a row."""
+    options = _parse(argv)
+    keep = results.make_row if options.no_save else results.append
+    common = {"batch_size": 1, "n_devices": 1, "device": results.cpu_device(), "repeats": options.repeats}
+    print(f"reviews on {common['device']}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "single-label.csv"
+        write_csv(path)
+        _print(
+            keep("reviews", {**common, "config": "single_label_csv", "mode": "csv", **measure(path, options.repeats)})
+        )
+        for framing in options.framings:
+            path = Path(folder) / "reviews.json"
+            write_reviews(path, framing, options.reviews)
+            row = {**common, "config": "reviews_json", "mode": framing, **measure(path, options.repeats)}
+            _print(keep("reviews", row))
+
+
+def measure(path: Path, repeats: int) -> dict[str, Any]:
+    """Rows or reviews a second, the seconds of one reading, and the peak memory of a process that does only that."""
+    context = multiprocessing.get_context("spawn")  # a forked process would count this one's memory as its own
+    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
+        found = [pool.submit(read, path).result() for _ in range(repeats)]
+    return {
+        **timing.columns("examples_per_s", [n / seconds for n, seconds, _ in found]),
+        **timing.columns("seconds", [seconds for _, seconds, _ in found]),
+        "peak_bytes": max(peak for *_, peak in found),
+        "file_bytes": path.stat().st_size,
+    }
+
+
+def read(path: Path) -> tuple[int, float, int]:
+    """What was read, in how many seconds, and the most bytes of memory that this process has had."""
+    rejections = Rejections()
+    start = time.perf_counter()
+    if path.suffix == ".csv":
+        n = sum(len(album.track_ids) for album in read_csv(path, True, rejections.of(path)).values())
+    else:
+        n = read_reviews(path, {_album_id(i) for i in range(N_ALBUMS)}, MAX_CHARS, rejections.of(path)).counts.total()
+    seconds = time.perf_counter() - start
+    assert not rejections.lines, rejections.lines[0]
+    return n, seconds, _peak_bytes()
+
+
+def _peak_bytes() -> int:
+    """Of this process since its program started; `getrusage` would count that of the process which started it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def write_reviews(path: Path, framing: str, n_reviews: int) -> None:
+    """Reviews with all fields of Amazon's, of random words, quotes and accents; some albums have many."""
+    before, write, between, after = FRAMINGS[framing]
+    with path.open("w", encoding="utf-8") as file:
+        for number, record in enumerate(_records(n_reviews)):
+            file.write((between if number else before) + write(record))
+        file.write(after)
+
+
+def _records(n_reviews: int) -> Iterator[Record]:
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice([*string.ascii_lowercase], n)) for n in rng.integers(2, 10, 2000)]
+    words += ['"classic"', "café", "it's", "C:\\", "rock\n\n", "—"] * 10
+    text = " ".join(rng.choice(words, 400_000))
+    albums = np.sort((N_ALBUMS * rng.random(n_reviews) ** 2).astype(int))
+    sizes = np.minimum(rng.lognormal(np.log(TEXT_CHARS) - 0.5, 1, n_reviews), 30_000).astype(int)
+    starts = rng.integers(0, len(text) - 30_000, n_reviews)
+    for album, start, size in zip(albums.tolist(), starts.tolist(), sizes.tolist(), strict=True):
+        yield {
+            **{"reviewerID": f"A{start:013d}", "amazon_id": _album_id(album), "reviewerName": text[start : start + 12]},
+            **{"helpful": [3, 4], "reviewText": text[start : start + size], "overall": 5.0},
+            **{"summary": text[start : start + 25], "unixReviewTime": 1_252_800_000, "reviewTime": "09 13, 2009"},
+        }
+
+
+def write_csv(path: Path) -> None:
+    rng = np.random.default_rng(0)
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(HEADER)
+        for number in range(N_ROWS):
+            album = number * N_ROW_ALBUMS // N_ROWS
+            mbid = rng.bytes(16).hex()
+            rows.writerow((_album_id(album), mbid, f"TRAAAAA{number:011d}", mbid, mbid, f"Genre {album % N_GENRES}"))
+
+
+def _album_id(number: int) -> str:
+    return f"B{number:09d}"
+
+
+def _print(row: dict[str, Any]) -> None:
+    seconds, low, high = (row[f"seconds{end}"] for end in ("", "_low", "_high"))
+    print(
+        f"{row['config']:<17} {row['mode']:<7} {row['file_bytes'] / 1e6:6.1f} MB  {seconds:6.2f} s "
+        f"({low:.2f}–{high:.2f})  {row['examples_per_s']:>9,.0f}/s  peak {row['peak_bytes'] / 1e6:,.0f} MB",
+        flush=True,
+    )
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.reviews", description=__doc__)
+    parser.add_argument("--framings", nargs="+", choices=FRAMINGS, default=[*FRAMINGS], help="default all")
+    parser.add_argument("--reviews", type=positive, default=N_REVIEWS, help=f"how many; default {N_REVIEWS:,}")
+    parser.add_argument("--repeats", type=positive, default=3, help="measurements of each; default 3")
+    parser.add_argument("--no_save", action="store_true", help="print the rows without adding them to results/")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    run_command(main)

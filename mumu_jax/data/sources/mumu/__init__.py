@@ -1,0 +1,101 @@
+"""MuMu as its owner has it: the released files, and beside them folders of audio, covers and MSD's `.h5` files.
+
+Oramas et al. 2017.  The files and their formats are named in `release.py`; only a CSV file or the metadata must be
+there, everything else may be missing or incomplete.
+"""
+
+from collections.abc import Collection as Names
+from pathlib import Path
+
+from mumu_jax.data import taxonomy
+from mumu_jax.data.manifest import Album, Label, Track
+from mumu_jax.data.sources.files import AUDIO_SUFFIXES, IMAGE_SUFFIXES
+from mumu_jax.data.sources.mumu.csv_files import Listed, read_csv
+from mumu_jax.data.sources.mumu.folders import find_folder, index_files
+from mumu_jax.data.sources.mumu.metadata import Entry, read_metadata
+from mumu_jax.data.sources.mumu.rejections import Reject, Rejections
+from mumu_jax.data.sources.mumu.release import Release, find_release
+from mumu_jax.data.sources.mumu.reviews import read_reviews
+from mumu_jax.data.sources.mumu.splits import read_splits
+from mumu_jax.data.sources.request import Collection, Request
+from mumu_jax.data.sources.tartarus import read_list
+
+H5_SUFFIXES = frozenset({".h5"})
+
+
+def read(input: Path, request: Request) -> Collection:
+    """The albums of the CSV file, or where there is none those of the metadata, which then have no tracks.
+
+    `input` is the folder, or one of the two CSV files in it.  The labels are in the order of `genre_labels_MuMu.tsv`,
+    or else in code point order; their parents are those of the metadata's paths.  A track without an audio file has a
+    path where none is.  Rows and records that cannot be read are in the answer's `rejected`.  Raises UserError where
+    there is neither a CSV file nor metadata, and where a file is not what its name says.
+    """
+    release, rejections = find_release(input), Rejections()
+    entries = read_metadata(release.metadata, rejections.of(release.metadata)) if release.metadata else {}
+    published = read_list(release.genre_labels) if release.genre_labels else []
+    if release.csv:
+        listed = read_csv(release.csv, release.single_label, rejections.of(release.csv))
+    else:
+        assert release.metadata
+        listed = _from_taxonomy(entries, published, rejections.of(release.metadata))
+    names = _label_names(listed, published, release, rejections)
+    parents = taxonomy.parents_of(names, (entries[id].paths for id in listed if id in entries))
+    albums = _albums(listed, release, request, rejections)
+    return Collection(albums, [Label(name, parents[name]) for name in names], rejections.lines)
+
+
+def _from_taxonomy(entries: dict[str, Entry], published: list[str], reject: Reject) -> dict[str, Listed]:
+    """The metadata's albums with those of their paths' genres that are published, or else frequent enough."""
+    genres = {album_id: taxonomy.genres_of(entry.paths) for album_id, entry in entries.items()}
+    labels: Names[str] = frozenset(published or taxonomy.frequent(genres.values()))
+    listed = {}
+    for album_id, found in genres.items():
+        kept = tuple(genre for genre in found if genre in labels)
+        if kept:
+            listed[album_id] = Listed(kept)
+        else:
+            detail = f"none of the genres of {album_id} is a label: {', '.join(found) or 'it has none'}"
+            reject(entries[album_id].line, "no_genre", detail)
+    return listed
+
+
+def _label_names(
+    listed: dict[str, Listed], published: list[str], release: Release, rejections: Rejections
+) -> list[str]:
+    """The published labels, of the single-label file those that occur; then the others that occur."""
+    occurring = {genre for album in listed.values() for genre in album.genres}
+    others = sorted(occurring.difference(published))
+    if published and others:
+        assert release.genre_labels
+        detail = f"expected the names of all genres, found none of {', '.join(others[:5])}; they come last"
+        rejections.of(release.genre_labels)(len(published), "conflict", detail)
+    return [name for name in published if name in occurring or not release.single_label] + others
+
+
+def _albums(listed: dict[str, Listed], release: Release, request: Request, rejections: Rejections) -> list[Album]:
+    """The albums with all that belongs to them."""
+    folders = {kind: find_folder(kind, release.root, request.folders) for kind in ("audio", "covers", "msd")}
+    audio = index_files(folders["audio"], AUDIO_SUFFIXES)
+    covers = index_files(folders["covers"], IMAGE_SUFFIXES)
+    timbre = index_files(folders["msd"], H5_SUFFIXES)
+    album_of = {track_id: album_id for album_id, album in listed.items() for track_id in album.track_ids}
+    splits = read_splits(release.root, {**album_of, **{album_id: album_id for album_id in listed}}, rejections)
+    reviews = None
+    if release.reviews:
+        reviews = read_reviews(release.reviews, listed, request.max_chars, rejections.of(release.reviews))
+    return [
+        Album(
+            album_id,
+            album.genres,
+            tuple(
+                Track(track_id, audio.get(track_id) or folders["audio"] / f"{track_id}.mp3", timbre.get(track_id))
+                for track_id in album.track_ids
+            ),
+            split=splits.get(album_id),
+            text=reviews.texts.get(album_id) if reviews else None,
+            cover=covers.get(album_id),
+            n_reviews=reviews.counts[album_id] if reviews else None,
+        )
+        for album_id, album in listed.items()
+    ]

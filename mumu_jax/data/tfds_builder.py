@@ -1,0 +1,94 @@
+"""MuMu as a TensorFlow Dataset, `mumu`, without TensorFlow: importing this file makes it known to TFDS.
+
+    import mumu_jax.data.tfds_builder
+    download = tfds.download.DownloadConfig(manual_dir="MUMU")
+    tfds.data_source("mumu/text", split="train", download_and_prepare_kwargs={"download_config": download})
+
+`mumu_jax.prepare` writes the same records faster, goes on after a kill, and its folders are read by
+`tfds.builder_from_directory`.
+"""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import tensorflow_datasets as tfds
+
+from mumu_jax.data.manifest import SPLITS, Album
+from mumu_jax.data.modalities import MODALITIES
+from mumu_jax.data.modality import Content, died
+from mumu_jax.data.sources import read_source
+from mumu_jax.data.sources.request import Request
+from mumu_jax.data.workers import map_in_order
+
+DESCRIPTION = """\
+MuMu: 31,471 albums and 147,295 tracks with 250 genre labels, from the Million Song Dataset and Amazon's album reviews
+and metadata.  Albums are divided 80/10/10, as published where the splits are there, else by a hash of their ids.
+"""
+CITATION = """\
+@inproceedings{oramas2017multilabel,
+  title     = {Multi-Label Music Genre Classification from Audio, Text, and Images Using Deep Features},
+  author    = {Oramas, Sergio and Nieto, Oriol and Barbieri, Francesco and Serra, Xavier},
+  booktitle = {Proceedings of the 18th International Society for Music Information Retrieval Conference (ISMIR)},
+  year      = {2017},
+}
+"""
+LICENSE = """\
+The released annotations are MuMu's authors'; reviews and metadata were gathered from Amazon by McAuley et al. and are
+for research.  Audio and covers are not part of the release: they are the owner's, with whatever rights come with them.
+"""
+
+
+class Mumu(tfds.core.GeneratorBasedBuilder):
+    """A config for each modality; a record is an item of it, with the names of its album's genres."""
+
+    name = "mumu"
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS: ClassVar = [tfds.core.BuilderConfig(name=name) for name in MODALITIES]
+    MANUAL_DOWNLOAD_INSTRUCTIONS = """\
+Put the released files (https://www.upf.edu/web/mtg/mumu) into one folder, the manual_dir, and what you own beside them
+as audio/, covers/ and msd/.  `python -m mumu_jax.doctor FOLDER` says what is there and what is missing."""
+
+    def __init__(self, *, file_format: Any = "array_record", **how: Any) -> None:
+        super().__init__(file_format=file_format, **how)  # TFDS's own default needs TensorFlow to write
+
+    def _info(self) -> Any:
+        modality = MODALITIES[str(self.builder_config.name)]
+        ids = ["album_id", "track_id"] if modality.item == "track" else ["album_id"]
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=DESCRIPTION,
+            features=tfds.features.FeaturesDict(
+                {
+                    **{name: tfds.features.Text() for name in ids},
+                    "genres": tfds.features.Sequence(tfds.features.Text()),
+                    **modality.features(modality.settings()),
+                }
+            ),
+            homepage="https://www.upf.edu/web/mtg/mumu",
+            citation=CITATION,
+            license=LICENSE,
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        albums = read_source("mumu", Path(dl_manager.manual_dir), Request(Path(dl_manager.manual_dir))).albums
+        by_split = {split: [album for album in albums if album.split == split] for split in SPLITS}
+        return {split: self._generate_examples(members) for split, members in by_split.items() if members}
+
+    def _generate_examples(self, albums: list[Album]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(id, record) of every item that can be read; the others are what `prepare` lists."""
+        modality = MODALITIES[str(self.builder_config.name)]
+        items = [
+            (album, item_id, input)
+            for album in albums
+            for item_id, input in modality.inputs(album, Path(os.devnull))
+            if input is not None
+        ]
+        read = partial(modality.read, settings=modality.settings())
+        found = map_in_order(read, (input for *_, input in items), os.cpu_count() or 1, died)
+        for (album, item_id, _), content in zip(items, found, strict=True):
+            if isinstance(content, Content):
+                ids = {"album_id": album.album_id} | ({"track_id": item_id} if modality.item == "track" else {})
+                yield item_id, {**ids, "genres": list(album.genres), **content.fields}

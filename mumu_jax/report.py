@@ -1,0 +1,58 @@
+"""`python -m mumu_jax.report`: what data and runs look like.  `words`: the words that tell each genre."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from mumu_jax.cli import positive, run_command
+from mumu_jax.config import TextSettings
+from mumu_jax.data.manifest import SPLITS
+from mumu_jax.data.store import open_prepared, read_description
+from mumu_jax.errors import UserError
+from mumu_jax.words import plot, words_by_genre, write_table
+
+
+def main(argv: Sequence[str]) -> None:
+    """Make the report that the command line names."""
+    arguments = _parser().parse_args(argv)
+    arguments.make(arguments)
+
+
+def report_words(arguments: argparse.Namespace) -> None:
+    """Print each genre's words; write all of them to words.csv and the most frequent genres' to words.png."""
+    settings = TextSettings(**read_description(arguments.data_dir / "text")["settings"])
+    prepared = open_prepared(arguments.data_dir, settings)
+    if not len(prepared.split(arguments.split)):
+        raise UserError(f"split {arguments.split!r} of {prepared.folder} has no text; choose another --split")
+    genres = words_by_genre(prepared, arguments.split, arguments.categories, arguments.top_k)
+    width = max(len(genre.name) for genre in genres)
+    for genre in genres:
+        print(f"{genre.name:<{width}} {genre.n_texts:>7,}  {', '.join(word.word for word in genre.words)}")
+    out = arguments.out or arguments.data_dir / "report"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_table(out / "words.csv", genres)
+        plot(out / "words.png", genres)
+    except OSError as error:
+        raise UserError(f"cannot write {error.filename or out}: {error.strerror}; give another --out") from error
+    print(f"written: {out / 'words.csv'}, {out / 'words.png'}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m mumu_jax.report", description=__doc__, allow_abbrev=False)
+    reports = parser.add_subparsers(required=True, metavar="REPORT")
+    what = "each genre's words by information gain (Oramas et al. 2017, section 6.2)"
+    words = reports.add_parser("words", help=what, description=what, allow_abbrev=False)
+    words.set_defaults(make=report_words)
+    words.add_argument("--data_dir", type=Path, required=True, metavar="OUT", help="what mumu_jax.prepare wrote")
+    words.add_argument(
+        "--out", type=Path, metavar="DIR", help="where words.csv and words.png go; OUT/report by default"
+    )
+    words.add_argument("--split", choices=SPLITS, default="train")
+    words.add_argument("--top_k", type=positive, default=10, help="words a genre (default: %(default)s)")
+    words.add_argument("--categories", action="store_true", help="count the categories of named entities as words, too")
+    return parser
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,24 @@
+"""Random inputs in the shape that an experiment's network sees."""
+
+from typing import Any
+
+import numpy as np
+
+from mumu_jax.batch import Sparse
+from mumu_jax.config import Config
+from mumu_jax.inputs import item_of
+
+NNZ = 7
+
+
+def random_inputs(config: Config, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
+    """[*shape, …] as the loader gives them: patches in dB, timbre, or rows of tf-idf, the last of them empty."""
+    item = item_of(config)
+    if isinstance(item, Sparse):
+        n_rows = int(np.prod(shape))
+        columns = np.stack([rng.choice(config.tfidf.n_terms, NNZ, replace=False) for _ in range(n_rows)])
+        values = rng.uniform(0, 1, (n_rows, NNZ)).astype(np.float32)
+        values[-1] = 0
+        return Sparse(columns.astype(np.int32).reshape(*shape, NNZ), values.reshape(*shape, NNZ))
+    low, high = (-80, 0) if config.modality == "audio" else (-1, 1)
+    return rng.uniform(low, high, (*shape, *item.shape)).astype(item.dtype)

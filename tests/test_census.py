@@ -1,0 +1,92 @@
+"""The statistics of prepared data, against numbers counted by hand."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import complain, succeed
+
+from mumu_jax.data.census import ALL, Contents, take
+from mumu_jax.data.manifest import Album, Label, Track, write_labels, write_manifest
+
+HERE = Path("/nowhere")
+LABELS = [Label(name) for name in ("Blues", "Jazz", "Pop", "Rock", "[Unused]")]
+
+
+def track(name: str, timbre: bool = False) -> Track:
+    return Track(name, HERE / f"{name}.mp3", HERE / f"{name}.h5" if timbre else None)
+
+
+def album(name: str, split: str, genres: str, *tracks: Track, **more) -> Album:
+    return Album(name, tuple(genres.split()), tracks, split, **more)
+
+
+ALBUMS = [
+    album("a", "train", "Pop Rock", track("a1", timbre=True), track("a2"), text="two", n_reviews=2),
+    album("b", "train", "Pop", track("b1"), cover=HERE / "b.jpg", text="", n_reviews=0),
+    album("c", "val", "Blues Pop Rock", entities=HERE / "c.json", text="of unknown number"),
+    album("d", "test", "Jazz Pop Rock Blues", track("d1"), text="five", n_reviews=5),
+]
+
+
+def test_labels_come_by_frequency_then_by_name():
+    found = take(ALBUMS, LABELS)
+    assert list(found.albums_by_label.items()) == [("Pop", 4), ("Rock", 3), ("Blues", 2), ("Jazz", 1), ("[Unused]", 0)]
+    assert found.labels_mean == 2.5  # 2, 1, 3, 4
+    assert found.labels_sd == pytest.approx(1.25**0.5)
+
+
+def test_contents_by_split():
+    found = take(ALBUMS, LABELS, left_out={("audio", "a1"), ("timbre", "a2"), ("audio", "b1")}).contents
+    assert found == {
+        "train": Contents(albums=2, tracks=3, reviews=2, audio=1, text=1, cover=1, entities=0, timbre=1),
+        "val": Contents(albums=1, tracks=0, reviews=None, audio=0, text=1, cover=0, entities=1, timbre=0),
+        "test": Contents(albums=1, tracks=1, reviews=5, audio=1, text=1, cover=0, entities=0, timbre=0),
+        ALL: Contents(albums=4, tracks=4, reviews=7, audio=2, text=3, cover=1, entities=1, timbre=1),
+    }
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("│┃").replace("┃", "│").split("│")]
+
+
+def write(folder: Path, albums: list[Album], labels: list[Label]) -> Path:
+    write_manifest(folder / "manifest.jsonl", albums)
+    write_labels(folder / "labels.json", labels)
+    return folder
+
+
+def test_command_prints_few_labels(tmp_path: Path):
+    write(tmp_path, ALBUMS, LABELS)
+    (tmp_path / "missing.jsonl").write_text(json.dumps({"album_id": "b", "track_id": "b1", "audio": "b1.mp3"}) + "\n")
+    (tmp_path / "rejected.jsonl").write_text(json.dumps({"file": "reviews.json", "line": 3, "reason": "json"}) + "\n")
+    printed = succeed("mumu_jax.doctor", f"--statistics={tmp_path}").stdout
+    rows = [cells(line) for line in printed.splitlines()]
+    assert ["label", "albums", "% of albums"] in rows
+    assert ["Pop", "4", "100.00"] in rows
+    assert ["[Unused]", "0", "0.00"] in rows
+    assert "5 labels; labels per album: mean 2.50, standard deviation 1.12" in printed
+    assert ["val", "1", "0", "–", "0", "1", "0", "1", "0"] in rows
+    assert ["all", "4", "4", "7", "2", "3", "1", "1", "1"] in rows
+
+
+def test_command_prints_the_ten_most_and_the_ten_least_frequent_labels(tmp_path: Path):
+    names = [f"genre {n:02d}" for n in range(25)]
+    albums = [Album(str(n), tuple(names[: n + 1]), (), "train") for n in range(25)]
+    write(tmp_path, albums, [Label(name) for name in names])
+    rows = [cells(line) for line in succeed("mumu_jax.doctor", f"--statistics={tmp_path}").stdout.splitlines()]
+    assert ["genre 00", "25", "100.00", "genre 15", "10", "40.00"] in rows
+    assert ["genre 09", "16", "64.00", "genre 24", "1", "4.00"] in rows
+    assert not any("genre 12" in row for row in rows)
+
+
+def test_labels_between_ten_and_twenty_come_once(tmp_path: Path):
+    names = [f"genre {n:02d}" for n in range(12)]
+    write(tmp_path, [Album("a", tuple(names), (), "train")], [Label(name) for name in names])
+    printed = succeed("mumu_jax.doctor", f"--statistics={tmp_path}").stdout
+    assert [printed.count(name) for name in names] == [1] * 12
+
+
+def test_command_wants_prepared_data(tmp_path: Path):
+    complain("mumu_jax.doctor", f"--statistics={tmp_path / 'typo'}", says=["prepared data", "typo"])
+    complain("mumu_jax.doctor", f"--statistics={tmp_path}", says=["manifest.jsonl"])

@@ -1,0 +1,52 @@
+"""MuMu's files, as released and as owned, from `prepare` to tags: every text experiment, and timbre."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import succeed
+from mumu_fixture import write_mumu
+
+from mumu_jax.data.entities import write_gazetteer
+
+NAMES = {"Jamaica": ("Reggae islands",), "Saxophone": ("Jazz instruments",), "Riff": ("Rock terms",)}
+
+
+@pytest.fixture(scope="module")
+def mumu(tmp_path_factory) -> Path:
+    """DATA, prepared from the fixture, with everything but one gazetteer made for it."""
+    folder = tmp_path_factory.mktemp("mumu")
+    write_mumu(folder / "MUMU")
+    write_gazetteer(folder / "gazetteer", {name: name for name in NAMES}, NAMES)
+    done = succeed(
+        "mumu_jax.prepare",
+        "--source=mumu",
+        f"--input={folder / 'MUMU'}",
+        f"--data_dir={folder / 'data'}",
+        f"--gazetteer={folder / 'gazetteer'}",
+        "--max_bad=1",
+    )
+    assert [line.split()[0] for line in done.stdout.splitlines()[:12:4]] == ["audio", "text", "timbre"]
+    assert (folder / "data" / "missing.jsonl").read_text()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name", ["text_vsm", "text_vsm_logistic", "text_vsm_sem", "text_vsm_sem_logistic", "timbre_mlp", "audio_low_4x96"]
+)
+def test_every_modality_trains_evaluates_and_tags(mumu, tmp_path, name):
+    run, data = tmp_path / "run", mumu / "data"
+    quick = ("--config.optim.max_epochs=2", "--config.album_optim.max_epochs=2", "--config.tfidf.n_terms=100")
+    succeed("mumu_jax.train", f"--config={name}", f"--data_dir={data}", f"--workdir={run}", *quick)
+    assert "ROC-AUC" in succeed("mumu_jax.evaluate", f"--workdir={run}", "--split=val").stdout
+    assert json.loads((run / "eval_test.json").read_text())["album"]["n_items"] > 0
+    if name.startswith("text"):
+        (tmp_path / "own.txt").write_text("Jamaica, island and bass")
+        files = [tmp_path / "own.txt"]
+    else:
+        suffix = {"timbre_mlp": "*.h5", "audio_low_4x96": "*.flac"}[name]
+        files = sorted((mumu / "MUMU").rglob(suffix))[:2]
+    succeed("mumu_jax.tag", f"--workdir={run}", *files, f"--out={tmp_path / 'tags.jsonl'}")
+    rows = [json.loads(line) for line in (tmp_path / "tags.jsonl").read_text().splitlines()]
+    assert len(rows) == len(files)
+    assert any(row["genres"] for row in rows)

@@ -1,0 +1,52 @@
+"""The words that tell genres: against scikit-learn's mutual information, and the command."""
+
+import csv
+
+import numpy as np
+import pytest
+from conftest import complain, succeed
+from PIL import Image
+from sklearn.metrics import mutual_info_score
+
+from mumu_jax.data.information_gain import telling_words, word_gains
+
+
+def test_gain_is_mutual_information():
+    rng = np.random.default_rng(0)
+    words, labels = np.array(["a", "b", "c", "d"]), rng.integers(0, 2, (200, 3)).astype(np.uint8)
+    has = rng.random((200, 4)) < np.array([0.5, 0.1, 0.06, 0.9])
+    has[:, 1] |= labels[:, 0] == 1
+    gains = word_gains([[*words[row], *words[row]] for row in has], labels)
+    assert gains.words == list(words)
+    for i in range(4):
+        for column in range(3):
+            expected = mutual_info_score(has[:, i], labels[:, column]) / np.log(2)
+            assert gains.gain_bits[i, column] == pytest.approx(expected, abs=1e-12)
+            assert gains.with_genre[i, column] == pytest.approx(has[labels[:, column] == 1, i].mean())
+            assert gains.without[i, column] == pytest.approx(has[labels[:, column] == 0, i].mean())
+    assert telling_words(gains, 0, 2)[0] == 1
+
+
+def test_a_word_that_tells_what_a_genre_is_not_is_left_out():
+    texts = [["loud"]] * 6 + [["quiet"]] * 6
+    labels = np.repeat(np.array([[1], [0]], np.uint8), 6, axis=0)
+    assert telling_words(word_gains(texts, labels), 0, 5) == [0]
+
+
+def test_command(small_data, tmp_path):
+    done = succeed("mumu_jax.report", "words", f"--data_dir={small_data}", f"--out={tmp_path}", "--top_k=3")
+    first, *_ = done.stdout.splitlines()
+    assert first.split()[0] == "Rock"
+    with (tmp_path / "words.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["rank"] for row in rows} == {"1", "2", "3"}
+    assert all(float(row["with_genre"]) > float(row["without"]) and float(row["gain_bits"]) > 0 for row in rows)
+    with Image.open(tmp_path / "words.png") as image:
+        assert image.width > 1000
+        assert np.asarray(image.convert("L")).std() > 10
+    named = succeed("mumu_jax.report", "words", f"--data_dir={small_data}", f"--out={tmp_path}", "--categories")
+    assert "category:" in named.stdout
+
+
+def test_without_text(tmp_path):
+    complain("mumu_jax.report", "words", f"--data_dir={tmp_path}", says=["the prepared text", "is not there"])
