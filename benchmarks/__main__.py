@@ -1,6 +1,6 @@
 """`python -m benchmarks`: every benchmark in a process of its own, one after the other.
 
-Arguments are handed on to all of them (`--no_save`); `--peer=torch` to the one that has a peer to choose.
+Arguments are handed on to all of them (`--no_save`); `--peer=torch` to those that have a peer to choose.
 """
 
 import argparse
@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from mumu_jax.cli import run_command
 
-BENCHMARKS = ("metrics", "train_step", "loader", "end_to_end", "prepare")
+BENCHMARKS = ("metrics", "train_step", "text_step", "loader", "end_to_end", "prepare", "reviews", "linking")
+WITH_PEER = ("train_step", "text_step")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -24,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     for i, name in enumerate(BENCHMARKS, start=1):
         command = [sys.executable, "-m", f"benchmarks.{name}"]
         command += ["--no_save"] if arguments.no_save else []
-        command += [f"--peer={arguments.peer}"] if arguments.peer and name == "train_step" else []
+        command += [f"--peer={arguments.peer}"] if arguments.peer and name in WITH_PEER else []
         print(f"[{i}/{len(BENCHMARKS)}] {' '.join(command[1:])}", flush=True)
         start = time.monotonic()
         status[name] = subprocess.run(command).returncode

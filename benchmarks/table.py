@@ -51,11 +51,14 @@ def render(rows: list[Row]) -> str:
     several = [row for row in by_name.get("train_step", []) if row["n_devices"] > 1]
     tables = [
         ("Training step, data on the device", _training(single)),
+        ("Training step of the text network, beside dense first layers", _text(by_name.get("text_step", []))),
         ("Several devices", _scaling(several, single)),
         ("Training from shards, beside that ceiling", _end_to_end(by_name.get("end_to_end", []))),
         ("Loading", _loading(by_name.get("loader", []))),
         ("Metrics of 3,147 albums × 250 labels, beside scikit-learn", _metrics(by_name.get("metrics", []))),
         ("Preparation, beside librosa", _preparation(by_name.get("prepare", []))),
+        ("Reading MuMu's files, one process", _reviews(by_name.get("reviews", []))),
+        ("Entity linking, one process", _linking(by_name.get("linking", []))),
         ("Programs compiled for an H200, not run", _modules(by_name.get("h200_module", []))),
     ]
     return "\n\n".join(f"**{title}**\n\n{table}" for title, table in tables if table)
@@ -75,12 +78,57 @@ def _training(rows: list[Row]) -> str:
         "memory": lambda row: f"{row['peak_bytes'] / 1e6:,.0f} MB",
         "compile": lambda row: f"{row['compile_s']:.1f} s",
         "PyTorch": lambda row: f"{row['peer_examples_per_s']:,.0f}",
-        "ratio": lambda row: f"**{row['ratio']:.2f}** ({row['ratio_low']:.2f}–{row['ratio_high']:.2f})",
+        "ratio": lambda row: _ratio(row, "ratio"),
     }
     rows = sorted(rows, key=lambda row: (row["device"], _order(row["config"]), row["precision"], row["batch_size"]))
     if not any(WANTED in row["device"] for row in rows):
         missing = {"device": WANTED, "precision": "bfloat16", "batch_size": 32, "examples_per_s": "not measured"}
         rows += [{**missing, "config": name} for name in SIX]
+    return _markdown(columns, rows)
+
+
+def _text(rows: list[Row]) -> str:
+    k40 = {name: experiment.paper.epoch_s for name, experiment in load_experiments().items() if experiment.paper}
+    columns: dict[str, Callable[[Row], Any]] = {
+        "device": lambda row: row["device"],
+        "network": lambda row: row["config"],
+        "precision": lambda row: row["precision"],
+        "batch": lambda row: row["batch_size"],
+        "examples/s": lambda row: _spread(row, "examples_per_s", ",.0f"),
+        "s an epoch": lambda row: f"{row['epoch_s']:,.3g}",
+        "K40, 2017": lambda row: f"{k40[row['config']]:,}",
+        "ours, dense": lambda row: f"{row['dense_examples_per_s']:,.0f}",
+        "ratio to it": lambda row: _ratio(row, "dense_ratio"),
+        "PyTorch, dense": lambda row: f"{row['peer_examples_per_s']:,.0f}",
+        "ratio": lambda row: _ratio(row, "ratio"),
+    }
+    if not any(WANTED in row["device"] for row in rows):
+        missing = {"device": WANTED, "precision": "bfloat16", "batch_size": 32, "examples_per_s": "not measured"}
+        rows = [*rows, {**missing, "config": "text_vsm"}]
+    return _markdown(columns, rows)
+
+
+def _reviews(rows: list[Row]) -> str:
+    columns: dict[str, Callable[[Row], Any]] = {
+        "device": lambda row: row["device"],
+        "file": lambda row: f"{row['config']}, {row['mode']}",
+        "MB": lambda row: f"{row['file_bytes'] / 1e6:,.0f}",
+        "rows or reviews/s": lambda row: _spread(row, "examples_per_s", ",.0f"),
+        "s": lambda row: _spread(row, "seconds", ".2f"),
+        "peak memory": lambda row: f"{row['peak_bytes'] / 1e6:,.0f} MB",
+    }
+    return _markdown(columns, rows)
+
+
+def _linking(rows: list[Row]) -> str:
+    columns: dict[str, Callable[[Row], Any]] = {
+        "device": lambda row: row["device"],
+        "gazetteer": lambda row: row["config"],
+        "part": lambda row: {"build": "build, lines/s", "load": "load, names/s", "link": "link, texts/s"}[row["mode"]],
+        "a second": lambda row: _spread(row, "examples_per_s", ",.0f"),
+        "MB of text/s": lambda row: f"{row['bytes_per_s'] / 1e6:,.2f}",
+        "peak memory": lambda row: f"{row['peak_bytes'] / 1e6:,.0f} MB",
+    }
     return _markdown(columns, rows)
 
 
@@ -134,7 +182,7 @@ def _metrics(rows: list[Row]) -> str:
         "metric": lambda row: row["config"],
         "ms": lambda row: f"{1000 * row['batch_size'] / row['examples_per_s']:.3g}",
         "scikit-learn, ms": lambda row: f"{1000 * row['batch_size'] / row['peer_examples_per_s']:.3g}",
-        "ratio": lambda row: f"**{row['ratio']:.2f}** ({row['ratio_low']:.2f}–{row['ratio_high']:.2f})",
+        "ratio": lambda row: _ratio(row, "ratio"),
     }
     return _markdown(columns, rows)
 
@@ -146,7 +194,7 @@ def _preparation(rows: list[Row]) -> str:
         "processes": lambda row: row["n_devices"],
         "tracks/s": lambda row: _spread(row, "examples_per_s", ".1f"),
         "librosa": lambda row: f"{row['peer_examples_per_s']:.1f}",
-        "ratio": lambda row: f"**{row['ratio']:.2f}** ({row['ratio_low']:.2f}–{row['ratio_high']:.2f})",
+        "ratio": lambda row: _ratio(row, "ratio"),
         "scaling efficiency": lambda row: f"{row['scaling_efficiency']:.0%}",
     }
     return _markdown(columns, rows)
@@ -184,6 +232,10 @@ def _spread(row: Row, name: str, how: str) -> str:
     if isinstance(row[name], str):
         return row[name]
     return f"{row[name]:{how}} ({row[f'{name}_low']:{how}}–{row[f'{name}_high']:{how}})"
+
+
+def _ratio(row: Row, name: str) -> str:
+    return f"**{row[name]:.2f}** ({row[f'{name}_low']:.2f}–{row[f'{name}_high']:.2f})"
 
 
 def _network(config: str) -> str:

@@ -73,6 +73,7 @@ class Summary:
     n_new: int
     seconds: float
     max_bad: float
+    notes: Sequence[str] = ()
 
     @property
     def n_bad(self) -> int:
@@ -96,6 +97,7 @@ class Summary:
         shown = sorted(self.genres.items(), key=lambda item: (-item[1], item[0]))[:GENRES_SHOWN]
         more = ", …" if len(self.genres) > GENRES_SHOWN else ""
         lines.append(f"{len(self.genres)} genres, by albums: {', '.join(f'{g} {n:,}' for g, n in shown)}{more}")
+        lines += self.notes
         done = f"{self.n_new:,} items read" if self.n_new else "nothing to do: all was prepared before"
         lines.append(f"{done}, in {self.seconds:.0f} s; the data lies in {self.data_dir}")
         return "\n".join(lines)
@@ -147,7 +149,7 @@ def prepare(job: Job) -> Summary:
     reasons = dict(Counter(str(line["reason"]) for line in rejected))
     genres = dict(Counter(genre for album in found.albums for genre in album.genres))
     n_new = sum(one.n_new for one in written)
-    return Summary(data_dir, splits, genres, reasons, n_new, time.monotonic() - start, job.max_bad)
+    return Summary(data_dir, splits, genres, reasons, n_new, time.monotonic() - start, job.max_bad, found.notes)
 
 
 @dataclass(frozen=True)

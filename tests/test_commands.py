@@ -19,6 +19,7 @@ from mumu_jax.data.manifest import Album, read_manifest, write_manifest
 from mumu_jax.data.store import open_prepared
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
+from mumu_jax.prepare import Job
 from mumu_jax.workdir import load_run
 
 SPLIT_OF = {"t": "train", "v": "val", "e": "test"}
@@ -292,7 +293,7 @@ def calls(monkeypatch, tmp_path):
 def test_without_data_it_says_loudly_that_it_takes_the_mini_dataset(calls, capsys):
     assert train.main([NAMED]) == 0
     mini = train.MINI_DATA_DIR
-    assert calls == [("prepare", "synthetic", None, mini), ("train", mini, Path("runs/audio_low_4x96"))]
+    assert calls == [("prepare", Job("synthetic", None, mini)), ("train", mini, Path("runs/audio_low_4x96"))]
     said = capsys.readouterr().err
     assert "***" in said
     assert "built-in mini dataset" in said

@@ -175,6 +175,10 @@ FAULTS: dict[str, tuple[Plant, str, str, str]] = {
     "splits_lacking": (edit_lines(VAL, lambda lines: lines[1:]), "warning", "splits", "none for 1 of 40 albums"),
     "splits_pointer": (write(VAL, LFS), "warning", VAL, "Git LFS pointer"),
     "splits_shape": (write_rows((4, 8)), "warning", "splits/y_val_class_8_MuMu-albums.npy", "5 × 8 numbers"),
+    "splits_no_array": (
+        write("splits/y_val_class_8_MuMu-albums.npy", b"\x93NUMPY\x01\0\x08\0{'descr'\0"),
+        *("warning", "splits/y_val_class_8_MuMu-albums.npy", "a NumPy array, none"),
+    ),
     "splits_labels": (write_rows((5, 8)), "warning", "splits/y_val_class_8_MuMu-albums.npy", "others for 5 of 5"),
     # the owner's folders
     "audio_missing": (remove("audio"), "warning", "audio", "a folder with audio of the tracks, none"),
@@ -203,7 +207,7 @@ FAULTS: dict[str, tuple[Plant, str, str, str]] = {
     "msd_cut": (overwrite_two("msd", b"\x89HDF\r\n\x1a\n"), "warning", "msd", "is unreadable in 2 of 69"),
     "msd_no_timbre": (without_timbre, "warning", "msd", "segments_timbre is unreadable in 2 of 69"),
     "nothing_to_train_on": (remove("audio", "msd", REVIEWS), "error", ".", "audio, text or timbre"),
-}  # fmt: skip
+}
 
 
 SEVERITIES = ("error", "warning", "note")

@@ -47,7 +47,7 @@ def by_id(albums: list[Album]) -> dict[str, Album]:
 
 
 def test_registry_describes_every_source() -> None:
-    assert list(SOURCES) == ["synthetic", "tartarus", "folder", "csv", "manifest"]
+    assert list(SOURCES) == ["synthetic", "tartarus", "mumu", "folder", "csv", "manifest"]
     assert set(LAYOUTS) == set(SOURCES) > NO_INPUT
 
 

@@ -42,6 +42,7 @@ def test_four_statistics_of_twelve_coefficients(tmp_path):
         (np.zeros((5, 11)), "unreadable"),
         (np.zeros(12), "unreadable"),
         (np.full((5, 12), np.nan), "nan"),
+        (np.full((5, 12), 1e200), "nan"),
         (np.array([b"text"] * 3), "unreadable"),
     ],
 )

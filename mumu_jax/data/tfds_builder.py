@@ -54,8 +54,13 @@ as audio/, covers/ and msd/.  `python -m mumu_jax.doctor FOLDER` says what is th
     def __init__(self, *, file_format: Any = "array_record", **how: Any) -> None:
         super().__init__(file_format=file_format, **how)  # TFDS's own default needs TensorFlow to write
 
+    @property
+    def modality(self) -> str:
+        config: Any = self.builder_config
+        return config.name
+
     def _info(self) -> Any:
-        modality = MODALITIES[str(self.builder_config.name)]
+        modality = MODALITIES[self.modality]
         ids = ["album_id", "track_id"] if modality.item == "track" else ["album_id"]
         return tfds.core.DatasetInfo(
             builder=self,
@@ -79,7 +84,7 @@ as audio/, covers/ and msd/.  `python -m mumu_jax.doctor FOLDER` says what is th
 
     def _generate_examples(self, albums: list[Album]) -> Iterator[tuple[str, dict[str, Any]]]:
         """(id, record) of every item that can be read; the others are what `prepare` lists."""
-        modality = MODALITIES[str(self.builder_config.name)]
+        modality = MODALITIES[self.modality]
         items = [
             (album, item_id, input)
             for album in albums

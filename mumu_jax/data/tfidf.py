@@ -16,7 +16,7 @@ from mumu_jax.batch import Sparse
 from mumu_jax.config import TfidfSettings
 from mumu_jax.errors import UserError
 
-NNZ_STEP = 64  # rows are padded to a multiple of this many values, so that few programs are compiled
+NNZ_STEP = 32  # rows are padded to a multiple of this many values, so that few programs are compiled
 
 Record = Mapping[str, Any]  # "text", and "categories" of the entities in it: those of prepared text
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -38,11 +39,12 @@ def check_splits(release: Release, listed: Mapping[str, Listed]) -> tuple[dict[s
     faults += [Fault("warning", path, "a list for each split", found, remedy) for path in missing]
     if not missing:
         labels = _labels_of(folder / f"{LABELS_PREFIX}{dataset}.tsv")
+        # The single-label file has other genres.
+        genres_of = {} if release.single_label else {item: {*listed[of].genres} for item, of in album_of.items()}
         for split in SPLITS:
             path = items_index(folder, split, dataset)
             faults += _check_list(path, album_of, release.single_label)
             for rows in sorted(folder.glob(f"y_{split}_class_*_{dataset}.npy")):
-                genres_of = {} if release.single_label else {i: {*listed[of].genres} for i, of in album_of.items()}
                 faults += _check_rows(rows, read_list(path), labels, genres_of)
     if splits and (without := [album_id for album_id in listed if album_id not in splits]):
         found = f"none for {len(without):,} of {len(listed):,} albums: {some(without)}"
@@ -77,8 +79,8 @@ def _check_rows(path: Path, items: list[str], labels: list[str], genres_of: Mapp
     remedy = f"nothing: the file is not read; or take all from one release; {TARTARUS}"
     try:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        yield Fault("warning", path, "a NumPy array", str(error), remedy)
+    except (OSError, EOFError, ValueError, SyntaxError, TokenError) as error:  # the last two of a damaged header
+        yield Fault("warning", path, "a NumPy array", f"none: {error}", remedy)
         return
     if rows.ndim != 2 or len(rows) != len(items) or rows.shape[1] != (len(labels) or rows.shape[1]):
         expected = f"{len(items):,} × {len(labels) or 'any'} numbers: lines of items_index × genre_labels"

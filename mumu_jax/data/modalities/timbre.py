@@ -42,9 +42,11 @@ def read_timbre(path: Path) -> Float32[np.ndarray, " values"]:
         raise Rejected("unreadable", f"expected {DATASET} of n × {N_COEFFICIENTS} numbers, found {segments.shape}")
     if not len(segments):
         raise Rejected("empty", f"{DATASET} has no segment")
-    if not np.isfinite(segments).all():
-        raise Rejected("nan", f"{DATASET} has values that are not finite")
-    return timbre_statistics(segments)
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = timbre_statistics(segments)
+    if not np.isfinite(found).all():
+        raise Rejected("nan", f"{DATASET} has values that are not finite, or too large")
+    return found
 
 
 def timbre_statistics(segments: Float[np.ndarray, "segments 12"]) -> Float32[np.ndarray, " values"]:

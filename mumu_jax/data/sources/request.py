@@ -26,10 +26,11 @@ class Collection:
     """A source's albums, and the labels in column order.
 
     `rejected` are lines for `rejected.jsonl`, {"file", "line", "reason", "detail"}: what was in the input but could not
-    be read.  `gazetteer` is one that comes with the source.
+    be read.  `notes` are lines for the summary.  `gazetteer` is one that comes with the source.
     """
 
     albums: list[Album]
     labels: list[Label]
     rejected: list[dict[str, str | int]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     gazetteer: Path | None = None

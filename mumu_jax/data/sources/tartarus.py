@@ -11,6 +11,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -132,7 +133,7 @@ def _read_rows(path: Path, n_items: int, n_genres: int) -> np.ndarray:
     try:
         with path.open("rb") as file:
             rows = np.lib.format.read_array(file, allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, EOFError, SyntaxError, TokenError) as error:  # the header is a Python literal
         raise UserError(f"{path}: expected a NumPy array, found {error}; copy the file again") from error
     if rows.shape != (n_items, n_genres):
         raise UserError(

@@ -15,7 +15,7 @@ from mumu_jax.data.sources.mumu.folders import find_folder, index_files
 from mumu_jax.data.sources.mumu.metadata import Entry, read_metadata
 from mumu_jax.data.sources.mumu.rejections import Reject, Rejections
 from mumu_jax.data.sources.mumu.release import Release, find_release
-from mumu_jax.data.sources.mumu.reviews import read_reviews
+from mumu_jax.data.sources.mumu.reviews import Reviews, read_reviews
 from mumu_jax.data.sources.mumu.splits import read_splits
 from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.data.sources.tartarus import read_list
@@ -41,8 +41,12 @@ def read(input: Path, request: Request) -> Collection:
         listed = _from_taxonomy(entries, published, rejections.of(release.metadata))
     names = _label_names(listed, published, release, rejections)
     parents = taxonomy.parents_of(names, (entries[id].paths for id in listed if id in entries))
-    albums = _albums(listed, release, request, rejections)
-    return Collection(albums, [Label(name, parents[name]) for name in names], rejections.lines)
+    reviews = Reviews()
+    if release.reviews:
+        reviews = read_reviews(release.reviews, listed, request.max_chars, rejections.of(release.reviews))
+    albums = _albums(listed, reviews, release, request, rejections)
+    notes = [f"{reviews.n_of_others:,} reviews are of albums that are not listed"] if reviews.n_of_others else []
+    return Collection(albums, [Label(name, parents[name]) for name in names], rejections.lines, notes)
 
 
 def _from_taxonomy(entries: dict[str, Entry], published: list[str], reject: Reject) -> dict[str, Listed]:
@@ -73,7 +77,9 @@ def _label_names(
     return [name for name in published if name in occurring or not release.single_label] + others
 
 
-def _albums(listed: dict[str, Listed], release: Release, request: Request, rejections: Rejections) -> list[Album]:
+def _albums(
+    listed: dict[str, Listed], reviews: Reviews, release: Release, request: Request, rejections: Rejections
+) -> list[Album]:
     """The albums with all that belongs to them."""
     folders = {kind: find_folder(kind, release.root, request.folders) for kind in ("audio", "covers", "msd")}
     audio = index_files(folders["audio"], AUDIO_SUFFIXES)
@@ -81,9 +87,6 @@ def _albums(listed: dict[str, Listed], release: Release, request: Request, rejec
     timbre = index_files(folders["msd"], H5_SUFFIXES)
     album_of = {track_id: album_id for album_id, album in listed.items() for track_id in album.track_ids}
     splits = read_splits(release.root, {**album_of, **{album_id: album_id for album_id in listed}}, rejections)
-    reviews = None
-    if release.reviews:
-        reviews = read_reviews(release.reviews, listed, request.max_chars, rejections.of(release.reviews))
     return [
         Album(
             album_id,
@@ -93,9 +96,9 @@ def _albums(listed: dict[str, Listed], release: Release, request: Request, rejec
                 for track_id in album.track_ids
             ),
             split=splits.get(album_id),
-            text=reviews.texts.get(album_id) if reviews else None,
+            text=reviews.texts.get(album_id),
             cover=covers.get(album_id),
-            n_reviews=reviews.counts[album_id] if reviews else None,
+            n_reviews=reviews.counts[album_id] if release.reviews else None,
         )
         for album_id, album in listed.items()
     ]

@@ -3,7 +3,7 @@
 import reprlib
 from collections import Counter
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,9 @@ KEYS = frozenset(
 class Reviews:
     """By album, the joined text where it is not empty and the number of reviews; and how many are of other albums."""
 
-    texts: dict[str, str]
-    counts: Counter[str]
-    n_of_others: int
+    texts: dict[str, str] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    n_of_others: int = 0
 
 
 def read_reviews(path: Path, albums: Container[str], max_chars: int, reject: Reject) -> Reviews:
