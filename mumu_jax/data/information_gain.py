@@ -1,7 +1,7 @@
 """Which words tell a genre: information gain.  Oramas et al. 2017, section 6.2."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -26,7 +26,7 @@ def word_gains(texts: Sequence[Sequence[str]], labels: UInt8[np.ndarray, "texts 
     lists of words.
     """
     counter = CountVectorizer(analyzer=_as_they_are, binary=True, min_df=min(MIN_TEXTS, len(texts)))
-    has_word = counter.fit_transform(texts)
+    has_word: Any = counter.fit_transform(texts)
     n, n_word, n_label = len(texts), np.asarray(has_word.sum(axis=0)).ravel()[:, None], labels.sum(axis=0)[None]
     both = np.asarray(has_word.T @ labels.astype(np.int64))
     p_word = n_word / n
