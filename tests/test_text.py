@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from conftest import complain, succeed
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from mumu_jax.config import TextSettings, TfidfSettings
-from mumu_jax.data.manifest import Album, write_manifest
+from mumu_jax.data.manifest import Album, read_manifest, write_manifest
 from mumu_jax.data.store import open_prepared
 from mumu_jax.data.tfidf import NNZ_STEP, fit_tfidf, load_tfidf
 from mumu_jax.errors import UserError
@@ -108,19 +109,40 @@ def test_records_hold_the_beginning_and_its_categories(tmp_path):
 # --- a run --------------------------------------------------------------------------------------------------
 
 
+QUICK = ("--config=text_vsm_sem", "--config.optim.max_epochs=3", "--config.tfidf.n_terms=300")
+
+
 @pytest.fixture(scope="module")
-def text_run(tmp_path_factory, small_data) -> Path:
+def text_data(tmp_path_factory, small_data) -> Path:
+    """The reduced mini dataset's text alone; one album in six has an empty one."""
+    folder = tmp_path_factory.mktemp("text_data")
+    albums = [
+        replace(album, text="") if i % 6 == 0 else album
+        for i, album in enumerate(read_manifest(small_data / "manifest.jsonl"))
+    ]
+    write_manifest(folder / "m.jsonl", albums)
+    gazetteer = small_data / "text" / "gazetteer"
+    out = folder / "data"
+    how = (f"--input={folder / 'm.jsonl'}", f"--data_dir={out}", f"--gazetteer={gazetteer}", "--modalities=text")
+    succeed("mumu_jax.prepare", "--source=manifest", *how)
+    assert not (out / "audio").exists()
+    return out
+
+
+@pytest.fixture(scope="module")
+def text_run(tmp_path_factory, text_data) -> Path:
     run = tmp_path_factory.mktemp("text") / "run"
-    quick = ("--config.optim.max_epochs=3", "--config.tfidf.n_terms=300")
-    succeed("mumu_jax.train", "--config=text_vsm_sem", f"--data_dir={small_data}", f"--workdir={run}", *quick)
+    succeed("mumu_jax.train", *QUICK, f"--data_dir={text_data}", f"--workdir={run}")
     return run
 
 
-def test_a_run_keeps_what_it_needs(text_run, small_data, tmp_path):
+def test_a_run_keeps_what_it_needs(text_run, text_data, tmp_path):
     result = json.loads((text_run / "eval_test.json").read_text())
     assert "track" not in result
     assert result["album"]["n_items"] == 24
     assert result["album"]["roc_auc_macro"] > 0.6
+    losses = [json.loads(line) for line in (text_run / "metrics.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(value) for line in losses for value in line.values() if isinstance(value, float))
     terms = json.loads((text_run / "vocabulary.json").read_text())["terms"]
     assert len(terms) == 300
     assert any(term.startswith("category:") for term in terms)
@@ -129,8 +151,7 @@ def test_a_run_keeps_what_it_needs(text_run, small_data, tmp_path):
     assert "albums" in again.stdout
     assert "tracks" not in again.stdout
     before = (text_run / "metrics.jsonl").read_bytes()
-    done = succeed("mumu_jax.train", "--config=text_vsm_sem", f"--data_dir={small_data}", f"--workdir={text_run}",
-                   "--config.optim.max_epochs=3", "--config.tfidf.n_terms=300")  # fmt: skip
+    done = succeed("mumu_jax.train", *QUICK, f"--data_dir={text_data}", f"--workdir={text_run}")
     assert "is finished" in done.stdout
     assert (text_run / "metrics.jsonl").read_bytes() == before
 

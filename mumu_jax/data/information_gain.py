@@ -25,7 +25,8 @@ def word_gains(texts: Sequence[Sequence[str]], labels: UInt8[np.ndarray, "texts 
     H(genre) - H(genre | word), from presence alone; words of fewer than MIN_TEXTS texts are left out.  `texts` are
     lists of words.
     """
-    counter = CountVectorizer(analyzer=_as_they_are, binary=True, min_df=min(MIN_TEXTS, len(texts)))
+    as_they_are: Any = list
+    counter = CountVectorizer(analyzer=as_they_are, binary=True, min_df=min(MIN_TEXTS, len(texts)))
     has_word: Any = counter.fit_transform(texts)
     n, n_word, n_label = len(texts), np.asarray(has_word.sum(axis=0)).ravel()[:, None], labels.sum(axis=0)[None]
     both = np.asarray(has_word.T @ labels.astype(np.int64))
@@ -43,10 +44,6 @@ def telling_words(gains: WordGains, label: int, top_k: int) -> list[int]:
     gain = np.where(gains.with_genre[:, label] > gains.without[:, label], gains.gain_bits[:, label], 0)
     best = np.argsort(-gain, kind="stable")[:top_k]
     return [int(word) for word in best if gain[word] > 0]
-
-
-def _as_they_are(words: Sequence[str]) -> Sequence[str]:
-    return words
 
 
 def _entropy_bits(p: Float[np.ndarray, "a b"]) -> Float[np.ndarray, "a b"]:
