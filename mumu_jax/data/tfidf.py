@@ -1,15 +1,14 @@
 """Texts → sparse rows of tf-idf weights.  Oramas et al. 2017, section 5.2: VSM, and with categories VSM+SEM."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
-from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
 from mumu_jax.atomic import write_json
 from mumu_jax.batch import Sparse
@@ -19,8 +18,6 @@ from mumu_jax.errors import UserError
 NNZ_STEP = 32  # rows are padded to a multiple of this many values, so that few programs are compiled
 
 Record = Mapping[str, Any]  # "text", and "categories" of the entities in it: those of prepared text
-
-_words = CountVectorizer().build_analyzer()  # lower case, two letters or more
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Tfidf:
         write_json(path, {"categories": self.categories, "terms": self.terms, "idf": self.idf.tolist()})
 
     @cached_property
-    def _vectorizer(self) -> TfidfVectorizer:
+    def _vectorizer(self) -> Any:
         vectorizer = _vectorizer(vocabulary={term: i for i, term in enumerate(self.terms)})
         vectorizer.idf_ = self.idf.astype(np.float64)
         return vectorizer
@@ -59,7 +56,7 @@ class Tfidf:
 def words_of(record: Record, categories: bool) -> list[str]:
     """The words of a text, and as one word each the categories; these hold a colon, which no word does."""
     named = [f"category:{name}" for name in record["categories"]] if categories else []
-    return _words(record["text"]) + named
+    return _analyzer()(record["text"]) + named
 
 
 def fit_tfidf(records: Iterable[Record], settings: TfidfSettings) -> Tfidf:
@@ -91,7 +88,20 @@ def load_tfidf(path: Path) -> Tfidf:
         raise UserError(f"{path} is not what a training run writes ({error!r}); restore it") from error
 
 
-def _vectorizer(**settings: Any) -> TfidfVectorizer:
+# scikit-learn takes a second to import, and runs of other modalities import this file, too.
+
+
+@cache
+def _analyzer() -> Callable[[str], list[str]]:
+    """A text's words: lower case, two letters or more."""
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    return CountVectorizer().build_analyzer()
+
+
+def _vectorizer(**settings: Any) -> Any:
     """The spec's tf-idf, of lists of words."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     as_they_are: Any = list
     return TfidfVectorizer(sublinear_tf=True, analyzer=as_they_are, **settings)

@@ -18,9 +18,8 @@ Moon` and `THE DARK SIDE OF THE MOON`, not `the dark side`.
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
-
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 MIN_CHARACTERS, MAX_WORDS = 3, 12
 PROMINENT = 2  # times as many categories as the next
@@ -73,7 +72,7 @@ def candidate(title: str, entity: str) -> Candidate | None:
         len(surface) >= MIN_CHARACTERS
         and len(words) <= MAX_WORDS
         and any(map(str.isalpha, surface))
-        and not ENGLISH_STOP_WORDS.issuperset(words)
+        and not _stop_words().issuperset(words)
     )
     return Candidate(surface, entity, surface == title) if allowed else None
 
@@ -90,5 +89,12 @@ def choose(candidates: Sequence[Candidate], categories: Mapping[str, Sequence[st
 
 def is_written_as_name(fragment: str, surface: str) -> bool:
     return fragment == surface or not any(
-        word[0].islower() and word.lower() not in ENGLISH_STOP_WORDS for word in fragment.split()
+        word[0].islower() and word.lower() not in _stop_words() for word in fragment.split()
     )
+
+
+@cache
+def _stop_words() -> frozenset[str]:
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS  # here: it takes a second, and few need it
+
+    return ENGLISH_STOP_WORDS
