@@ -41,7 +41,7 @@ def make(data_dir: Path, n_tracks: dict[str, int], settings: AudioSettings) -> N
     (folder / "sidecars").mkdir(parents=True, exist_ok=True)
     planned = plan(albums, labels, audio, folder)
     sidecars = [_write(folder, shard, sounds, settings) for shard in planned]
-    description.finish(folder, planned, sidecars, labels, audio, settings)
+    description.finish(folder, planned, sidecars, albums, labels, audio, settings)
     write_manifest(data_dir / "manifest.jsonl", albums)
     write_labels(data_dir / "labels.json", labels)
 

@@ -138,6 +138,8 @@ CHOICES = {
     "parallel": ("auto", "jit", "pmap"),
     "precision": ("auto", "float32", "bfloat16"),
 }
+# The networks of each modality.
+FAMILIES = {"audio": ("cnn",), "text": ("mlp",), "timbre": ("shallow",)}
 _ABOVE_0 = "above 0", lambda value: 0 < value < math.inf
 _AT_LEAST_0 = "at least 0", lambda value: 0 <= value < math.inf
 _SHARE = "at least 0 and below 1", lambda value: 0 <= value < 1
@@ -195,6 +197,11 @@ def validate(config: Any, where: str = "config") -> None:
             raise UserError(f"{here} is {value!r}; choose one of {', '.join(map(repr, CHOICES[name]))}")
         elif name in RANGES and not RANGES[name][1](value):
             raise UserError(f"{here} is {value!r}; it must be {RANGES[name][0]}")
+    if isinstance(config, Config) and config.model.family not in FAMILIES[config.modality]:
+        raise UserError(
+            f"{where}.model.family is {config.model.family!r}, and {where}.modality {config.modality!r}; "
+            f"choose {' or '.join(map(repr, FAMILIES[config.modality]))}, or another experiment"
+        )
     if isinstance(config, DataSettings) and (config.mode, config.patch) == ("resident", "random"):
         raise UserError(
             f"{where}.mode='resident' holds one patch a track, and {where}.patch='random' asks for new ones each "

@@ -1,7 +1,6 @@
 """`python -m mumu_jax.doctor`: what a MuMu folder lacks for training, or what prepared data holds."""
 
 import argparse
-import json
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
@@ -11,12 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from mumu_jax.cli import run_command
-from mumu_jax.data import census
+from mumu_jax.data import census, store
 from mumu_jax.data.diagnosis import Coverage, Diagnosis, diagnose
 from mumu_jax.data.diagnosis.fault import SEVERITIES
 from mumu_jax.data.manifest import read_labels, read_manifest
+from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.errors import UserError
-from mumu_jax.prepare import LABELS, MANIFEST, MISSING, REJECTED
+from mumu_jax.preparation import LABELS, MANIFEST
 
 OWNED = ("audio", "covers", "msd")
 TOP = 10  # labels shown from either end, as in the paper's Table 1
@@ -76,14 +76,19 @@ def statistics(data_dir: Path) -> census.Census:
     albums = read_manifest(data_dir / MANIFEST)
     if not albums:
         raise UserError(f"{data_dir / MANIFEST}: expected albums, found none; prepare the data again")
-    return census.take(albums, read_labels(data_dir / LABELS), _left_out(data_dir))
+    return census.take(albums, read_labels(data_dir / LABELS), _prepared(data_dir))
 
 
-def _left_out(data_dir: Path) -> set[tuple[str, str]]:
-    """The audio and timbre of tracks that `prepare` did not find or rejected."""
-    files = [path for path in (data_dir / MISSING, data_dir / REJECTED) if path.exists()]
-    lines = [json.loads(line) for path in files for line in path.read_text().splitlines()]
-    return {(name, line["track_id"]) for line in lines for name in ("audio", "timbre") if name in line}
+def _prepared(data_dir: Path) -> dict[str, set[str]]:
+    """By modality that is prepared, the albums that have a record."""
+    found = {}
+    for name, modality in MODALITIES.items():
+        folder = data_dir / name
+        if (folder / store.DESCRIPTION).exists():
+            described = store.read_description(folder)
+            shards = [shard for split in described["splits"].values() for shard in split["shards"]]
+            found[name] = set(store.Records(folder, shards, modality, described["settings"]).album_ids)
+    return found
 
 
 def print_statistics(found: census.Census) -> None:
@@ -115,9 +120,12 @@ def _frequencies(most: Sequence[tuple[str, int]], least: Sequence[tuple[str, int
 
 
 def _contents(contents: dict[str, census.Contents]) -> Table:
-    table = Table(title="Albums, tracks and reviews, and the albums that have …", title_justify="left")
+    table = Table(
+        title="Albums, tracks and reviews, and the albums that have …",
+        title_justify="left",
+    )
     table.add_column("split")
-    columns = ("albums", "tracks", "reviews", "audio", "text", "cover", "entities", "timbre")
+    columns = ("albums", "tracks", "reviews", "audio", "text", "timbre", "cover", "entities")
     for column in columns:
         table.add_column(column, justify="right")
     for split, held in contents.items():

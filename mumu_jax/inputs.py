@@ -18,7 +18,8 @@ from mumu_jax.data.modalities.text import GAZETTEER
 from mumu_jax.data.modalities.timbre import N_VALUES
 from mumu_jax.data.modality import Modality
 from mumu_jax.data.store import Prepared, Records
-from mumu_jax.data.tfidf import Tfidf, fit_tfidf, load_tfidf
+from mumu_jax.data.tfidf import CATEGORY, Tfidf, fit_tfidf, load_tfidf
+from mumu_jax.errors import UserError
 
 VOCABULARY = "vocabulary.json"
 
@@ -59,26 +60,35 @@ class Inputs:
         """What `load_inputs` needs, into the run's folder."""
         if self.tfidf is not None:
             self.tfidf.save(workdir / VOCABULARY)
+        (workdir / GAZETTEER).unlink(missing_ok=True)  # of a start that was killed before it was a run
         if self.gazetteer is not None:
             with replacing(workdir / GAZETTEER) as path:
                 shutil.copyfile(self.gazetteer, path)
 
 
 def fit_inputs(config: Config, prepared: Prepared) -> Inputs:
-    """Of the training split."""
+    """Of the training split.  Raises UserError where the texts have no term, or none of the kind asked for."""
     if config.modality != "text":
         return Inputs(config)
-    gazetteer = prepared.folder / GAZETTEER
-    kept = gazetteer if config.tfidf.categories and gazetteer.exists() else None
-    return Inputs(config, fit_tfidf(prepared.split("train"), config.tfidf), kept)
+    tfidf = fit_tfidf(prepared.split("train"), config.tfidf)
+    if config.tfidf.categories and not any(term.startswith(CATEGORY) for term in tfidf.terms):
+        raise UserError(
+            f"no training text of {prepared.folder} has a category among its terms: prepare with --gazetteer or "
+            "--entities_dir, or train without (text_vsm)"
+        )
+    return Inputs(config, tfidf, _gazetteer_in(prepared.folder, config))
 
 
 def load_inputs(config: Config, workdir: Path) -> Inputs:
     """As `Inputs.save` left them."""
     if config.modality != "text":
         return Inputs(config)
-    gazetteer = workdir / GAZETTEER
-    return Inputs(config, load_tfidf(workdir / VOCABULARY), gazetteer if gazetteer.exists() else None)
+    return Inputs(config, load_tfidf(workdir / VOCABULARY), _gazetteer_in(workdir, config))
+
+
+def _gazetteer_in(folder: Path, config: Config) -> Path | None:
+    path = folder / GAZETTEER
+    return path if config.tfidf.categories and path.exists() else None
 
 
 def item_of(config: Config) -> Any:

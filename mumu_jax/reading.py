@@ -86,8 +86,7 @@ def read_text(path: Path, settings: TextSettings, gazetteer: Path | None) -> Rea
     if b"\0" in start:
         return Read(path, [], error="not_text: expected text in UTF-8, found bytes that no text has")
     text = start.decode("utf-8-sig", "replace")
-    found = read_document(Document(text, gazetteer=gazetteer), settings)
-    return Read(path, [], error=str(found)) if isinstance(found, Rejected) else Read(path, [found.fields])
+    return Read(path, [read_document(Document(text, gazetteer=gazetteer), settings).fields])
 
 
 def read_h5(path: Path) -> Read:

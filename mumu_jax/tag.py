@@ -74,8 +74,9 @@ def score_files(
     A song is scored as an album of its patches: the album network on their mean penultimate vector.
     """
     mesh = parallel.make_mesh()
-    workers = min(workers, run.inputs.modality.most_workers or workers, len(files))
-    found = map_in_order(reader.read, files, workers, died_reading)
+    found = map(reader.read, files)
+    if not run.inputs.modality.in_process:
+        found = map_in_order(reader.read, files, min(workers, len(files)), died_reading)
     for group in _groups(found, batch_size):
         scores = iter(_score(run, [one.records for one in group if one.records], batch_size, mesh))
         for one in group:

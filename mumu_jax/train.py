@@ -16,7 +16,7 @@ from mumu_jax.cli import run_command
 from mumu_jax.compiled import keep_compiled_programs
 from mumu_jax.config import Config
 from mumu_jax.data.loader import array_items, multi_hot
-from mumu_jax.data.manifest import Album, Label, read_manifest
+from mumu_jax.data.manifest import Album, Label, albums_sha256, read_manifest
 from mumu_jax.data.store import Prepared, open_prepared
 from mumu_jax.errors import UserError
 from mumu_jax.evaluate import evaluate, predict_items, print_table
@@ -26,7 +26,7 @@ from mumu_jax.inputs import Inputs, fit_inputs, load_inputs
 from mumu_jax.log import MetricsLog, Silent
 from mumu_jax.loop import Run, Task, fit
 from mumu_jax.objective import Constants
-from mumu_jax.prepare import Job, prepare
+from mumu_jax.preparation import Job, prepare
 from mumu_jax.signals import EXIT_INTERRUPTED, Interrupted, StopWish, stop_wish
 from mumu_jax.workdir import (
     Trained,
@@ -139,7 +139,13 @@ def fit_constants(config: Config, prepared: Prepared, data_dir: Path) -> tuple[C
 
     The factors come from all albums of train and validation, with the modality or without (section 6).
     """
-    albums = [album for album in read_manifest(data_dir / "manifest.jsonl") if album.split in ("train", "val")]
+    every = read_manifest(data_dir / "manifest.jsonl")
+    if albums_sha256(every) != prepared.albums_sha256:
+        raise UserError(
+            f"{prepared.folder} was prepared with other albums, splits or genres than {data_dir / 'manifest.jsonl'} "
+            f"has; call prepare again, with {prepared.modality.name} among its --modalities"
+        )
+    albums = [album for album in every if album.split in ("train", "val")]
     labels = _multi_hot_labels(albums, prepared.labels)
     present = set(prepared.split("train").album_ids)
     seen = np.asarray(labels[[album.album_id in present for album in albums]].any(axis=0))

@@ -30,8 +30,9 @@ from mumu_jax.atomic import replacing, write_json
 from mumu_jax.checkpoint import Checkpoints
 from mumu_jax.config import SPEED_ONLY, Config, OptimSettings, flatten
 from mumu_jax.data.manifest import Label, read_labels, write_labels
+from mumu_jax.data.modalities.text import GAZETTEER
 from mumu_jax.errors import UserError
-from mumu_jax.inputs import Inputs, item_of, load_inputs
+from mumu_jax.inputs import VOCABULARY, Inputs, item_of, load_inputs
 from mumu_jax.models import build_album_network, build_item_network
 from mumu_jax.models.precision import compute_dtype
 from mumu_jax.objective import Constants, n_outputs
@@ -141,7 +142,8 @@ def load_run(workdir: Path) -> TrainedRun:
 def fingerprint(workdir: Path) -> str:
     """The run in one word: its name, and a hash of its settings and data, which decide its weights."""
     _, config = _read_about(workdir / "config.json")
-    content = b"".join((workdir / name).read_bytes() for name in ("config.json", "constants.npz"))
+    names = ("config.json", "constants.npz", VOCABULARY, GAZETTEER)
+    content = b"".join((workdir / name).read_bytes() for name in names if (workdir / name).exists())
     return f"{config.name}-{hashlib.sha256(content).hexdigest()[:8]}"
 
 

@@ -20,11 +20,11 @@ from mumu_jax.data.sources.mumu.release import GENRE_LABELS, METADATA, MULTI_LAB
 
 # Genre at the top, the one below it, words of its reviews, and the tone of its tracks in Hz.
 STYLES = (
-    ("Rock", "Progressive Rock", ["band", "guitar", "riff", "drums", "loud", "amplifier", "solo", "live"], 110),
+    ("Rock", "Progressive Rock", ["band", "Guitar", "riff", "drums", "loud", "amplifier", "solo", "live"], 110),
     (
         "Jazz",
         "Vocal Jazz",
-        ["saxophone", "swing", "quartet", "improvised", "trumpet", "standards", "blue", "note"],
+        ["Saxophone", "swing", "quartet", "improvised", "trumpet", "standards", "blue", "note"],
         440,
     ),
     (
@@ -33,7 +33,7 @@ STYLES = (
         ["orchestra", "conductor", "strings", "suite", "ballet", "opus"],
         220,
     ),
-    ("Reggae", "Dub", ["jamaica", "riddim", "island", "bass", "echo", "roots", "kingston"], 880),
+    ("Reggae", "Dub", ["Jamaica", "riddim", "island", "bass", "echo", "roots", "Kingston"], 880),
 )
 COMMON = [
     "the",

@@ -1,6 +1,5 @@
 """The statistics of prepared data, against numbers counted by hand."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -30,19 +29,19 @@ ALBUMS = [
 
 
 def test_labels_come_by_frequency_then_by_name():
-    found = take(ALBUMS, LABELS)
+    found = take(ALBUMS, LABELS, {})
     assert list(found.albums_by_label.items()) == [("Pop", 4), ("Rock", 3), ("Blues", 2), ("Jazz", 1), ("[Unused]", 0)]
     assert found.labels_mean == 2.5  # 2, 1, 3, 4
     assert found.labels_sd == pytest.approx(1.25**0.5)
 
 
 def test_contents_by_split():
-    found = take(ALBUMS, LABELS, left_out={("audio", "a1"), ("timbre", "a2"), ("audio", "b1")}).contents
+    found = take(ALBUMS, LABELS, {"audio": {"a", "d"}, "text": {"a", "c", "d"}}).contents
     assert found == {
-        "train": Contents(albums=2, tracks=3, reviews=2, audio=1, text=1, cover=1, entities=0, timbre=1),
-        "val": Contents(albums=1, tracks=0, reviews=None, audio=0, text=1, cover=0, entities=1, timbre=0),
-        "test": Contents(albums=1, tracks=1, reviews=5, audio=1, text=1, cover=0, entities=0, timbre=0),
-        ALL: Contents(albums=4, tracks=4, reviews=7, audio=2, text=3, cover=1, entities=1, timbre=1),
+        "train": Contents(albums=2, tracks=3, reviews=2, audio=1, text=1, timbre=None, cover=1, entities=0),
+        "val": Contents(albums=1, tracks=0, reviews=None, audio=0, text=1, timbre=None, cover=0, entities=1),
+        "test": Contents(albums=1, tracks=1, reviews=5, audio=1, text=1, timbre=None, cover=0, entities=0),
+        ALL: Contents(albums=4, tracks=4, reviews=7, audio=2, text=3, timbre=None, cover=1, entities=1),
     }
 
 
@@ -58,16 +57,26 @@ def write(folder: Path, albums: list[Album], labels: list[Label]) -> Path:
 
 def test_command_prints_few_labels(tmp_path: Path):
     write(tmp_path, ALBUMS, LABELS)
-    (tmp_path / "missing.jsonl").write_text(json.dumps({"album_id": "b", "track_id": "b1", "audio": "b1.mp3"}) + "\n")
-    (tmp_path / "rejected.jsonl").write_text(json.dumps({"file": "reviews.json", "line": 3, "reason": "json"}) + "\n")
     printed = succeed("mumu_jax.doctor", f"--statistics={tmp_path}").stdout
     rows = [cells(line) for line in printed.splitlines()]
     assert ["label", "albums", "% of albums"] in rows
     assert ["Pop", "4", "100.00"] in rows
     assert ["[Unused]", "0", "0.00"] in rows
     assert "5 labels; labels per album: mean 2.50, standard deviation 1.12" in printed
-    assert ["val", "1", "0", "–", "0", "1", "0", "1", "0"] in rows
-    assert ["all", "4", "4", "7", "2", "3", "1", "1", "1"] in rows
+    assert ["val", "1", "0", "–", "–", "–", "–", "0", "1"] in rows
+    assert ["all", "4", "4", "7", "–", "–", "–", "1", "1"] in rows
+
+
+def test_command_counts_what_is_prepared(tmp_path: Path):
+    source = write(tmp_path / "source", [*ALBUMS, album("e", "test", "Jazz")], LABELS) / "manifest.jsonl"
+    data = tmp_path / "data"
+    succeed("mumu_jax.prepare", "--source=manifest", f"--input={source}", f"--data_dir={data}", "--modalities=text")
+    printed = succeed("mumu_jax.doctor", f"--statistics={data}").stdout
+    rows = [cells(line) for line in printed.splitlines()]
+    assert ["split", "albums", "tracks", "reviews", "audio", "text", "timbre", "cover", "entities"] in rows
+    assert ["test", "2", "1", "5", "–", "1", "–", "0", "0"] in rows
+    (data / "text" / "prepared.json").write_text("{}")
+    complain("mumu_jax.doctor", f"--statistics={data}", says=["prepared.json is damaged"])
 
 
 def test_command_prints_the_ten_most_and_the_ten_least_frequent_labels(tmp_path: Path):

@@ -19,7 +19,7 @@ from mumu_jax.data.manifest import Album, read_manifest, write_manifest
 from mumu_jax.data.store import open_prepared
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
-from mumu_jax.prepare import Job
+from mumu_jax.preparation import Job
 from mumu_jax.workdir import load_run
 
 SPLIT_OF = {"t": "train", "v": "val", "e": "test"}

@@ -56,6 +56,8 @@ def test_overrides_are_typed_and_leave_the_table_alone():
         ([NAME, "--config.optim.batch_size=0"], ["config.optim.batch_size is 0", "above 0"]),
         ([NAME, "--config.model.kernel=4x71"], ["config.model.kernel", "'4x71'", "'4x70'"]),
         ([NAME, "--config.model.dropout=1"], ["config.model.dropout", "below 1"]),
+        (["--config=text_vsm", "--config.model.family=shallow"], ["family is 'shallow'", "'text'; choose 'mlp'"]),
+        ([NAME, "--config.modality=timbre"], ["family is 'cnn'", "choose 'shallow', or another experiment"]),
         ([NAME, "--workdri=x"], ["workdri", "workdir"]),
         ([NAME, "stray"], ["'stray'", "--name=value"]),
         ([], ["--config=NAME", "--list"]),

@@ -130,8 +130,9 @@ FAULTS: dict[str, tuple[Plant, str, str, str]] = {
     "csv_none": (remove(CSV, SINGLE_LABEL_CSV), "warning", ".", "a CSV file, only the metadata"),
     # the labels
     "labels_missing": (remove(LABELS), "note", LABELS, "no file"),
-    "labels_empty": (write(LABELS, b""), "warning", LABELS, "an empty file"),
-    "labels_pointer": (write(LABELS, LFS), "warning", LABELS, "Git LFS pointer"),
+    "labels_empty": (write(LABELS, b""), "error", LABELS, "an empty file"),
+    "labels_pointer": (write(LABELS, LFS), "error", LABELS, "Git LFS pointer"),
+    "labels_web_page": (write(LABELS, HTML), "error", LABELS, "a web page"),
     "labels_unsorted": (edit_lines(LABELS, lambda lines: lines[::-1]), "warning", LABELS, "'Vocal Jazz' in line 1"),
     "labels_twice": (edit_lines(LABELS, lambda lines: [*lines, lines[0]]), "error", LABELS, "already in line 1"),
     "labels_lacking": (edit_lines(LABELS, lambda lines: lines[1:]), "warning", LABELS, "lacks: Classical"),

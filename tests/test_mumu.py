@@ -234,6 +234,20 @@ def test_genres_that_the_labels_file_does_not_name(tmp_path: Path) -> None:
     assert reasons(found) == [(GENRE_LABELS, 2, "conflict")]
 
 
+@pytest.mark.parametrize("with_csv", [True, False])
+def test_a_labels_file_that_is_something_else(tmp_path: Path, with_csv: bool) -> None:
+    write_mumu(tmp_path)
+    for name in () if with_csv else (MULTI_LABEL_CSV, SINGLE_LABEL_CSV):
+        (tmp_path / name).unlink()
+    for content, said in (
+        (b"<html>\n<body>Sign in</body>\n</html>\n", "a web page (HTML)"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4000\n", "a Git LFS pointer"),
+        (b"", "an empty file"),
+    ):
+        (tmp_path / GENRE_LABELS).write_bytes(content)
+        fails(tmp_path, f"{GENRE_LABELS}: expected a genre a line, found {said}")
+
+
 # --- reviews that are not as they should be -----------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from mumu_fixture import write_mumu
 
 from mumu_jax.data.entities import write_gazetteer
 
-NAMES = {"Jamaica": ("Reggae islands",), "Saxophone": ("Jazz instruments",), "Riff": ("Rock terms",)}
+NAMES = {"Jamaica": ("Reggae islands",), "Saxophone": ("Jazz instruments",), "Guitar": ("Rock terms",)}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,11 @@ def mumu(tmp_path_factory) -> Path:
         f"--gazetteer={folder / 'gazetteer'}",
         "--max_bad=1",
     )
-    assert [line.split()[0] for line in done.stdout.splitlines()[:12:4]] == ["audio", "text", "timbre"]
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[:12:4]] == ["audio", "text", "timbre"]
+    titles, train = lines[4].split(), lines[5].split()
+    assert int(train[titles.index("linked")]) > 10
+    assert any(line.startswith("covers") for line in lines)
     assert (folder / "data" / "missing.jsonl").read_text()
     return folder
 

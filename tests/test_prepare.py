@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,9 @@ from mumu_jax.config import AudioSettings
 from mumu_jax.data import audio, shards, store
 from mumu_jax.data.manifest import read_labels, read_manifest
 from mumu_jax.errors import UserError
-from mumu_jax.prepare import Job, Summary
-from mumu_jax.prepare import prepare as prepare_job
+from mumu_jax.preparation import Job
+from mumu_jax.preparation import prepare as prepare_job
+from mumu_jax.summary import Summary
 
 GENRES = ("Jazz", "Pop", "Rock")
 
@@ -113,13 +115,14 @@ def test_damaged_files_are_listed_and_the_rest_is_prepared(tmp_path):
     soundfile.write(tmp_path / "5.flac", np.zeros(30_000), 22_050)
     command = ("mumu_jax.prepare", "--source=manifest", f"--input={manifest}", f"--data_dir={tmp_path / 'out'}")
 
-    complain(*command, says=["4 of 11 files are damaged (36%, above --max_bad=0.05)", "the rest is prepared"], code=3)
+    complain(
+        *command, says=["4 of 11 files are damaged (audio, 36%, above --max_bad=0.05)", "the rest is prepared"], code=3
+    )
     assert {line["track_id"]: line["reason"] for line in rejected(tmp_path / "out")} == {
         **{"T0": "not_audio", "T1": "empty", "T2": "truncated", "T3": "nan"}
     }
-    assert all(
-        set(line) == {"album_id", "track_id", "audio", "reason", "detail"} for line in rejected(tmp_path / "out")
-    )
+    keys = {"modality", "album_id", "track_id", "file", "reason", "detail"}
+    assert all(set(line) == keys for line in rejected(tmp_path / "out"))
     prepared = store.open_prepared(tmp_path / "out", AudioSettings())
     assert sum(len(prepared.split(split)) for split in ("train", "val", "test")) == 7
 
@@ -134,8 +137,10 @@ def test_damaged_files_are_listed_and_the_rest_is_prepared(tmp_path):
     [(3, 1, 0.05, False), (4, 76, 0.05, False), (4, 75, 0.05, True), (4, 0, 1.0, False), (4, 96, 0.0, True)],
 )
 def test_too_many_bad(n_bad, n_good, max_bad, too_many):
-    splits = {"audio": {"train": {"records": n_good, "missing": 1000}}}
-    assert Summary(Path(), splits, {}, {"nan": n_bad}, 0, 0.0, max_bad).too_many_bad == too_many
+    audio = {"train": {"records": n_good, "missing": 1000, "rejected": n_bad}}
+    text = {"train": {"records": 10_000, "missing": 0, "rejected": 0}}  # does not make audio better
+    summary = Summary(Path(), {"audio": audio, "text": text}, {}, {"nan": n_bad}, 0, 0.0, max_bad)
+    assert bool(summary.too_bad) == too_many
 
 
 def test_wrong_use_ends_with_one_line(tmp_path):
@@ -187,7 +192,7 @@ def wait_for(condition, seconds: float = 60) -> None:
 
 def prepare_in_process(manifest: Path, data_dir: Path) -> subprocess.Popen:
     code = (
-        "from pathlib import Path; from mumu_jax.prepare import Job, prepare\n"
+        "from pathlib import Path; from mumu_jax.preparation import Job, prepare\n"
         f"prepare(Job('manifest', Path({str(manifest)!r}), Path({str(data_dir)!r}), 2, shard_records=2))"
     )
     return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
@@ -232,8 +237,8 @@ def test_a_file_that_was_missing_is_prepared_when_it_is_there(tmp_path, in_this_
     (tmp_path / "4.flac").rename(tmp_path / "elsewhere.flac")
     summary = prepare("manifest", manifest, tmp_path / "out", 1)
     assert summary.splits["audio"]["val"]["missing"] == 1
-    assert not summary.too_many_bad
-    assert summary.n_present == 8
+    assert not summary.too_bad
+    assert sum(split["records"] for split in summary.splits["audio"].values()) == 8
     (tmp_path / "elsewhere.flac").rename(tmp_path / "4.flac")
     summary = prepare("manifest", manifest, tmp_path / "out", 1)
     assert summary.splits["audio"]["val"]["missing"] == 0
@@ -280,11 +285,11 @@ def test_nothing_to_prepare(tmp_path, in_this_process):
     manifest = make_collection(tmp_path)
     for a in range(9):
         (tmp_path / f"{a}.flac").unlink()
-    with pytest.raises(UserError, match=r"none of the 9 files and texts is there, the first .*0\.flac; correct"):
+    with pytest.raises(UserError, match=r"of 9 items \(audio, text, timbre\) none is there, the first .*0\.flac; mend"):
         prepare("manifest", manifest, tmp_path / "out", 1)
     for a in range(1, 9):
         (tmp_path / f"{a}.flac").write_text("no sound")
-    with pytest.raises(UserError, match=r"1 files and texts are missing and 8 were rejected, .*3.flac \(not_a"):
+    with pytest.raises(UserError, match=r"1 items \(.*\) are missing and 8 were rejected, .*3.flac \(not_a"):
         prepare("manifest", manifest, tmp_path / "out", 1)
     assert len(rejected(tmp_path / "out")) == 8
     with pytest.raises(UserError, match="is not finished"):
@@ -299,3 +304,68 @@ def test_two_at_once_are_refused(tmp_path, in_this_process):
         with pytest.raises(UserError, match="another process is preparing"):
             prepare("manifest", manifest, tmp_path / "out", 1)
     prepare("manifest", manifest, tmp_path / "out", 1)
+
+
+# --- one modality after the other ---------------------------------------------------------------------------
+
+
+def with_texts(manifest: Path) -> Path:
+    """The same collection, each album with a text."""
+    lines = [json.loads(line) | {"text": f"album {i}"} for i, line in enumerate(manifest.read_text().splitlines())]
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return manifest
+
+
+def test_modalities_that_are_not_named_stay_with_their_lines(tmp_path, in_this_process):
+    manifest = with_texts(make_collection(tmp_path))
+    (tmp_path / "4.flac").write_text("no sound")
+    (tmp_path / "5.flac").unlink()
+    job = Job("manifest", manifest, tmp_path / "out", 1)
+    prepare_job(job)
+    before, lists = prepared_bytes(tmp_path / "out"), [rejected(tmp_path / "out"), missing(tmp_path / "out")]
+    summary = prepare_job(replace(job, modalities=("text",)))
+    assert set(summary.splits) == {"text"}
+    assert summary.n_new == 0
+    assert prepared_bytes(tmp_path / "out") == before
+    assert [rejected(tmp_path / "out"), missing(tmp_path / "out")] == lists
+    assert [line["modality"] for of in lists for line in of] == ["audio", "audio"]
+
+
+def missing(data_dir: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in (data_dir / "missing.jsonl").read_text().splitlines()]
+
+
+def test_a_modality_left_behind_by_new_splits_is_not_trained_on(tmp_path, in_this_process):
+    manifest = with_texts(make_collection(tmp_path))
+    job = Job("manifest", manifest, tmp_path / "out", 1)
+    prepare_job(job)
+    manifest.write_text(
+        manifest.read_text().replace('"test"', '"?"').replace('"train"', '"test"').replace('"?"', '"train"')
+    )
+    prepare_job(replace(job, modalities=("text",)))
+    arguments = ("--config=audio_low_4x96", f"--data_dir={tmp_path / 'out'}", f"--workdir={tmp_path / 'run'}")
+    says = ["audio was prepared with other albums, splits or genres", "audio among its --modalities"]
+    complain("mumu_jax.train", *arguments, says=says)
+
+
+def test_files_that_are_all_gone_do_not_empty_what_was_prepared(tmp_path, in_this_process):
+    manifest = make_collection(tmp_path)
+    prepare("manifest", manifest, tmp_path / "out", 1)
+    before = prepared_bytes(tmp_path / "out")
+    for path in tmp_path.glob("*.flac"):
+        path.rename(path.with_suffix(".away"))
+    with pytest.raises(UserError, match=r"audio has 9 tracks, and of their files none is there now, such as .*0\.flac"):
+        prepare("manifest", manifest, tmp_path / "out", 1)
+    assert prepared_bytes(tmp_path / "out") == before
+
+
+def test_folders_that_the_source_does_not_use(tmp_path):
+    job = Job("manifest", make_collection(tmp_path), tmp_path / "out", folders={"msd": tmp_path})
+    with pytest.raises(UserError, match=r"--msd_dir is for --source=mumu; manifest names its own files: leave it out"):
+        prepare_job(job)
+    with pytest.raises(UserError, match=r"--entities_dir=.* has 0 \.json files, and none is named by an album's id"):
+        prepare_job(replace(job, folders={"entities": tmp_path}))
+    with pytest.raises(UserError, match=r"cannot read --gazetteer=.*: Is a directory; give a file"):
+        prepare_job(replace(job, folders={}, gazetteer=tmp_path))
+    with pytest.raises(UserError, match=r"the source names no timbre; correct --input, or name other --modalities"):
+        prepare_job(replace(job, folders={}, modalities=("timbre",)))

@@ -50,7 +50,7 @@ def make_albums(folder: Path) -> list[Album]:
 def prepare(folder: Path, albums: Sequence[Album], workers: int = 1, shard_tracks: int = 4) -> Path:
     planned = shards.plan(albums, LABELS, AUDIO, folder / "audio", shard_tracks)
     sidecars, _ = shards.write(folder / "audio", planned, AUDIO, SETTINGS, workers)
-    description.finish(folder / "audio", planned, sidecars, LABELS, AUDIO, SETTINGS)
+    description.finish(folder / "audio", planned, sidecars, albums, LABELS, AUDIO, SETTINGS)
     return folder
 
 

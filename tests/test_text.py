@@ -12,6 +12,7 @@ from conftest import complain, succeed
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from mumu_jax.config import TextSettings, TfidfSettings
+from mumu_jax.data.entities import write_gazetteer
 from mumu_jax.data.manifest import Album, read_manifest, write_manifest
 from mumu_jax.data.store import open_prepared
 from mumu_jax.data.tfidf import NNZ_STEP, fit_tfidf, load_tfidf
@@ -92,13 +93,15 @@ def test_records_hold_the_beginning_and_its_categories(tmp_path):
     done = succeed(*command, f"--entities_dir={tmp_path / 'entities'}", "--workers=1")
     assert [line.split() for line in done.stdout.splitlines()[:4]] == [
         ["text", "albums", "missing", "rejected", "empty", "linked"],
-        ["train", "2", "0", "1", "0", "1"],
+        ["train", "3", "0", "1", "0", "1"],
         ["val", "1", "0", "0", "1", "0"],
         ["test", "0", "1", "0", "0", "0"],
     ]
     (rejected,) = map(json.loads, (out / "rejected.jsonl").read_text().splitlines())
-    assert (rejected["album_id"], rejected["reason"]) == ("c", "malformed")
+    damaged = str(tmp_path / "entities" / "c.json")
+    assert (rejected["album_id"], rejected["reason"], rejected["file"]) == ("c", "malformed", damaged)
     records = {r["album_id"]: r for r in open_prepared(out, TextSettings()).split("train")}
+    assert (records["c"]["text"], records["c"]["categories"]) == ("damaged entities", ())
     assert records["a"]["text"] == "ä" * 1000
     assert records["b"]["categories"] == ("Rock_groups",)
     assert not (out / "audio").exists()
@@ -185,6 +188,17 @@ def test_a_run_without_its_gazetteer_says_so(text_run, tmp_path):
     (tmp_path / "a.txt").write_text("a band")
     done = succeed("mumu_jax.tag", f"--workdir={alone}", tmp_path / "a.txt")
     assert "has no gazetteer: entities in the texts are not looked up" in done.stderr
+
+
+def test_the_gazetteer_stays_until_another_is_named(text_data, tmp_path):
+    data = Path(shutil.copytree(text_data, tmp_path / "data"))
+    again = ("mumu_jax.prepare", "--source=manifest", f"--input={text_data.parent / 'm.jsonl'}", f"--data_dir={data}")
+    assert "nothing to do" in succeed(*again, "--modalities=text").stdout
+    assert (data / "text" / "gazetteer").read_bytes() == (text_data / "text" / "gazetteer").read_bytes()
+    write_gazetteer(tmp_path / "other", {"Nobody": "Nobody"}, {"Nobody": ["People"]})
+    succeed(*again, "--modalities=text", f"--gazetteer={tmp_path / 'other'}")
+    arguments = (*QUICK, f"--data_dir={data}", f"--workdir={tmp_path / 'run'}")
+    complain("mumu_jax.train", *arguments, says=["no training text", "has a category", "--gazetteer", "text_vsm"])
 
 
 def test_other_settings_than_prepared(small_data, tmp_path):

@@ -1,9 +1,11 @@
 """MuMu as a TFDS builder: read without TensorFlow."""
 
+import shutil
 import subprocess
 import sys
 
 import pytest
+from conftest import run_python
 from mumu_fixture import write_mumu
 
 CODE = """
@@ -35,3 +37,31 @@ def test_data_source(tmp_path, modality, fields):
     n, *found = done.stdout.splitlines()[-1].split()
     assert int(n) > 5
     assert " ".join(name for name in found if not name.endswith("_id")) == fields
+
+
+# As users write it: no guard, and no audio in the folder.
+SCRIPT = """
+import sys
+import tensorflow_datasets as tfds
+import mumu_jax.data.tfds_builder
+from mumu_jax.errors import UserError
+
+how = {"download_config": tfds.download.DownloadConfig(manual_dir=sys.argv[1])}
+made = tfds.data_source("mumu", split="train", data_dir=sys.argv[2], download_and_prepare_kwargs=how)
+assert made[0]["text"]
+try:
+    tfds.data_source("mumu/audio", split="train", data_dir=sys.argv[2], download_and_prepare_kwargs=how)
+except UserError as error:
+    print(error)
+"""
+
+
+def test_the_default_is_text_and_what_is_not_there_is_named(tmp_path):
+    write_mumu(tmp_path / "MUMU")
+    shutil.rmtree(tmp_path / "MUMU" / "audio")
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = run_python(tmp_path / "script.py", tmp_path / "MUMU", tmp_path / "tfds")
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()[-1]
+    assert said.startswith("expected audio of albums in the split train, found none in")
+    assert f"run python -m mumu_jax.doctor {tmp_path / 'MUMU'}," in said

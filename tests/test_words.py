@@ -8,7 +8,8 @@ from conftest import complain, succeed
 from PIL import Image
 from sklearn.metrics import mutual_info_score
 
-from mumu_jax.data.information_gain import telling_words, word_gains
+from mumu_jax.data.information_gain import MIN_TEXTS, telling_words, word_gains
+from mumu_jax.errors import UserError
 
 
 def test_gain_is_mutual_information():
@@ -31,6 +32,12 @@ def test_a_word_that_tells_what_a_genre_is_not_is_left_out():
     texts = [["loud"]] * 6 + [["quiet"]] * 6
     labels = np.repeat(np.array([[1], [0]], np.uint8), 6, axis=0)
     assert telling_words(word_gains(texts, labels), 0, 5) == [0]
+
+
+@pytest.mark.parametrize("texts", [[["loud"]] * (MIN_TEXTS - 1), [["one"], ["two"], ["three"], ["four"]], [[]] * 9])
+def test_too_few_texts_are_said_to_be(texts):
+    with pytest.raises(UserError, match=f"MIN_TEXTS = 3 texts or more, found none in {len(texts)} texts; prepare more"):
+        word_gains(texts, np.ones((len(texts), 1), np.uint8))
 
 
 def test_command(small_data, tmp_path):

@@ -2,7 +2,7 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mumu_jax.data.manifest import SPLITS, Album, Label
@@ -12,19 +12,20 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Contents:
-    """What a split holds: `audio`, `text`, … are the albums that have any, `reviews` those that are known of.
+    """What a split holds: `reviews` those that are known of, `cover` and `entities` the albums that have a file.
 
-    `reviews` is None where no album knows its number.
+    `audio`, `text` and `timbre` are the albums that have a prepared record.  None is for what is not known: reviews
+    where no album knows its number, and a modality that is not prepared.
     """
 
     albums: int
     tracks: int
     reviews: int | None
-    audio: int
-    text: int
+    audio: int | None
+    text: int | None
+    timbre: int | None
     cover: int
     entities: int
-    timbre: int
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Census:
     contents: dict[str, Contents]
 
 
-def take(albums: Sequence[Album], labels: Iterable[Label], left_out: Container[tuple[str, str]] = ()) -> Census:
-    """The census of one album or more; ("audio" or "timbre", track id) in `left_out` does not count."""
+def take(albums: Sequence[Album], labels: Iterable[Label], prepared: Mapping[str, Container[str]]) -> Census:
+    """The census of one album or more; `prepared` has, by modality, the ids of the albums with a record."""
     counts = Counter(genre for album in albums for genre in album.genres)
     names = sorted((label.name for label in labels), key=lambda name: (-counts[name], name))
     per_album = [len(album.genres) for album in albums]
@@ -51,19 +52,22 @@ def take(albums: Sequence[Album], labels: Iterable[Label], left_out: Container[t
         {name: counts[name] for name in names},
         statistics.fmean(per_album),
         statistics.pstdev(per_album),
-        {split: _contents(members, left_out) for split, members in (by_split | {ALL: albums}).items()},
+        {split: _contents(members, prepared) for split, members in (by_split | {ALL: albums}).items()},
     )
 
 
-def _contents(albums: Sequence[Album], left_out: Container[tuple[str, str]]) -> Contents:
+def _contents(albums: Sequence[Album], prepared: Mapping[str, Container[str]]) -> Contents:
+    def count(modality: str) -> int | None:
+        return sum(album.album_id in prepared[modality] for album in albums) if modality in prepared else None
+
     known = [album.n_reviews for album in albums if album.n_reviews is not None]
     return Contents(
         albums=len(albums),
         tracks=sum(len(album.tracks) for album in albums),
         reviews=sum(known) if known else None,
-        audio=sum(any(t.audio and ("audio", t.track_id) not in left_out for t in album.tracks) for album in albums),
-        text=sum(bool(album.text) for album in albums),
+        audio=count("audio"),
+        text=count("text"),
+        timbre=count("timbre"),
         cover=sum(album.cover is not None for album in albums),
         entities=sum(album.entities is not None for album in albums),
-        timbre=sum(any(t.timbre and ("timbre", t.track_id) not in left_out for t in album.tracks) for album in albums),
     )

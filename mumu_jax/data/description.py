@@ -13,7 +13,7 @@ from etils import epath
 import mumu_jax
 from mumu_jax.atomic import replacing, write_json
 from mumu_jax.data import store
-from mumu_jax.data.manifest import SPLITS, Label
+from mumu_jax.data.manifest import SPLITS, Album, Label, albums_sha256
 from mumu_jax.data.modality import Modality
 from mumu_jax.data.shards import Shard, Sidecar
 from mumu_jax.errors import UserError
@@ -25,12 +25,14 @@ def finish(
     folder: Path,
     shards: Sequence[Shard],
     sidecars: Sequence[Sidecar],
+    albums: Sequence[Album],
     labels: Sequence[Label],
     modality: Modality,
     settings: Any,
 ) -> dict[str, Any]:
     """Make the prepared data complete, unless it is; returns the content of `prepared.json`."""
     description = {
+        "albums_sha256": albums_sha256(albums),
         "settings": dataclasses.asdict(settings),
         "labels": [dataclasses.asdict(label) for label in labels],
         "splits": {split: _describe(split, shards, sidecars, modality) for split in SPLITS},

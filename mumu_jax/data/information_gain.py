@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from sklearn.feature_extraction.text import CountVectorizer
 
+from mumu_jax.errors import UserError
+
 MIN_TEXTS = 3  # a word in fewer texts, of however many, tells nothing that can be trusted
 
 
@@ -23,11 +25,17 @@ def word_gains(texts: Sequence[Sequence[str]], labels: UInt8[np.ndarray, "texts 
     """How many bits knowing whether a text has a word takes from the uncertainty whether it has a genre.
 
     H(genre) - H(genre | word), from presence alone; words of fewer than MIN_TEXTS texts are left out.  `texts` are
-    lists of words.
+    lists of words.  Raises UserError where no word is left.
     """
     as_they_are: Any = list
-    counter = CountVectorizer(analyzer=as_they_are, binary=True, min_df=min(MIN_TEXTS, len(texts)))
-    has_word: Any = counter.fit_transform(texts)
+    counter = CountVectorizer(analyzer=as_they_are, binary=True, min_df=MIN_TEXTS)
+    try:
+        has_word: Any = counter.fit_transform(texts)
+    except ValueError as error:
+        raise UserError(
+            f"expected words that are in MIN_TEXTS = {MIN_TEXTS} texts or more, found none in {len(texts):,} texts; "
+            "prepare more texts, or choose a larger --split"
+        ) from error
     n, n_word, n_label = len(texts), np.asarray(has_word.sum(axis=0)).ravel()[:, None], labels.sum(axis=0)[None]
     both = np.asarray(has_word.T @ labels.astype(np.int64))
     p_word = n_word / n

@@ -238,6 +238,12 @@ def _field(fields: Mapping[str, Any], key: str, where: str) -> Any:
     return value
 
 
+def albums_sha256(albums: Iterable[Album]) -> str:
+    """Names which albums there are, with their splits and genres."""
+    lines = (_encode([album.album_id, album.split, album.genres]) for album in albums)
+    return hashlib.sha256(b"".join(lines)).hexdigest()
+
+
 # --- labels and splits --------------------------------------------------------------------------------------
 
 

@@ -13,10 +13,14 @@ from mumu_jax.data.rejected import Rejected
 
 @dataclass(frozen=True)
 class Content:
-    """What an item's file or text became: the fields of its record, and what a summary adds up."""
+    """What an item's file or text became: the fields of its record, and what a summary adds up.
+
+    `damaged` is a file beside it that could not be used, and why; the record is made without.
+    """
 
     fields: dict[str, Any]
     counts: Mapping[str, float] = field(default_factory=dict)
+    damaged: tuple[Path, Rejected] | None = None
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Modality:
     inputs: Callable[[Album, Path], Iterator[tuple[str, Any]]]
     # What (input, settings) become; also in other processes.  Never raises: an odd file must not end a night's work.
     read: Callable[..., Content | Rejected]
+    # Whether an input is there to be read, without reading it.
+    exists: Callable[[Any], bool]
     # What, beside the settings, the content depends on, as JSON; asked before a shard is made again.
     state: Callable[[Any], Any]
     # The fields' TFDS features; each field as the byte strings of a `tf.train.Example`; and back.
@@ -42,7 +48,7 @@ class Modality:
     versions: Mapping[str, str]  # of the libraries that the numbers depend on
     shard_records: int  # at most this much is done again after a kill
     counts: tuple[str, ...] = ()  # the names in Content.counts
-    most_workers: int | None = None  # where more processes would cost more memory than they save time
+    in_process: bool = False  # read here: other processes would take more memory and time than they save
     # Settings that matter when records are read, not when they are made.
     later_settings: frozenset[str] = frozenset()
     # Raises UserError on settings that cannot be prepared with, before the first file is read.

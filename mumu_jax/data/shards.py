@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -160,7 +160,7 @@ def _write_shards(
 ) -> dict[str, Sidecar]:
     sidecars = {}
     inputs = [row.input for shard in shards for row in shard.rows if row.input is not None]
-    contents = map_in_order(partial(modality.read, settings=settings), inputs, workers, died)
+    contents = _read_all(modality, settings, inputs, workers)
     n_rows = sum(len(shard.rows) for shard in shards)
     shown = shown and bool(inputs)
     with contextlib.closing(contents), bar(n_rows, f"preparing {modality.name}", shown=shown) as progress:
@@ -173,6 +173,15 @@ def _write_shards(
             write_json(folder / shard.sidecar, dataclasses.asdict(sidecar))
             sidecars[shard.name] = sidecar
     return sidecars
+
+
+def _read_all(
+    modality: Modality, settings: Any, inputs: Sequence[Any], workers: int
+) -> Generator[Content | Rejected, None, None]:
+    read = partial(modality.read, settings=settings)
+    if modality.in_process:
+        return (read(input) for input in inputs)
+    return map_in_order(read, inputs, workers, died)
 
 
 def _write_records(
@@ -194,6 +203,10 @@ def _write_records(
             sidecar.records += 1
             sidecar.ids.append([row.album_id, row.item_id])
             counts.update(found.counts)
+            if found.damaged:
+                path_beside, why = found.damaged
+                line = row_line(row, modality) | {"file": str(path_beside)}
+                sidecar.rejected.append(line | {"reason": why.reason, "detail": why.detail})
         progress.advance()
     writer.close()
     sidecar.counts = {name: counts[name] for name in modality.counts}
@@ -209,8 +222,8 @@ def _note_rejection(sidecar: Sidecar, row: Row, why: Rejected, modality: Modalit
 
 def row_line(row: Row, modality: Modality) -> dict[str, str]:
     """How a row is named in `rejected.jsonl` and `missing.jsonl`: its ids, and the file it was to be read from."""
-    ids = {"album_id": row.album_id, f"{modality.item}_id": row.item_id}
-    return ids | {modality.name: str(row.input) if isinstance(row.input, Path) else ""}
+    ids = {"modality": modality.name, "album_id": row.album_id, f"{modality.item}_id": row.item_id}
+    return ids | {"file": str(row.input) if isinstance(row.input, Path) else ""}
 
 
 def _fingerprint(shard: Shard, modality: Modality, settings: Any) -> str:

@@ -38,7 +38,8 @@ class Prepared:
     """Prepared data, opened and found to fit.
 
     `mean` and `std` standardise each position of an input, as the train split has them (0 and 1 where the modality's
-    inputs are not standardised).  `checksum` names the content: settings, labels, records and statistics.
+    inputs are not standardised).  `albums_sha256` is of the manifest that it was made from.  `checksum` names the
+    content: settings, labels, records and statistics.
     """
 
     modality: Modality
@@ -47,6 +48,7 @@ class Prepared:
     settings: Any
     mean: Float32[np.ndarray, "*shape"]
     std: Float32[np.ndarray, "*shape"]
+    albums_sha256: str
     checksum: str
     shards: dict[str, list[dict[str, Any]]]  # of each split: name, records, bytes, sha256
 
@@ -176,6 +178,7 @@ def open_prepared(data_dir: Path, settings: Any, verify: bool | None = None) -> 
         settings=settings,
         mean=mean,
         std=std,
+        albums_sha256=description.get("albums_sha256", ""),
         checksum=description["checksum"],
         shards=shards,
     )

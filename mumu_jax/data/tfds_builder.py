@@ -4,8 +4,11 @@
     download = tfds.download.DownloadConfig(manual_dir="MUMU")
     tfds.data_source("mumu/text", split="train", download_and_prepare_kwargs={"download_config": download})
 
-`mumu_jax.prepare` writes the same records faster, goes on after a kill, and its folders are read by
-`tfds.builder_from_directory`.
+`mumu/text` is the default.  `mumu/audio` and `mumu/timbre` are read by worker processes, which import the script that
+starts them: it must do its work below `if __name__ == "__main__":`.
+
+What `mumu_jax.prepare` writes, which goes on after a kill, is read by `tfds.builder_from_directory`; its records have
+`labels`, columns of the data set's genres, where these have the names, `genres`.
 """
 
 import os
@@ -22,6 +25,7 @@ from mumu_jax.data.modality import Content, died
 from mumu_jax.data.sources import read_source
 from mumu_jax.data.sources.request import Request
 from mumu_jax.data.workers import map_in_order
+from mumu_jax.errors import UserError
 
 DESCRIPTION = """\
 MuMu: 31,471 albums and 147,295 tracks with 250 genre labels, from the Million Song Dataset and Amazon's album reviews
@@ -47,6 +51,7 @@ class Mumu(tfds.core.GeneratorBasedBuilder):
     name = "mumu"
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS: ClassVar = [tfds.core.BuilderConfig(name=name) for name in MODALITIES]
+    DEFAULT_BUILDER_CONFIG_NAME = "text"  # audio is not in the release
     MANUAL_DOWNLOAD_INSTRUCTIONS = """\
 Put the released files (https://www.upf.edu/web/mtg/mumu) into one folder, the manual_dir, and what you own beside them
 as audio/, covers/ and msd/.  `python -m mumu_jax.doctor FOLDER` says what is there and what is missing."""
@@ -78,22 +83,34 @@ as audio/, covers/ and msd/.  `python -m mumu_jax.doctor FOLDER` says what is th
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        albums = read_source("mumu", Path(dl_manager.manual_dir), Request(Path(dl_manager.manual_dir))).albums
+        folder = Path(dl_manager.manual_dir)
+        albums = read_source("mumu", folder, Request(folder)).albums
         by_split = {split: [album for album in albums if album.split == split] for split in SPLITS}
-        return {split: self._generate_examples(members) for split, members in by_split.items() if members}
+        return {split: self._generate_examples(of, split, folder) for split, of in by_split.items() if of}
 
-    def _generate_examples(self, albums: list[Album]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(id, record) of every item that can be read; the others are what `prepare` lists."""
+    def _generate_examples(self, albums: list[Album], split: str, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(id, record) of every item that can be read; the others are what `prepare` lists.
+
+        Raises UserError where there is none.
+        """
         modality = MODALITIES[self.modality]
         items = [
             (album, item_id, input)
             for album in albums
             for item_id, input in modality.inputs(album, Path(os.devnull))
-            if input is not None
+            if input is not None and modality.exists(input)
         ]
         read = partial(modality.read, settings=modality.settings())
-        found = map_in_order(read, (input for *_, input in items), os.cpu_count() or 1, died)
+        inputs = (input for *_, input in items)
+        found = map(read, inputs) if modality.in_process else map_in_order(read, inputs, os.cpu_count() or 1, died)
+        n_records = 0
         for (album, item_id, _), content in zip(items, found, strict=True):
             if isinstance(content, Content):
+                n_records += 1
                 ids = {"album_id": album.album_id} | ({"track_id": item_id} if modality.item == "track" else {})
                 yield item_id, {**ids, "genres": list(album.genres), **content.fields}
+        if not n_records:
+            raise UserError(
+                f"expected {modality.name} of albums in the split {split}, found none in {folder} that can be read; "
+                f"run python -m mumu_jax.doctor {folder}, which says what is missing"
+            )

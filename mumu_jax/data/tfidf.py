@@ -15,6 +15,7 @@ from mumu_jax.batch import Sparse
 from mumu_jax.config import TfidfSettings
 from mumu_jax.errors import UserError
 
+CATEGORY = "category:"  # before the name of a category that counts as a word
 NNZ_STEP = 32  # rows are padded to a multiple of this many values, so that few programs are compiled
 
 Record = Mapping[str, Any]  # "text", and "categories" of the entities in it: those of prepared text
@@ -55,7 +56,7 @@ class Tfidf:
 
 def words_of(record: Record, categories: bool) -> list[str]:
     """The words of a text, and as one word each the categories; these hold a colon, which no word does."""
-    named = [f"category:{name}" for name in record["categories"]] if categories else []
+    named = [f"{CATEGORY}{name}" for name in record["categories"]] if categories else []
     return _analyzer()(record["text"]) + named
 
 

@@ -6,18 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mumu_jax.data.diagnosis.fault import MUMU, SEVERITIES, Fault, of_error, some
-from mumu_jax.data.diagnosis.media import KINDS, Kind, look_into
+from mumu_jax.data.diagnosis.media import KINDS, UNFINISHED, Kind, look_into
 from mumu_jax.data.diagnosis.reviews import check_reviews
 from mumu_jax.data.diagnosis.splits import check_splits
 from mumu_jax.data.diagnosis.tables import read_tables
 from mumu_jax.data.manifest import Album, assign_splits
-from mumu_jax.data.sources.mumu.csv_files import Listed
+from mumu_jax.data.sources.mumu.csv_files import Listed, albums_by_id
 from mumu_jax.data.sources.mumu.folders import find_folder
 from mumu_jax.data.sources.mumu.release import find_release
 from mumu_jax.errors import UserError
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".7z", ".rar")
-UNFINISHED = (".part", ".crdownload", ".download", ".tmp")
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def diagnose(input: Path, folders: Mapping[str, Path]) -> Diagnosis:
     try:
         release = find_release(input)
     except UserError as error:
-        return Diagnosis([of_error(input, error), *faults], [])
+        return Diagnosis([of_error(input, "a CSV file of MuMu, or the metadata", error), *faults], [])
     listed, of_tables = read_tables(release)
     faults += of_tables
     if not listed:
@@ -85,12 +84,12 @@ def _check_folder(
     folder: Path, kind: Kind, listed: Mapping[str, Listed], split_of: Mapping[str, str | None]
 ) -> tuple[Coverage, list[Fault]]:
     """What one of the owner's folders adds, and what is wrong with it."""
-    tracks = {track_id: album_id for album_id, album in listed.items() for track_id in album.track_ids}
-    album_of = tracks if kind.of == "tracks" else {album_id: album_id for album_id in listed}
-    found = look_into(folder, kind, album_of.keys())
+    album_of = albums_by_id(listed)
+    wanted = listed.keys() if kind.of == "albums" else album_of.keys() - listed.keys()
+    found = look_into(folder, kind, wanted)
     can_start = None if kind.modality == "cover" else _can_start({album_of[key] for key in found.ids}, split_of)
     remark = f"{found.n_looked_into:,} files looked into"
-    return Coverage(kind.modality, kind.of, len(found.ids), len(album_of), can_start, remark), found.faults
+    return Coverage(kind.modality, kind.of, len(found.ids), len(wanted), can_start, remark), found.faults
 
 
 def _worst_first(faults: list[Fault]) -> list[Fault]:
@@ -103,7 +102,7 @@ def _check_unpacked(root: Path) -> Iterator[Fault]:
     if archives := [name for name in names if name.lower().endswith(ARCHIVES) and not name.endswith(".json.gz")]:
         remedy = "unpack them in that folder, unless that is done"
         yield Fault("note", root, "files that are unpacked", f"archives: {some(archives)}", remedy)
-    if unfinished := [name for name in names if name.lower().endswith(UNFINISHED)]:
+    if unfinished := [name for name in names if Path(name).suffix.lower() in UNFINISHED]:
         found = f"unfinished: {some(unfinished)}"
         yield Fault("warning", root, "finished downloads", found, f"fetch them again; {MUMU}")
 

@@ -1,6 +1,5 @@
 """One thing that is wrong, said so that it can be mended."""
 
-import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import groupby
@@ -37,12 +36,9 @@ class Fault:
     remedy: str
 
 
-def of_error(path: Path, error: UserError) -> Fault:
-    """What stops a reader of the source, and so the preparation."""
-    if parts := re.search(r"expected (.*?),? found (.*); (.*)", str(error), re.DOTALL):
-        return Fault("error", path, *parts.groups())
-    found, _, remedy = str(error).rpartition("; ")
-    return Fault("error", path, "each line once", found, remedy)
+def of_error(path: Path, expected: str, error: UserError) -> Fault:
+    """What stops a reader of the source, and so the preparation; the error's line is what is found."""
+    return Fault("error", path, expected, str(error), f"mend that, or copy the file again; {MUMU}")
 
 
 def of_rejected(lines: Iterable[dict[str, Any]], conflict: str, remedy: str = MUMU) -> list[Fault]:

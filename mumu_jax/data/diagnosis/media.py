@@ -11,8 +11,7 @@ from mumu_jax.data.sources.mumu import H5_SUFFIXES
 from mumu_jax.data.sources.mumu.folders import index_files
 
 N_LOOKED_INTO = 2_000  # files of a folder that are opened, spread evenly
-
-_UNFINISHED = frozenset({".part", ".partial", ".crdownload", ".download", ".tmp"})
+UNFINISHED = frozenset({".part", ".partial", ".crdownload", ".download", ".tmp"})
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def _no_file(folder: Path, kind: Kind) -> Fault:
 
 
 def _unfinished(folder: Path, kind: Kind) -> Iterator[Fault]:
-    names = [path.name for path in index_files(folder, _UNFINISHED).values()]
+    names = [path.name for path in index_files(folder, UNFINISHED).values()]
     if names:
         found = f"{len(names):,} unfinished: {some(sorted(names))}"
         yield Fault("warning", folder, "finished downloads", found, f"fetch them again; {kind.origin}")

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection
 
-from mumu_jax.data.diagnosis import content
 from mumu_jax.data.diagnosis.fault import MUMU, Fault, of_error, of_rejected, some
+from mumu_jax.data.sources.mumu.first_bytes import other_than_data
 from mumu_jax.data.sources.mumu.rejections import Rejections
 from mumu_jax.data.sources.mumu.release import REVIEWS, Release
 from mumu_jax.data.sources.mumu.reviews import read_reviews
@@ -16,13 +16,13 @@ def check_reviews(release: Release, albums: Collection[str]) -> tuple[frozenset[
     if path is None:
         remedy = f"fetch it, or do without text; {MUMU}"
         return frozenset(), [Fault("warning", release.root / REVIEWS, "the reviews of the albums", "no file", remedy)]
-    if other := content.other_than_data(path):
+    if other := other_than_data(path):
         return frozenset(), [Fault("error", path, "reviews as JSON", other, f"copy the file again; {MUMU}")]
     rejections = Rejections()
     try:
         reviews = read_reviews(path, albums, 1, rejections.of(path))
     except UserError as error:
-        return frozenset(), [of_error(path, error)]
+        return frozenset(), [of_error(path, "reviews as JSON", error)]
     faults = of_rejected(rejections.lines, "each review once")
     if reviews.n_of_others:
         found = f"{reviews.n_of_others:,} of others, beside {reviews.counts.total():,}"

@@ -6,13 +6,13 @@ from tokenize import TokenError
 
 import numpy as np
 
-from mumu_jax.data.diagnosis import content
 from mumu_jax.data.diagnosis.fault import NOTHING_TO_DO, TARTARUS, Fault, of_error, of_rejected, some
 from mumu_jax.data.manifest import SPLITS
-from mumu_jax.data.sources.mumu.csv_files import Listed
+from mumu_jax.data.sources.mumu.csv_files import Listed, albums_by_id
+from mumu_jax.data.sources.mumu.first_bytes import other_than_data
 from mumu_jax.data.sources.mumu.rejections import Rejections
 from mumu_jax.data.sources.mumu.release import SPLITS_FOLDER, Release
-from mumu_jax.data.sources.mumu.splits import DATASETS, read_splits
+from mumu_jax.data.sources.mumu.splits import DATASETS, find_dataset, read_splits
 from mumu_jax.data.sources.tartarus import LABELS_PREFIX, items_index, read_list
 from mumu_jax.errors import UserError
 
@@ -20,14 +20,13 @@ from mumu_jax.errors import UserError
 def check_splits(release: Release, listed: Mapping[str, Listed]) -> tuple[dict[str, str], list[Fault]]:
     """The published split of every album that has one, and what is wrong with the lists."""
     folder = release.root / SPLITS_FOLDER
-    album_of = {track_id: album_id for album_id, album in listed.items() for track_id in album.track_ids}
-    album_of |= {album_id: album_id for album_id in listed}
+    album_of = albums_by_id(listed)
     rejections = Rejections()
     try:
         splits = read_splits(release.root, album_of, rejections)
     except UserError as error:
-        return {}, [of_error(folder, error)]
-    dataset = next((d for d in DATASETS if any(items_index(folder, split, d).is_file() for split in SPLITS)), None)
+        return {}, [of_error(folder, "an id a line, each once", error)]
+    dataset = find_dataset(folder)
     if dataset is None:
         expected = f"{items_index(folder, 'train', DATASETS[0]).name} and those of val and test"
         remedy = f"nothing: albums are split by their hash; for the paper's splits, {TARTARUS}"
@@ -54,7 +53,7 @@ def check_splits(release: Release, listed: Mapping[str, Listed]) -> tuple[dict[s
 
 
 def _check_list(path: Path, album_of: Mapping[str, str], single_label: bool) -> Iterator[Fault]:
-    if other := content.other_than_data(path):
+    if other := other_than_data(path):
         yield Fault("warning", path, "an id a line", other, f"copy the file again; {TARTARUS}")
         return
     if unknown := [item for item in read_list(path) if item not in album_of]:

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mumu_jax.data import taxonomy
-from mumu_jax.data.diagnosis import content
 from mumu_jax.data.diagnosis.fault import MUMU, NOTHING_TO_DO, Fault, of_error, of_rejected, some
 from mumu_jax.data.sources.mumu.csv_files import Listed, read_csv, read_rows
+from mumu_jax.data.sources.mumu.first_bytes import other_than_data
+from mumu_jax.data.sources.mumu.labels import from_taxonomy, read_labels
 from mumu_jax.data.sources.mumu.metadata import Entry, read_metadata
 from mumu_jax.data.sources.mumu.rejections import Rejections
 from mumu_jax.data.sources.mumu.release import GENRE_LABELS, METADATA, Release
-from mumu_jax.data.sources.tartarus import read_list
 from mumu_jax.errors import UserError
 
 # The released files: albums and tracks of the multi-label and of the single-label file, and labels.
@@ -30,11 +30,7 @@ def read_tables(release: Release) -> tuple[dict[str, Listed], list[Fault]]:
         if listed and entries and not of_metadata:
             faults += _compare(release, listed, entries)
     else:
-        genres = {album_id: taxonomy.genres_of(entry.paths) for album_id, entry in entries.items()}
-        kept = frozenset(labels or taxonomy.frequent(genres.values()))
-        listed = {
-            album_id: Listed(tuple(g for g in of if g in kept)) for album_id, of in genres.items() if kept & {*of}
-        }
+        listed = from_taxonomy(entries, labels, lambda *_: None)
         faults.append(_no_csv(release.root))
     if listed and release.genre_labels and labels:
         faults += _check_labels(release.genre_labels, labels, listed, release.single_label)
@@ -60,12 +56,10 @@ def _no_csv(root: Path) -> Fault:
 
 def _read_labels(path: Path) -> tuple[list[str], list[Fault]]:
     remedy = f"copy the file again, or remove it; {MUMU}"
-    if other := content.other_than_data(path):
-        return [], [Fault("warning", path, "a genre a line", other, remedy)]
     try:
-        labels = read_list(path)
+        labels = read_labels(path)
     except UserError as error:
-        return [], [of_error(path, error)]
+        return [], [of_error(path, "a genre a line, each once", error)]
     faults = []
     if labels != sorted(labels):
         at = next(i for i, (one, other) in enumerate(zip(labels, sorted(labels), strict=True)) if one != other)
@@ -77,24 +71,24 @@ def _read_labels(path: Path) -> tuple[list[str], list[Fault]]:
 
 
 def _read_metadata(path: Path) -> tuple[dict[str, Entry], list[Fault]]:
-    if other := content.other_than_data(path):
+    if other := other_than_data(path):
         return {}, [Fault("error", path, "JSON", other, f"copy the file again; {MUMU}")]
     rejections = Rejections()
     try:
         entries = read_metadata(path, rejections.of(path))
     except UserError as error:
-        return {}, [of_error(path, error)]
+        return {}, [of_error(path, "JSON", error)]
     return entries, of_rejected(rejections.lines, "each album once")
 
 
 def _read_csv(path: Path, single_label: bool) -> tuple[dict[str, Listed], list[Fault]]:
-    if other := content.other_than_data(path):
+    if other := other_than_data(path):
         return {}, [Fault("error", path, "a CSV file", other, f"copy the file again; {MUMU}")]
     rejections = Rejections()
     try:
         listed = read_csv(path, single_label, rejections.of(path))
     except UserError as error:
-        return {}, [of_error(path, error)]
+        return {}, [of_error(path, "a CSV file", error)]
     conflict = "each track on one album" + (", of one genre" if single_label else "")
     faults = of_rejected(rejections.lines, conflict)
     if not listed:

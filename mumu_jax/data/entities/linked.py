@@ -9,7 +9,6 @@ import orjson
 from mumu_jax.data.entities.mentions import Mention, outermost
 from mumu_jax.data.entities.resources import category_name, resource_name, underscored
 from mumu_jax.data.rejected import Rejected
-from mumu_jax.errors import UserError
 
 
 def read_linked(
@@ -17,19 +16,14 @@ def read_linked(
 ) -> tuple[str, ...]:
     """The categories of the entities that the file names, all those of each mention that counts, from left to right.
 
-    They are the file's own where it has them, else those of `categories`, by DBpedia resource (none where it does
-    not know the resource).  Only mentions that begin within the first `n_chars` characters are looked at.
+    They are the file's own where it has them, else those of `categories`, by DBpedia resource; none where neither
+    knows any.  Only mentions that begin within the first `n_chars` characters are looked at.
 
-    Raises Rejected as `read_mentions`, and UserError where neither the file nor the caller gives categories.
+    Raises Rejected as `read_mentions`.
     """
     found: list[str] = []
     within = (one for one in read_mentions(path) if n_chars is None or one.start < n_chars)
     for mention in outermost(within):
-        if mention.categories is None and categories is None:
-            raise UserError(
-                f"{path} names {mention.entity} without its categories; give a gazetteer, which "
-                "python scripts/build_gazetteer.py makes of DBpedia's files"
-            )
         found += (categories or {}).get(mention.entity, ()) if mention.categories is None else mention.categories
     return tuple(found)
 

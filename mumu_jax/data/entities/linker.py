@@ -1,4 +1,4 @@
-"""Entity linking without a network: the longest names of a gazetteer that stand in a text."""
+"""Entity linking without a network: the longest names of a gazetteer that are written as names in a text."""
 
 import re
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Gazetteer:
         self._surfaces, self._entities = list(surfaces), list(surfaces.values())
         self._automaton = AhoCorasick(
             map(_marked, self._surfaces),
-            matchkind=MatchKind.LeftmostLongest,
+            matchkind=MatchKind.Standard,  # all of them: the longest that begins somewhere may not be written as a name
             store_patterns=False,
             # 100 MB for a million names; the non-contiguous one has 280 and finds them half as fast
             implementation=Implementation.ContiguousNFA,
@@ -44,14 +44,16 @@ class Gazetteer:
 
     def link(self, text: str) -> list[Mention]:
         """The names in it, from left to right, the longest first, none overlapping; see surfaces.py for the rule."""
-        mentions = []
+        mentions, behind = [], 0
         marked, n_edges, seen = _marked(text), 0, 0
-        for number, start, _ in self._automaton.find_matches_as_indexes(marked):
+        found = self._automaton.find_matches_as_indexes(marked, overlapping=True)
+        for number, start, _ in sorted(found, key=lambda match: (match[1], -match[2])):
             n_edges += marked.count(_EDGE, seen, start)
             begins, seen = start - n_edges, start
             ends = begins + len(self._surfaces[number])
-            if is_written_as_name(text[begins:ends], self._surfaces[number]):
+            if begins >= behind and is_written_as_name(text[begins:ends], self._surfaces[number]):
                 mentions.append(Mention(begins, ends, self._entities[number]))
+                behind = ends
         return mentions
 
 
@@ -71,7 +73,7 @@ def categories_of(text: str, linked: Path | None, gazetteer: Path | None) -> tup
     `linked`, a linker's file for the album, goes before `gazetteer`, which then gives the categories that the file
     does not have.  A category comes once for each mention.
 
-    Raises Rejected where `linked` cannot be used, and UserError as `read_linked` and `Gazetteer.load`.
+    Raises Rejected where `linked` cannot be used, and UserError as `Gazetteer.load`.
     """
     names = gazetteer_of(gazetteer) if gazetteer else None
     if linked is not None:

@@ -54,6 +54,7 @@ MODALITY = Modality(
     settings=AudioSettings,
     inputs=_inputs,
     read=_read,
+    exists=os.path.exists,
     state=_state,
     features=_features,
     encode=_encode,

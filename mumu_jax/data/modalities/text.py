@@ -36,15 +36,23 @@ def _inputs(album: Album, folder: Path) -> Iterator[tuple[str, Document | None]]
     yield album.album_id, None if album.text is None else Document(album.text, album.entities, gazetteer)
 
 
-def read_document(document: Document, settings: TextSettings) -> Content | Rejected:
-    """Its first `max_chars` characters and the categories in them; why not, where the linker's output is damaged."""
-    text = document.text[: settings.max_chars]
+def read_document(document: Document, settings: TextSettings) -> Content:
+    """Its first `max_chars` characters and the categories in them; none where the linker's output is damaged.
+
+    Raises UserError where the gazetteer is none.
+    """
+    text, categories, damaged = document.text[: settings.max_chars], (), None
     try:
         categories = categories_of(text, document.entities, document.gazetteer)
     except Rejected as rejected:
-        return rejected
+        assert document.entities is not None
+        damaged = document.entities, rejected
     counts = {"empty": int(not text.strip()), "linked": int(bool(categories))}
-    return Content({"text": text, "categories": categories}, counts)
+    return Content({"text": text, "categories": categories}, counts, damaged)
+
+
+def _exists(document: Document) -> bool:
+    return True
 
 
 def _state(document: Document) -> Any:
@@ -80,6 +88,7 @@ MODALITY = Modality(
     settings=TextSettings,
     inputs=_inputs,
     read=read_document,
+    exists=_exists,
     state=_state,
     features=_features,
     encode=_encode,
@@ -87,5 +96,5 @@ MODALITY = Modality(
     versions={"linker": "1"},  # of `data/entities`: another number where it finds other categories
     shard_records=4096,
     counts=("empty", "linked"),
-    most_workers=1,  # each holds the gazetteer, which for DBpedia is gigabytes; one links all of MuMu in seconds
+    in_process=True,  # each process would hold the gazetteer, gigabytes for DBpedia; one links all of MuMu in seconds
 )

@@ -22,7 +22,7 @@ from mumu_jax.data.rejected import Rejected
 DATASET = "analysis/segments_timbre"
 N_COEFFICIENTS = 12
 N_VALUES = 4 * N_COEFFICIENTS
-LEAST_STD = 1e-6  # a value that is the same in all tracks is not blown up
+LEAST_STD = 1e-6  # a value that is the same in all training tracks is left as it is
 
 
 def read_timbre(path: Path) -> Float32[np.ndarray, " values"]:
@@ -89,7 +89,8 @@ def _statistics(
     """Mean and standard deviation of each value over the records, in float64; 0 and 1 without records."""
     rows = [record["timbre"] for record in records]
     values = np.array(rows, np.float64) if rows else np.array([[-1.0], [1.0]]) * np.ones(N_VALUES)
-    return values.mean(axis=0).astype(np.float32), np.maximum(values.std(axis=0), LEAST_STD).astype(np.float32)
+    std = values.std(axis=0)
+    return values.mean(axis=0).astype(np.float32), np.where(std > LEAST_STD, std, 1).astype(np.float32)
 
 
 MODALITY = Modality(
@@ -98,6 +99,7 @@ MODALITY = Modality(
     settings=TimbreSettings,
     inputs=_inputs,
     read=_read,
+    exists=os.path.exists,
     state=_state,
     features=_features,
     encode=_encode,

@@ -40,10 +40,11 @@ LAYOUTS = {
     "folder": "a folder of GENRE/file.ext or GENRE/album/…/file.ext",
     "csv": "a CSV file with path or id, genres joined by ';', and optional album, text, cover, split",
     "manifest": 'a file of JSON lines {"album_id", "genres": […], "tracks": [{"track_id", "audio"}]}, '
-    "and optional split, text, cover",
+    "and optional split, text, cover, entities, n_reviews, and timbre of a track",
 }
 
 NO_INPUT = frozenset({"synthetic"})
+WITH_FOLDERS = frozenset({"mumu"})  # whose files lie in folders that the user may name
 
 
 def read_source(name: str, input: Path | None, request: Request) -> Collection:
@@ -61,6 +62,10 @@ def read_source(name: str, input: Path | None, request: Request) -> Collection:
         raise UserError(f"{expected}; found none: add --input=PATH")
     if input is not None and not os.path.exists(input):  # unlike Path.exists, False also where we may not look
         raise UserError(f"{expected}; found nothing at {input}: correct the path")
+    if request.folders and name not in WITH_FOLDERS:
+        folder = next(iter(request.folders))
+        uses = ", ".join(WITH_FOLDERS)
+        raise UserError(f"--{folder}_dir is for --source={uses}; {name} names its own files: leave it out")
     try:
         found = SOURCES[name](input, request)
     except OSError as error:

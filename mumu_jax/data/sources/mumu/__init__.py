@@ -4,21 +4,20 @@ Oramas et al. 2017.  The files and their formats are named in `release.py`; only
 there, everything else may be missing or incomplete.
 """
 
-from collections.abc import Collection as Names
 from pathlib import Path
 
 from mumu_jax.data import taxonomy
 from mumu_jax.data.manifest import Album, Label, Track
 from mumu_jax.data.sources.files import AUDIO_SUFFIXES, IMAGE_SUFFIXES
-from mumu_jax.data.sources.mumu.csv_files import Listed, read_csv
+from mumu_jax.data.sources.mumu.csv_files import Listed, albums_by_id, read_csv
 from mumu_jax.data.sources.mumu.folders import find_folder, index_files
-from mumu_jax.data.sources.mumu.metadata import Entry, read_metadata
-from mumu_jax.data.sources.mumu.rejections import Reject, Rejections
+from mumu_jax.data.sources.mumu.labels import from_taxonomy, read_labels
+from mumu_jax.data.sources.mumu.metadata import read_metadata
+from mumu_jax.data.sources.mumu.rejections import Rejections
 from mumu_jax.data.sources.mumu.release import Release, find_release
 from mumu_jax.data.sources.mumu.reviews import Reviews, read_reviews
 from mumu_jax.data.sources.mumu.splits import read_splits
 from mumu_jax.data.sources.request import Collection, Request
-from mumu_jax.data.sources.tartarus import read_list
 
 H5_SUFFIXES = frozenset({".h5"})
 
@@ -33,12 +32,12 @@ def read(input: Path, request: Request) -> Collection:
     """
     release, rejections = find_release(input), Rejections()
     entries = read_metadata(release.metadata, rejections.of(release.metadata)) if release.metadata else {}
-    published = read_list(release.genre_labels) if release.genre_labels else []
+    published = read_labels(release.genre_labels) if release.genre_labels else []
     if release.csv:
         listed = read_csv(release.csv, release.single_label, rejections.of(release.csv))
     else:
         assert release.metadata
-        listed = _from_taxonomy(entries, published, rejections.of(release.metadata))
+        listed = from_taxonomy(entries, published, rejections.of(release.metadata))
     names = _label_names(listed, published, release, rejections)
     parents = taxonomy.parents_of(names, (entries[id].paths for id in listed if id in entries))
     reviews = Reviews()
@@ -47,21 +46,6 @@ def read(input: Path, request: Request) -> Collection:
     albums = _albums(listed, reviews, release, request, rejections)
     notes = [f"{reviews.n_of_others:,} reviews are of albums that are not listed"] if reviews.n_of_others else []
     return Collection(albums, [Label(name, parents[name]) for name in names], rejections.lines, notes)
-
-
-def _from_taxonomy(entries: dict[str, Entry], published: list[str], reject: Reject) -> dict[str, Listed]:
-    """The metadata's albums with those of their paths' genres that are published, or else frequent enough."""
-    genres = {album_id: taxonomy.genres_of(entry.paths) for album_id, entry in entries.items()}
-    labels: Names[str] = frozenset(published or taxonomy.frequent(genres.values()))
-    listed = {}
-    for album_id, found in genres.items():
-        kept = tuple(genre for genre in found if genre in labels)
-        if kept:
-            listed[album_id] = Listed(kept)
-        else:
-            detail = f"none of the genres of {album_id} is a label: {', '.join(found) or 'it has none'}"
-            reject(entries[album_id].line, "no_genre", detail)
-    return listed
 
 
 def _label_names(
@@ -85,8 +69,7 @@ def _albums(
     audio = index_files(folders["audio"], AUDIO_SUFFIXES)
     covers = index_files(folders["covers"], IMAGE_SUFFIXES)
     timbre = index_files(folders["msd"], H5_SUFFIXES)
-    album_of = {track_id: album_id for album_id, album in listed.items() for track_id in album.track_ids}
-    splits = read_splits(release.root, {**album_of, **{album_id: album_id for album_id in listed}}, rejections)
+    splits = read_splits(release.root, albums_by_id(listed), rejections)
     return [
         Album(
             album_id,

@@ -3,7 +3,7 @@
 import codecs
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +31,12 @@ class Listed:
 
     genres: tuple[str, ...]
     track_ids: list[str] = field(default_factory=list)
+
+
+def albums_by_id(listed: Mapping[str, Listed]) -> dict[str, str]:
+    """The album of every track, and of every album."""
+    tracks = {track_id: album_id for album_id, album in listed.items() for track_id in album.track_ids}
+    return tracks | {album_id: album_id for album_id in listed}
 
 
 def read_csv(path: Path, single_label: bool, reject: Reject) -> dict[str, Listed]:
