@@ -25,7 +25,7 @@ MUMU_OUTPUTS = {"logistic": 250, "cosine": 50}
 HELP = """\
 python -m mumu_jax.train --config=NAME [--data_dir=DATA] [--workdir=RUN] [--config.FIELD=VALUE …]
 
-Trains a named experiment, then its album network, and evaluates both.  The same command resumes a stopped run.
+Trains a named experiment, of tracks also their album network, and evaluates.  The same command resumes a stopped run.
 
   --config=NAME     the experiment
   --list            show every experiment and end
@@ -95,7 +95,10 @@ def parse_flags(argv: Sequence[str]) -> Flags:
 def print_experiments() -> None:
     """Every experiment with its parameter count and the paper's results, as a table."""
     table = Table(
-        title="Experiments; parameters for MuMu's 250 labels; Table 2 of Oramas et al. 2017", title_justify="left"
+        title="Experiments; parameters for MuMu's 250 labels; Table 2 of Oramas et al. 2017",
+        title_justify="left",
+        caption="text_vsm's C@1 is as printed there, though no C@1 can be above a C@3",
+        caption_justify="left",
     )
     table.add_column("--config=", no_wrap=True)
     for title in ("params", "paper's params", "s/epoch", "AUC", "C@1", "C@3", "C@5"):

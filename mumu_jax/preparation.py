@@ -104,13 +104,21 @@ def _with_entities(albums: Sequence[Album], folder: Path | None) -> list[Album]:
         return list(albums)
     if not folder.is_dir():
         raise UserError(f"--entities_dir={folder} is no folder; give the one with ALBUM_ID.json files")
-    there = {path.stem: path for path in files_below(folder) if path.suffix.lower() == ".json"}
-    if not any(album.album_id in there for album in albums):
+    there: dict[str, Path] = {}
+    for path in files_below(folder):
+        if path.suffix.lower() == ".json" and there.setdefault(path.stem, path) != path:
+            raise UserError(f"--entities_dir={folder} has both {there[path.stem]} and {path}; give a folder with one")
+    # An album that a spreadsheet names by its song's path is known by the file's name.
+    names = [album.album_id if album.album_id in there else Path(album.album_id).stem for album in albums]
+    if not there.keys() & {*names}:
         raise UserError(
             f"--entities_dir={folder} has {len(there)} .json files, and none is named by an album's id, such as "
-            f"{albums[0].album_id}.json; rename them, or give another folder"
+            f"{names[0]}.json; rename them, or give another folder"
         )
-    return [dataclasses.replace(album, entities=there.get(album.album_id, album.entities)) for album in albums]
+    return [
+        dataclasses.replace(album, entities=there.get(name, album.entities))
+        for album, name in zip(albums, names, strict=True)
+    ]
 
 
 # --- one modality -------------------------------------------------------------------------------------------
@@ -233,7 +241,13 @@ def _notes(job: Job, found: Collection, splits: Mapping[str, Any]) -> list[str]:
     n_covers = sum(album.cover is not None and os.path.exists(album.cover) for album in found.albums)
     notes.append(f"covers  {n_covers:,} of {len(found.albums):,} albums")
     if found.rejected:
-        notes.append(f"{len(found.rejected):,} rows or records of the input were left out")
+        notes.append(f"{len(found.rejected):,} rows, records or texts of the input were left out")
+    for name in splits:
+        notes += [
+            f"{name}: the {split} split is empty, and training needs it"
+            for split in ("train", "val")
+            if not splits[name][split]["records"]
+        ]
     if "entities" in job.folders and not any(split["linked"] for split in splits.get("text", {}).values()):
         notes.append("no entity has a category: Babelfy's own files have none; name a --gazetteer, too")
     return notes

@@ -15,9 +15,8 @@ from mumu_jax.data.modalities.timbre import read_timbre
 from mumu_jax.data.modality import died
 from mumu_jax.data.rejected import Rejected
 from mumu_jax.data.sources.files import is_audio
+from mumu_jax.data.text_files import read_text
 from mumu_jax.inputs import Inputs
-
-BYTES_PER_CHAR = 4  # UTF-8's longest
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def reader_of(inputs: Inputs) -> Reader:
     if config.modality == "audio":
         return Reader("audio", is_audio, partial(read_song, settings=config.audio))
     if config.modality == "text":
-        read = partial(read_text, settings=config.text, gazetteer=inputs.gazetteer)
+        read = partial(read_document_file, settings=config.text, gazetteer=inputs.gazetteer)
         return Reader(".txt", lambda path: path.suffix.lower() == ".txt", read)
     return Reader(".h5", lambda path: path.suffix.lower() == ".h5", read_h5)
 
@@ -75,17 +74,12 @@ def read_song(path: Path, settings: AudioSettings) -> Read:
     return Read(path, cuts, seconds)
 
 
-def read_text(path: Path, settings: TextSettings, gazetteer: Path | None) -> Read:
+def read_document_file(path: Path, settings: TextSettings, gazetteer: Path | None) -> Read:
     """The beginning of a text, as far as training texts went, and the categories of the entities in it."""
     try:
-        with path.open("rb") as file:
-            start = file.read(BYTES_PER_CHAR * settings.max_chars)
-    except (OSError, ValueError) as error:
-        reason = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
-        return Read(path, [], error=f"{reason}: {getattr(error, 'strerror', None) or error}")
-    if b"\0" in start:
-        return Read(path, [], error="not_text: expected text in UTF-8, found bytes that no text has")
-    text = start.decode("utf-8-sig", "replace")
+        text = read_text(path, settings.max_chars)
+    except Rejected as rejected:
+        return Read(path, [], error=str(rejected))
     return Read(path, [read_document(Document(text, gazetteer=gazetteer), settings).fields])
 
 

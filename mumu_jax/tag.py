@@ -1,6 +1,7 @@
 """`python -m mumu_jax.tag`: genres for anyone's own songs, texts or MSD files, from a finished run."""
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,10 +32,15 @@ def main(argv: Sequence[str]) -> int:
     """Tag what is not tagged yet."""
     arguments = _parser().parse_intermixed_args(argv)  # files may follow options, too
     run = load_run(arguments.workdir)
+    if arguments.gazetteer:
+        run = dataclasses.replace(run, inputs=dataclasses.replace(run.inputs, gazetteer=arguments.gazetteer))
     reader = reader_of(run.inputs)
     files = find_files(arguments.paths, reader)
     if run.config.tfidf.categories and run.inputs.gazetteer is None:
-        print(f"{arguments.workdir} has no gazetteer: entities in the texts are not looked up", file=sys.stderr)
+        print(
+            f"{arguments.workdir} has no gazetteer: entities are not looked up; add --gazetteer",
+            file=sys.stderr,
+        )
     top_k = min(arguments.top_k, len(run.labels))
     with open_tags(arguments.out, fingerprint(arguments.workdir)) as out:
         todo = [path for path in files if not out.has(path)]
@@ -133,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--workdir", type=Path, required=True, help="the folder of a finished run")
     parser.add_argument("--out", type=Path, help="a .csv or .jsonl to write or go on with; the terminal by default")
+    parser.add_argument("--gazetteer", type=Path, metavar="FILE", help="links entities in texts; the run's by default")
     parser.add_argument("--top_k", type=positive, default=5, help="genres a file (default: %(default)s)")
     parser.add_argument("--batch_size", type=positive, default=32, help="items at a time (default: %(default)s)")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""`python -m mumu_jax.train --config=NAME`: train a named experiment, then its album network, and evaluate both."""
+"""`python -m mumu_jax.train --config=NAME`: train a named experiment, of tracks also their albums, and evaluate."""
 
 import os
 import sys

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -18,6 +19,7 @@ from mumu_jax.data.tfidf import words_of
 matplotlib.use("Agg")
 PLOTTED = 12  # genres, the most frequent ones
 COLUMNS = 3
+TITLE_CHARS = 30  # of a line, in the width of a panel
 
 
 class Word(NamedTuple):
@@ -83,6 +85,6 @@ def plot(path: Path, genres: Sequence[Genre]) -> None:
 def _plot_genre(ax: Any, genre: Genre) -> None:
     words = genre.words[::-1]
     ax.barh([word.word for word in words], [word.gain_bits for word in words], color="#3b6ea5", height=0.7)
-    ax.set_title(f"{genre.name} ({genre.n_texts:,} texts)", fontsize=10, loc="left")
+    ax.set_title(fill(f"{genre.name} ({genre.n_texts:,} texts)", TITLE_CHARS), fontsize=10, loc="left", x=0)
     ax.tick_params(labelsize=8, length=0)
     ax.spines[["top", "right", "left"]].set_visible(False)

@@ -212,7 +212,7 @@ def test_folder_of_genres(tmp_path: Path) -> None:
         "Música/Álbum/CD2/01.ogg",
     ]
     assert (album.text, album.cover) == ("the review", root / "Música" / "Álbum" / "Folder.JPG")
-    assert (found["Jazz/kind"].text, found["Jazz/kind"].cover) == ("caf\N{REPLACEMENT CHARACTER}", None)
+    assert (found["Jazz/kind"].text, found["Jazz/kind"].cover) == ("café", None)
     lyrics = found["Blues/lyrics"]
     assert (lyrics.text, lyrics.cover) == ("one\ntwo", root / "Blues" / "lyrics" / "cover.png")
     assert {album.split for album in albums} == {"train", "val", "test"}
@@ -286,10 +286,10 @@ def test_csv_of_ids(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("", "1: expected the columns 'genres' and 'path' or 'id', found none"),
+        ("", "1: expected the columns 'genres' and 'path', 'id' or 'album', found none"),
         (
             "file,genre\na.mp3,Rock\n",
-            "1: expected the columns 'genres' and 'path' or 'id', found 'file', 'genre'",
+            "1: expected the columns 'genres' and 'path', 'id' or 'album', found 'file', 'genre'",
         ),
         ("path,genres,Path \n", "1: expected each column once, found 'path' twice"),
         ("path,genres\na.mp3,Rock\n\nb.mp3, ;\n", "4: expected genres joined by ';', found an empty cell"),

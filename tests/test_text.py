@@ -187,7 +187,7 @@ def test_a_run_without_its_gazetteer_says_so(text_run, tmp_path):
     (alone / "gazetteer").unlink()
     (tmp_path / "a.txt").write_text("a band")
     done = succeed("mumu_jax.tag", f"--workdir={alone}", tmp_path / "a.txt")
-    assert "has no gazetteer: entities in the texts are not looked up" in done.stderr
+    assert "has no gazetteer: entities are not looked up; add --gazetteer" in done.stderr
 
 
 def test_the_gazetteer_stays_until_another_is_named(text_data, tmp_path):

@@ -92,7 +92,10 @@ def _start_pool(workers: int) -> ProcessPoolExecutor:
         for future in started:
             future.result()
     except BrokenProcessPool as error:
-        raise UserError("cannot start worker processes; free some memory, or use fewer --workers") from error
+        raise UserError(
+            "cannot start worker processes; free some memory, use fewer --workers, or in a script of your own put the "
+            "call below `if __name__ == '__main__':`"
+        ) from error
     return pool
 
 

@@ -11,8 +11,8 @@ bands, ….  Of several entities with one surface form, upper and lower case ali
 categories as any other is taken, as much is written about what is well known (`Prince (musician)`, not `Prince`); else
 the one whose title has no parenthesis (`Boston`, not `Boston (band)`); where that is not one, the form is dropped.
 
-In a text whole words count, from left to right the longest surface form that begins there.  A name must be written as
-the surface form is, or with a capital at the beginning of each of its words, stop words aside: `The Dark Side of the
+In a text whole words count, from left to right the longest surface form that begins there and is written as a name:
+as the surface form is, or with a capital at the beginning of each of its words, stop words aside: `The Dark Side of the
 Moon` and `THE DARK SIDE OF THE MOON`, not `the dark side`.
 """
 

@@ -38,7 +38,7 @@ LAYOUTS = {
     "tartarus": "the folder with index/, splits/ and audio/ of the reference implementation",
     "mumu": "the folder with MuMu's released files and audio/, covers/ and msd/, or one of its CSV files",
     "folder": "a folder of GENRE/file.ext or GENRE/album/…/file.ext",
-    "csv": "a CSV file with path or id, genres joined by ';', and optional album, text, cover, split",
+    "csv": "a CSV file with path, id or album, genres joined by ';', and optional text, cover, split",
     "manifest": 'a file of JSON lines {"album_id", "genres": […], "tracks": [{"track_id", "audio"}]}, '
     "and optional split, text, cover, entities, n_reviews, and timbre of a track",
 }

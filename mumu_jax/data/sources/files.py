@@ -6,6 +6,9 @@ from pathlib import Path
 
 import soundfile
 
+from mumu_jax.data.rejected import Rejected
+from mumu_jax.data.text_files import read_text
+
 # libsndfile's formats, and the other extensions they go by.  Not `raw`: it has no header to decode it by.
 READABLE = {name.lower() for name in soundfile.available_formats()} - {"raw"} | {
     *("aif", "aifc", "mp1", "mp2", "oga", "opus", "sf", "snd", "sph"),
@@ -42,9 +45,22 @@ def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
             yield path
 
 
-def read_text(path: Path) -> str | None:
-    """The file's text, bytes that are not UTF-8 replaced by U+FFFD; None where there is no such file."""
-    return path.read_text(encoding="utf-8-sig", errors="replace") if os.path.isfile(path) else None
+class Texts:
+    """Reads text files for a source: their beginnings, as far as texts are used; `rejected` lists those that are none.
+
+    Lines are as in `request.Collection`.
+    """
+
+    def __init__(self, max_chars: int) -> None:
+        self._max_chars = max_chars
+        self.rejected: list[dict[str, str | int]] = []
+
+    def read(self, path: Path) -> str | None:
+        try:
+            return read_text(path, self._max_chars)
+        except Rejected as why:
+            self.rejected.append({"file": str(path), "reason": why.reason, "detail": why.detail})
+            return None
 
 
 def as_id(name: str) -> str:

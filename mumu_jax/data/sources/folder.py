@@ -4,7 +4,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from mumu_jax.data.manifest import Album, Track, labels_of
-from mumu_jax.data.sources.files import IMAGE_SUFFIXES, as_id, files_below, is_audio, read_text
+from mumu_jax.data.sources.files import IMAGE_SUFFIXES, Texts, as_id, files_below, is_audio
 from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.errors import UserError
 
@@ -19,15 +19,17 @@ def read(input: Path, request: Request) -> Collection:
     """
     if not input.is_dir():
         raise UserError(f"expected a folder of genres, found a file: {input}; give the folder above it")
-    albums = []
+    albums, readable = [], Texts(request.max_chars)
     for album_id, files in _group(input).items():
         audio = [path for path in files if is_audio(path)]
         if audio:
             tracks = tuple(Track(as_id(path.relative_to(input).as_posix()), path) for path in audio)
             genre = album_id.partition("/")[0]
             stems = {path.stem for path in audio}
-            albums.append(Album(album_id, (genre,), tracks, text=_text(files, stems), cover=_cover(files, stems)))
-    return Collection(albums, labels_of(albums))
+            albums.append(
+                Album(album_id, (genre,), tracks, text=_text(files, stems, readable), cover=_cover(files, stems))
+            )
+    return Collection(albums, labels_of(albums), readable.rejected)
 
 
 def _group(folder: Path) -> dict[str, list[Path]]:
@@ -46,13 +48,13 @@ def _group(folder: Path) -> dict[str, list[Path]]:
     return groups
 
 
-def _text(files: list[Path], stems: set[str]) -> str | None:
+def _text(files: list[Path], stems: set[str], readable: Texts) -> str | None:
     """The album's `review.txt`, else its only .txt file, else those named like its tracks, joined."""
     texts = [path for path in files if path.suffix.lower() == ".txt"]
     reviews = [path for path in texts if path.stem.lower() == "review"]
     if not reviews and len(texts) > 1:
         texts = [path for path in texts if path.stem in stems]
-    return "\n".join(read_text(path) or "" for path in reviews or texts) or None
+    return "\n".join(readable.read(path) or "" for path in reviews or texts) or None
 
 
 def _cover(files: list[Path], stems: set[str]) -> Path | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mumu_jax.data.manifest import SPLITS, Album, Track, labels_of
-from mumu_jax.data.sources.files import files_below, is_audio, read_text
+from mumu_jax.data.sources.files import Texts, files_below, is_audio
 from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.errors import UserError
 
@@ -32,22 +32,24 @@ def read(input: Path, request: Request) -> Collection:
 
     `path` is relative to the file's folder; a row without one means the audio file below that folder whose
     name without extension is its `id`.  Rows with the same `album` form one album with all their genres and
-    texts and the first cover; a row without `album` is an album of its own.  `text` is the text itself or
-    the name of a .txt file.  Raises UserError, naming the row, where that cannot be done.
+    texts and the first cover; a row without `album` is an album of its own, and one with `album` alone has no
+    track.  `text` is the text itself or the name of a .txt file.  Raises UserError, naming the row, where that
+    cannot be done.
     """
     rows = _read_rows(input)
-    by_stem = _audio_by_stem(input.parent) if any(not row["path"] for row in rows) else {}
-    members: dict[str, list[tuple[Row, Track]]] = defaultdict(list)
+    by_stem = _audio_by_stem(input.parent) if any(row["id"] and not row["path"] for row in rows) else {}
+    texts = Texts(request.max_chars)
+    members: dict[str, list[tuple[Row, Track | None]]] = defaultdict(list)
     first_seen: dict[Path | str, str] = {}
     for row in rows:
         track = _track(row, input.parent, by_stem)
-        for key in (track.audio, track.track_id):
+        for key in (track.audio, track.track_id) if track else ():
             if key in first_seen:
                 raise UserError(f"{row.where}: '{key}' is already in {first_seen[key]}; keep one of the rows")
             first_seen[key] = row.where
-        members[row["album"] or track.track_id].append((row, track))
-    albums = [_album(album_id, pairs, input.parent) for album_id, pairs in members.items()]
-    return Collection(albums, labels_of(albums))
+        members[row["album"] or (track.track_id if track else "")].append((row, track))
+    albums = [_album(album_id, pairs, input.parent, texts) for album_id, pairs in members.items()]
+    return Collection(albums, labels_of(albums), texts.rejected)
 
 
 def _read_rows(path: Path) -> list[Row]:
@@ -103,10 +105,11 @@ def _check_header(header: list[str], where: str) -> None:
     repeated = sorted({name for name in header if name and header.count(name) > 1})
     if repeated:
         raise UserError(f"{where}: expected each column once, found {repeated[0]!r} twice; rename one")
-    if "genres" not in header or not {"path", "id"} & {*header}:
+    if "genres" not in header or not {"path", "id", "album"} & {*header}:
         found = ", ".join(map(repr, header)) or "none"
         raise UserError(
-            f"{where}: expected the columns 'genres' and 'path' or 'id', found {found}; name them in the first row"
+            f"{where}: expected the columns 'genres' and 'path', 'id' or 'album', found {found}; "
+            "name them in the first row"
         )
 
 
@@ -117,10 +120,15 @@ def _audio_by_stem(folder: Path) -> dict[str, list[Path]]:
     return by_stem
 
 
-def _track(row: Row, folder: Path, by_stem: Mapping[str, list[Path]]) -> Track:
-    """The row's track; an id that no file has keeps a path that does not exist, to be counted as missing."""
+def _track(row: Row, folder: Path, by_stem: Mapping[str, list[Path]]) -> Track | None:
+    """The row's track, None where it names an album alone.
+
+    An id that no file has keeps a path that does not exist, to be counted as missing.
+    """
     if row["path"]:
         return Track(row["id"] or row["path"], folder / row["path"])
+    if not row["id"] and row["album"]:
+        return None
     if not row["id"]:
         raise UserError(f"{row.where}: expected a path or an id, found neither; fill one in")
     found = by_stem.get(row["id"], [])
@@ -132,15 +140,15 @@ def _track(row: Row, folder: Path, by_stem: Mapping[str, list[Path]]) -> Track:
     return Track(row["id"], found[0] if found else folder / row["id"])
 
 
-def _album(album_id: str, members: list[tuple[Row, Track]], folder: Path) -> Album:
+def _album(album_id: str, members: list[tuple[Row, Track | None]], folder: Path, texts: Texts) -> Album:
     rows = [row for row, _ in members]
     cover = next((row["cover"] for row in rows if row["cover"]), None)
     return Album(
         album_id=album_id,
         genres=_union(genre for row in rows for genre in _genres(row)),
-        tracks=tuple(track for _, track in members),
+        tracks=tuple(track for _, track in members if track),
         split=_split(album_id, rows),
-        text="\n".join(_union(_text(row, folder) for row in rows)) or None,
+        text="\n".join(_union(_text(row, folder, texts) for row in rows)) or None,
         cover=folder / cover if cover else None,
     )
 
@@ -174,7 +182,7 @@ def _split(album_id: str, rows: Iterable[Row]) -> str | None:
     return next(iter(named), None)
 
 
-def _text(row: Row, folder: Path) -> str | None:
+def _text(row: Row, folder: Path, texts: Texts) -> str | None:
     """The text itself, or the content of the .txt file that the cell names; None where that is not there."""
     cell = row["text"]
-    return read_text(folder / cell) if cell.lower().endswith(".txt") else cell
+    return texts.read(folder / cell) if cell.lower().endswith(".txt") else cell

@@ -16,7 +16,7 @@ from tokenize import TokenError
 import numpy as np
 
 from mumu_jax.data.manifest import SPLITS, Album, Label, Track
-from mumu_jax.data.sources.files import as_id, read_text
+from mumu_jax.data.sources.files import Texts, as_id
 from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.errors import UserError
 
@@ -36,6 +36,7 @@ def read(input: Path, request: Request) -> Collection:
     text_index = root / "index" / f"index_text_{dataset}.tsv"
     texts = _read_index(text_index) if text_index.exists() else {}
     albums: dict[str, Album] = {}
+    files = Texts(request.max_chars)
     for split in SPLITS:
         for item, row in _read_split(root / "splits", dataset, split, len(genres)):
             if item in albums:
@@ -48,9 +49,9 @@ def read(input: Path, request: Request) -> Collection:
                 genres=tuple(genres[column] for column in np.flatnonzero(row)),
                 tracks=_tracks(item, audio.get(item, []), root / "audio"),
                 split=split,
-                text=_text(texts.get(item, []), root / "text"),
+                text=_text(texts.get(item, []), root / "text", files),
             )
-    return Collection(list(albums.values()), [Label(genre) for genre in genres])
+    return Collection(list(albums.values()), [Label(genre) for genre in genres], files.rejected)
 
 
 def _find_dataset(input: Path) -> tuple[Path, str]:
@@ -71,8 +72,8 @@ def _tracks(item: str, files: list[str], folder: Path) -> tuple[Track, ...]:
     return tuple(Track(item if single else as_id(f"{item}/{file}"), folder / file) for file in files)
 
 
-def _text(files: list[str], folder: Path) -> str | None:
-    return "\n".join(read_text(folder / file) or "" for file in files) or None
+def _text(names: list[str], folder: Path, files: Texts) -> str | None:
+    return "\n".join(files.read(folder / name) or "" for name in names) or None
 
 
 def _read_split(folder: Path, dataset: str, split: str, n_genres: int) -> Iterator[tuple[str, np.ndarray]]:

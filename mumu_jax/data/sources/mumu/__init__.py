@@ -44,8 +44,23 @@ def read(input: Path, request: Request) -> Collection:
     if release.reviews:
         reviews = read_reviews(release.reviews, listed, request.max_chars, rejections.of(release.reviews))
     albums = _albums(listed, reviews, release, request, rejections)
-    notes = [f"{reviews.n_of_others:,} reviews are of albums that are not listed"] if reviews.n_of_others else []
+    notes = _notes(albums, reviews, release)
     return Collection(albums, [Label(name, parents[name]) for name in names], rejections.lines, notes)
+
+
+def _notes(albums: list[Album], reviews: Reviews, release: Release) -> list[str]:
+    """Where it all comes from: a file that is not there may have been meant."""
+    n_published = sum(album.split is not None for album in albums)
+    listed_in = release.csv or release.metadata
+    assert listed_in
+    without = "" if release.csv else ", which names no tracks: no audio and no timbre without a CSV file"
+    notes = [
+        f"albums and genres are those of {listed_in.name}{without}",
+        f"splits: {n_published:,} of {len(albums):,} albums by the published lists, the others by a hash",
+    ]
+    if reviews.n_of_others:
+        notes.append(f"{reviews.n_of_others:,} reviews are of albums that are not listed")
+    return notes
 
 
 def _label_names(

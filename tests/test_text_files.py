@@ -1,0 +1,36 @@
+"""Text files in the encodings that people have, and files that are no text."""
+
+import pytest
+
+from mumu_jax.data.rejected import Rejected
+from mumu_jax.data.text_files import read_text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_encodings(tmp_path, encoding):
+    (tmp_path / "a.txt").write_bytes("Olé, señor café".encode(encoding))
+    assert read_text(tmp_path / "a.txt") == "Olé, señor café"
+    assert read_text(tmp_path / "a.txt", max_chars=3) == "Olé"
+
+
+def test_a_cut_within_a_character_is_no_other_encoding(tmp_path):
+    (tmp_path / "a.txt").write_text("aé€" * 100, encoding="utf-8")
+    for n in range(1, 8):
+        assert read_text(tmp_path / "a.txt", max_chars=n) == ("aé€" * 3)[:n]
+
+
+def test_damaged_utf8_with_a_mark(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfol\xe9!")
+    assert read_text(tmp_path / "a.txt") == "ol\ufffd!"
+
+
+@pytest.mark.parametrize(("content", "reason"), [(None, "missing"), (b"\x00\x01", "not_text")])
+def test_no_text(tmp_path, content, reason):
+    if content is not None:
+        (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(Rejected) as caught:
+        read_text(tmp_path / "a.txt")
+    assert caught.value.reason == reason
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(Rejected, match="unreadable"):
+        read_text(tmp_path / "folder")
