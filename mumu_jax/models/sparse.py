@@ -90,11 +90,6 @@ def _gradient_dense(inputs: Sparse, g, n_terms: int):
     return _dot(densify(inputs, n_terms).astype(g.dtype).T, g)
 
 
-def _gradient_scattered(inputs: Sparse, g, n_terms: int):
-    rows = inputs.values[..., None] * g.astype(jnp.float32)[:, None]
-    return jnp.zeros((n_terms, g.shape[1]), jnp.float32).at[inputs.columns].add(rows)
-
-
 def _gradient_in_turn(inputs: Sparse, g, n_terms: int):
     """A row at a time, added where it belongs."""
     n_items, nnz = inputs.columns.shape
@@ -116,11 +111,7 @@ PRODUCTS: dict[str, Callable[..., Any]] = {
     "gathered": _product_gathered,
     "in turn": _product_in_turn,
 }
-GRADIENTS: dict[str, Callable[..., Any]] = {
-    "dense": _gradient_dense,
-    "scattered": _gradient_scattered,
-    "in turn": _gradient_in_turn,
-}
+GRADIENTS: dict[str, Callable[..., Any]] = {"dense": _gradient_dense, "in turn": _gradient_in_turn}
 
 
 def fastest(backend: str, n_rows: int, n_terms: int) -> tuple[str, str]:
