@@ -162,7 +162,7 @@ def sigint_not_ignored():
 
 
 def test_ctrl_c_ends_quietly(tmp_path, sigint_not_ignored):
-    manifest = make_collection(tmp_path, 40, seconds=20)
+    manifest = make_collection(tmp_path, 80, seconds=20)
     command = [*("-m", "mumu_jax.prepare", "--source=manifest", f"--input={manifest}", "--workers=2")]
     out = tmp_path / "out"
     process = subprocess.Popen(

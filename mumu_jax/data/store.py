@@ -57,7 +57,7 @@ class Prepared:
         return Records(self.folder, self.shards[name], self.modality, self.settings)
 
 
-class Records(Sequence[dict[str, Any]]):
+class Records(Sequence):  # of dicts; said in the hint, run-time type checkers would read a record to see it
     """Random access to records, from any thread, without holding them.
 
     A record is `{"album_id": str, "labels": int64 columns}`, `"track_id": str` for items that are tracks, and the
