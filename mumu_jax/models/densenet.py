@@ -1,0 +1,74 @@
+"""Densely connected networks: Huang et al. 2017.
+
+Parameters have torchvision's names below `features`, with `_` for the dots between modules.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Key
+
+from mumu_jax.models.batch_norm import BatchNorm, Members
+from mumu_jax.models.dropout import dropout
+from mumu_jax.models.padded import max_pool, padded_conv
+from mumu_jax.models.shallow import Shallow
+
+GROWTH = 32  # channels that a layer adds
+BOTTLENECK = 4 * GROWTH
+BLOCKS_201 = (6, 12, 48, 32)
+
+
+class DenseNet(nn.Module):
+    """A 7×7 convolution, blocks of layers that each see all earlier ones, the mean over the image, one dense layer.
+
+    The blocks compute in `dtype`, statistics and the dense layer in float32.
+    """
+
+    n_outputs: int
+    unit_output: bool
+    blocks: tuple[int, ...] = BLOCKS_201
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Float[Array, "items height width 3"],
+        dropout_keys: Key[Array, " items"] | None = None,
+        members: Members | None = None,
+    ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
+        """(output, embedding) of standardised images; one key an item turns dropout on, before the dense layer."""
+
+        def norm_relu(x: Array, name: str) -> Array:
+            return nn.relu(BatchNorm(self.dtype, name=name)(x, members))
+
+        x = padded_conv(2 * GROWTH, 7, stride=2, dtype=self.dtype, name="conv0")(images.astype(self.dtype))
+        x = max_pool(norm_relu(x, "norm0"), padding=1)
+        for b, n_layers in enumerate(self.blocks, start=1):
+            for i in range(1, n_layers + 1):
+                new = Layer(self.dtype, name=f"denseblock{b}_denselayer{i}")(x, members)
+                x = jnp.concatenate((x, new), axis=-1)
+            if b < len(self.blocks):
+                x = norm_relu(x, f"transition{b}_norm")
+                x = padded_conv(x.shape[-1] // 2, 1, dtype=self.dtype, name=f"transition{b}_conv")(x)
+                x = nn.avg_pool(x, (2, 2), (2, 2))
+        x = norm_relu(x, f"norm{len(self.blocks) + 1}")
+        x = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+        x = dropout(x, dropout_keys, self.dropout, layer=0)
+        return Shallow(self.n_outputs, self.unit_output, name="output")(x)
+
+
+class Layer(nn.Module):
+    """What a layer adds: `GROWTH` channels, by a 1×1 and a 3×3 convolution, each after its norm and ReLU."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "items h w c"], members: Members | None = None
+    ) -> Float[Array, "items h w growth"]:
+        for i, (features, size) in enumerate(((BOTTLENECK, 1), (GROWTH, 3)), start=1):
+            x = nn.relu(BatchNorm(self.dtype, name=f"norm{i}")(x, members))
+            x = padded_conv(features, size, dtype=self.dtype, name=f"conv{i}")(x)
+        return x

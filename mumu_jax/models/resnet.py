@@ -1,0 +1,91 @@
+"""Residual networks: He et al. 2016, with the stride of a bottleneck in its 3×3 convolution, as in torchvision.
+
+Parameters have torchvision's names, with `_0` for `.0`.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Key
+
+from mumu_jax.models.batch_norm import BatchNorm, Members
+from mumu_jax.models.dropout import dropout
+from mumu_jax.models.padded import max_pool, padded_conv
+from mumu_jax.models.shallow import Shallow
+
+# Depth → blocks of each of the four stages, and whether they are bottlenecks.
+DEPTHS = {
+    18: ((2, 2, 2, 2), False),
+    34: ((3, 4, 6, 3), False),
+    50: ((3, 4, 6, 3), True),
+    101: ((3, 4, 23, 3), True),
+    152: ((3, 8, 36, 3), True),
+}
+EXPANSION = 4  # of a bottleneck's width, by its last convolution
+
+
+def resnet(depth: int, **how: Any) -> "ResNet":
+    """The network of `DEPTHS`; `how` are the other fields of `ResNet`."""
+    blocks, bottleneck = DEPTHS[depth]
+    return ResNet(blocks=blocks, bottleneck=bottleneck, **how)
+
+
+class ResNet(nn.Module):
+    """A 7×7 convolution, stages of blocks, the mean over the image, one dense layer.
+
+    The blocks compute in `dtype`, statistics and the dense layer in float32.
+    """
+
+    blocks: tuple[int, ...]  # of each stage
+    bottleneck: bool
+    n_outputs: int
+    unit_output: bool
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Float[Array, "items height width 3"],
+        dropout_keys: Key[Array, " items"] | None = None,
+        members: Members | None = None,
+    ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
+        """(output, embedding) of standardised images; one key an item turns dropout on, before the dense layer."""
+        x = padded_conv(64, 7, stride=2, dtype=self.dtype, name="conv1")(images.astype(self.dtype))
+        x = nn.relu(BatchNorm(self.dtype, name="bn1")(x, members))
+        x = max_pool(x, padding=1)
+        for stage, n_blocks in enumerate(self.blocks):
+            for i in range(n_blocks):
+                stride = 2 if stage and not i else 1
+                block = Block(64 * 2**stage, stride, self.bottleneck, self.dtype, name=f"layer{stage + 1}_{i}")
+                x = block(x, members)
+        x = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+        x = dropout(x, dropout_keys, self.dropout, layer=0)
+        return Shallow(self.n_outputs, self.unit_output, name="output")(x)
+
+
+class Block(nn.Module):
+    """Two 3×3 convolutions, or a bottleneck of 1×1, 3×3 and 1×1, added to the input; of another shape: projected."""
+
+    width: int
+    stride: int
+    bottleneck: bool
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "items h w cin"], members: Members | None = None
+    ) -> Float[Array, "items h2 w2 cout"]:
+        plain = ((self.width, 3, self.stride), (self.width, 3, 1))
+        narrow = ((self.width, 1, 1), (self.width, 3, self.stride), (self.width * EXPANSION, 1, 1))
+        layers = narrow if self.bottleneck else plain
+        y = x
+        for i, (features, size, stride) in enumerate(layers, start=1):
+            y = padded_conv(features, size, stride, dtype=self.dtype, name=f"conv{i}")(y)
+            y = BatchNorm(self.dtype, name=f"bn{i}")(y, members)
+            y = nn.relu(y) if i < len(layers) else y
+        if x.shape != y.shape:
+            x = padded_conv(y.shape[-1], 1, self.stride, dtype=self.dtype, name="downsample_0")(x)
+            x = BatchNorm(self.dtype, name="downsample_1")(x, members)
+        return nn.relu(x + y)

@@ -1,0 +1,83 @@
+"""The vision transformer: Dosovitskiy et al. 2021, ViT-B/16.
+
+Parameters have torchvision's names; the products to queries, keys and values are one layer, `in_proj`, as there.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Key
+
+from mumu_jax.models.dropout import dropout
+from mumu_jax.models.padded import padded_conv
+from mumu_jax.models.precision import product_precision
+from mumu_jax.models.shallow import Shallow
+
+EPSILON = 1e-6  # torchvision's; others have 1e-12
+
+
+class ViT(nn.Module):
+    """Patches and a class token through layers of attention; one dense layer on the class token.
+
+    The layers compute in `dtype`, their norms' statistics, the attention's weights and the dense layer in float32.
+    """
+
+    n_outputs: int
+    unit_output: bool
+    patch: int = 16  # pixels a side
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "items height width 3"], dropout_keys: Key[Array, " items"] | None = None
+    ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
+        """(output, embedding) of standardised images; one key an item turns dropout on, before the dense layer."""
+        patches = padded_conv(self.width, self.patch, self.patch, 0, bias=True, dtype=self.dtype, name="conv_proj")
+        x = patches(images.astype(self.dtype)).reshape(len(images), -1, self.width)
+        token = self.param("class_token", nn.initializers.zeros_init(), (1, 1, self.width))
+        x = jnp.concatenate((jnp.broadcast_to(token, (len(x), 1, self.width)).astype(self.dtype), x), axis=1)
+        positions = self.param("pos_embedding", nn.initializers.normal(0.02), (1, *x.shape[1:]))
+        x = x + positions.astype(self.dtype)
+        for i in range(self.depth):
+            x = Layer(self.heads, self.dtype, name=f"encoder_layer_{i}")(x)
+        x = _layer_norm(dtype=self.dtype, name="ln")(x[:, 0]).astype(jnp.float32)
+        x = dropout(x, dropout_keys, self.dropout, layer=0)
+        return Shallow(self.n_outputs, self.unit_output, name="output")(x)
+
+
+class Layer(nn.Module):
+    """Self-attention and a perceptron of four times the width, each after its norm and added to its input."""
+
+    heads: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "items tokens d"]) -> Float[Array, "items tokens d"]:
+        width, precision = x.shape[-1], product_precision(self.dtype)
+        norm = partial(_layer_norm, dtype=self.dtype)
+        dense = partial(nn.Dense, dtype=self.dtype, precision=precision, kernel_init=nn.initializers.xavier_uniform())
+        y = dense(3 * width, name="in_proj")(norm(name="ln_1")(x))
+        queries, keys, values = jnp.moveaxis(y.reshape(*y.shape[:2], 3, self.heads, -1), 2, 0)
+        x = x + dense(width, name="out_proj")(_attend(queries, keys, values).reshape(x.shape))
+        y = dense(4 * width, name="mlp_0")(norm(name="ln_2")(x))
+        return x + dense(width, name="mlp_3")(nn.gelu(y, approximate=False))
+
+
+def _attend(queries: Array, keys: Array, values: Array) -> Array:
+    """Every head's mean of the values [items, tokens, heads, d], weighted by softmax(q · k / √d)."""
+    precision = product_precision(queries.dtype)
+    logits = jnp.einsum("iqhd,ikhd->ihqk", queries, keys, precision=precision, preferred_element_type=jnp.float32)
+    weights = jax.nn.softmax(logits / queries.shape[-1] ** 0.5).astype(values.dtype)
+    return jnp.einsum("ihqk,ikhd->iqhd", weights, values, precision=precision)
+
+
+def _layer_norm(dtype: Any, name: str) -> nn.LayerNorm:
+    # The mean square less the squared mean would lose digits.
+    return nn.LayerNorm(epsilon=EPSILON, dtype=dtype, use_fast_variance=False, name=name)
