@@ -160,7 +160,7 @@ def test_running_statistics_equal_pytorchs(model):
 
 def test_batch_norm_counts_real_items_on_all_devices():
     """Padding changes nothing; the statistics and gradients of eight parts are those of the whole."""
-    x = jax.random.normal(jax.random.key(0), (16, 3, 3, 5)) * 3 + 100
+    x = jax.random.normal(jax.random.key(0), (16, 3, 3, 5)) * 3 + 5
     mask = jnp.ones(16).at[jnp.array([2, 3, 9])].set(0)
     network = BatchNorm()
     variables = network.init(jax.random.key(1), x)
@@ -194,18 +194,25 @@ def test_batch_norm_counts_real_items_on_all_devices():
 
 
 SMALL = {
-    "bottlenecks": partial(ResNet, blocks=(1, 1, 1, 1), bottleneck=True),
-    "basic blocks": partial(ResNet, blocks=(1, 1), bottleneck=False),
+    "bottlenecks": partial(ResNet, blocks=(1, 1), bottleneck=True),
     "dense": partial(DenseNet, blocks=(2, 1)),
     "vit": partial(ViT, width=24, depth=2, heads=3),
 }
+
+
+def made_up(path, leaf):
+    """Faster than drawing initial weights, whose generator takes long to compile."""
+    if path[-1].key in ("scale", "var"):
+        return np.ones(leaf.shape, np.float32)
+    normal = np.random.default_rng(leaf.size).standard_normal(leaf.shape, np.float32)
+    return normal / np.float32(leaf.size / leaf.shape[-1]) ** 0.5
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_network_contract(name):
     x, keys = jnp.asarray(images(32, 3)), jax.random.split(jax.random.key(1), 3)
     network = SMALL[name](n_outputs=4, unit_output=True, dropout=0.5)
-    variables = network.init(jax.random.key(0), x)
+    variables = jax.tree.map_with_path(made_up, jax.eval_shape(network.init, jax.random.key(0), x))
     takes_members = (Members(jnp.ones(3)),) if "batch_stats" in variables else ()
 
     def loss(params):
@@ -221,10 +228,9 @@ def test_network_contract(name):
     assert all(bool(jnp.isfinite(g).all() and jnp.any(g != 0)) for g in jax.tree.leaves(gradients))
     assert jax.tree.structure(new.get("batch_stats", {})) == jax.tree.structure(variables.get("batch_stats", {}))
 
-    eager, rounded = network.apply(variables, x), jax.jit(network.clone(dtype=jnp.bfloat16).apply)(variables, x)
-    np.testing.assert_allclose(eager[0], jax.jit(network.apply)(variables, x)[0], atol=1e-5)
-    assert rounded[0].dtype == rounded[1].dtype == jnp.float32
-    assert float(jnp.linalg.norm(rounded[1] - eager[1]) / jnp.linalg.norm(eager[1])) < 0.02
+    (_, exact), (_, rounded) = (jax.jit(network.clone(dtype=d).apply)(variables, x) for d in ("float32", "bfloat16"))
+    assert rounded.dtype == jnp.float32
+    assert 0 < float(jnp.linalg.norm(rounded - exact) / jnp.linalg.norm(exact)) < 0.02
 
 
 def test_float32_products_are_not_rounded_on_accelerators():
@@ -293,10 +299,11 @@ def test_half_precision_and_another_last_layer(resnet18):
 
 def test_adopting_weights(resnet18):
     pretrained = convert("resnet18", resnet18, "here")
-    x = jnp.asarray(images(32, 1))
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     for n_outputs, whole in ((N_CLASSES, True), (18, False)):
         network = build("resnet18", n_outputs=n_outputs)
-        fresh = jax.jit(network.init)(jax.random.key(0), x)
+        shapes = jax.eval_shape(network.init, jax.random.key(0), image)
+        fresh = jax.tree.map(lambda leaf: np.full(leaf.shape, 3, np.float32), shapes)
         adopted, head_too = adopt(fresh, pretrained)
         assert head_too == whole
         expected = pretrained if whole else fresh
@@ -305,7 +312,7 @@ def test_adopting_weights(resnet18):
         rest = {**pretrained, "params": {k: v for k, v in pretrained["params"].items() if k != "output"}}
         assert jax.tree.all(jax.tree.map(np.array_equal, adopted, rest))
     with pytest.raises(UserError, match="another network"):
-        adopt(jax.eval_shape(build("resnet34").init, jax.random.key(0), x), pretrained)
+        adopt(jax.eval_shape(build("resnet34").init, jax.random.key(0), image), pretrained)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +326,7 @@ def test_adopting_weights(resnet18):
         ("resnet18", lambda t: t | {"bn1.bias": np.full(64, np.nan)}, "'bn1.bias' .*no finite numbers"),
         ("resnet18", lambda t: t | {"bn1.bias": np.zeros(64, int)}, r"'bn1.bias' \(int64\)"),
         ("resnet18", lambda t: t | {"classifier.1.bias": t["fc.bias"]}, r"1 are left over \(classifier.1.bias\)"),
-        ("resnet18", lambda t: {}, "102 tensors are missing|100 tensors are missing"),
+        ("resnet18", lambda t: {}, "100 tensors are missing"),
     ],
 )
 def test_every_tensor_is_checked(resnet18, model, change, says):
@@ -360,7 +367,7 @@ def test_converted_file(tmp_path, resnet18):
     [("resnet50", "o.safetensors", "is no resnet50"), ("resnet18", "o.npz", "should end in .safetensors")],
 )
 def test_script_complains_in_one_line(tmp_path, model, out, says):
-    np.savez(tmp_path / "r.npz", **TENSORS)
+    np.savez(tmp_path / "r.npz", a=np.ones(2, np.float32))
     done = run_python(SCRIPT, f"--from={tmp_path / 'r.npz'}", f"--model={model}", f"--out={tmp_path / out}")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
@@ -394,7 +401,7 @@ def test_trained_resnet20():
     }
     with torch.no_grad():
         expected = peer(torch_images(x)).permute(0, 2, 3, 1)
-    assert relative(Block(64, 1, bottleneck=False).apply(variables, x), expected) <= 2e-6
+    assert relative(Block(64, 1, bottleneck=False).apply(variables, jnp.asarray(x)), expected) <= 2e-6
 
 
 def leaves(name):

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -89,6 +89,7 @@ class Source(NamedTuple):
     shape: Shape
 
 
+@cache
 def expected_sources(model: str, n_outputs: int) -> dict[Path, Source]:
     """Each leaf's tensor in torchvision's file, for a last layer of `n_outputs`."""
     published = NETWORKS[model]
