@@ -133,7 +133,7 @@ def adopt(variables: dict[str, Any], pretrained: dict[str, Any]) -> tuple[dict[s
     shapes = {path: leaf.shape for path, leaf in ours.items() if fits or path not in head}
     if {path: leaf.shape for path, leaf in wanted.items()} != shapes:
         raise UserError("the weights are of another network than the run's; choose the file of config.model's network")
-    return unflatten_dict(ours | {path: jnp.asarray(leaf) for path, leaf in wanted.items()}), fits
+    return unflatten_dict(ours | wanted), fits
 
 
 def _fit(model: str, tensors: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[Path, Source]]:
