@@ -57,10 +57,10 @@ def _moments(
     """Mean, variance and count of the real items' values in each channel, over all devices."""
     mask = members.mask[:, None, None, None]
 
-    def total(values: Array) -> Array:
-        return values if members.axis is None else lax.psum(values, members.axis)
+    def total(parts: Any) -> Any:
+        return parts if members.axis is None else lax.psum(parts, members.axis)
 
-    n = total(members.mask.sum()) * x.shape[1] * x.shape[2]
-    mean = total((x * mask).sum((0, 1, 2))) / n
+    sums, n = total(((x * mask).sum((0, 1, 2)), members.mask.sum() * x.shape[1] * x.shape[2]))
+    mean = sums / n
     # In two passes: the mean square less the squared mean loses digits.
     return mean, total(((x - mean) ** 2 * mask).sum((0, 1, 2))) / n, n
