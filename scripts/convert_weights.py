@@ -2,8 +2,8 @@
 
     python scripts/convert_weights.py --from=resnet101-63fe2227.pth --model=resnet101 --out=resnet101.safetensors
 
-Reads torchvision's, timm's and Hugging Face's files (these two of ResNets): .safetensors and .npz as they are, .pth
-where PyTorch is installed.  Checks every tensor; executes nothing that is in the file.
+Reads torchvision's files, timm's of ResNets and DenseNets, and Hugging Face's of ResNets: .safetensors and .npz as they
+are, .pth where PyTorch is installed.  Checks every tensor; executes nothing that is in the file.
 """
 
 import argparse
