@@ -48,7 +48,7 @@ class Checkpoints:
         """Writes in the background; `close` waits for it."""
         self._best_step = progress.best_step
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state),  # pyright: ignore[reportCallIssue]
+            state=ocp.args.StandardSave(_filled(state)),  # pyright: ignore[reportCallIssue]
             progress=ocp.args.JsonSave(dataclasses.asdict(progress)),  # pyright: ignore[reportCallIssue]
             data=ocp.args.JsonSave(data_state),  # pyright: ignore[reportCallIssue]
         )
@@ -78,7 +78,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def _restore(self, step: int, like: TrainState) -> tuple[TrainState, Progress, dict[str, Any]]:
-        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), _filled(like))
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(abstract),  # pyright: ignore[reportCallIssue]
             progress=ocp.args.JsonRestore(),
@@ -93,4 +93,10 @@ class Checkpoints:
                 f"remove that folder to go on from the one before, or use another --workdir"
             ) from error
         self._best_step = progress.best_step
-        return found["state"], progress, found["data"]
+        return dataclasses.replace(like, **found["state"]), progress, found["data"]
+
+
+def _filled(state: TrainState) -> dict[str, Any]:
+    """The state's fields but those without an array, so that a run reads what it wrote before the field was there."""
+    fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    return {name: value for name, value in fields.items() if jax.tree.leaves(value)}

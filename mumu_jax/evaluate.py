@@ -125,8 +125,8 @@ def predict_items(
     """
     in_order = Schedule(len(feed.items), batch_size + -batch_size % feed.mesh.size, chunk_steps)
     chunks = watch(feed.chunks(in_order, range(in_order.epoch_chunks)))
-    params, constants = parallel.put_replicated((trained.params, trained.constants), feed.mesh)
-    return predict(params, chunks, constants, trained.network, feed.mesh)
+    variables, constants = parallel.put_replicated((trained.variables, trained.constants), feed.mesh)
+    return predict(variables, chunks, constants, trained.network, feed.mesh)
 
 
 def print_table(result: dict[str, Any]) -> None:

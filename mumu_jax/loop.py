@@ -31,8 +31,8 @@ from mumu_jax.step import Network
 
 
 @jax.jit
-def _all_finite(params: Any) -> Bool[Array, ""]:
-    return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]))
+def _all_finite(variables: Any) -> Bool[Array, ""]:
+    return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)]))
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Task:
 
 
 def fit(task: Task, run: Run) -> Any:
-    """Train until early stopping or `optim.max_epochs`: the parameters with the smallest validation loss.
+    """Train until early stopping or `optim.max_epochs`: the variables with the smallest validation loss.
 
     Resumes from the checkpoints in `run.workdir/task.phase` and ends, byte for byte, where an uninterrupted run
     ends.  Raises Interrupted after a signal, when all is saved, and UserError on a loss that is not finite, leaving
@@ -85,7 +85,7 @@ def fit(task: Task, run: Run) -> Any:
                 training.checkpoints.close()
                 raise Interrupted(f"{run.stop or 'a stop'}: {task.phase} network saved at step {training.step}")
         bar.finish()
-    return training.best_params()
+    return training.best_variables()
 
 
 class _Dispatched(NamedTuple):
@@ -196,7 +196,7 @@ class _Training:
         task, reached = self.task, self.reached
         in_order = Schedule(len(task.val.items), task.optim.batch_size, self.schedule.chunk_steps)
         val_chunks = task.val.chunks(in_order, range(in_order.epoch_chunks))
-        found = predict(self._state.params, val_chunks, self._constants, task.network, self.run.mesh, embed=False)
+        found = predict(self._state.variables, val_chunks, self._constants, task.network, self.run.mesh, embed=False)
         if not math.isfinite(found.loss):
             if np.isfinite(found.scores).all():
                 raise UserError("no validation album has a label with a factor; prepare more validation albums")
@@ -216,17 +216,17 @@ class _Training:
 
     def save(self) -> None:
         """All of this moment as one checkpoint, written in the background, in the place of the one before."""
-        if not _all_finite(self._state.params):  # the last step's update, which no loss has seen yet
+        if not _all_finite(self._state.variables):  # the last step's update, which no loss has seen yet
             raise self._diverged(f"a parameter is not finite after step {self.step}")
         self.run.log.sync()
         self.reached = replace(self.reached, metrics_bytes=self.run.log.position)
         self.checkpoints.save(self._state, self.reached, {"next_chunk": self.schedule.chunk_of(self.step)})
         self._saved_at = self._collected_at = time.monotonic()
 
-    def best_params(self) -> Any:
+    def best_variables(self) -> Any:
         best = self.checkpoints.restore_best(self._state)
         self.checkpoints.close()
-        return best.params
+        return best.variables
 
     def _epoch(self, step: int) -> int:
         """Of the step with this number (from 1), from 0."""

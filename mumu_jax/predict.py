@@ -26,14 +26,14 @@ class SplitPredictions(NamedTuple):
 
 
 def predict(
-    params: Any, chunks: Iterable[Batch], constants: Constants, network: Network, mesh: Mesh, embed: bool = True
+    variables: Any, chunks: Iterable[Batch], constants: Constants, network: Network, mesh: Mesh, embed: bool = True
 ) -> SplitPredictions:
     """Run the network over chunks on the devices (padding is dropped).
 
     The loss is the mean over the items that count; NaN where none does.
     """
     losses, weights, rows = [], [], []
-    started = (_predict_chunk(params, chunk, constants, network, mesh, embed) for chunk in chunks)
+    started = (_predict_chunk(variables, chunk, constants, network, mesh, embed) for chunk in chunks)
     for found, labels, mask in map(jax.device_get, _one_ahead(started)):
         real = mask > 0
         losses.append(found.loss_sum)
@@ -46,13 +46,13 @@ def predict(
 
 @partial(jax.jit, static_argnames=("network", "mesh", "embed"))
 def _predict_chunk(
-    params: Any, chunk: Batch, constants: Constants, network: Network, mesh: Mesh, embed: bool
+    variables: Any, chunk: Batch, constants: Constants, network: Network, mesh: Mesh, embed: bool
 ) -> tuple[Predictions, Array, Array]:
     """(predictions, labels, mask) of a chunk [steps, items, …], whole on every device: any process may read them."""
     n_devices = mesh.size
 
-    def of_one_device(params: Any, chunk: Batch, constants: Constants) -> Predictions:
-        found = lax.map(lambda batch: predict_step(params, batch, constants, network), chunk)
+    def of_one_device(variables: Any, chunk: Batch, constants: Constants) -> Predictions:
+        found = lax.map(lambda batch: predict_step(variables, batch, constants, network), chunk)
         if n_devices > 1:
             loss_sum, weight = lax.psum((found.loss_sum, found.weight), parallel.AXIS)
             found = found._replace(loss_sum=loss_sum, weight=weight)
@@ -63,7 +63,7 @@ def _predict_chunk(
         parts: Any = (parallel.WHOLE, parallel.WHOLE, parallel.SPLIT, parallel.SPLIT)
         given = (parallel.WHOLE, parallel.SPLIT, parallel.WHOLE)
         run = parallel.on_each_device(of_one_device, mesh, in_specs=given, out_specs=Predictions(*parts))
-    results = (run(params, chunk, constants), chunk.labels, chunk.mask)
+    results = (run(variables, chunk, constants), chunk.labels, chunk.mask)
     return lax.with_sharding_constraint(results, parallel.replicated(mesh))
 
 

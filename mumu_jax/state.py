@@ -11,19 +11,28 @@ from flax import struct
 
 @struct.dataclass
 class TrainState:
-    """Parameters, optimizer state, the number of steps taken, and the key that dropout folds the step into."""
+    """Parameters, running statistics, optimizer state, the number of steps taken, and the key that dropout folds the
+    step into.
+    """
 
     step: Any  # [] int32
     params: Any
     opt_state: Any
     key: Any  # [] typed PRNG key
+    batch_stats: Any  # of batch norm; {} where the network has none
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """All that predictions depend on."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
 
 
 def create_state(model: nn.Module, tx: optax.GradientTransformation, item: Any, seed: int) -> TrainState:
     """Initial state for items whose inputs have the shapes and dtypes of `item`; the same seed gives the same bytes."""
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
-    params = model.init(init_key, example_of(item))["params"]
-    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), dropout_key)
+    variables = model.init(init_key, example_of(item))
+    params = variables["params"]
+    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), dropout_key, variables.get("batch_stats", {}))
 
 
 def example_of(item: Any) -> Any:

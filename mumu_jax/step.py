@@ -1,6 +1,5 @@
 """The step: pure functions of (state, batch), with no knowledge of the loop, the files or the devices."""
 
-import dataclasses
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -11,12 +10,13 @@ from jaxtyping import Array, Float, Key
 
 from mumu_jax import objective
 from mumu_jax.batch import Batch, Sparse
+from mumu_jax.models.batch_norm import Members
 from mumu_jax.objective import Constants
 from mumu_jax.state import TrainState
 
 
 class Network(NamedTuple):
-    """What turns parameters into predictions; static under `jit`."""
+    """What turns variables (parameters and running statistics) into predictions; static under `jit`."""
 
     model: nn.Module
     kind: str  # of target: cosine or logistic
@@ -43,13 +43,21 @@ def standardize(inputs: Float[Array, "items *shape"] | Sparse, constants: Consta
 
 def apply(
     network: Network,
-    params: Any,
+    variables: Any,
     inputs: Any,
-    dropout_keys: Key[Array, " items"] | None = None,
 ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
-    """The network's (output, penultimate vectors) for standardised inputs; one key an item turns dropout on."""
-    output, embedding = cast(tuple[Array, Array], network.model.apply({"params": params}, inputs, dropout_keys))
+    """The network's (output, penultimate vectors) for standardised inputs."""
+    output, embedding = cast(tuple[Array, Array], network.model.apply(variables, inputs))
     return output, embedding
+
+
+def apply_in_training(
+    network: Network, variables: Any, inputs: Any, dropout_keys: Key[Array, " items"], members: Members
+) -> tuple[Float[Array, "items outputs"], Any]:
+    """(output, new running statistics): with dropout, and normalised by the statistics of the batch itself."""
+    given = (members,) if variables["batch_stats"] else ()
+    (output, _), new = network.model.apply(variables, inputs, dropout_keys, *given, mutable=["batch_stats"])
+    return output, new.get("batch_stats", {})
 
 
 def train_step(
@@ -66,18 +74,22 @@ def train_step(
     """
     keys = _dropout_keys(state, len(batch.mask), axis)
 
-    def loss_sum(params: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        output, _ = apply(network, params, standardize(batch.inputs, constants), keys)
-        return objective.loss_sum_and_weight(network.kind, output, batch.labels, constants, batch.mask)
+    def loss_sum(params: Any) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Any]]:
+        variables = {**state.variables, "params": params}
+        inputs, members = standardize(batch.inputs, constants), Members(batch.mask, axis)
+        output, batch_stats = apply_in_training(network, variables, inputs, keys, members)
+        loss, weight = objective.loss_sum_and_weight(network.kind, output, batch.labels, constants, batch.mask)
+        return loss, (weight, batch_stats)
 
-    (loss, weight), gradients = jax.value_and_grad(loss_sum, has_aux=True)(state.params)
+    (loss, (weight, batch_stats)), gradients = jax.value_and_grad(loss_sum, has_aux=True)(state.params)
     if axis is not None:  # all at once, so that it becomes one message
         loss, weight, gradients = jax.lax.psum((loss, weight, gradients), axis)
     scale = 1 / jnp.maximum(weight, 1)
     gradients = jax.tree.map(lambda leaf: leaf * scale, gradients)
     updates, opt_state = tx.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    return dataclasses.replace(state, step=state.step + 1, params=params, opt_state=opt_state), loss * scale
+    stepped = TrainState(state.step + 1, params, opt_state, state.key, batch_stats)
+    return stepped, loss * scale
 
 
 def train_chunk(
@@ -92,9 +104,9 @@ def train_chunk(
     return jax.lax.scan(lambda carry, batch: train_step(carry, batch, constants, network, tx, axis), state, chunk)
 
 
-def predict_step(params: Any, batch: Batch, constants: Constants, network: Network) -> Predictions:
+def predict_step(variables: Any, batch: Batch, constants: Constants, network: Network) -> Predictions:
     """Loss, scores and penultimate vectors of one batch, without dropout."""
-    output, embedding = apply(network, params, standardize(batch.inputs, constants))
+    output, embedding = apply(network, variables, standardize(batch.inputs, constants))
     loss, weight = objective.loss_sum_and_weight(network.kind, output, batch.labels, constants, batch.mask)
     scores = objective.scores(network.kind, output, constants)
     return Predictions(loss, weight, scores, embedding)

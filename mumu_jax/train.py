@@ -113,12 +113,12 @@ def fit_networks(prepared: Prepared, inputs: Inputs, constants: Constants, run: 
     # Step 1: the network of the items
     feeds = open_feeds({"train": drawn, "val": fixed["val"]}, config.data, run.mesh)
     network = item_network(inputs, constants)
-    params = fit(Task(phase, network, constants, feeds["train"], feeds["val"], config.optim), run)
+    variables = fit(Task(phase, network, constants, feeds["train"], feeds["val"], config.optim), run)
     if phase == "album":
         return
 
     # Step 2: the mean penultimate vector of each album
-    track, rows = Trained(network, params, constants), {}
+    track, rows = Trained(network, variables, constants), {}
     for split, found in records.items():
         feed = feeds[split]
         if feed.items.random:

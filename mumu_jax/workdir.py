@@ -46,7 +46,7 @@ class Trained:
     """One trained network with what it needs to run."""
 
     network: Network
-    params: Any
+    variables: Any
     constants: Constants
 
 
@@ -130,7 +130,7 @@ def load_run(workdir: Path) -> TrainedRun:
     phase, network, item = inputs.modality.item, item_network(inputs, constants), item_of(config)
     track, album = None, _load(workdir / phase, network, constants, config.optim, item)
     if phase == "track":
-        track, width = album, jax.eval_shape(partial(apply, network), album.params, example_of(item))[1].shape[1]
+        track, width = album, jax.eval_shape(partial(apply, network), album.variables, example_of(item))[1].shape[1]
         vector = jax.ShapeDtypeStruct((width,), np.dtype(np.float32))
         of_vectors, network = constants_of_vectors(constants, width), album_network(config, constants)
         album = _load(workdir / "album", network, of_vectors, config.album_optim, vector)
@@ -180,9 +180,9 @@ def _load(folder: Path, network: Network, constants: Constants, optim: OptimSett
         out_shardings=parallel.replicated(parallel.make_mesh()),
     )()
     checkpoints = Checkpoints(folder, read_only=True)
-    params = checkpoints.restore_best(like).params
+    variables = checkpoints.restore_best(like).variables
     checkpoints.close()
-    return Trained(network, params, constants)
+    return Trained(network, variables, constants)
 
 
 def _read_about(path: Path) -> tuple[dict[str, Any], Config]:

@@ -122,7 +122,7 @@ train_step = jax.jit(step.train_step, static_argnames=("network", "tx"))
 after, loss = train_step(before, given, constants, network=network, tx=tx)
 assert int(after.step) == 1 and np.isfinite(loss)
 chunk = parallel.put_chunk(jax.tree.map(lambda leaf: leaf[None], given), mesh)
-found = predict.predict(after.params, [chunk], constants, network, mesh)
+found = predict.predict(after.variables, [chunk], constants, network, mesh)
 summary = metrics.summarize(found.scores, found.labels, np.ones(4, bool))
 assert summary["n_items"] == 4 and 0 <= summary["roc_auc_macro"] <= 1
 print("done")

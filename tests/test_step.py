@@ -16,6 +16,7 @@ from mumu_jax.config import OptimSettings
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
 from mumu_jax.models import build_item_network
+from mumu_jax.models.resnet import ResNet
 from mumu_jax.objective import Constants
 from mumu_jax.optim import make_optimizer
 from mumu_jax.predict import predict
@@ -122,9 +123,9 @@ def test_padding_has_no_effect(name):
     np.testing.assert_array_equal(found, expected)
 
     mesh = parallel.make_mesh()
-    params = create_state(network.model, TX, item_of(chunk), seed=1).params
+    variables = create_state(network.model, TX, item_of(chunk), seed=1).variables
     on_devices = parallel.put_chunk(chunk, mesh)
-    predictions = predict(params, [on_devices, on_devices], constants, network, mesh)
+    predictions = predict(variables, [on_devices, on_devices], constants, network, mesh)
     assert predictions.scores.shape == (6, N_LABELS)
     np.testing.assert_allclose(predictions.loss, expected[0], rtol=1e-5)
 
@@ -148,3 +149,22 @@ def test_probabilities_of_logits_keep_their_order():
     np.testing.assert_allclose(probabilities[0, 1:4], 1 / (1 + np.exp(-logits[0, 1:4])))
     assert (np.diff(probabilities) > 0).all()
     np.testing.assert_array_equal(objective.readable("cosine", logits), logits)
+
+
+@pytest.mark.parametrize("kind", ["jit", "pmap"])
+def test_running_statistics_do_not_depend_on_the_devices(kind):
+    model = ResNet(blocks=(1, 1), bottleneck=True, n_outputs=N_LABELS, unit_output=False, dropout=0.3)
+    network, rng = Network(model, "logistic"), np.random.default_rng(0)
+    constants = Constants(np.float32(0), np.float32(1), np.zeros((N_LABELS, 0), np.float32))
+    mask = np.ones((3, 16), np.float32)
+    mask[-1, 5:] = 0
+    images = rng.standard_normal((3, 16, 32, 32, 3), np.float32).astype(np.float16)
+    chunk = Batch(images, (rng.random((3, 16, N_LABELS)) < 0.4).astype(np.uint8), mask)
+    one, losses_of_one = run_chunk(network, constants, chunk, 1)
+    eight, losses_of_eight = run_chunk(network, constants, chunk, 8, kind)
+    np.testing.assert_allclose(losses_of_eight, losses_of_one, atol=1e-5)
+    for ours, theirs in zip(*map(jax.tree.leaves, (eight.batch_stats, one.batch_stats)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-3)  # after two of Adam's steps
+        assert bool(jnp.any((ours != 0) & (ours != 1)))
+    padded = dataclasses.replace(chunk, inputs=np.where(mask[..., None, None, None] > 0, images, np.float16(9)))
+    np.testing.assert_array_equal(run_chunk(network, constants, padded, 1)[1], losses_of_one)

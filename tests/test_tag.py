@@ -231,8 +231,8 @@ def test_scores_are_the_album_networks_of_the_mean_vector(tmp_path, run, serial)
         assert scores is not None
         constants = run.track.constants
         inputs = jnp.asarray((patches_of(song).astype(np.float32) - constants.mean) / constants.std)
-        _, vectors = run.track.network.model.apply({"params": run.track.params}, inputs)
-        output, _ = run.album.network.model.apply({"params": run.album.params}, jnp.mean(vectors, axis=0)[None])
+        _, vectors = run.track.network.model.apply(run.track.variables, inputs)
+        output, _ = run.album.network.model.apply(run.album.variables, jnp.mean(vectors, axis=0)[None])
         output, factors = np.asarray(output, np.float64)[0], constants.label_factors.astype(np.float64)
         lengths = np.linalg.norm(factors, axis=1) * np.linalg.norm(output)
         expected = np.where(lengths > 0, factors @ output / np.where(lengths > 0, lengths, 1), -1)

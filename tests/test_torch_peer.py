@@ -27,7 +27,7 @@ def test_the_peer_is_the_same_network(name):
     @jax.jit
     def ours(params, patches):
         def loss(params):
-            output, _ = apply(network, params, patches)
+            output, _ = apply(network, {"params": params}, patches)
             total, weight = objective.loss_sum_and_weight(network.kind, output, labels, constants, mask)
             return total / weight, output
 
