@@ -202,6 +202,8 @@ def validate(config: Any, where: str = "config") -> None:
             f"{where}.model.family is {config.model.family!r}, and {where}.modality {config.modality!r}; "
             f"choose {' or '.join(map(repr, FAMILIES[config.modality]))}, or another experiment"
         )
+    if isinstance(config, Config) and config.data.patch == "random" and config.modality != "audio":
+        raise UserError(f"{where}.data.patch='random' is for audio, and this is {config.modality}; leave it out")
     if isinstance(config, DataSettings) and (config.mode, config.patch) == ("resident", "random"):
         raise UserError(
             f"{where}.mode='resident' holds one patch a track, and {where}.patch='random' asks for new ones each "

@@ -57,6 +57,7 @@ def test_overrides_are_typed_and_leave_the_table_alone():
         ([NAME, "--config.model.kernel=4x71"], ["config.model.kernel", "'4x71'", "'4x70'"]),
         ([NAME, "--config.model.dropout=1"], ["config.model.dropout", "below 1"]),
         (["--config=text_vsm", "--config.model.family=shallow"], ["family is 'shallow'", "'text'; choose 'mlp'"]),
+        (["--config=text_vsm", "--config.data.patch=random"], ["patch='random' is for audio", "this is text"]),
         ([NAME, "--config.modality=timbre"], ["family is 'cnn'", "choose 'shallow', or another experiment"]),
         ([NAME, "--workdri=x"], ["workdri", "workdir"]),
         ([NAME, "stray"], ["'stray'", "--name=value"]),

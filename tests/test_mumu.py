@@ -14,7 +14,14 @@ from mumu_jax.data.manifest import Album, Label
 from mumu_jax.data.sources import read_source
 from mumu_jax.data.sources.mumu import json_records
 from mumu_jax.data.sources.mumu.csv_files import HEADER, split_genres
-from mumu_jax.data.sources.mumu.release import GENRE_LABELS, METADATA, MULTI_LABEL_CSV, REVIEWS, SINGLE_LABEL_CSV
+from mumu_jax.data.sources.mumu.release import (
+    GENRE_LABELS,
+    METADATA,
+    MULTI_LABEL_CSV,
+    REVIEWS,
+    SINGLE_LABEL_CSV,
+    find_release,
+)
 from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.errors import UserError
 
@@ -411,3 +418,27 @@ def test_damaged_bytes_never_crash(tmp_path: Path) -> None:
         (tmp_path / REVIEWS).write_bytes(data)
         found = read(tmp_path)
         assert sum(a.text is not None for a in found.albums) >= 6
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("inner/MuMu_dataset_multi-label.csv", "they lie in {folder}/inner: give that"),
+        ("MuMu.zip", "MuMu.zip is there: unpack it"),
+        ("MuMu_dataset_multi-label.csv.gz", "MuMu_dataset_multi-label.csv.gz is there: unpack it"),
+        ("MuMu_dataset_multi-label (1).csv", "MuMu_dataset_multi-label (1).csv is there: give it the name"),
+    ],
+)
+def test_files_that_are_near_are_named(tmp_path: Path, name: str, says: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    with pytest.raises(UserError) as caught:
+        find_release(tmp_path)
+    assert says.format(folder=tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"amazon_id;album_mbid\n", "amazon_id,album_mbid\n".encode("utf-16")])
+def test_a_csv_file_that_a_spreadsheet_saved(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "MuMu_dataset_multi-label.csv").write_bytes(content)
+    with pytest.raises(UserError, match="a spreadsheet program saved it anew: use the file as it was released"):
+        read_source("mumu", tmp_path, Request(tmp_path))

@@ -13,10 +13,8 @@ from mumu_jax.data.diagnosis.tables import read_tables
 from mumu_jax.data.manifest import Album, assign_splits
 from mumu_jax.data.sources.mumu.csv_files import Listed, albums_by_id
 from mumu_jax.data.sources.mumu.folders import find_folder
-from mumu_jax.data.sources.mumu.release import find_release
+from mumu_jax.data.sources.mumu.release import ARCHIVES, find_release
 from mumu_jax.errors import UserError
-
-ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".7z", ".rar")
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,8 @@ def _check_header(path: Path, line: bytes) -> None:
     except (UnicodeDecodeError, csv.Error):
         header = ()
     if header != HEADER:
+        saved = "a spreadsheet program saved it anew: " if line.startswith(codecs.BOM_UTF16_LE) or b";" in line else ""
         raise UserError(
             f"{path}:1: expected the header {','.join(HEADER)} in UTF-8, found {line[:60]!r}; "
-            f"use the file as it was released: {FROM_HOME}"
+            f"{saved}use the file as it was released: {FROM_HOME}"
         )

@@ -11,6 +11,7 @@ METADATA = "amazon_metadata_MuMu.json"
 REVIEWS = "amazon_reviews_MuMu.json"
 GENRE_LABELS = "genre_labels_MuMu.tsv"
 SPLITS_FOLDER = "splits"
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".7z", ".rar")
 
 # Where the owner's files are looked for, by the name that `Request.folders` has for them.
 FOLDERS = {"audio": ("audio",), "covers": ("covers", "images"), "msd": ("msd", "h5")}
@@ -47,7 +48,8 @@ def find_release(input: Path) -> Release:
     csv = _first(root, names) if root == input else input
     metadata = _first(root, (METADATA, f"{METADATA}.gz"))
     if csv is None and metadata is None:
-        raise UserError(f"expected {', '.join(names)} or {METADATA} in {root}, found none of them; {FROM_HOME}")
+        remedy = _lies_elsewhere(root, (*names, METADATA)) or FROM_HOME
+        raise UserError(f"expected {', '.join(names)} or {METADATA} in {root}, found none of them; {remedy}")
     return Release(
         root,
         csv,
@@ -55,6 +57,20 @@ def find_release(input: Path) -> Release:
         reviews=_first(root, (REVIEWS, f"{REVIEWS}.gz")),
         genre_labels=_first(root, (GENRE_LABELS, f"{SPLITS_FOLDER}/{GENRE_LABELS}")),
     )
+
+
+def _lies_elsewhere(root: Path, names: tuple[str, ...]) -> str | None:
+    """What to do where the files are near: one folder further down, packed, or under a browser's name for a copy."""
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        if _first(folder, names):
+            return f"they lie in {folder}: give that"
+    stems = tuple(Path(name).stem.lower() for name in names)
+    for path in sorted(root.iterdir()):
+        if path.suffix.lower() in ARCHIVES:
+            return f"{path.name} is there: unpack it"
+        if path.name.lower().startswith(stems):
+            return f"{path.name} is there: give it the name it was released by"
+    return None
 
 
 def _first(root: Path, names: tuple[str, ...]) -> Path | None:
