@@ -5,6 +5,7 @@ the same weights, and with room for where they come from.
 """
 
 import hashlib
+import importlib
 import io
 import re
 from pathlib import Path
@@ -111,8 +112,7 @@ def _from_npz(data: bytes) -> Tensors:
 
 
 def _from_torch(data: bytes) -> Tensors:
-    import torch
-
+    torch: Any = importlib.import_module("torch")  # which need not be installed
     if tuple(map(int, torch.__version__.split(".")[:2])) < SAFE_TORCH:
         raise ImportError(torch.__version__)
     try:
