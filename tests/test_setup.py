@@ -1,7 +1,8 @@
-"""scripts/setup: which extra a machine gets, and what is said where JAX does not see its device."""
+"""scripts/setup: which extra a machine gets, and what is said where JAX does not see its device; the demo's table."""
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,13 @@ def test_a_gpu_that_jax_does_not_see_is_a_warning_with_the_remedy(tmp_path):
     assert done.stdout == "went on\n"
     assert "warning: there is a gpu here, but JAX runs on" in done.stderr
     assert "check the driver" in done.stderr
+
+
+def test_the_demos_last_words(small_run):
+    """The table that `scripts/demo` ends with, of a run that is there."""
+    _, _, rest = (REPOSITORY / "scripts" / "demo").read_text().partition("<<'EOF'\n")
+    program, _, _ = rest.partition("EOF\n")
+    done = subprocess.run([sys.executable, "-c", program, small_run], capture_output=True, text=True)
+    titles = [line[:18].strip() for line in done.stdout.splitlines() if line]
+    assert titles == ["test albums", "ROC-AUC", "coverage@1", "coverage@3", "coverage@5", "examples/s", "the run"]
+    assert done.returncode == 0 or "above chance; at least 0.15 was expected" in done.stderr
