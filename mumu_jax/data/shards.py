@@ -160,7 +160,7 @@ def _write_shards(
 ) -> dict[str, Sidecar]:
     sidecars = {}
     inputs = [row.input for shard in shards for row in shard.rows if row.input is not None]
-    contents = _read_all(modality, settings, inputs, workers)
+    contents = read_all(modality, settings, inputs, workers)
     n_rows = sum(len(shard.rows) for shard in shards)
     shown = shown and bool(inputs)
     with contextlib.closing(contents), bar(n_rows, f"preparing {modality.name}", shown=shown) as progress:
@@ -175,9 +175,10 @@ def _write_shards(
     return sidecars
 
 
-def _read_all(
+def read_all(
     modality: Modality, settings: Any, inputs: Sequence[Any], workers: int
 ) -> Generator[Content | Rejected, None, None]:
+    """What each input became, in order: read in `workers` processes, or here where the modality is `in_process`."""
     read = partial(modality.read, settings=settings)
     if modality.in_process:
         return (read(input) for input in inputs)

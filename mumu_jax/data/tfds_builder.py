@@ -13,7 +13,6 @@ What `mumu_jax.prepare` writes, which goes on after a kill, is read by `tfds.bui
 
 import os
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,10 +20,10 @@ import tensorflow_datasets as tfds
 
 from mumu_jax.data.manifest import SPLITS, Album
 from mumu_jax.data.modalities import MODALITIES
-from mumu_jax.data.modality import Content, died
+from mumu_jax.data.modality import Content
+from mumu_jax.data.shards import read_all
 from mumu_jax.data.sources import read_source
 from mumu_jax.data.sources.request import Request
-from mumu_jax.data.workers import map_in_order
 from mumu_jax.errors import UserError
 
 DESCRIPTION = """\
@@ -100,9 +99,8 @@ as audio/, covers/ and msd/.  `python -m mumu_jax.doctor FOLDER` says what is th
             for item_id, input in modality.inputs(album, Path(os.devnull))
             if input is not None and modality.exists(input)
         ]
-        read = partial(modality.read, settings=modality.settings())
-        inputs = (input for *_, input in items)
-        found = map(read, inputs) if modality.in_process else map_in_order(read, inputs, os.cpu_count() or 1, died)
+        inputs = [input for *_, input in items]
+        found = read_all(modality, modality.settings(), inputs, os.cpu_count() or 1)
         n_records = 0
         for (album, item_id, _), content in zip(items, found, strict=True):
             if isinstance(content, Content):
