@@ -1,5 +1,6 @@
 """What a kind of prepared data is: what is read for each of its items, and how its records look."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,7 @@ class Modality:
     settings: type
     # (id, input) of each item of an album; an input of None is missing.  The folder is DATA/name.
     inputs: Callable[[Album, Path], Iterator[tuple[str, Any]]]
-    # What (input, settings) become; also in other processes.  Never raises: an odd file must not end a night's work.
+    # What (input, settings) become; also in other processes.  An odd file never raises: it must not end a night's work.
     read: Callable[..., Content | Rejected]
     # Whether an input is there to be read, without reading it.
     exists: Callable[[Any], bool]
@@ -61,13 +62,18 @@ class Modality:
         return f"{self.item}s"
 
 
-def file_state(path: Path | None) -> tuple[int, int] | None:
+def path_state(path: Path) -> tuple[str, tuple[int, int] | None]:
+    """The `state` of an input that is a file: where it is, and the state of what lies there."""
+    return os.path.abspath(path), file_state(path)
+
+
+def file_state(path: Path) -> tuple[int, int] | None:
     """Size and time of the last change of a file: another pair, and it is read again."""
     try:
-        stat = path.stat() if path else None
+        stat = path.stat()
     except (OSError, ValueError):
         return None
-    return stat and (stat.st_size, stat.st_mtime_ns)
+    return stat.st_size, stat.st_mtime_ns
 
 
 def died(item: Any) -> Rejected:

@@ -15,7 +15,7 @@ from mumu_jax.data import statistics
 from mumu_jax.data.audio import read_track
 from mumu_jax.data.cqt import banks_of
 from mumu_jax.data.manifest import Album
-from mumu_jax.data.modality import Content, Modality, file_state
+from mumu_jax.data.modality import Content, Modality, path_state
 from mumu_jax.data.rejected import Rejected
 
 
@@ -29,10 +29,6 @@ def _read(path: Path, settings: AudioSettings) -> Content | Rejected:
         return found
     cqt, seconds, silent = found
     return Content({"cqt": cqt}, {"seconds": seconds, "silent": int(silent)})
-
-
-def _state(path: Path) -> Any:
-    return os.path.abspath(path), file_state(path)
 
 
 def _features(settings: AudioSettings) -> dict[str, Any]:
@@ -55,7 +51,7 @@ MODALITY = Modality(
     inputs=_inputs,
     read=_read,
     exists=os.path.exists,
-    state=_state,
+    state=path_state,
     features=_features,
     encode=_encode,
     decode=_decode,

@@ -4,7 +4,6 @@ Oramas et al. 2017, section 5.2.
 """
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +15,7 @@ import tensorflow_datasets as tfds
 from mumu_jax.config import TextSettings
 from mumu_jax.data.entities import categories_of
 from mumu_jax.data.manifest import Album
-from mumu_jax.data.modality import Content, Modality, file_state
+from mumu_jax.data.modality import Content, Modality, file_state, path_state
 from mumu_jax.data.rejected import Rejected
 
 GAZETTEER = "gazetteer"  # in DATA/text and in a run: what links entities where no other linker's output is there
@@ -56,7 +55,7 @@ def _exists(document: Document) -> bool:
 
 
 def _state(document: Document) -> Any:
-    entities = document.entities and (os.path.abspath(document.entities), file_state(document.entities))
+    entities = document.entities and path_state(document.entities)
     gazetteer = document.gazetteer and _sha256(document.gazetteer, file_state(document.gazetteer))
     return hashlib.sha256(document.text.encode("utf-8", "surrogatepass")).hexdigest(), entities, gazetteer
 

@@ -16,7 +16,7 @@ from jaxtyping import Float, Float32
 
 from mumu_jax.config import TimbreSettings
 from mumu_jax.data.manifest import Album
-from mumu_jax.data.modality import Content, Modality, file_state
+from mumu_jax.data.modality import Content, Modality, path_state
 from mumu_jax.data.rejected import Rejected
 
 DATASET = "analysis/segments_timbre"
@@ -66,10 +66,6 @@ def _read(path: Path, settings: TimbreSettings) -> Content | Rejected:
         return rejected
 
 
-def _state(path: Path) -> Any:
-    return os.path.abspath(path), file_state(path)
-
-
 def _features(settings: TimbreSettings) -> dict[str, Any]:
     encoding = tfds.features.Encoding.BYTES
     return {"timbre": tfds.features.Tensor(shape=(N_VALUES,), dtype=np.float32, encoding=encoding)}
@@ -100,7 +96,7 @@ MODALITY = Modality(
     inputs=_inputs,
     read=_read,
     exists=os.path.exists,
-    state=_state,
+    state=path_state,
     features=_features,
     encode=_encode,
     decode=_decode,
