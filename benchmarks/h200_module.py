@@ -130,7 +130,7 @@ def compile_step(config: Config, batch_size: int, mesh: Mesh) -> str:
     network, tx = build_network(config, constants), make_optimizer(config.optim)
     chunk = synthetic_chunk(config, 1, 1)
     batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((batch_size, *leaf.shape[2:]), leaf.dtype), chunk)
-    state = jax.eval_shape(lambda: create_state(network.model, tx, item_of(chunk), config.seed))
+    state = jax.eval_shape(lambda: create_state(network, tx, item_of(chunk), config.seed))
     here = parallel.replicated(mesh)
     abstract = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), (state, batch, constants)

@@ -25,11 +25,10 @@ from mumu_jax.cli import run_command
 from mumu_jax.config import CHOICES, Config
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
-from mumu_jax.models import build_item_network
+from mumu_jax.network import Network, item_network
 from mumu_jax.objective import Constants
 from mumu_jax.optim import make_optimizer
 from mumu_jax.state import create_state
-from mumu_jax.step import Network
 
 BENCHMARK = "train_step"
 EPOCH = 117_836  # training patches of MuMu
@@ -164,8 +163,7 @@ def item_of(chunk: Batch) -> Any:
 
 
 def build_network(config: Config, constants: Constants) -> Network:
-    model = build_item_network(config, objective.n_outputs(config.target.kind, constants))
-    return Network(model, config.target.kind)
+    return item_network(config, objective.n_outputs(config.target.kind, constants))
 
 
 class Trainer:
@@ -175,7 +173,7 @@ class Trainer:
         mesh = Mesh(np.array(jax.devices()[:n_devices]), (parallel.AXIS,))
         network = build_network(config, constants)
         tx = make_optimizer(config.optim)
-        state = create_state(network.model, tx, item_of(chunk), config.seed)
+        state = create_state(network, tx, item_of(chunk), config.seed)
         self._state, self._constants = parallel.put_replicated((state, constants), mesh)
         self._chunk = parallel.put_chunk(chunk, mesh)
         start = time.perf_counter()

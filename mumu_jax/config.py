@@ -6,6 +6,7 @@ after the command line has been read.
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
@@ -43,6 +44,13 @@ class TimbreSettings:
 
 
 @dataclass
+class ImageSettings:
+    """What makes the prepared covers.  fb.resnet.torch's validation: the short side to 256."""
+
+    side_px: int = 256  # the centre square; what lies beyond is lost to training too, which is a deviation
+
+
+@dataclass
 class TfidfSettings:
     """What a text network sees of the prepared text.  Oramas et al. 2017, section 5.2, and the authors' code."""
 
@@ -52,12 +60,28 @@ class TfidfSettings:
 
 
 @dataclass
+class AugmentSettings:
+    """How images are changed in training, anew each time.  fb.resnet.torch's, which Oramas et al. 2017 fine-tuned."""
+
+    size_px: int = 224  # what the network sees, in training and after
+    min_area: float = 0.08  # of the random crop, a share of the image; 1: no crop
+    max_aspect: float = 4 / 3  # width over height of the crop, up to this or one over it
+    colour: float = 0.4  # brightness, contrast and saturation change by up to this share
+    lighting: float = 0.1  # standard deviation along the principal components of ImageNet's colours
+    rotation_deg: float = 0.0  # up to this, either way
+    flip: bool = True  # left and right, half of the images
+
+
+@dataclass
 class ModelSettings:
-    """The network that sees the items.  `kernel` and `width` are the CNN's."""
+    """The network that sees the items.  `kernel` and `width` are the CNN's, `depth` is ResNet's."""
 
     family: str = "cnn"
     kernel: str = "4x70"  # frames × bins
     width: str = "high"  # number of filters
+    depth: int = 101  # layers; 10 is a small one for small data, without published weights
+    weights: str = ""  # what scripts/convert_weights.py wrote; without, the network starts from random weights
+    trainable: str = ""  # a regular expression: parameters whose path has no match stay as they are; all match ""
     dropout: float = 0.0  # section 6.1: 0.5 for HIGH with COSINE, else 0; the authors' code: 0.5 for text
     precision: str = "auto"  # what the network computes in; auto: bfloat16 on a GPU or TPU, float32 on a CPU
 
@@ -70,12 +94,17 @@ class TargetSettings:
 
 @dataclass
 class OptimSettings:
-    """Adam and early stopping, as in the authors' code."""
+    """Adam and early stopping, as in the authors' code.  `b1`, `b2` and `eps` are Adam's, `momentum` is SGD's."""
 
+    algorithm: str = "adam"  # adamw: weight decay apart from the gradient; sgd: Nesterov's
     learning_rate: float = 1e-3
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-8
+    momentum: float = 0.9
+    weight_decay: float = 0.0  # of all weights and biases; not for adam
+    decay_epochs: int = 0  # after each so many, the learning rate is multiplied by `decay_factor`; 0: never
+    decay_factor: float = 0.1
     batch_size: int = 32  # global: over all devices
     max_epochs: int = 100
     patience: int = 4  # epochs without a smaller validation loss
@@ -108,6 +137,8 @@ class Config:
     audio: AudioSettings = field(default_factory=AudioSettings)
     text: TextSettings = field(default_factory=TextSettings)
     timbre: TimbreSettings = field(default_factory=TimbreSettings)
+    image: ImageSettings = field(default_factory=ImageSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
     tfidf: TfidfSettings = field(default_factory=TfidfSettings)
     data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -128,29 +159,39 @@ SPEED_ONLY = frozenset({"loop.checkpoint_minutes", "data.read_threads", "data.mo
 
 # What the values of a field may be; a field's name means the same in every section.
 CHOICES = {
-    "modality": ("audio", "text", "timbre"),
-    "family": ("cnn", "mlp", "shallow"),
+    "modality": ("audio", "text", "timbre", "image"),
+    "family": ("cnn", "mlp", "shallow", "resnet", "densenet201", "vit_b16", "alexnet"),
     "kernel": ("4x70", "4x96", "3x3"),
     "width": ("low", "high"),
-    "kind": ("cosine", "logistic"),
+    "depth": (10, 18, 34, 50, 101, 152),
+    "kind": ("cosine", "logistic", "softmax"),
+    "algorithm": ("adam", "adamw", "sgd"),
     "patch": ("fixed", "random"),
     "mode": ("auto", "resident", "streaming"),
     "parallel": ("auto", "jit", "pmap"),
     "precision": ("auto", "float32", "bfloat16"),
 }
 # The networks of each modality.
-FAMILIES = {"audio": ("cnn",), "text": ("mlp",), "timbre": ("shallow",)}
+FAMILIES = {
+    "audio": ("cnn",),
+    "text": ("mlp",),
+    "timbre": ("shallow",),
+    "image": ("resnet", "densenet201", "vit_b16", "alexnet"),
+}
 _ABOVE_0 = "above 0", lambda value: 0 < value < math.inf
 _AT_LEAST_0 = "at least 0", lambda value: 0 <= value < math.inf
 _SHARE = "at least 0 and below 1", lambda value: 0 <= value < 1
 RANGES = {
     **dict.fromkeys(("sr_hz", "hop_length", "n_bins", "bins_per_octave", "fmin_hz", "excerpt_s"), _ABOVE_0),
     **dict.fromkeys(("patch_frames", "n_factors", "learning_rate", "eps", "batch_size"), _ABOVE_0),
-    **dict.fromkeys(("max_chars", "n_terms"), _ABOVE_0),
+    **dict.fromkeys(("max_chars", "n_terms", "side_px", "size_px"), _ABOVE_0),
     **dict.fromkeys(("max_epochs", "patience", "chunk_steps", "read_threads"), _ABOVE_0),
     **dict.fromkeys(("seed", "patch_seed", "checkpoint_minutes"), _AT_LEAST_0),
-    **dict.fromkeys(("b1", "b2", "dropout"), _SHARE),
-    "max_df": ("above 0 and at most 1", lambda value: 0 < value <= 1),
+    **dict.fromkeys(("weight_decay", "decay_epochs", "lighting"), _AT_LEAST_0),
+    **dict.fromkeys(("b1", "b2", "dropout", "momentum", "colour"), _SHARE),
+    **dict.fromkeys(("max_df", "min_area", "decay_factor"), ("above 0 and at most 1", lambda value: 0 < value <= 1)),
+    "max_aspect": ("at least 1", lambda value: 1 <= value < math.inf),
+    "rotation_deg": ("from 0 to 180", lambda value: 0 <= value <= 180),
     "floor_db": ("below 0", lambda value: -math.inf < value < 0),
 }
 
@@ -209,5 +250,16 @@ def validate(config: Any, where: str = "config") -> None:
             f"{where}.mode='resident' holds one patch a track, and {where}.patch='random' asks for new ones each "
             "epoch; leave one of them out"
         )
+    if isinstance(config, OptimSettings) and config.algorithm == "adam" and config.weight_decay:
+        raise UserError(f"{where}.weight_decay is for adamw and sgd, and {where}.algorithm is 'adam'; choose another")
+    if isinstance(config, ModelSettings):
+        _check_pattern(config.trainable, f"{where}.trainable")
     if isinstance(config, AudioSettings) and config.patch_frames * config.hop_length > config.excerpt_s * config.sr_hz:
         raise UserError(f"{where}.patch_frames is {config.patch_frames}, more than {config.excerpt_s:g} s of audio")
+
+
+def _check_pattern(pattern: str, where: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"{where} is {pattern!r}, which is no regular expression: {error}; mend it") from error

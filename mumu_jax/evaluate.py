@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mumu_jax import distributed, metrics, parallel
+from mumu_jax import confusion, distributed, metrics, parallel, single_label
 from mumu_jax.albums import mean_by_album
 from mumu_jax.atomic import replacing, write_json
 from mumu_jax.batch import Batch
@@ -35,6 +35,16 @@ COLUMNS = {
     "coverage_at_5": "C@5",
     "precision_at_1": "P@1",
     "ndcg_at_5": "nDCG@5",
+    "n_items": "items",
+}
+COLUMNS_OF_SINGLE_LABEL = {
+    "accuracy_at_1": "top-1",
+    "accuracy_at_3": "top-3",
+    "accuracy_at_5": "top-5",
+    "precision_macro": "precision",
+    "recall_macro": "recall",
+    "f1_macro": "F1",
+    "roc_auc_macro": "ROC-AUC",
     "n_items": "items",
 }
 
@@ -73,6 +83,8 @@ class Level(NamedTuple):
 def evaluate(run: TrainedRun, prepared: Prepared, split: str, workdir: Path, watch: Watch = iter) -> dict[str, Any]:
     """Score a split with all networks; write eval_<split>.json and predictions_<split>.npz, return the former.
 
+    Of softmax targets also write the albums' confusion_<split>.csv and .png.
+
     Track scores are of each track's fixed patch; album scores of the mean penultimate vector of an album's tracks
     (Oramas et al. 2017, section 5.1), or of the album's own text.  Raises UserError if the split is empty.
     """
@@ -85,16 +97,23 @@ def evaluate(run: TrainedRun, prepared: Prepared, split: str, workdir: Path, wat
         "split": split,
         "data": {"dir": str(prepared.folder), "checksum": prepared.checksum},
         **{name: _summarize(level.found.scores, level.found.labels, run) for name, level in levels.items()},
-        "chance": _chance(len(levels["album"].ids), len(run.labels)),
+        "chance": _chance(len(levels["album"].ids), run),
     }
+    label_names, matrix = [label.name for label in run.labels], None
+    if run.config.target.kind == "softmax":
+        matrix = np.asarray(single_label.confusion_matrix(levels["album"].found.scores, levels["album"].found.labels))
+        of_genres = single_label.accuracy_by_label(matrix).tolist()
+        result["accuracy_by_genre"] = dict(zip(label_names, map(_or_none, of_genres), strict=True))
     if distributed.is_main():
         arrays = {
             f"{name}_{what}": array
             for name, (ids, found) in levels.items()
             for what, array in (("ids", ids), ("scores", found.scores), ("labels", found.labels))
         }
-        label_names = [label.name for label in run.labels]
         _write_predictions(workdir / f"predictions_{split}.npz", label_names=label_names, **arrays)
+        if matrix is not None:
+            confusion.write_table(workdir / f"confusion_{split}.csv", matrix, label_names)
+            confusion.write_picture(workdir / f"confusion_{split}.png", matrix, label_names)
         write_json(workdir / f"eval_{split}.json", result)
     return result
 
@@ -131,15 +150,20 @@ def predict_items(
 
 def print_table(result: dict[str, Any]) -> None:
     """The metrics of `evaluate` on the terminal, a row a level, beside what random scores would give."""
+    album = result["album"]
+    columns = COLUMNS_OF_SINGLE_LABEL if "accuracy_at_1" in album else COLUMNS
     table = Table(title=f"{result['split']} split", title_justify="left")
     table.add_column("")
-    for title in COLUMNS.values():
+    for title in columns.values():
         table.add_column(title, justify="right")
     for level in (level for level in ("track", "album", "chance") if level in result):
-        cells = [_format(result[level].get(key)) for key in COLUMNS]
+        cells = [_format(result[level].get(key)) for key in columns]
         table.add_row("albums by chance" if level == "chance" else f"{level}s", *cells)
-    Console(width=max(100, Console().width)).print(table)
-    album = result["album"]
+    console = Console(width=max(100, Console().width))
+    console.print(table)
+    if "accuracy_by_genre" in result:
+        said = (f"{name} {_format(share) or '-'}" for name, share in result["accuracy_by_genre"].items())
+        console.print(f"top-1 accuracy by genre of the album: {', '.join(said)}", markup=False, highlight=False)
     if album["n_labels_scored"] < album["n_labels"]:
         print(
             f"ROC-AUC and PR-AUC are means over {album['n_labels_scored']} of {album['n_labels']} labels: those that "
@@ -154,15 +178,25 @@ def _format(value: float | int | None) -> str:
 
 
 def _summarize(scores: np.ndarray, labels: np.ndarray, run: TrainedRun) -> dict[str, float | int | None]:
-    """`metrics.summarize` with None for a macro mean over no label: JSON has no NaN."""
+    """`metrics.summarize`, of softmax targets also `single_label.summarize`."""
     found = metrics.summarize(scores, labels, run.seen)
-    return {name: value if math.isfinite(value) else None for name, value in found.items()}
+    if run.config.target.kind == "softmax":
+        found |= single_label.summarize(scores, labels)
+    return {name: _or_none(value) for name, value in found.items()}
 
 
-def _chance(n_items: int, n_labels: int) -> dict[str, float]:
+def _or_none(value: float | int) -> float | int | None:
+    """JSON has no NaN, such as a macro mean over no label."""
+    return value if math.isfinite(value) else None
+
+
+def _chance(n_items: int, run: TrainedRun) -> dict[str, float]:
     """What uniformly random scores reach: an AUC of 1/2, and a coverage that grows with the number of items."""
-    coverage = {f"coverage_at_{k}": 1 - (1 - min(k, n_labels) / n_labels) ** n_items for k in metrics.KS}
-    return {"roc_auc_macro": 0.5, **coverage}
+    shares = {k: min(k, len(run.labels)) / len(run.labels) for k in metrics.KS}
+    by_k = {f"coverage_at_{k}": 1 - (1 - share) ** n_items for k, share in shares.items()}
+    if run.config.target.kind == "softmax":
+        by_k |= {f"accuracy_at_{k}": share for k, share in shares.items()}
+    return {"roc_auc_macro": 0.5, **by_k}
 
 
 def _write_predictions(path: Path, **arrays: Any) -> None:

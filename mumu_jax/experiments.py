@@ -1,4 +1,4 @@
-"""The named experiments: the tables in `configs/`, one row a row of the paper's Table 2."""
+"""The named experiments: the tables in `configs/`, one row a row of a paper's table."""
 
 import copy
 import difflib
@@ -22,11 +22,19 @@ class Paper:
 
 
 @dataclass(frozen=True)
+class Study:
+    """A result of the album-cover study (Greenfield & Paintsil): the accuracy within the first 1, 3 and 5 genres."""
+
+    accuracy: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
 class Experiment:
-    """A config with the paper's results for it."""
+    """A config with the results that were published for it."""
 
     config: Config
-    paper: Paper | None
+    paper: Paper | None = None
+    study: Study | None = None
 
 
 def names_of(experiment: str, target: str, bare: str) -> list[str]:

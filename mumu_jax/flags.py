@@ -4,9 +4,11 @@ import dataclasses
 import difflib
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from absl import flags
+from flax.traverse_util import flatten_dict
 from ml_collections import config_flags
 from rich.console import Console
 from rich.table import Table
@@ -15,11 +17,11 @@ from mumu_jax.config import Config, flatten, validate
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
 from mumu_jax.inputs import item_of
-from mumu_jax.models import build_item_network
-from mumu_jax.state import example_of
+from mumu_jax.models.trainable import trains
+from mumu_jax.network import example_of, item_network
 
 # What the paper's parameter counts are counted for: MuMu's labels and label factors.
-MUMU_OUTPUTS = {"logistic": 250, "cosine": 50}
+MUMU_OUTPUTS = {"logistic": 250, "cosine": 50, "softmax": 250}
 
 
 HELP = """\
@@ -95,42 +97,63 @@ def parse_flags(argv: Sequence[str]) -> Flags:
 def print_experiments() -> None:
     """Every experiment with its parameter count and the paper's results, as a table."""
     table = Table(
-        title="Experiments; parameters for MuMu's 250 labels; Table 2 of Oramas et al. 2017",
+        title="Experiments; parameters for MuMu's 250 labels; Table 2 of Oramas et al. 2017, and top-1, 3 and 5 "
+        "accuracy of the album-cover study",
         title_justify="left",
         caption="text_vsm's C@1 is as printed there, though no C@1 can be above a C@3",
         caption_justify="left",
     )
     table.add_column("--config=", no_wrap=True)
-    for title in ("params", "paper's params", "s/epoch", "AUC", "C@1", "C@3", "C@5"):
+    for title in ("params", "paper's params", "s/epoch", "AUC", "C@1", "C@3", "C@5", "top-1/3/5 in %"):
         table.add_column(title, justify="right")
     for name, experiment in load_experiments().items():
         paper = experiment.paper
         printed = (
             (paper.params, f"{paper.epoch_s:g}", f"{paper.roc_auc:.3f}", *(f"{x:.2f}" for x in paper.coverage))
             if paper
-            else ()
+            else ("",) * 6
         )
-        table.add_row(name, f"{count_params(experiment.config):,}", *printed)
-    Console(width=max(100, Console().width)).print(table)
+        accuracy = "/".join(f"{share:.2%}"[:-1] for share in experiment.study.accuracy) if experiment.study else ""
+        table.add_row(name, f"{count_params(experiment.config):,}", *printed, accuracy)
+    Console(width=max(120, Console().width)).print(table)
 
 
 def count_params(config: Config) -> int:
     """Parameters of the items' network for MuMu's labels, without allocating them."""
-    model = build_item_network(config, MUMU_OUTPUTS[config.target.kind])
-    shapes = jax.eval_shape(model.init, jax.random.key(0), example_of(item_of(config)))
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(_params(config)))
+
+
+def _params(config: Config) -> Any:
+    network = item_network(config, MUMU_OUTPUTS[config.target.kind])
+    item = item_of(config)
+    return jax.eval_shape(lambda: network.model.init(jax.random.key(0), example_of(network, item)))["params"]
 
 
 def check_network(config: Config) -> None:
-    """Raise UserError if the network cannot be built for patches of this size."""
+    """Raise UserError if the network cannot be built for inputs of this size, or nothing of it would train."""
     try:
-        count_params(config)
+        params = _params(config)
     except (TypeError, ValueError, ZeroDivisionError) as error:
+        if config.modality == "image":
+            raise UserError(
+                f"config.model.family={config.model.family} cannot see images of config.augment.size_px="
+                f"{config.augment.size_px}; the published networks are made for 224"
+            ) from error
         audio = config.audio
         raise UserError(
             f"config.model.kernel={config.model.kernel} does not fit patches of config.audio.patch_frames="
             f"{audio.patch_frames} × config.audio.n_bins={audio.n_bins}; the paper's are 322 × 96"
         ) from error
+    _check_trainable(config, params)
+
+
+def _check_trainable(config: Config, params: Any) -> None:
+    pattern = config.model.trainable
+    if not any(trains(pattern, path) for path in flatten_dict(params)):
+        raise UserError(
+            f"config.model.trainable={pattern!r} has no match among the network's parameters; "
+            f"its layers are {', '.join(params)}"
+        )
 
 
 def _check_field_names(argv: Sequence[str]) -> None:

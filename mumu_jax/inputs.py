@@ -12,7 +12,7 @@ import numpy as np
 from mumu_jax.atomic import replacing
 from mumu_jax.batch import Sparse
 from mumu_jax.config import Config
-from mumu_jax.data.loader import Items, array_items, multi_hot, patch_item, patch_items
+from mumu_jax.data.loader import Items, array_items, image_item, image_items, multi_hot, patch_item, patch_items
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.text import GAZETTEER
 from mumu_jax.data.modalities.timbre import N_VALUES
@@ -22,6 +22,7 @@ from mumu_jax.data.tfidf import CATEGORY, Tfidf, fit_tfidf, load_tfidf
 from mumu_jax.errors import UserError
 
 VOCABULARY = "vocabulary.json"
+STACKED = {"audio": "patch", "image": "image"}  # the field of a record that is an item's input as it is
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,18 @@ class Inputs:
         """A split's records in their order; `patch` is for audio: one patch a track, or `random` ones."""
         if self.config.modality == "audio":
             return patch_items(records, n_labels, self.config.audio, patch)
+        if self.config.modality == "image":
+            return image_items(records, n_labels, self.config.image)
         found = list(records)
         labels = np.array([multi_hot(record["labels"], n_labels) for record in found]).reshape(-1, n_labels)
         return array_items(self.arrays(found), labels)
 
     def arrays(self, records: Iterable[dict[str, Any]]) -> Any:
-        """[n, …] of records that are held in memory: texts, timbre, the patches of a song."""
+        """[n, …] of records that are held in memory: texts, timbre, the patches of a song, a few images."""
         if self.tfidf is not None:
             return self.tfidf.transform(records)
-        if self.config.modality == "audio":
-            return np.stack([record["patch"] for record in records])
+        if self.config.modality in STACKED:
+            return np.stack([record[STACKED[self.config.modality]] for record in records])
         return np.array([record["timbre"] for record in records], np.float32).reshape(-1, N_VALUES)
 
     def save(self, workdir: Path) -> None:
@@ -95,6 +98,8 @@ def item_of(config: Config) -> Any:
     """The shape and dtype of an item's input, as a tree of `jax.ShapeDtypeStruct`."""
     if config.modality == "audio":
         return patch_item(config.audio)
+    if config.modality == "image":
+        return image_item(config.image)
     if config.modality == "timbre":
         return jax.ShapeDtypeStruct((N_VALUES,), np.dtype(np.float32))
     shapes = (jax.ShapeDtypeStruct((1,), np.dtype(dtype)) for dtype in (np.int32, np.float32))

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,12 +22,12 @@ from mumu_jax.data.loader import Schedule
 from mumu_jax.errors import UserError
 from mumu_jax.feed import Feed
 from mumu_jax.log import MetricsLog
+from mumu_jax.network import Network
 from mumu_jax.objective import Constants
 from mumu_jax.optim import make_optimizer
 from mumu_jax.predict import predict
 from mumu_jax.signals import Interrupted, StopWish
-from mumu_jax.state import create_state
-from mumu_jax.step import Network
+from mumu_jax.state import TrainState, create_state
 
 
 @jax.jit
@@ -57,6 +57,7 @@ class Task:
     train: Feed
     val: Feed
     optim: OptimSettings
+    start: Callable[[TrainState], TrainState] = lambda state: state  # with other weights than random ones
 
 
 def fit(task: Task, run: Run) -> Any:
@@ -106,10 +107,10 @@ class _Training:
     def __init__(self, task: Task, run: Run) -> None:
         self.task, self.run, loop = task, run, run.config.loop
         self.schedule = Schedule(len(task.train.items), task.optim.batch_size, loop.chunk_steps, run.config.seed)
-        self._tx = make_optimizer(task.optim)
+        self._tx = make_optimizer(task.optim, task.network.trainable, self.schedule.epoch_steps)
         item = task.train.items.item
         self._state = jax.jit(
-            lambda: create_state(task.network.model, self._tx, item, run.config.seed),
+            lambda: create_state(task.network, self._tx, item, run.config.seed),
             out_shardings=parallel.replicated(run.mesh),
         )()
         self._constants = parallel.put_replicated(task.constants, run.mesh)
@@ -120,6 +121,8 @@ class _Training:
         if (saved := self.checkpoints.restore_last(self._state)) is not None:
             self._state, self.reached, position = saved
             next_chunk = position["next_chunk"]
+        else:
+            self._state = task.start(self._state)
         run.log.position = self.reached.metrics_bytes
         self.step = int(self._state.step)
         self._starved_s, self._saved_at = 0.0, time.monotonic()

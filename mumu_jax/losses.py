@@ -1,4 +1,4 @@
-"""The two losses, an item at a time, and the sum over a batch that a training step differentiates.
+"""The losses, an item at a time, and the sum over a batch that a training step differentiates.
 
 All are computed in float32 or better, whatever the network's precision, and all gradients are finite.
 """
@@ -19,6 +19,17 @@ def binary_cross_entropy(
     """
     logits, labels = _at_least_float32(logits), _at_least_float32(labels)
     return jnp.mean(labels * jax.nn.softplus(-logits) + (1 - labels) * jax.nn.softplus(logits), axis=-1)
+
+
+def softmax_cross_entropy(
+    logits: Float[Array, "items labels"], labels: Shaped[Array, "items labels"]
+) -> Float[Array, "items"]:
+    """Cross-entropy of each item, in nats, between its one label and the softmax of its logits.
+
+    `labels` are 0 or 1 (or probabilities), and sum to 1 for each item.  Greenfield & Paintsil, section 4.5.
+    """
+    logits, labels = _at_least_float32(logits), _at_least_float32(labels)
+    return -jnp.sum(labels * jax.nn.log_softmax(logits), axis=-1)
 
 
 def cosine_loss(

@@ -7,20 +7,22 @@ from flax import struct
 from jaxtyping import Array, Float, UInt8
 
 from mumu_jax import targets
-from mumu_jax.losses import binary_cross_entropy, cosine_loss, weighted_sum
+from mumu_jax.losses import binary_cross_entropy, cosine_loss, softmax_cross_entropy, weighted_sum
+
+LOSSES_OF_LOGITS = {"logistic": binary_cross_entropy, "softmax": softmax_cross_entropy}
 
 
 @struct.dataclass
 class Constants:
     """What the step needs beside parameters; fitted on the data, kept in the run's folder."""
 
-    mean: Any  # [frames, bins] or [d] float32: the inputs' standardisation
+    mean: Any  # float32, the inputs' standardisation: [frames, bins], [d] or, of images, [3]
     std: Any
-    label_factors: Any  # [labels, d] float32, C of section 4.1; [labels, 0] for logistic
+    label_factors: Any  # [labels, d] float32, C of section 4.1; [labels, 0] for logistic and softmax
 
 
 def n_outputs(kind: str, constants: Constants) -> int:
-    """Width of the output layer: label factors for cosine, labels for logistic."""
+    """Width of the output layer: label factors for cosine, else labels."""
     n_labels, n_factors = constants.label_factors.shape
     return n_factors if kind == "cosine" else n_labels
 
@@ -36,8 +38,8 @@ def loss_sum_and_weight(
 
     Sums, because those of several devices add up.  Oramas et al. 2017, section 5.1.
     """
-    if kind == "logistic":
-        loss, weight = binary_cross_entropy(output, labels), mask
+    if kind in LOSSES_OF_LOGITS:
+        loss, weight = LOSSES_OF_LOGITS[kind](output, labels), mask
     else:
         loss, has_target = cosine_loss(output, targets.item_factors(labels, constants.label_factors))
         weight = mask * has_target
@@ -46,9 +48,13 @@ def loss_sum_and_weight(
 
 def scores(kind: str, output: Float[Array, "items outputs"], constants: Constants) -> Float[Array, "items labels"]:
     """How much each label fits: the logits, or the cosine with each label's factors."""
-    return output if kind == "logistic" else targets.cosine_scores(output, constants.label_factors)
+    return output if kind in LOSSES_OF_LOGITS else targets.cosine_scores(output, constants.label_factors)
 
 
 def readable(kind: str, scores: Float[np.ndarray, "items labels"]) -> Float[np.ndarray, "items labels"]:
-    """Scores as people read them, in the same order: probabilities for logistic, cosines as they are."""
-    return np.exp(-np.logaddexp(0, -scores)) if kind == "logistic" else scores
+    """Scores as people read them, an item's in the same order: probabilities of logits, cosines as they are."""
+    if kind == "logistic":
+        return np.exp(-np.logaddexp(0, -scores))
+    if kind == "softmax":
+        return np.exp(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))
+    return scores

@@ -1,10 +1,48 @@
 """The optimizer."""
 
+from typing import Any
+
+import jax
 import optax
 
 from mumu_jax.config import OptimSettings
+from mumu_jax.models.trainable import trains
 
 
-def make_optimizer(settings: OptimSettings) -> optax.GradientTransformation:
-    """Adam, as in the authors' code."""
-    return optax.adam(settings.learning_rate, b1=settings.b1, b2=settings.b2, eps=settings.eps)
+def make_optimizer(settings: OptimSettings, trainable: str = "", epoch_steps: int = 1) -> optax.GradientTransformation:
+    """Adam, AdamW, or SGD with Nesterov's momentum, of the parameters that `trainable` has a match for.
+
+    The learning rate falls in steps, every `decay_epochs` epochs of `epoch_steps` steps each.
+    """
+    rate: Any = settings.learning_rate
+    if settings.decay_epochs:
+        n_steps = settings.decay_epochs * epoch_steps
+        rate = optax.exponential_decay(rate, n_steps, settings.decay_factor, staircase=True)
+    tx = ALGORITHMS[settings.algorithm](settings, rate)
+    if not trainable:
+        return tx
+
+    def kinds(params: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: "trained" if trains(trainable, [key.key for key in path]) else "kept", params
+        )
+
+    return optax.multi_transform({"trained": tx, "kept": optax.set_to_zero()}, kinds)
+
+
+def _adam(settings: OptimSettings, rate: Any) -> optax.GradientTransformation:
+    return optax.adam(rate, b1=settings.b1, b2=settings.b2, eps=settings.eps)
+
+
+def _adamw(settings: OptimSettings, rate: Any) -> optax.GradientTransformation:
+    decay = settings.weight_decay
+    return optax.adamw(rate, b1=settings.b1, b2=settings.b2, eps=settings.eps, weight_decay=decay)
+
+
+def _sgd(settings: OptimSettings, rate: Any) -> optax.GradientTransformation:
+    """As in Torch: the decay is part of the gradient, and so of the momentum."""
+    decay = optax.add_decayed_weights(settings.weight_decay)
+    return optax.chain(decay, optax.sgd(rate, momentum=settings.momentum, nesterov=True))
+
+
+ALGORITHMS = {"adam": _adam, "adamw": _adamw, "sgd": _sgd}

@@ -12,9 +12,10 @@ from jaxtyping import Array, Float
 
 from mumu_jax.batch import Batch
 from mumu_jax.errors import UserError
+from mumu_jax.network import Network
 from mumu_jax.objective import Constants
 from mumu_jax.state import TrainState
-from mumu_jax.step import Network, train_chunk
+from mumu_jax.step import train_chunk
 
 AXIS = "data"
 WHOLE, SPLIT = PartitionSpec(), PartitionSpec(None, AXIS)  # on every device; a chunk's items over the devices

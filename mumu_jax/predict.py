@@ -12,8 +12,9 @@ from jaxtyping import Array, Float, UInt8
 
 from mumu_jax import parallel
 from mumu_jax.batch import Batch
+from mumu_jax.network import Network
 from mumu_jax.objective import Constants
-from mumu_jax.step import Network, Predictions, predict_step
+from mumu_jax.step import Predictions, predict_step
 
 
 class SplitPredictions(NamedTuple):

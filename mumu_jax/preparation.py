@@ -15,6 +15,7 @@ from typing import Any
 from mumu_jax.atomic import only_one, replacing
 from mumu_jax.data import description, shards, store
 from mumu_jax.data.beam import ForEach
+from mumu_jax.data.duplicates import alike
 from mumu_jax.data.entities.gazetteer import read_gazetteer
 from mumu_jax.data.manifest import Album, read_manifest, write_labels, write_manifest
 from mumu_jax.data.modalities import MODALITIES
@@ -24,7 +25,7 @@ from mumu_jax.data.sources import read_source
 from mumu_jax.data.sources.files import files_below
 from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.errors import UserError
-from mumu_jax.summary import MISSING, REJECTED, Summary
+from mumu_jax.summary import DUPLICATES, MISSING, REJECTED, Summary
 
 MANIFEST, LABELS = "manifest.jsonl", "labels.json"
 CORES = os.cpu_count() or 1
@@ -54,10 +55,11 @@ class Job:
 
 
 def prepare(job: Job) -> Summary:
-    """Read a source and write `manifest.jsonl`, `labels.json`, a folder a modality and two lists into `job.data_dir`.
+    """Read a source and write `manifest.jsonl`, `labels.json`, a folder a modality and lists into `job.data_dir`.
 
     Goes on where a killed call stopped; does again only what other albums or files change.  What is damaged or missing
-    is left out and listed in `rejected.jsonl` and `missing.jsonl`.  Items are read in `job.workers` processes, or where
+    is left out and listed in `rejected.jsonl` and `missing.jsonl`; pictures that more than one split has are in
+    `duplicates.jsonl`.  Items are read in `job.workers` processes, or where
     `job.for_each` calls them (`data/beam.py`); the shards are the same.  Raises UserError on a source that cannot be
     read, settings that do not fit, a folder that cannot be written or holds other data, files that were there before
     and are all gone, and where nothing could be prepared.
@@ -79,12 +81,13 @@ def prepare(job: Job) -> Summary:
             _write_lines(job.data_dir / MISSING, missing + _lines_of(job.data_dir / MISSING, others))
             if not any(sidecar.records for one in written for sidecar in one.sidecars):
                 raise UserError(_nothing_prepared(job, missing, rejected))
+            duplicates = _write_duplicates(job, written)
             splits = {one.modality.name: one.describe()["splits"] for one in written}
     except OSError as error:
         raise UserError(f"cannot write {error.filename or job.data_dir}: {error.strerror or error}") from error
     reasons = dict(Counter(str(line["reason"]) for line in rejected))
     genres = dict(Counter(genre for album in found.albums for genre in album.genres))
-    n_new, notes = sum(one.n_new for one in written), [*found.notes, *_notes(job, found, splits)]
+    n_new, notes = sum(one.n_new for one in written), [*found.notes, *duplicates, *_notes(job, found, splits)]
     return Summary(job.data_dir, splits, genres, reasons, n_new, time.monotonic() - start, job.max_bad, notes)
 
 
@@ -231,6 +234,42 @@ def _check_not_gone(modality: Modality, folder: Path, inputs: Sequence[Any]) -> 
         )
 
 
+# --- pictures in more than one split ------------------------------------------------------------------------
+
+
+def _write_duplicates(job: Job, written: Sequence[_Written]) -> list[str]:
+    """List what looks like a picture of another split, and say so; no list where there is nothing."""
+    path = job.data_dir / DUPLICATES
+    if "image" not in job.modalities:
+        return []
+    lines = [line for one in written for line in _duplicates(one)]
+    if not lines:
+        path.unlink(missing_ok=True)
+        return []
+    _write_lines(path, lines)
+    return [f"{len(lines):,} covers of val and test look like one of another split; each is listed in {path}"]
+
+
+def _duplicates(one: _Written) -> list[Line]:
+    """A line for each picture of val and test that looks like one of another split: the first such."""
+    pictures = [
+        (shard.split, album_id, bytes.fromhex(likeness))
+        for shard, sidecar in zip(one.planned, one.sidecars, strict=True)
+        for (album_id, _), likeness in zip(sidecar.ids, sidecar.likeness, strict=False)
+    ]
+    lines = []
+    for split in ("val", "test"):
+        here = [picture for picture in pictures if picture[0] == split]
+        others = [picture for picture in pictures if picture[0] != split]
+        firsts: dict[int, int] = {}
+        for i, j in alike([picture[2] for picture in here], [picture[2] for picture in others]):
+            firsts.setdefault(i, j)
+        for i, j in firsts.items():
+            line = {"album_id": here[i][1], "split": split}
+            lines.append(line | {"like": others[j][1], "like_split": others[j][0]})
+    return lines
+
+
 # --- what is said -------------------------------------------------------------------------------------------
 
 
@@ -238,10 +277,8 @@ def _notes(job: Job, found: Collection, splits: Mapping[str, Any]) -> list[str]:
     """What the tables of the modalities do not say."""
     absent = [name for name in job.modalities if name not in splits]
     notes = [f"{name:<8}none: the source names no {name}" for name in absent]
-    n_covers = sum(album.cover is not None and os.path.exists(album.cover) for album in found.albums)
-    notes.append(f"covers  {n_covers:,} of {len(found.albums):,} albums")
     if found.rejected:
-        notes.append(f"{len(found.rejected):,} rows, records or texts of the input were left out")
+        notes.append(f"{len(found.rejected):,} rows, records, texts or covers of the input were left out")
     for name in splits:
         notes += [
             f"{name}: the {split} split is empty, and training needs it"

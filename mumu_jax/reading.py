@@ -1,4 +1,4 @@
-"""A user's own file → what a run's first network sees of it: songs, texts, or the MSD's timbre."""
+"""A user's own file → what a run's first network sees of it: songs, texts, covers, or the MSD's timbre."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from mumu_jax.config import AudioSettings, TextSettings
+from mumu_jax.config import AudioSettings, ImageSettings, TextSettings
 from mumu_jax.data import audio, patches
+from mumu_jax.data.images import read_image
 from mumu_jax.data.modalities.text import Document, read_document
 from mumu_jax.data.modalities.timbre import read_timbre
 from mumu_jax.data.modality import died
 from mumu_jax.data.rejected import Rejected
-from mumu_jax.data.sources.files import is_audio
+from mumu_jax.data.sources.files import is_audio, is_image
 from mumu_jax.data.text_files import read_text
 from mumu_jax.inputs import Inputs
 
@@ -23,8 +24,8 @@ from mumu_jax.inputs import Inputs
 class Read:
     """One file: its records, as `Inputs.arrays` takes them, or the reason why there are none.
 
-    A song has a record for each of the patches that cover it, {"patch"}; a text one, {"text", "categories"}; an `.h5`
-    file one, {"timbre"}.
+    A song has a record for each of the patches that cover it, {"patch"}; a text one, {"text", "categories"}; an image
+    one, {"image"}; an `.h5` file one, {"timbre"}.
     """
 
     path: Path
@@ -50,6 +51,8 @@ def reader_of(inputs: Inputs) -> Reader:
     if config.modality == "text":
         read = partial(read_document_file, settings=config.text, gazetteer=inputs.gazetteer)
         return Reader(".txt", lambda path: path.suffix.lower() == ".txt", read)
+    if config.modality == "image":
+        return Reader("image", is_image, partial(read_cover, settings=config.image))
     return Reader(".h5", lambda path: path.suffix.lower() == ".h5", read_h5)
 
 
@@ -81,6 +84,14 @@ def read_document_file(path: Path, settings: TextSettings, gazetteer: Path | Non
     except Rejected as rejected:
         return Read(path, [], error=str(rejected))
     return Read(path, [read_document(Document(text, gazetteer=gazetteer), settings).fields])
+
+
+def read_cover(path: Path, settings: ImageSettings) -> Read:
+    """The centre square of an image."""
+    try:
+        return Read(path, [{"image": read_image(path, settings)}])
+    except Rejected as rejected:
+        return Read(path, [], error=str(rejected))
 
 
 def read_h5(path: Path) -> Read:

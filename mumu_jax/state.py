@@ -5,8 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from flax import linen as nn
 from flax import struct
+
+from mumu_jax.network import Network, example_of
 
 
 @struct.dataclass
@@ -27,19 +28,9 @@ class TrainState:
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-def create_state(model: nn.Module, tx: optax.GradientTransformation, item: Any, seed: int) -> TrainState:
+def create_state(network: Network, tx: optax.GradientTransformation, item: Any, seed: int) -> TrainState:
     """Initial state for items whose inputs have the shapes and dtypes of `item`; the same seed gives the same bytes."""
     init_key, dropout_key = jax.random.split(jax.random.key(seed))
-    variables = model.init(init_key, example_of(item))
+    variables = network.model.init(init_key, example_of(network, item))
     params = variables["params"]
     return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), dropout_key, variables.get("batch_stats", {}))
-
-
-def example_of(item: Any) -> Any:
-    """Standardised inputs of one item [1, …], all zero; `item` is a tree of `jax.ShapeDtypeStruct`."""
-
-    def zeros(leaf: Any) -> Any:
-        is_float = jnp.issubdtype(leaf.dtype, jnp.floating)
-        return jnp.zeros((1, *leaf.shape), jnp.float32 if is_float else leaf.dtype)
-
-    return jax.tree.map(zeros, item)

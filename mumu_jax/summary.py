@@ -8,7 +8,7 @@ from typing import Any
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modality import Modality
 
-REJECTED, MISSING = "rejected.jsonl", "missing.jsonl"
+REJECTED, MISSING, DUPLICATES = "rejected.jsonl", "missing.jsonl", "duplicates.jsonl"
 GENRES_SHOWN = 8
 BAD_FILES_ALLOWED = 3  # however few files there are
 

@@ -1,4 +1,4 @@
-"""`python -m mumu_jax.tag`: genres for anyone's own songs, texts or MSD files, from a finished run."""
+"""`python -m mumu_jax.tag`: genres for anyone's own songs, texts, covers or MSD files, from a finished run."""
 
 import argparse
 import dataclasses
@@ -135,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="PATH",
-        help="songs (or .txt or .h5 files, as the run was trained on), or folders of them",
+        help="songs (or .txt, images or .h5 files, as the run was trained on), or folders of them",
     )
     parser.add_argument("--workdir", type=Path, required=True, help="the folder of a finished run")
     parser.add_argument("--out", type=Path, help="a .csv or .jsonl to write or go on with; the terminal by default")

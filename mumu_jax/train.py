@@ -4,12 +4,13 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from mumu_jax import distributed, parallel, targets
+from mumu_jax import distributed, parallel, pretraining, targets
 from mumu_jax.albums import mean_by_album
 from mumu_jax.atomic import only_one
 from mumu_jax.cli import run_command
@@ -33,8 +34,8 @@ from mumu_jax.workdir import (
     album_network,
     claim,
     constants_of_vectors,
-    item_network,
     load_run,
+    network_of_items,
     read_constants,
     write_run,
 )
@@ -100,7 +101,8 @@ def start_or_resume(workdir: Path, config: Config, prepared: Prepared, data_dir:
     if not claim(workdir, config, data_dir, prepared.checksum):
         constants, seen = fit_constants(config, prepared, data_dir)
         inputs = fit_inputs(config, prepared)
-        write_run(workdir, config, prepared.labels, constants, seen, inputs, data_dir, prepared.checksum)
+        weights = pretraining.check(config, network_of_items(inputs, constants))
+        write_run(workdir, config, prepared.labels, constants, seen, inputs, data_dir, prepared.checksum, weights)
 
 
 def fit_networks(prepared: Prepared, inputs: Inputs, constants: Constants, run: Run) -> None:
@@ -112,8 +114,9 @@ def fit_networks(prepared: Prepared, inputs: Inputs, constants: Constants, run: 
 
     # Step 1: the network of the items
     feeds = open_feeds({"train": drawn, "val": fixed["val"]}, config.data, run.mesh)
-    network = item_network(inputs, constants)
-    variables = fit(Task(phase, network, constants, feeds["train"], feeds["val"], config.optim), run)
+    network = network_of_items(inputs, constants)
+    start = partial(pretraining.start, settings=config.model, mesh=run.mesh)
+    variables = fit(Task(phase, network, constants, feeds["train"], feeds["val"], config.optim, start), run)
     if phase == "album":
         return
 
@@ -146,6 +149,8 @@ def fit_constants(config: Config, prepared: Prepared, data_dir: Path) -> tuple[C
             f"has; call prepare again, with {prepared.modality.name} among its --modalities"
         )
     albums = [album for album in every if album.split in ("train", "val")]
+    if config.target.kind == "softmax":
+        _check_single_label(every, data_dir)
     labels = _multi_hot_labels(albums, prepared.labels)
     present = set(prepared.split("train").album_ids)
     seen = np.asarray(labels[[album.album_id in present for album in albums]].any(axis=0))
@@ -160,6 +165,15 @@ def fit_constants(config: Config, prepared: Prepared, data_dir: Path) -> tuple[C
         _warn("have no label factor: they score -1, and albums with no other label do not train", prepared, lost)
         factors = np.asarray(found)
     return Constants(prepared.mean, prepared.std, factors), seen
+
+
+def _check_single_label(albums: Sequence[Album], data_dir: Path) -> None:
+    for album in albums:
+        if len(album.genres) != 1:
+            raise UserError(
+                f"album {album.album_id!r} of {data_dir} has {len(album.genres)} genres, and config.target.kind="
+                "'softmax' needs one each; prepare data of one genre an album, or train with 'logistic' or 'cosine'"
+            )
 
 
 def _multi_hot_labels(albums: Sequence[Album], labels: Sequence[Label]) -> UInt8[np.ndarray, "albums labels"]:

@@ -33,12 +33,12 @@ from mumu_jax.data.manifest import Label, read_labels, write_labels
 from mumu_jax.data.modalities.text import GAZETTEER
 from mumu_jax.errors import UserError
 from mumu_jax.inputs import VOCABULARY, Inputs, item_of, load_inputs
-from mumu_jax.models import build_album_network, build_item_network
+from mumu_jax.models import build_album_network
 from mumu_jax.models.precision import compute_dtype
+from mumu_jax.network import Network, apply, example_of, item_network
 from mumu_jax.objective import Constants, n_outputs
 from mumu_jax.optim import make_optimizer
-from mumu_jax.state import create_state, example_of
-from mumu_jax.step import Network, apply
+from mumu_jax.state import create_state
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,12 @@ def write_run(
     inputs: Inputs,
     data_dir: Path,
     checksum: str,
+    weights: dict[str, str] | None,
 ) -> None:
-    """Everything about the run that is known before training.  config.json comes last: it makes the run one."""
+    """Everything about the run that is known before training.  config.json comes last: it makes the run one.
+
+    `weights` says where those that it starts from come from.
+    """
     inputs.save(workdir)
     write_labels(workdir / "labels.json", labels)
     arrays: dict[str, Any] = {f.name: np.asarray(getattr(constants, f.name)) for f in dataclasses.fields(constants)}
@@ -114,6 +118,7 @@ def write_run(
     about = {
         "config": dataclasses.asdict(config),
         "data": {"dir": str(data_dir.absolute()), "checksum": checksum},
+        "weights": weights,
         "versions": _versions(config),
     }
     write_json(workdir / "config.json", about)
@@ -127,10 +132,11 @@ def load_run(workdir: Path) -> TrainedRun:
     about, config = _read_about(path)
     constants, seen = read_constants(workdir)
     inputs = load_inputs(config, workdir)
-    phase, network, item = inputs.modality.item, item_network(inputs, constants), item_of(config)
+    phase, network, item = inputs.modality.item, network_of_items(inputs, constants), item_of(config)
     track, album = None, _load(workdir / phase, network, constants, config.optim, item)
     if phase == "track":
-        track, width = album, jax.eval_shape(partial(apply, network), album.variables, example_of(item))[1].shape[1]
+        seen = example_of(network, item)
+        track, width = album, jax.eval_shape(partial(apply, network), album.variables, seen)[1].shape[1]
         vector = jax.ShapeDtypeStruct((width,), np.dtype(np.float32))
         of_vectors, network = constants_of_vectors(constants, width), album_network(config, constants)
         album = _load(workdir / "album", network, of_vectors, config.album_optim, vector)
@@ -157,9 +163,8 @@ def read_constants(workdir: Path) -> tuple[Constants, Bool[np.ndarray, " labels"
         raise _damaged(path, error) from error
 
 
-def item_network(inputs: Inputs, constants: Constants) -> Network:
-    kind = inputs.config.target.kind
-    return Network(build_item_network(inputs.config, n_outputs(kind, constants), inputs.n_terms), kind)
+def network_of_items(inputs: Inputs, constants: Constants) -> Network:
+    return item_network(inputs.config, n_outputs(inputs.config.target.kind, constants), inputs.n_terms)
 
 
 def album_network(config: Config, constants: Constants) -> Network:
@@ -175,10 +180,9 @@ def constants_of_vectors(constants: Constants, width: int) -> Constants:
 def _load(folder: Path, network: Network, constants: Constants, optim: OptimSettings, item: Any) -> Trained:
     if not folder.is_dir():
         raise UserError(f"{folder.parent} has no trained {folder.name} network; its own training command resumes it")
-    like = jax.jit(
-        lambda: create_state(network.model, make_optimizer(optim), item, seed=0),
-        out_shardings=parallel.replicated(parallel.make_mesh()),
-    )()
+    here = parallel.replicated(parallel.make_mesh())
+    state = jax.eval_shape(lambda: create_state(network, make_optimizer(optim, network.trainable), item, seed=0))
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), state)
     checkpoints = Checkpoints(folder, read_only=True)
     variables = checkpoints.restore_best(like).variables
     checkpoints.close()

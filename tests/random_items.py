@@ -12,7 +12,7 @@ NNZ = 7
 
 
 def random_inputs(config: Config, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
-    """[*shape, …] as the loader gives them: patches in dB, timbre, or rows of tf-idf, the last of them empty."""
+    """[*shape, …] as the loader gives them: patches in dB, timbre, images, rows of tf-idf (the last one empty)."""
     item = item_of(config)
     if isinstance(item, Sparse):
         n_rows = int(np.prod(shape))
@@ -20,5 +20,7 @@ def random_inputs(config: Config, shape: tuple[int, ...], rng: np.random.Generat
         values = rng.uniform(0, 1, (n_rows, NNZ)).astype(np.float32)
         values[-1] = 0
         return Sparse(columns.astype(np.int32).reshape(*shape, NNZ), values.reshape(*shape, NNZ))
+    if config.modality == "image":
+        return rng.integers(0, 256, (*shape, *item.shape), np.uint8)
     low, high = (-80, 0) if config.modality == "audio" else (-1, 1)
     return rng.uniform(low, high, (*shape, *item.shape)).astype(item.dtype)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from mumu_jax.config import Config, OptimSettings, flatten, from_json, validate
+from mumu_jax.config import Config, flatten, from_json, validate
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
 from mumu_jax.flags import parse_flags
@@ -21,11 +21,12 @@ def test_bare_names_are_the_papers_best_target():
             assert {stem, f"{stem}_cosine", f"{stem}_logistic"} <= names
             bare, full = load_config(stem), load_config(f"{stem}_cosine")
             assert dataclasses.replace(bare, name="") == dataclasses.replace(full, name="")
-    for stem, target in (("text_vsm", "cosine"), ("text_vsm_sem", "cosine"), ("timbre_mlp", "logistic")):
+    others = {"text_vsm": "cosine", "text_vsm_sem": "cosine", "timbre_mlp": "logistic", "image_resnet101": "logistic"}
+    for stem, target in others.items():
         assert {stem, f"{stem}_cosine", f"{stem}_logistic"} <= names
         bare, full = load_config(stem), load_config(f"{stem}_{target}")
         assert dataclasses.replace(bare, name="") == dataclasses.replace(full, name="")
-    assert len(names) == 27
+    assert len(names) == 33
 
 
 @pytest.mark.parametrize("name", load_experiments())
@@ -37,7 +38,12 @@ def test_every_experiment_resolves_and_round_trips(name):
 
 
 def test_defaults_are_the_papers():
-    assert load_config("audio_high_4x70").optim == OptimSettings(1e-3, 0.9, 0.999, 1e-8, 32, 100, 4)
+    adam = load_config("audio_high_4x70").optim
+    assert (adam.algorithm, adam.learning_rate, adam.b1, adam.b2, adam.eps) == ("adam", 1e-3, 0.9, 0.999, 1e-8)
+    assert (adam.batch_size, adam.max_epochs, adam.patience, adam.decay_epochs) == (32, 100, 4, 0)
+    sgd = load_config("image_resnet101").optim
+    assert (sgd.algorithm, sgd.learning_rate, sgd.momentum, sgd.weight_decay) == ("sgd", 1e-4, 0.9, 1e-4)
+    assert (sgd.batch_size, sgd.max_epochs, sgd.patience, sgd.decay_epochs) == (50, 100, 4, 0)
 
 
 def test_overrides_are_typed_and_leave_the_table_alone():
@@ -57,6 +63,10 @@ def test_overrides_are_typed_and_leave_the_table_alone():
         ([NAME, "--config.model.kernel=4x71"], ["config.model.kernel", "'4x71'", "'4x70'"]),
         ([NAME, "--config.model.dropout=1"], ["config.model.dropout", "below 1"]),
         (["--config=text_vsm", "--config.model.family=shallow"], ["family is 'shallow'", "'text'; choose 'mlp'"]),
+        ([NAME, "--config.optim.weight_decay=0.1"], ["weight_decay is for adamw and sgd", "'adam'; choose another"]),
+        ([NAME, "--config.model.trainable=("], ["config.model.trainable is '('", "no regular expression", "mend it"]),
+        (["--config=image_resnet101", "--config.model.depth=99"], ["config.model.depth is 99", "10, 18, 34"]),
+        (["--config=image_resnet101", "--config.augment.max_aspect=0.5"], ["max_aspect is 0.5", "at least 1"]),
         (["--config=text_vsm", "--config.data.patch=random"], ["patch='random' is for audio", "this is text"]),
         ([NAME, "--config.modality=timbre"], ["family is 'cnn'", "choose 'shallow', or another experiment"]),
         ([NAME, "--workdri=x"], ["workdri", "workdir"]),
@@ -73,8 +83,8 @@ def test_mistakes_are_named(arguments, fragments):
 
 
 def test_json_with_an_unknown_field():
-    with pytest.raises(UserError, match=r"config\.optim has no field 'momentum'"):
-        from_json(Config, {"optim": {"momentum": 0.9}})
+    with pytest.raises(UserError, match=r"config\.optim has no field 'warmth'"):
+        from_json(Config, {"optim": {"warmth": 0.9}})
 
 
 def test_flatten_names_every_field_once():

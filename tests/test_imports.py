@@ -11,8 +11,8 @@ from conftest import REPOSITORY
 
 COMMANDS = {"train", "evaluate", "prepare", "tag", "doctor", "reproduce", "report", "export"}
 COMPUTE = {
-    *("batch", "config", "errors", "losses", "metrics", "models", "objective", "optim", "parallel", "predict"),
-    *("state", "step", "targets"),
+    *("augment", "batch", "config", "errors", "losses", "metrics", "models", "network", "objective", "optim"),
+    *("parallel", "predict", "single_label", "state", "step", "targets"),
 }
 COMPUTE_PACKAGES = {"jax", "flax", "optax", "numpy", "jaxtyping"}
 BELOW_DATA = {"atomic", "batch", "config", "data", "errors", "progress"}
@@ -106,23 +106,23 @@ class Hide:
 sys.meta_path.insert(0, Hide())
 
 import jax, numpy as np
-from mumu_jax import batch, config, metrics, models, objective, optim, parallel, predict, state, step
+from mumu_jax import batch, config, metrics, network, objective, optim, parallel, predict, state, step
 
 settings = config.Config(name="bare", model=config.ModelSettings(kernel="4x96", width="low"))
 constants = objective.Constants(np.zeros((322, 96), np.float32), np.ones((322, 96), np.float32),
                                 np.eye(4, dtype=np.float32))
-model = models.build_item_network(settings, objective.n_outputs("cosine", constants))
-network, tx = step.Network(model, "cosine"), optim.make_optimizer(settings.optim)
+network_ = network.item_network(settings, objective.n_outputs("cosine", constants))
+tx = optim.make_optimizer(settings.optim)
 rng, mesh = np.random.default_rng(0), parallel.make_mesh()
 labels = np.eye(4, dtype=np.uint8)
 inputs = rng.normal(size=(4, 322, 96)).astype(np.float16)
 given = batch.Batch(inputs, labels, np.ones(4, np.float32))
-before = state.create_state(model, tx, jax.ShapeDtypeStruct((322, 96), np.float16), seed=0)
+before = state.create_state(network_, tx, jax.ShapeDtypeStruct((322, 96), np.float16), seed=0)
 train_step = jax.jit(step.train_step, static_argnames=("network", "tx"))
-after, loss = train_step(before, given, constants, network=network, tx=tx)
+after, loss = train_step(before, given, constants, network=network_, tx=tx)
 assert int(after.step) == 1 and np.isfinite(loss)
 chunk = parallel.put_chunk(jax.tree.map(lambda leaf: leaf[None], given), mesh)
-found = predict.predict(after.variables, [chunk], constants, network, mesh)
+found = predict.predict(after.variables, [chunk], constants, network_, mesh)
 summary = metrics.summarize(found.scores, found.labels, np.ones(4, bool))
 assert summary["n_items"] == 4 and 0 <= summary["roc_auc_macro"] <= 1
 print("done")

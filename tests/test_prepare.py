@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +17,9 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import REPOSITORY, SHARED, complain, succeed
+from PIL import Image
 
-from mumu_jax.config import AudioSettings
+from mumu_jax.config import AudioSettings, ImageSettings
 from mumu_jax.data import audio, shards, store
 from mumu_jax.data.manifest import read_labels, read_manifest
 from mumu_jax.errors import UserError
@@ -278,6 +280,75 @@ def test_a_decoder_that_crashes_or_fails_costs_its_file(tmp_path, monkeypatch):
     ]
 
 
+# --- covers -------------------------------------------------------------------------------------------------
+
+
+def make_covers(folder: Path, n: int = 24) -> Path:
+    """A folder of genres with covers of 80 × 80 pixels in each, which share nothing."""
+    for i in range(n):
+        blocks = np.random.default_rng(i).integers(0, 256, (8, 8, 3), np.uint8)
+        path = folder / GENRES[i % 3] / f"{i:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(blocks).resize((80, 80)).save(path)
+    return folder
+
+
+def test_a_folder_of_covers(tmp_path):
+    covers = make_covers(tmp_path / "covers")
+    (covers / "Jazz" / "html.jpg").write_text("<html>404</html>")
+    Image.new("RGB", (1, 1)).save(covers / "Pop" / "none.gif")
+    with Image.open(covers / "Jazz" / "00.png") as image:
+        image.resize((70, 70)).save(covers / "Rock" / "again.jpg")
+    command = ("mumu_jax.prepare", "--source=covers", f"--input={covers}", f"--data_dir={tmp_path / 'out'}")
+    said = succeed(*command, "--workers=2", "--image.side_px=64").stdout
+    assert "audio   none: the source names no audio" in said
+    assert "rejected: 1 duplicate, 1 placeholder, 1 unreadable; each is listed in" in said
+    assert "3 genres, by albums: Jazz 9, Pop 9, Rock 8" in said
+    assert "look like one of another split" not in said
+    assert "26 items read" in said
+    assert [Path(line["file"]).name for line in rejected(tmp_path / "out")] == ["again.jpg", "html.jpg", "none.gif"]
+    assert not (tmp_path / "out" / "duplicates.jsonl").exists()
+    prepared = store.open_prepared(tmp_path / "out", ImageSettings(64))
+    records = [record for split in ("train", "val", "test") for record in prepared.split(split)]
+    assert {record["image"].shape for record in records} == {(64, 64, 3)}
+    assert sorted(record["album_id"] for record in records) == [
+        f"{GENRES[i]}/{j:02d}" for i in (0, 1, 2) for j in range(i, 24, 3)
+    ]
+    assert "nothing to do" in succeed(*command, "--image.side_px=64").stdout
+    complain(*command, says=["was prepared with image.side_px=64, not 256"])
+
+
+def test_pictures_of_more_than_one_split_are_listed(tmp_path, in_this_process):
+    """Three of other splits than the first, of which one is small and one is of the same split."""
+    covers = make_covers(tmp_path / "covers", 6)
+    with Image.open(covers / "Jazz" / "00.png") as image:
+        image.resize((60, 60)).save(tmp_path / "small.jpg")
+    rows = [("A", "train", "Jazz/00.png"), ("B", "train", "Pop/01.png"), ("C", "val", "Rock/02.png")]
+    rows += [("D", "val", "../small.jpg"), ("E", "test", "Jazz/00.png"), ("F", "test", "Rock/02.png")]
+    rows += [("G", "train", "Pop/01.png"), ("H", "test", "no.png"), ("I", "val", None)]
+    manifest = covers / "collection.jsonl"
+
+    def write(rows: Sequence[tuple[str, str, str | None]]) -> None:
+        albums = [{"album_id": a, "split": s, "genres": ["Jazz"], "tracks": [], "cover": c} for a, s, c in rows]
+        manifest.write_text("".join(json.dumps(album) + "\n" for album in albums))
+
+    write(rows)
+    job = Job("manifest", manifest, tmp_path / "out", 1, shard_records=2)
+    said, path = str(prepare_job(job)), tmp_path / "out" / "duplicates.jsonl"
+    assert f"4 covers of val and test look like one of another split; each is listed in {path}" in said
+    wanted = [("C", "val", "F", "test"), ("D", "val", "A", "train")]
+    wanted += [("E", "test", "A", "train"), ("F", "test", "C", "val")]
+    keys = ("album_id", "split", "like", "like_split")
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [
+        dict(zip(keys, one, strict=True)) for one in wanted
+    ]
+    assert [line["album_id"] for line in missing(tmp_path / "out")] == ["I", "H"]
+    assert str(prepare_job(job)).splitlines()[:-1] == said.splitlines()[:-1]  # from the sidecars
+    write(rows[:3])
+    assert "of another split" not in str(prepare_job(job))
+    assert not path.exists()
+
+
 # --- what cannot be done ------------------------------------------------------------------------------------
 
 
@@ -285,7 +356,9 @@ def test_nothing_to_prepare(tmp_path, in_this_process):
     manifest = make_collection(tmp_path)
     for a in range(9):
         (tmp_path / f"{a}.flac").unlink()
-    with pytest.raises(UserError, match=r"of 9 items \(audio, text, timbre\) none is there, the first .*0\.flac; mend"):
+    with pytest.raises(
+        UserError, match=r"of 9 items \(audio, text, timbre, image\) none is there, the first .*0\.flac; mend"
+    ):
         prepare("manifest", manifest, tmp_path / "out", 1)
     for a in range(1, 9):
         (tmp_path / f"{a}.flac").write_text("no sound")

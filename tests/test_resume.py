@@ -45,7 +45,7 @@ def contents(workdir: Path) -> dict[str, bytes]:
     run = load_run(workdir)
     for phase, trained in (("track", run.track), ("album", run.album)):
         like = create_state(
-            trained.network.model,
+            trained.network,
             make_optimizer(run.config.optim),
             jax.ShapeDtypeStruct(trained.constants.mean.shape, np.float32),
             seed=123,

@@ -1,5 +1,6 @@
 """Every source yields the same kind of manifest, and says in one line what is wrong with its input."""
 
+import io
 import os
 import shutil
 from collections.abc import Mapping
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mumu_jax.data.manifest import Album, Label, Track, read_manifest, write_manifest
 from mumu_jax.data.sources import LAYOUTS, NO_INPUT, SOURCES, read_source
@@ -47,7 +49,7 @@ def by_id(albums: list[Album]) -> dict[str, Album]:
 
 
 def test_registry_describes_every_source() -> None:
-    assert list(SOURCES) == ["synthetic", "tartarus", "mumu", "folder", "csv", "manifest"]
+    assert list(SOURCES) == ["synthetic", "tartarus", "mumu", "folder", "covers", "csv", "manifest"]
     assert set(LAYOUTS) == set(SOURCES) > NO_INPUT
 
 
@@ -59,10 +61,11 @@ def test_input_that_no_source_can_read(tmp_path: Path) -> None:
         fails(name, None, f"--source={name} expects", "found none: add --input=PATH")
         fails(name, tmp_path / "gone", f"--source={name} expects", f"found nothing at {tmp_path / 'gone'}")
     (tmp_path / "empty").touch()
-    fails("folder", tmp_path, "--source=folder expects --input to be a folder", "found no albums in")
+    for name in ("folder", "covers"):
+        fails(name, tmp_path, f"--source={name} expects --input to be a folder", "found no albums in")
+        fails(name, tmp_path / "empty", "expected a folder of genres, found a file")
     fails("manifest", tmp_path / "empty", "found no albums in")
     fails("manifest", tmp_path, "Is a directory")
-    fails("folder", tmp_path / "empty", "expected a folder of genres, found a file")
     fails("csv", tmp_path, "expected a CSV file, found a folder")
     write_manifest(tmp_path / "m.jsonl", [Album("a", (), ())])
     fails("manifest", tmp_path / "m.jsonl", "found no genres in", "give the albums at least one")
@@ -233,6 +236,53 @@ def test_folder_with_links_and_strange_names(tmp_path: Path) -> None:
 def test_folder_with_audio_in_no_genre(tmp_path: Path) -> None:
     make(tmp_path, {"Rock/a.wav": b"", "b.wav": b""})
     fails("folder", tmp_path, "expected audio in folders named by genre", f"found {tmp_path / 'b.wav'} in none")
+
+
+# --- covers -------------------------------------------------------------------------------------------------
+
+
+def cover(seed: int, suffix: str = ".png", **how: int) -> bytes:
+    """An image of 60 × 60 pixels, another for each seed."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(blocks).resize((60, 60)).save(stream, {".png": "PNG", ".jpg": "JPEG"}[suffix], **how)
+    return stream.getvalue()
+
+
+def test_covers(tmp_path: Path) -> None:
+    root = make(tmp_path / "covers", {
+        "Rock/a.png": cover(0), "Rock/b.JPG": cover(1, ".jpg"), "Rock/deep/er/c.png": cover(2), "Rock/.d.png": cover(3),
+        "Música/a.jpg": cover(4, ".jpg"), "Música/a.png": cover(5), "Música/a.jpg.png": cover(6), "Rock/notes.txt": "",
+        "Jazz/404.jpg": "<html>", "Jazz/1 × 1.gif": b"", "No images/a.txt": "",
+    })  # fmt: skip
+    found = read_source("covers", root, Request(Path("nowhere"), workers=2))
+    assert [label.name for label in found.labels] == ["Jazz", "Música", "Rock"]
+    assert {album.album_id: album.cover for album in found.albums} == {
+        **{name: root / name for name in ("Música/a.jpg", "Música/a.png", "Música/a.jpg.png")},
+        **{name: root / f"{name}.png" for name in ("Rock/a", "Rock/deep/er/c")},
+        "Rock/b": root / "Rock/b.JPG",
+        **{"Jazz/404": root / "Jazz/404.jpg", "Jazz/1 × 1": root / "Jazz/1 × 1.gif"},
+    }
+    assert all(album.genres == (album.album_id.partition("/")[0],) and not album.tracks for album in found.albums)
+    assert {album.split for album in found.albums} == {"train", "val", "test"}
+    assert found.rejected == []
+    write_manifest(tmp_path / "m.jsonl", found.albums)
+    assert read_manifest(tmp_path / "m.jsonl") == found.albums
+    make(root, {"top.jpg": b""})
+    fails("covers", root, "expected covers in folders named by genre", f"found {root / 'top.jpg'} in none")
+
+
+def test_covers_that_look_alike_are_taken_once(tmp_path: Path) -> None:
+    root = make(tmp_path, {
+        "A/1.png": cover(0), "A/2.png": cover(1), "A/3.png": cover(0),
+        "B/1.jpg": cover(1, ".jpg", quality=60), "B/2.jpg": b"damaged", "B/3.jpg": b"damaged", "B/4.png": cover(2),
+    })  # fmt: skip
+    found = read_source("covers", root, Request(Path("nowhere")))
+    assert [album.album_id for album in found.albums] == ["A/1", "A/2", "B/2", "B/3", "B/4"]
+    assert found.rejected == [
+        {"file": str(root / name), "reason": "duplicate", "detail": f"it looks like {root / like}"}
+        for name, like in (("A/3.png", "A/1.png"), ("B/1.jpg", "A/2.png"))
+    ]
 
 
 # --- csv ----------------------------------------------------------------------------------------------------

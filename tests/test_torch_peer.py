@@ -8,7 +8,7 @@ import pytest
 from benchmarks.train_step import CONFIGS, build_network, synthetic_chunk, synthetic_constants
 from mumu_jax import objective
 from mumu_jax.experiments import load_config
-from mumu_jax.step import apply, standardize
+from mumu_jax.network import apply, see
 
 
 @pytest.mark.parametrize("name", [*CONFIGS, "audio_low_4x96_logistic"])
@@ -20,8 +20,8 @@ def test_the_peer_is_the_same_network(name):
     config.model.dropout, config.model.precision = 0.0, "float32"
     chunk, constants = synthetic_chunk(config, 1, 2), synthetic_constants(config)
     inputs, labels, mask = (jnp.asarray(leaf[0]) for leaf in (chunk.inputs, chunk.labels, chunk.mask))
-    patches = standardize(inputs, constants)
     network = build_network(config, constants)
+    patches = see(network, inputs, constants)
     params = jax.jit(network.model.init)(jax.random.key(0), patches)["params"]
 
     @jax.jit

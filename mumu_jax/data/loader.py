@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Float16, Int32, UInt8
 
 from mumu_jax.batch import Batch
-from mumu_jax.config import AudioSettings
+from mumu_jax.config import AudioSettings, ImageSettings
 from mumu_jax.data import patches
 from mumu_jax.data.allocator import keep_freed_memory
 
@@ -103,7 +103,7 @@ def _epoch_order(schedule: Schedule, epoch: int) -> Int32[np.ndarray, "steps ite
 
 
 @runtime_checkable
-class TrackRecords(Protocol):
+class AnyRecords(Protocol):
     """What `store.Records` is to the loader."""
 
     def __len__(self) -> int: ...
@@ -111,7 +111,7 @@ class TrackRecords(Protocol):
     def read(self, rows: Rows) -> Iterable[dict[str, Any]]: ...
 
 
-def patch_items(records: TrackRecords, n_labels: int, settings: AudioSettings, patch: str = "fixed") -> Items:
+def patch_items(records: AnyRecords, n_labels: int, settings: AudioSettings, patch: str = "fixed") -> Items:
     """One patch a track: always the same one (`fixed`), or a new one each epoch (`random`)."""
 
     def read(rows: Rows, uniforms: Uniforms, inputs: Float16[np.ndarray, "n frames bins"], labels: Any) -> None:
@@ -125,6 +125,21 @@ def patch_items(records: TrackRecords, n_labels: int, settings: AudioSettings, p
             labels[i, record["labels"]] = 1
 
     return Items(read, len(records), patch_item(settings), n_labels, random=patch == "random")
+
+
+def image_items(records: AnyRecords, n_labels: int, settings: ImageSettings) -> Items:
+    """The image of each record."""
+
+    def read(rows: Rows, uniforms: Uniforms, inputs: UInt8[np.ndarray, "n side side 3"], labels: Any) -> None:
+        for i, record in enumerate(records.read(rows)):
+            inputs[i] = record["image"]
+            labels[i, record["labels"]] = 1
+
+    return Items(read, len(records), image_item(settings), n_labels)
+
+
+def image_item(settings: ImageSettings) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((settings.side_px, settings.side_px, 3), np.uint8)
 
 
 def patch_item(settings: AudioSettings) -> jax.ShapeDtypeStruct:

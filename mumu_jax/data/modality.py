@@ -16,12 +16,14 @@ from mumu_jax.data.rejected import Rejected
 class Content:
     """What an item's file or text became: the fields of its record, and what a summary adds up.
 
-    `damaged` is a file beside it that could not be used, and why; the record is made without.
+    `damaged` is a file beside it that could not be used, and why; the record is made without.  `likeness` is that of a
+    picture (`data/duplicates.py`) in hexadecimal digits.
     """
 
     fields: dict[str, Any]
     counts: Mapping[str, float] = field(default_factory=dict)
     damaged: tuple[Path, Rejected] | None = None
+    likeness: str = ""
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,8 @@ class Sidecar:
     """What is known of a finished shard: its file, and what became of its rows.
 
     `fingerprint` stands for all that went in: rows, files, settings, versions.  `ids` are (album, item) of each
-    record; `counts` the sums over its contents; `missing` item ids; `rejected` the lines of `rejected.jsonl`.
+    record, and `likeness` that of each, if they are pictures; `counts` the sums over its contents; `missing` item ids;
+    `rejected` the lines of `rejected.jsonl`.
     """
 
     fingerprint: str
@@ -73,6 +74,7 @@ class Sidecar:
     bytes: int = 0
     records: int = 0
     ids: list[list[str]] = dataclasses.field(default_factory=list)
+    likeness: list[str] = dataclasses.field(default_factory=list)
     counts: dict[str, float] = dataclasses.field(default_factory=dict)
     missing: list[str] = dataclasses.field(default_factory=list)
     rejected: list[dict[str, str]] = dataclasses.field(default_factory=list)
@@ -203,6 +205,8 @@ def _write_records(
             writer.write(store.encode(row.album_id, row.item_id, row.columns, found.fields, modality))
             sidecar.records += 1
             sidecar.ids.append([row.album_id, row.item_id])
+            if found.likeness:
+                sidecar.likeness.append(found.likeness)
             counts.update(found.counts)
             if found.damaged:
                 path_beside, why = found.damaged

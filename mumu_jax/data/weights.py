@@ -40,6 +40,10 @@ class Pretrained(NamedTuple):
     batch_stats: dict[str, Any]
     about: dict[str, str]  # source: file name; sha256: of that file
 
+    @property
+    def variables(self) -> dict[str, Any]:
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
 
 def read_weights(path: Path) -> Weights:
     """The tensors of a published file.  Raises UserError if it is damaged, of another kind, or more than tensors."""
@@ -65,10 +69,9 @@ def read_weights(path: Path) -> Weights:
 
 
 def write_pretrained(path: Path, pretrained: Pretrained) -> None:
-    trees = {"params": pretrained.params, "batch_stats": pretrained.batch_stats}
     metadata = {**pretrained.about, "format": FORMAT, "model": pretrained.model}
     with replacing(path) as temporary:
-        temporary.write_bytes(safetensors.to_bytes(_flatten(trees), metadata))
+        temporary.write_bytes(safetensors.to_bytes(_flatten(pretrained.variables), metadata))
 
 
 def load_pretrained(path: Path) -> Pretrained:

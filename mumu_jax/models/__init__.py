@@ -1,12 +1,19 @@
 """The networks, one family a file, and the registry that builds them from a config."""
 
+from collections.abc import Callable
+from functools import partial
+
 from flax import linen as nn
 
 from mumu_jax.config import Config
+from mumu_jax.models.alexnet import AlexNet
 from mumu_jax.models.cnn import CNN, VARIANTS, WIDTHS
+from mumu_jax.models.densenet import DenseNet
 from mumu_jax.models.mlp import MLP
 from mumu_jax.models.precision import compute_dtype
+from mumu_jax.models.resnet import resnet
 from mumu_jax.models.shallow import Shallow
+from mumu_jax.models.vit import ViT
 
 
 def build_item_network(config: Config, n_outputs: int, n_terms: int | None = None) -> nn.Module:
@@ -48,4 +55,18 @@ def _shallow(config: Config, n_outputs: int, n_terms: int | None) -> Shallow:
     return build_album_network(config, n_outputs)
 
 
-FAMILIES = {"cnn": _cnn, "mlp": _mlp, "shallow": _shallow}
+def _of_images(config: Config, n_outputs: int, n_terms: int | None) -> nn.Module:
+    build = IMAGE_NETWORKS.get(config.model.family, partial(resnet, config.model.depth))
+    return build(
+        n_outputs=n_outputs,
+        unit_output=config.target.kind == "cosine",
+        dropout=config.model.dropout,
+        dtype=compute_dtype(config.model.precision),
+    )
+
+
+IMAGE_NETWORKS: dict[str, Callable[..., nn.Module]] = {"densenet201": DenseNet, "vit_b16": ViT, "alexnet": AlexNet}
+FAMILIES = {
+    **{"cnn": _cnn, "mlp": _mlp, "shallow": _shallow},
+    **dict.fromkeys(("resnet", *IMAGE_NETWORKS), _of_images),
+}

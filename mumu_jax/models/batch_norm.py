@@ -7,6 +7,8 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float
 
+from mumu_jax.models.trainable import trains
+
 EPSILON = 1e-5
 MOMENTUM = 0.1  # the share of the new statistics; Flax calls 0.9 what PyTorch calls 0.1
 
@@ -16,18 +18,20 @@ Channels = Float[Array, " channels"]
 class Members(NamedTuple):
     """The batch whose own statistics normalise it: which items are real, and the axis that names the devices.
 
-    With `axis`, `mask` is of one device's part, and the statistics are of all parts together.
+    With `axis`, `mask` is of one device's part, and the statistics are of all parts together.  A layer that
+    `trainable` has no match for is frozen.
     """
 
     mask: Float[Array, " items"]
     axis: str | None = None
+    trainable: str = ""
 
 
 class BatchNorm(nn.Module):
     """Per channel: zero mean, unit variance, then scale and bias.  Statistics are float32, the result is `dtype`.
 
     With `members`, a batch is normalised by its own statistics, and the running ones, collection `batch_stats`, move
-    towards them; without, it is normalised by the running ones, and they stay: what is frozen cannot drift.
+    towards them; without, or where the layer is frozen, by the running ones, and they stay: they must not drift.
     """
 
     dtype: Any = jnp.float32
@@ -43,7 +47,7 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
         x = x.astype(jnp.float32)
         mean, var = running_mean.value, running_var.value
-        if members is not None:
+        if members is not None and trains(members.trainable, self.path):
             mean, var, n = _moments(x, members)
             unbiased = var * n / jnp.maximum(n - 1, 1)
             running_mean.value = (1 - MOMENTUM) * running_mean.value + MOMENTUM * mean

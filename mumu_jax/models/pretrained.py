@@ -11,10 +11,11 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from mumu_jax.config import ModelSettings
 from mumu_jax.errors import UserError
 from mumu_jax.models.alexnet import AlexNet
 from mumu_jax.models.densenet import DenseNet
-from mumu_jax.models.resnet import DEPTHS, resnet
+from mumu_jax.models.resnet import resnet
 from mumu_jax.models.vit import ViT
 
 Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]  # regular expressions and what replaces them
@@ -72,7 +73,7 @@ class Published(NamedTuple):
 
 
 NETWORKS = {
-    **{f"resnet{depth}": Published(partial(resnet, depth), RESNET) for depth in DEPTHS},
+    **{f"resnet{depth}": Published(partial(resnet, depth), RESNET) for depth in (18, 34, 50, 101, 152)},
     "densenet201": Published(DenseNet, DENSENET),
     "vit_b16": Published(ViT, VIT),
     "alexnet": Published(AlexNet, ALEXNET),
@@ -80,6 +81,17 @@ NETWORKS = {
 LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 HEAD = ("params", "output", "dense")
 SIDE = 224  # pixels of the images that the published networks are made for
+
+
+def published_name(settings: ModelSettings) -> str:
+    """The network of `NETWORKS` that these settings describe.  Raises UserError where it is none of them."""
+    name = f"resnet{settings.depth}" if settings.family == "resnet" else settings.family
+    if name not in NETWORKS:
+        raise UserError(
+            f"config.model.weights={settings.weights} is for networks with published weights, which {name} is not; "
+            f"leave it out, or choose one of {', '.join(NETWORKS)}"
+        )
+    return name
 
 
 class Source(NamedTuple):

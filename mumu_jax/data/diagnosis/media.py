@@ -1,11 +1,15 @@
 """The owner's folders, audio, covers and MSD files: whose file is there, and whether it is what its name says."""
 
+import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mumu_jax.config import ImageSettings
 from mumu_jax.data.diagnosis import content
 from mumu_jax.data.diagnosis.fault import Fault, some
+from mumu_jax.data.images import read_image
+from mumu_jax.data.rejected import Rejected
 from mumu_jax.data.sources.files import AUDIO_SUFFIXES, IMAGE_SUFFIXES, files_below
 from mumu_jax.data.sources.mumu import H5_SUFFIXES
 from mumu_jax.data.sources.mumu.folders import index_files
@@ -28,13 +32,23 @@ class Kind:
     origin: str
 
 
+def _other_than_image(path: Path) -> str | None:
+    """What the file is instead of an image; one that begins like none of the usual kinds is read to see."""
+    other = content.other_than_image(path)
+    if other is not None:
+        with contextlib.suppress(Rejected):
+            read_image(path, ImageSettings())
+            return None
+    return other
+
+
 KINDS = (
     Kind(
         *("audio", "audio", "tracks", "MSD track id", AUDIO_SUFFIXES, "audio", content.other_than_audio),
         "audio is no part of MuMu but the owner's own",
     ),
     Kind(
-        *("covers", "cover", "albums", "amazon_id", IMAGE_SUFFIXES, "an image", content.other_than_image),
+        *("covers", "cover", "albums", "amazon_id", IMAGE_SUFFIXES, "an image", _other_than_image),
         "covers are no part of MuMu but the owner's own; the metadata's imUrl says where each was",
     ),
     Kind(

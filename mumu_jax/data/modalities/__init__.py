@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from mumu_jax.data.modalities import audio, text, timbre
+from mumu_jax.data.modalities import audio, image, text, timbre
 from mumu_jax.data.modality import Modality
 
-MODALITIES: dict[str, Modality] = {one.MODALITY.name: one.MODALITY for one in (audio, text, timbre)}
+MODALITIES: dict[str, Modality] = {one.MODALITY.name: one.MODALITY for one in (audio, text, timbre, image)}
 
 
 def modality_of(settings: Any) -> Modality:

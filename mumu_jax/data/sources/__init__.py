@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mumu_jax.data.manifest import assign_splits
-from mumu_jax.data.sources import folder, jsonl, mumu, table, tartarus
+from mumu_jax.data.sources import covers, folder, jsonl, mumu, table, tartarus
 from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.errors import UserError
 
@@ -28,6 +28,7 @@ SOURCES: dict[str, Callable[[Any, Request], Collection]] = {
     "tartarus": tartarus.read,
     "mumu": mumu.read,
     "folder": folder.read,
+    "covers": covers.read,
     "csv": table.read,
     "manifest": jsonl.read,
 }
@@ -38,6 +39,7 @@ LAYOUTS = {
     "tartarus": "the folder with index/, splits/ and audio/ of the reference implementation",
     "mumu": "the folder with MuMu's released files and audio/, covers/ and msd/, or one of its CSV files",
     "folder": "a folder of GENRE/file.ext or GENRE/album/…/file.ext",
+    "covers": "a folder of GENRE/…/image.ext, each image an album; what looks alike is taken once",
     "csv": "a CSV file with path, id or album, genres joined by ';', and optional text, cover, split",
     "manifest": 'a file of JSON lines {"album_id", "genres": […], "tracks": [{"track_id", "audio"}]}, '
     "and optional split, text, cover, entities, n_reviews, and timbre of a track",

@@ -22,7 +22,9 @@ UNREADABLE = {
 }
 
 AUDIO_SUFFIXES = frozenset(f".{extension}" for extension in READABLE | UNREADABLE)
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".apng", ".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+)
 
 
 def is_audio(path: Path) -> bool:
