@@ -1,6 +1,9 @@
 """Files, and parts of files, that cannot be used: what is listed in `rejected.jsonl`."""
 
-REASONS = ("missing", "unreadable", "empty", "not_audio", "not_text", "truncated", "nan", "malformed", "crashed")
+REASONS = (
+    *("missing", "unreadable", "empty", "not_audio", "not_text", "truncated", "nan", "malformed", "crashed"),
+    *("placeholder", "duplicate"),
+)
 
 
 class Rejected(Exception):
