@@ -64,7 +64,7 @@ def _coverage(coverage: Sequence[Coverage]) -> Table:
     table.add_column("")
     for one in coverage:
         share = f"{100 * one.n / one.n_all:.1f}" if one.n_all else "–"
-        start = {True: "yes", False: "no", None: "–"}[one.can_start]
+        start = "yes" if one.can_start else "no"
         table.add_row(one.modality, one.unit, f"{one.n:,}", f"{one.n_all:,}", share, start, one.remark)
     return table
 

@@ -207,7 +207,7 @@ FAULTS: dict[str, tuple[Plant, str, str, str]] = {
     "msd_no_hdf5": (overwrite_two("msd", b"\0\1\2\3"), "warning", "msd", "a file that begins with"),
     "msd_cut": (overwrite_two("msd", b"\x89HDF\r\n\x1a\n"), "warning", "msd", "is unreadable in 2 of 69"),
     "msd_no_timbre": (without_timbre, "warning", "msd", "segments_timbre is unreadable in 2 of 69"),
-    "nothing_to_train_on": (remove("audio", "msd", REVIEWS), "error", ".", "audio, text or timbre"),
+    "nothing_to_train_on": (remove("audio", "covers", "msd", REVIEWS), "error", ".", "audio, text, timbre or covers"),
 }
 
 
@@ -252,11 +252,13 @@ def can_start_after_preparing(folder: Path) -> bool:
     def has(album: Album, kind: str) -> bool:
         if kind == "text":
             return bool(album.text)
+        if kind == "image":
+            return album.cover is not None and album.cover.exists()
         return any(path and path.exists() for path in (getattr(track, kind) for track in album.tracks))
 
     return any(
         {"train", "val"} <= {album.split for album in albums if has(album, kind)}
-        for kind in ("text", "audio", "timbre")
+        for kind in ("text", "audio", "timbre", "image")
     )
 
 
@@ -287,7 +289,7 @@ def test_nothing_is_invented(tmp_path: Path, how: dict):
     expected = {
         "text": (sum(bool(album.reviews) for album in made.values()), len(made), True),
         "audio": (sum(audio for audio, _ in tracks), len(tracks), True),
-        "cover": (sum(album.has_cover for album in made.values()), len(made), None),
+        "image": (sum(album.has_cover for album in made.values()), len(made), True),
         "timbre": (sum(timbre for _, timbre in tracks), len(tracks), True),
     }
     assert {one.modality: (one.n, one.n_all, one.can_start) for one in found.coverage} == expected
@@ -308,11 +310,11 @@ def test_command(mumu: Path):
     done = run_module("mumu_jax.doctor", mumu)
     assert (done.returncode, done.stderr) == (0, "")
     assert "0 errors, 0 warnings" in done.stdout
-    assert "training can start with: text, audio, timbre" in done.stdout
-    remove(REVIEWS, "audio", "msd")(mumu)
+    assert "training can start with: text, audio, image, timbre" in done.stdout
+    remove(REVIEWS, "audio", "covers", "msd")(mumu)
     done = run_module("mumu_jax.doctor", mumu)
     assert done.returncode == 1
-    assert done.stdout.startswith(f"error    {mumu}\n  expected audio, text or timbre")
+    assert done.stdout.startswith(f"error    {mumu}\n  expected audio, text, timbre or covers")
     assert "training cannot start" in done.stdout
 
 

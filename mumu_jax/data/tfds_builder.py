@@ -4,7 +4,7 @@
     download = tfds.download.DownloadConfig(manual_dir="MUMU")
     tfds.data_source("mumu/text", split="train", download_and_prepare_kwargs={"download_config": download})
 
-`mumu/text` is the default.  `mumu/audio` and `mumu/timbre` are read by worker processes, which import the script that
+`mumu/text` is the default.  `mumu/audio`, `mumu/timbre` and `mumu/image` are read by worker processes, which import the script that
 starts them: it must do its work below `if __name__ == "__main__":`.
 
 What `mumu_jax.prepare` writes, which goes on after a kill, is read by `tfds.builder_from_directory`; its records have

@@ -19,13 +19,13 @@ from mumu_jax.errors import UserError
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much there is of a modality: `n` of `n_all` tracks or albums.  `can_start` is None where none is built."""
+    """How much there is of a modality: `n` of `n_all` tracks or albums; `can_start` tells whether training can."""
 
     modality: str
     unit: str
     n: int
     n_all: int
-    can_start: bool | None
+    can_start: bool
     remark: str = ""
 
 
@@ -71,10 +71,10 @@ def diagnose(input: Path, folders: Mapping[str, Path]) -> Diagnosis:
         coverage.append(of_owner)
         faults += of_folder
     if not any(one.can_start for one in coverage):
-        expected = "audio, text or timbre of albums in the splits train and val"
+        expected = "audio, text, timbre or covers of albums in the splits train and val"
         sizes = Counter(split_of.values())
         found = f"not both; of all {len(listed):,} albums, {sizes['train']:,} are in train and {sizes['val']:,} in val"
-        faults.append(Fault("error", root, expected, found, f"add reviews, audio or MSD files; {MUMU}"))
+        faults.append(Fault("error", root, expected, found, f"add reviews, audio, MSD files or covers; {MUMU}"))
     return Diagnosis(_worst_first(faults), coverage)
 
 
@@ -85,9 +85,11 @@ def _check_folder(
     album_of = albums_by_id(listed)
     wanted = listed.keys() if kind.of == "albums" else album_of.keys() - listed.keys()
     found = look_into(folder, kind, wanted)
-    can_start = None if kind.modality == "cover" else _can_start({album_of[key] for key in found.ids}, split_of)
+    ids = found.ids if kind.of == "albums" else {album_of[key] for key in found.ids}
     remark = f"{found.n_looked_into:,} files looked into"
-    return Coverage(kind.modality, kind.of, len(found.ids), len(wanted), can_start, remark), found.faults
+    return Coverage(
+        kind.modality, kind.of, len(found.ids), len(wanted), _can_start(ids, split_of), remark
+    ), found.faults
 
 
 def _worst_first(faults: list[Fault]) -> list[Fault]:

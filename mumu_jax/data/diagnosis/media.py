@@ -48,7 +48,7 @@ KINDS = (
         "audio is no part of MuMu but the owner's own",
     ),
     Kind(
-        *("covers", "cover", "albums", "amazon_id", IMAGE_SUFFIXES, "an image", _other_than_image),
+        *("covers", "image", "albums", "amazon_id", IMAGE_SUFFIXES, "an image", _other_than_image),
         "covers are no part of MuMu but the owner's own; the metadata's imUrl says where each was",
     ),
     Kind(

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 # How hard the genres are to see.  More of either and images alone score lower.
-LEAK = 0.15  # chance that the palette, motif, lettering or grain comes from a genre that the album does not have
-HUE_SD = 0.06  # of a palette's hue, in turns of the colour circle
+LEAK = 0.05  # chance that the palette, motif, lettering or grain comes from a genre that the album does not have
+HUE_SD = 0.05  # of a palette's hue, in turns of the colour circle
 
 SIDE_PX = (300, 500)
 
