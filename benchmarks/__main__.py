@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from mumu_jax.cli import run_command
 
-BENCHMARKS = ("metrics", "train_step", "text_step", "loader", "end_to_end", "prepare", "reviews", "linking")
+BENCHMARKS = ("metrics", "train_step", "text_step", "loader", "end_to_end", "prepare", "covers", "reviews", "linking")
 WITH_PEER = ("train_step", "text_step")
 
 

@@ -19,12 +19,11 @@ import numpy as np
 
 from benchmarks import flops, results, timing
 from benchmarks.made_up import prepared_data
-from benchmarks.options import add_common, check_devices, names, numbers
+from benchmarks.options import SIX, add_common, check_devices, experiments, names, numbers
 from benchmarks.output import Output
 from benchmarks.peak import Peak
 from benchmarks.train_step import (
-    CONFIGS,
-    EPOCH,
+    EPOCHS,
     Trainer,
     build_network,
     default_batch_sizes,
@@ -37,7 +36,7 @@ from mumu_jax.cli import positive, run_command
 from mumu_jax.config import Config
 from mumu_jax.data.loader import Items, patch_items
 from mumu_jax.data.store import open_prepared
-from mumu_jax.experiments import load_config, load_experiments
+from mumu_jax.experiments import load_config
 from mumu_jax.feed import Feed, open_feeds
 from mumu_jax.log import MetricsLog
 from mumu_jax.loop import Run, Task, fit
@@ -72,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.end_to_end", description=__doc__)
-    parser.add_argument("--config", type=names(load_experiments()), default=CONFIGS, help="the six CNNs by default")
+    parser.add_argument("--config", type=names(experiments("audio")), default=SIX, help="the six CNNs by default")
     parser.add_argument("--batch_size", type=numbers, help="32,256,1024 by default; on a CPU 32, for HIGH-3x3 8")
     parser.add_argument("--mode", type=names(["auto", "resident", "streaming"]), default=["auto"], help="of the data")
     parser.add_argument("--data_dir", type=Path, help="what mumu_jax.prepare wrote; by default it is made up")
@@ -111,7 +110,7 @@ def measure(name: str, batch_size: int, mode: str, data_dir: Path, arguments: ar
         **{"config": name, "precision": precision, "batch_size": batch_size, "mode": feeds["train"].mode},
         **{"n_devices": jax.device_count(), "device": results.device(), "repeats": arguments.repeats},
         **timing.columns("examples_per_s", rates["training"]),
-        **{"epoch_s": EPOCH / examples_per_s, "flops_per_s": examples_per_s * flops_an_item},
+        **{"epoch_s": EPOCHS["audio"] / examples_per_s, "flops_per_s": examples_per_s * flops_an_item},
         **{"peak_flops_per_s": highest, "mfu": examples_per_s * flops_an_item / highest / jax.device_count()},
         **{"input_wait_fraction": float(np.mean(waits)), "n_items": len(items["train"])},
         **{"peer": "synthetic", "peer_examples_per_s": timing.spread(rates["ceiling"]).median},

@@ -1,19 +1,27 @@
-"""Floating-point operations of one training step of the audio CNNs, counted by hand.
+"""Floating-point operations of one training step, by layers: of the audio CNNs by hand, of image networks by tracing.
 
 A step is forward and backward of the network written plainly: `lax.conv` at every position, those that pooling then
 discards among them.  What a faster formulation saves or adds does not change the count, so that the share of the
-peak compares formulations.  A multiplication and its addition are two operations.  Only convolutions and the dense
-layer are counted; what else there is (bias, ReLU, pool, loss, Adam) is below 5 %.
+peak compares formulations.  A multiplication and its addition are two operations.  Only convolutions and matrix
+products are counted; what else there is (bias, norms, ReLU, softmax, pool, loss, optimizer) is below 5 %.
 """
 
-from typing import NamedTuple
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import jaxprs_in_params
 
 from mumu_jax.config import Config
+from mumu_jax.models import build_item_network
 from mumu_jax.models.cnn import VARIANTS, WIDTHS
 
 
 class Layer(NamedTuple):
-    """A layer of one item: its products forward, and whether the backward pass needs its input's gradient."""
+    """A layer of one item: its operations forward, and whether the backward pass needs its input's gradient."""
 
     name: str
     forward: int
@@ -26,34 +34,72 @@ class Layer(NamedTuple):
 
 
 def layers(config: Config, n_outputs: int) -> list[Layer]:
-    """The layers of the track network on one patch; the first has no input gradient, as nobody asks for it."""
+    """The layers of the network on one item; the first has no input gradient, as nobody asks for it."""
+    return (_of_images if config.modality == "image" else _of_patches)(config, n_outputs)
+
+
+def train_flops(config: Config, n_outputs: int) -> int:
+    """Of one item in one training step, in which all layers train."""
+    return sum(layer.train for layer in layers(config, n_outputs))
+
+
+def embedding_width(config: Config) -> int:
+    """Length of an audio CNN's penultimate vector."""
+    return layers(config, 1)[-1].forward // 2
+
+
+def _of_patches(config: Config, n_outputs: int) -> list[Layer]:
     variant, filters = VARIANTS[config.model.kernel, config.model.width], WIDTHS[config.model.width]
     size, channels = (config.audio.patch_frames, config.audio.n_bins), 1
     found = []
     for i, (kernel, pool, width) in enumerate(zip(variant.kernels, variant.pools, filters, strict=True)):
-        taps = [_taps(n, k, variant.padding) for n, k in zip(size, kernel, strict=True)]
+        taps = [_taps(n, k, 1, *_padding(k, variant.padding)) for n, k in zip(size, kernel, strict=True)]
         found.append(Layer(f"conv{i}", 2 * taps[0] * taps[1] * channels * width, input_gradient=i > 0))
         outputs = [n if variant.padding == "same" else n - k + 1 for n, k in zip(size, kernel, strict=True)]
         size, channels = (outputs[0] // pool[0], outputs[1] // pool[1]), width
     return [*found, Layer("dense", 2 * size[0] * size[1] * channels * n_outputs, input_gradient=True)]
 
 
-def embedding_width(config: Config) -> int:
-    """Length of the penultimate vector."""
-    return layers(config, 1)[-1].forward // 2
+def _padding(k: int, kind: str) -> tuple[int, int]:
+    """Before and after an axis."""
+    return ((k - 1) // 2, k // 2) if kind == "same" else (0, 0)
 
 
-def train_flops(config: Config, n_outputs: int) -> int:
-    """Of one item in one training step."""
-    return sum(layer.train for layer in layers(config, n_outputs))
+def _of_images(config: Config, n_outputs: int) -> list[Layer]:
+    """Each convolution and product of the network, in the order in which they run."""
+    network = build_item_network(config, n_outputs)
+    image = jax.ShapeDtypeStruct((1, config.augment.size_px, config.augment.size_px, 3), jnp.float32)
+    variables = jax.eval_shape(network.init, jax.random.key(0), image)
+    traced = jax.make_jaxpr(network.apply)(variables, image)
+    return [Layer(name, n, input_gradient=i > 0) for i, (name, n) in enumerate(_products(traced.jaxpr))]
 
 
-def _taps(n: int, k: int, padding: str) -> int:
+def _products(jaxpr: Any) -> Iterator[tuple[str, int]]:
+    """(what, operations) of each convolution without dilation and each matrix product, those of inner functions too."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "conv_general_dilated":
+            yield "conv", _of_convolution(equation)
+        elif equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            terms = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
+            yield "product", 2 * terms * equation.outvars[0].aval.size
+        for inner in jaxprs_in_params(equation.params):
+            yield from _products(inner)
+
+
+def _of_convolution(equation: Any) -> int:
+    """Of one whose arrays are [items, height, width, channels]."""
+    image, kernel = (variable.aval.shape for variable in equation.invars)
+    strides, padding = equation.params["window_strides"], equation.params["padding"]
+    axes = zip(image[1:3], kernel[:2], strides, padding, strict=True)
+    taps = [_taps(n, k, stride, before, after) for n, k, stride, (before, after) in axes]
+    return 2 * image[0] * math.prod(taps) * kernel[2] * kernel[3]
+
+
+def _taps(n: int, k: int, stride: int, before: int, after: int) -> int:
     """Pairs of an output and an input under its kernel, along one axis.
 
     Padding is no input: a product with it is no work.  So it is in XLA's count, too.
     """
-    if padding == "valid":
-        return (n - k + 1) * k
-    before = (k - 1) // 2
-    return sum(min(n, i - before + k) - max(0, i - before) for i in range(n))
+    starts = np.arange(-before, n + after - k + 1, stride)
+    return int(np.sum(np.minimum(n, starts + k) - np.maximum(0, starts)))

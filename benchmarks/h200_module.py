@@ -18,14 +18,14 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
-from benchmarks.options import names, numbers
+from benchmarks.options import SIX, experiments, names, numbers
 from benchmarks.output import Output
-from benchmarks.train_step import CONFIGS, build_network, item_of, synthetic_chunk, synthetic_constants
+from benchmarks.train_step import build_network, item_of, synthetic_chunk, synthetic_constants
 from mumu_jax import parallel
 from mumu_jax.cli import run_command
 from mumu_jax.config import Config
 from mumu_jax.errors import UserError
-from mumu_jax.experiments import load_config, load_experiments
+from mumu_jax.experiments import load_config
 from mumu_jax.optim import make_optimizer
 from mumu_jax.state import create_state
 from mumu_jax.step import train_step
@@ -88,7 +88,9 @@ def main(argv: Sequence[str]) -> int:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.h200_module", description=__doc__)
-    parser.add_argument("--config", type=names(load_experiments()), default=CONFIGS, help="the six CNNs by default")
+    parser.add_argument(
+        "--config", type=names(experiments("audio", "image")), default=SIX, help="the six CNNs by default"
+    )
     parser.add_argument("--precision", type=names(["bfloat16", "float32"]), default=["bfloat16", "float32"])
     parser.add_argument("--batch_size", type=numbers, default=[32, 256])
     parser.add_argument("--no_save", action="store_true", help="print the rows without adding them to results/")

@@ -1,12 +1,18 @@
 """What the benchmarks' command lines share."""
 
 import argparse
+import importlib
 from collections.abc import Callable, Iterable
 
 import jax
 
 from mumu_jax.cli import positive
 from mumu_jax.errors import UserError
+from mumu_jax.experiments import load_experiments
+
+# The six audio CNNs, with the target that the paper found best.
+SIX = [f"audio_{width}_{kernel}" for kernel in ("4x96", "4x70", "3x3") for width in ("low", "high")]
+IMAGES = ["image_resnet101", "covers_vit_b16"]
 
 
 def names(known: Iterable[str]) -> Callable[[str], list[str]]:
@@ -20,6 +26,11 @@ def names(known: Iterable[str]) -> Callable[[str], list[str]]:
         return text.split(",")
 
     return parse
+
+
+def experiments(*modalities: str) -> list[str]:
+    """Names of those that see one of these."""
+    return [name for name, experiment in load_experiments().items() if experiment.config.modality in modalities]
 
 
 def numbers(text: str) -> list[int]:
@@ -37,6 +48,15 @@ def check_devices(wanted: Iterable[int]) -> None:
         )
     if max(wanted) > there:
         raise UserError(f"--devices={','.join(map(str, wanted))}: there are {there}; name no more than that")
+
+
+def check_peer(peer: str | None) -> None:
+    """Raise UserError where the peer is PyTorch and that is not installed."""
+    if peer:
+        try:
+            importlib.import_module("torch")
+        except ImportError as error:
+            raise UserError("--peer=torch needs PyTorch, which is not installed; pip install torch") from error
 
 
 def add_common(parser: argparse.ArgumentParser, repeats: int, seconds: float) -> None:

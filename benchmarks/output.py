@@ -15,7 +15,7 @@ _COLUMNS: dict[str, tuple[int, Callable[[Row], Any]]] = {
     "batch": (5, lambda row: row["batch_size"]),
     "mode": (10, lambda row: row["mode"]),
     "devices": (7, lambda row: row["n_devices"]),
-    "examples/s (quartiles)": (24, lambda row: _spread(row, "examples_per_s", ",.0f")),
+    "examples/s (quartiles)": (24, lambda row: _spread(row, "examples_per_s", digits(row["examples_per_s"]))),
     "MB/s": (6, lambda row: f"{row['bytes_per_s'] / 1e6:,.0f}"),
     "s/epoch": (7, lambda row: f"{row['epoch_s']:,.4g}"),
     "GFLOP/s": (8, lambda row: f"{row['flops_per_s'] / 1e9:,.0f}"),
@@ -23,7 +23,7 @@ _COLUMNS: dict[str, tuple[int, Callable[[Row], Any]]] = {
     "wait": (5, lambda row: f"{row['input_wait_fraction']:.1%}"),
     "MB": (6, lambda row: f"{row['peak_bytes'] / 1e6:,.0f}"),
     "compile s": (9, lambda row: f"{row['compile_s']:.1f}"),
-    "peer/s": (8, lambda row: f"{row['peer_examples_per_s']:,.0f}"),
+    "peer/s": (8, lambda row: f"{row['peer_examples_per_s']:{digits(row['peer_examples_per_s'])}}"),
     "ratio (quartiles)": (17, lambda row: _spread(row, "ratio", ".2f")),
     "peer's way": (10, lambda row: row["peer_way"]),
     "kernels": (7, lambda row: row["n_kernels"]),
@@ -55,6 +55,11 @@ class Output:
         self.status = 1
         reason = (str(error).strip().splitlines() or [repr(error)])[0]
         print(f"error: {what}: {type(error).__name__}: {reason}", file=sys.stderr, flush=True)
+
+
+def digits(rate: float) -> str:
+    """How to write examples a second: of less than ten, fractions count."""
+    return ",.0f" if rate >= 10 else ".2f"
 
 
 def _cell(row: Row, text: Callable[[Row], Any]) -> str:

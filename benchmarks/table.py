@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from benchmarks import results
+from benchmarks.options import IMAGES, SIX, experiments
+from benchmarks.output import digits
 from mumu_jax.cli import run_command
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_experiments
@@ -19,7 +21,6 @@ Row = dict[str, Any]
 ABSENT = "–"
 # What the project is for, measured or not.
 WANTED = "NVIDIA H200"
-SIX = [f"audio_{width}_{kernel}" for kernel in ("4x96", "4x70", "3x3") for width in ("low", "high")]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -49,14 +50,18 @@ def render(rows: list[Row]) -> str:
         by_name.setdefault(row["benchmark"], []).append(row)
     single = [row for row in by_name.get("train_step", []) if row["n_devices"] == 1]
     several = [row for row in by_name.get("train_step", []) if row["n_devices"] > 1]
+    of_images = [row for row in single if row["config"] in experiments("image")]
+    of_audio = [row for row in single if row not in of_images]
     tables = [
-        ("Training step, data on the device", _training(single)),
+        ("Training step, data on the device", _training(of_audio, SIX)),
         ("Training step of the text network, beside dense first layers", _text(by_name.get("text_step", []))),
+        ("Training step of image networks, augmentation included; PyTorch is spared it", _training(of_images, IMAGES)),
         ("Several devices", _scaling(several, single)),
         ("Training from shards, beside that ceiling", _end_to_end(by_name.get("end_to_end", []))),
         ("Loading", _loading(by_name.get("loader", []))),
         ("Metrics of 3,147 albums × 250 labels, beside scikit-learn", _metrics(by_name.get("metrics", []))),
         ("Preparation, beside librosa", _preparation(by_name.get("prepare", []))),
+        ("Reading covers, one process, beside Pillow alone", _covers(by_name.get("covers", []))),
         ("Reading MuMu's files, one process", _reviews(by_name.get("reviews", []))),
         ("Entity linking, one process", _linking(by_name.get("linking", []))),
         ("Programs compiled for an H200, not run", _modules(by_name.get("h200_module", []))),
@@ -64,26 +69,27 @@ def render(rows: list[Row]) -> str:
     return "\n\n".join(f"**{title}**\n\n{table}" for title, table in tables if table)
 
 
-def _training(rows: list[Row]) -> str:
+def _training(rows: list[Row], wanted: Sequence[str]) -> str:
+    """With a line for each wanted network where there is none of the wanted device."""
     k40 = {name: experiment.paper.epoch_s for name, experiment in load_experiments().items() if experiment.paper}
     columns: dict[str, Callable[[Row], Any]] = {
         "device": lambda row: row["device"],
         "network": lambda row: _network(row["config"]),
         "precision": lambda row: row["precision"],
         "batch": lambda row: row["batch_size"],
-        "examples/s": lambda row: _spread(row, "examples_per_s", ",.0f"),
+        "examples/s": lambda row: _rate(row),
         "s an epoch": lambda row: f"{row['epoch_s']:,.3g}" if row["epoch_s"] < 1000 else f"{row['epoch_s']:,.0f}",
         "K40, 2017": lambda row: f"{k40[row['config']]:,}",
         "of the matmul peak": lambda row: f"{row['mfu']:.0%}",
         "memory": lambda row: f"{row['peak_bytes'] / 1e6:,.0f} MB",
         "compile": lambda row: f"{row['compile_s']:.1f} s",
-        "PyTorch": lambda row: f"{row['peer_examples_per_s']:,.0f}",
+        "PyTorch": lambda row: f"{row['peer_examples_per_s']:{digits(row['peer_examples_per_s'])}}",
         "ratio": lambda row: _ratio(row, "ratio"),
     }
     rows = sorted(rows, key=lambda row: (row["device"], _order(row["config"]), row["precision"], row["batch_size"]))
     if not any(WANTED in row["device"] for row in rows):
         missing = {"device": WANTED, "precision": "bfloat16", "batch_size": 32, "examples_per_s": "not measured"}
-        rows += [{**missing, "config": name} for name in SIX]
+        rows += [{**missing, "config": name} for name in wanted]
     return _markdown(columns, rows)
 
 
@@ -200,6 +206,18 @@ def _preparation(rows: list[Row]) -> str:
     return _markdown(columns, rows)
 
 
+def _covers(rows: list[Row]) -> str:
+    columns: dict[str, Callable[[Row], Any]] = {
+        "device": lambda row: row["device"],
+        "files": lambda row: row["config"],
+        "part": lambda row: row["mode"],
+        "covers/s": lambda row: _spread(row, "examples_per_s", ",.0f"),
+        "Pillow": lambda row: f"{row['peer_examples_per_s']:,.0f}",
+        "ratio": lambda row: _ratio(row, "ratio"),
+    }
+    return _markdown(columns, rows)
+
+
 def _modules(rows: list[Row]) -> str:
     columns: dict[str, Callable[[Row], Any]] = {
         "network": lambda row: _network(row["config"]),
@@ -228,6 +246,11 @@ def _cell(text: Callable[[Row], Any], row: Row) -> str:
     return ABSENT if found is None else str(found)
 
 
+def _rate(row: Row) -> str:
+    found = row["examples_per_s"]
+    return found if isinstance(found, str) else _spread(row, "examples_per_s", digits(found))
+
+
 def _spread(row: Row, name: str, how: str) -> str:
     if isinstance(row[name], str):
         return row[name]
@@ -239,7 +262,9 @@ def _ratio(row: Row, name: str) -> str:
 
 
 def _network(config: str) -> str:
-    """As the paper writes it: `HIGH-4x70`, and its target where that is not cosine."""
+    """An audio CNN as the paper writes it: `HIGH-4x70`, and its target where that is not cosine."""
+    if not config.startswith("audio_"):
+        return config
     _, width, kernel, *target = config.split("_")
     return "-".join([width.upper(), kernel, *target])
 

@@ -6,7 +6,6 @@ step is dense.
 
 import argparse
 import dataclasses
-import importlib
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -16,19 +15,17 @@ import jax
 import numpy as np
 
 from benchmarks import results, timing
-from benchmarks.options import add_common, names, numbers
+from benchmarks.options import add_common, check_peer, experiments, names, numbers
 from benchmarks.output import COMPARISON, Output
-from benchmarks.train_step import LABELS_PER_ITEM, N_LABELS, Trainer
+from benchmarks.train_step import EPOCHS, LABELS_PER_ITEM, N_LABELS, Trainer
 from mumu_jax.batch import Batch, Sparse
 from mumu_jax.cli import run_command
 from mumu_jax.config import Config
-from mumu_jax.errors import UserError
-from mumu_jax.experiments import load_config, load_experiments
+from mumu_jax.experiments import load_config
 from mumu_jax.models.sparse import densify
 from mumu_jax.objective import Constants
 
 BENCHMARK = "text_step"
-EPOCH = 25_177  # training albums of MuMu
 NNZ = 100  # different words in 1,000 characters, about
 ZIPF = 0.8  # how steeply words become rarer
 N_STEPS = 8  # of a chunk
@@ -53,19 +50,16 @@ def main(argv: Sequence[str]) -> int:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     on_cpu = jax.default_backend() == "cpu"
     parser = argparse.ArgumentParser(prog="python -m benchmarks.text_step", description=__doc__)
-    known = [name for name, experiment in load_experiments().items() if experiment.config.modality == "text"]
-    parser.add_argument("--config", type=names(known), default=["text_vsm"], help="comma-separated; default text_vsm")
+    parser.add_argument(
+        "--config", type=names(experiments("text")), default=["text_vsm"], help="comma-separated; default text_vsm"
+    )
     precisions = ["float32"] if on_cpu else ["bfloat16", "float32"]
     parser.add_argument("--precision", type=names(("float32", "bfloat16")), default=precisions)
     parser.add_argument("--batch_size", type=numbers, default=[32], help="comma-separated; default 32")
     parser.add_argument("--peer", choices=["torch"], help="measure PyTorch's dense step beside ours")
     add_common(parser, repeats=7, seconds=2.0 if on_cpu else 1.0)
     arguments = parser.parse_args(argv)
-    if arguments.peer:
-        try:
-            importlib.import_module("torch")
-        except ImportError as error:
-            raise UserError("--peer=torch needs PyTorch, which is not installed; pip install torch") from error
+    check_peer(arguments.peer)
     return arguments
 
 
@@ -99,7 +93,7 @@ def measure(name: str, precision: str, batch_size: int, arguments: argparse.Name
         **{"config": name, "precision": precision, "batch_size": batch_size, "mode": "synthetic"},
         **{"n_devices": 1, "device": results.device(), "repeats": arguments.repeats},
         **timing.columns("examples_per_s", rates["sparse"]),
-        **{"epoch_s": EPOCH / timing.spread(rates["sparse"]).median},
+        **{"epoch_s": EPOCHS["text"] / timing.spread(rates["sparse"]).median},
         **{"peak_bytes": sparse.peak_bytes, "compile_s": sparse.compile_s},
         **timing.columns("dense_examples_per_s", rates["dense"]),
         **timing.columns("dense_ratio", timing.ratios(rates["sparse"], rates["dense"])),

@@ -1,7 +1,7 @@
 """The networks in PyTorch, trained as fast as PyTorch can: the peer of `benchmarks.train_step` and `text_step`.
 
 The same network, loss and optimizer on the same batches.  Ways to run it are tried one after the other, and the
-fastest is measured.  Pooling comes before the ReLU in all of them, which gives the same and costs less.
+fastest is measured.  Pooling comes before the ReLU in the audio CNNs, which gives the same and costs less.
 """
 
 # pyright: reportMissingImports=false
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks import flops
+from benchmarks import flops, torch_networks
 from mumu_jax.batch import Batch
-from mumu_jax.config import Config
+from mumu_jax.config import Config, OptimSettings
 from mumu_jax.models import mlp
 from mumu_jax.models.cnn import VARIANTS, WIDTHS
 from mumu_jax.objective import Constants
@@ -152,13 +152,26 @@ def _pooled_bands(x: Tensor, conv: Any, pool: tuple[int, int]) -> Tensor:
 
 def mean_loss(kind: str, output: Tensor, labels: Tensor, factors: Tensor) -> Tensor:
     """The training loss of `mumu_jax.objective`, without padding."""
-    hot = labels.float()
+    hot, output = labels.float(), output.float()
+    if kind == "softmax":
+        return functional.cross_entropy(output, hot)
     if kind == "logistic":
         return functional.binary_cross_entropy_with_logits(output, hot)
     target = hot @ factors
     weight = (target.square().sum(1) > 0).float()
     loss = (1 - (output * functional.normalize(target, dim=1)).sum(1)) / 2
     return (loss * weight).sum() / weight.sum().clamp(min=1)
+
+
+def make_optimizer(settings: OptimSettings, parameters: Any, capturable: bool) -> torch.optim.Optimizer:
+    """That of `mumu_jax.optim`, without its schedule."""
+    if settings.algorithm == "sgd":
+        rest = {"momentum": settings.momentum, "nesterov": True, "weight_decay": settings.weight_decay}
+        return torch.optim.SGD(parameters, settings.learning_rate, fused=True, **rest)
+    rest = {"betas": (settings.b1, settings.b2), "eps": settings.eps, "fused": True, "capturable": capturable}
+    if settings.algorithm == "adamw":
+        return torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay, **rest)
+    return torch.optim.Adam(parameters, settings.learning_rate, **rest)
 
 
 class Peer:
@@ -175,7 +188,7 @@ class Peer:
         self._config, self._bf16 = config, precision == "bfloat16"
         self._n_outputs = constants.label_factors.shape[1] or chunk.labels.shape[-1]
         self._constants = [self._put(array) for array in (constants.mean, constants.std, constants.label_factors)]
-        self._batches = [(self._put(x), self._put(y)) for x, y in zip(chunk.inputs, chunk.labels, strict=True)]
+        self._batches = [(self._ready(x), self._put(y)) for x, y in zip(chunk.inputs, chunk.labels, strict=True)]
         self.tried: dict[str, float | str] = {}
         self.way = self._fastest(seconds)
         self._step = self._make_step(self.way)
@@ -230,8 +243,10 @@ class Peer:
 
     def _make_step(self, way: Way) -> Any:
         """A function of (inputs, labels) that takes one step."""
+        self._step: Any = None  # of another way: its memory is needed
         torch._dynamo.reset()
-        kind, bf16, (mean, std, factors) = self._config.target.kind, self._bf16, self._constants
+        torch.cuda.empty_cache()
+        kind, bf16, factors = self._config.target.kind, self._bf16, self._constants[2]
         torch.manual_seed(0)
         model = self._model(way.first).to(self.device).train()
         if way.layout == "channels-last":
@@ -239,11 +254,10 @@ class Peer:
 
         def loss_of(inputs: Tensor, labels: Tensor) -> Tensor:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
-                patches = (inputs.float() - mean) / std
-                return mean_loss(kind, model(patches), labels, factors)
+                return mean_loss(kind, model(self._see(inputs)), labels, factors)
 
         graph = way.how.endswith("graph")
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True, capturable=graph)
+        optimizer = make_optimizer(self._config.optim, model.parameters(), capturable=graph)
         if way.how not in ("eager", "graph"):
             mode = way.how if way.how in ("reduce-overhead", "max-autotune") else None
             loss_of = torch.compile(loss_of, mode=mode)
@@ -275,6 +289,15 @@ class Peer:
 
         return replay
 
+    def _ready(self, inputs: Any) -> Tensor:
+        """A batch's inputs as they lie on the device."""
+        return self._put(inputs)
+
+    def _see(self, inputs: Tensor) -> Tensor:
+        """What the network sees of them; part of the step."""
+        mean, std, _ = self._constants
+        return (inputs.float() - mean) / std
+
     def _put(self, array: Any) -> Tensor:
         return torch.tensor(np.asarray(array)).to(self.device)
 
@@ -293,3 +316,49 @@ class TextPeer(Peer):
         n_terms, unit_output = self._batches[0][0].shape[1], self._config.target.kind == "cosine"
         dropout = self._config.model.dropout
         return MLP(n_terms, self._n_outputs, unit_output, mlp.MLP.widths, dropout, first == "transposed")
+
+
+class ImagePeer(Peer):
+    """The same for image networks, on ready views: it is spared the augmentation, and in bfloat16 their cast.
+
+    `max-autotune` is not tried: it would tune each of a hundred convolutions.
+    """
+
+    def _choices(self) -> dict[str, tuple[str, ...]]:
+        hows = tuple(how for how in HOWS[self.device.type] if how != "max-autotune")
+        return {"layout": LAYOUTS, "first": ("ready views",), "how": hows}
+
+    def _model(self, first: str) -> nn.Module:
+        return image_network(self._config, self._n_outputs)
+
+    def _make_step(self, way: Way) -> Any:
+        layout = torch.channels_last if way.layout == "channels-last" else torch.contiguous_format
+        self._batches = [(x.contiguous(memory_format=layout), y) for x, y in self._batches]
+        return super()._make_step(way)
+
+    def _ready(self, inputs: Any) -> Tensor:
+        """Centre views, [items, channels, height, width], standardised."""
+        mean, std, _ = self._constants
+        low, size = (self._config.image.side_px - self._config.augment.size_px) // 2, self._config.augment.size_px
+        pixels = self._put(inputs[:, low : low + size, low : low + size])
+        views = ((pixels / 255 - mean) / std).permute(0, 3, 1, 2)
+        return views.to(torch.bfloat16 if self._bf16 else torch.float32)
+
+    def _see(self, inputs: Tensor) -> Tensor:
+        return inputs
+
+
+def image_network(config: Config, n_outputs: int) -> nn.Module:
+    """That of `torch_networks` which the config describes."""
+    family = config.model.family
+    name = f"resnet{config.model.depth}" if family == "resnet" else family
+    network = torch_networks.NETWORKS[name](n_outputs=n_outputs, dropout=config.model.dropout)
+    return nn.Sequential(network, _Unit()) if config.target.kind == "cosine" else network
+
+
+class _Unit(nn.Module):
+    def forward(self, output: Tensor) -> Tensor:
+        return functional.normalize(output.float(), dim=1)
+
+
+PEERS = {"audio": Peer, "image": ImagePeer}

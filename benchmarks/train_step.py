@@ -1,11 +1,11 @@
-"""`python -m benchmarks.train_step`: training steps on patches that already lie on the device, beside PyTorch's.
+"""`python -m benchmarks.train_step`: training steps on items that already lie on the device, beside PyTorch's.
 
-What the step costs without any loading: the ceiling of `benchmarks.end_to_end`.  Needs jax, flax, optax and numpy,
-and torch for `--peer=torch`.
+What the step costs without any loading: the ceiling of `benchmarks.end_to_end`.  Of image networks all layers train,
+in the album-cover study's, too.  Our step makes its views of the covers, as training does; PyTorch's is given ready
+ones, so that the ratio is a lower bound.  Needs jax, flax, optax and numpy, and torch for `--peer=torch`.
 """
 
 import argparse
-import importlib
 import os
 import time
 from collections.abc import Sequence
@@ -16,27 +16,24 @@ import numpy as np
 from jax.sharding import Mesh
 
 from benchmarks import flops, results, timing
-from benchmarks.options import add_common, check_devices, names, numbers
+from benchmarks.options import IMAGES, SIX, add_common, check_devices, check_peer, experiments, names, numbers
 from benchmarks.output import Output
 from benchmarks.peak import Peak
 from mumu_jax import objective, parallel
 from mumu_jax.batch import Batch
 from mumu_jax.cli import run_command
 from mumu_jax.config import CHOICES, Config
-from mumu_jax.errors import UserError
-from mumu_jax.experiments import load_config, load_experiments
+from mumu_jax.experiments import load_config
 from mumu_jax.network import Network, item_network
 from mumu_jax.objective import Constants
 from mumu_jax.optim import make_optimizer
 from mumu_jax.state import create_state
 
 BENCHMARK = "train_step"
-EPOCH = 117_836  # training patches of MuMu
+EPOCHS = {"audio": 117_836, "text": 25_177, "image": 25_177}  # training patches and albums of MuMu
 N_LABELS, LABELS_PER_ITEM = 250, 5.97
+N_GENRES = 18  # of the album-cover study, an album has one
 MOST_STEPS = 32  # of a chunk, as in training
-
-# The six networks, with the target that the paper found best.
-CONFIGS = [f"audio_{width}_{kernel}" for kernel in ("4x96", "4x70", "3x3") for width in ("low", "high")]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -59,25 +56,23 @@ def main(argv: Sequence[str]) -> int:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     on_cpu = jax.default_backend() == "cpu"
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train_step", description=__doc__)
-    known = load_experiments()
-    parser.add_argument("--config", type=names(known), default=CONFIGS, help="comma-separated; the six CNNs by default")
+    known = experiments("audio", "image")
+    parser.add_argument(
+        "--config", type=names(known), default=[*SIX, *IMAGES], help=f"default {','.join(SIX + IMAGES)}"
+    )
     parser.add_argument(
         "--precision",
         type=names(p for p in CHOICES["precision"] if p != "auto"),
         default=["float32"] if on_cpu else ["bfloat16", "float32"],
         help="float32, bfloat16",
     )
-    parser.add_argument("--batch_size", type=numbers, help="32,256,1024 by default; on a CPU 32, for HIGH-3x3 8")
+    parser.add_argument("--batch_size", type=numbers, help="default: 32,256, of audio 1024; on a CPU 32 or 8")
     parser.add_argument("--devices", type=numbers, default=[1], help="1,2,4,8: strong and weak scaling")
     parser.add_argument("--peer", choices=["torch"], help="measure PyTorch's network beside ours")
     add_common(parser, repeats=7, seconds=2.0 if on_cpu else 1.0)
     arguments = parser.parse_args(argv)
     check_devices(arguments.devices)
-    if arguments.peer:
-        try:
-            importlib.import_module("torch")
-        except ImportError as error:
-            raise UserError("--peer=torch needs PyTorch, which is not installed; pip install torch") from error
+    check_peer(arguments.peer)
     return arguments
 
 
@@ -89,10 +84,10 @@ def combinations(arguments: argparse.Namespace, name: str) -> list[tuple[int, in
 
 
 def default_batch_sizes(name: str) -> list[int]:
-    """The paper's, and larger ones on an accelerator; on a CPU an 8 spares HIGH-3x3's repeats minutes."""
+    """The paper's, and larger ones on an accelerator; on a CPU an 8 spares the large networks' repeats minutes."""
     if jax.default_backend() != "cpu":
-        return [32, 256, 1024]
-    return [8 if name.startswith("audio_high_3x3") else 32]
+        return [32, 256] if name not in experiments("audio") else [32, 256, 1024]
+    return [8 if name.startswith("audio_high_3x3") or name not in experiments("audio") else 32]
 
 
 def measure(
@@ -100,7 +95,7 @@ def measure(
 ) -> dict[str, Any]:
     """One row: ours, the matmul peak and the peer take turns."""
     config = load_config(name)
-    config.model.precision = precision
+    config.model.precision, config.model.trainable = precision, ""
     constants = synthetic_constants(config)
     flops_an_item = flops.train_flops(config, objective.n_outputs(config.target.kind, constants))
     n_steps = steps_within(arguments.seconds, flops_an_item * batch_size / n_devices, peak)
@@ -110,9 +105,9 @@ def measure(
     sides = {"peak": peak.rate, "ours": lambda: timing.rate(trainer.run, n_steps * batch_size, calls)}
     about_peer: dict[str, Any] = {}
     if arguments.peer and n_devices == 1:
-        from benchmarks.torch_peer import Peer
+        from benchmarks.torch_peer import PEERS
 
-        peer = Peer(config, constants, chunk, precision, arguments.seconds)
+        peer = PEERS[config.modality](config, constants, chunk, precision, arguments.seconds)
         peer_steps = timing.calls_within(arguments.seconds, lambda: peer.run(1))
         sides["peer"] = lambda: timing.rate(lambda: peer.run(peer_steps), peer_steps * batch_size, 1)
         about_peer = {"peer": "torch", "peer_way": str(peer.way), "peer_tried": peer.tried}
@@ -126,7 +121,7 @@ def measure(
         **{"config": name, "precision": precision, "batch_size": batch_size, "mode": "synthetic"},
         **{"n_devices": n_devices, "device": results.device(), "repeats": arguments.repeats},
         **timing.columns("examples_per_s", rates["ours"]),
-        **{"epoch_s": EPOCH / examples_per_s, "flops_per_s": examples_per_s * flops_an_item},
+        **{"epoch_s": EPOCHS[config.modality] / examples_per_s, "flops_per_s": examples_per_s * flops_an_item},
         **{"peak_flops_per_s": highest, "mfu": examples_per_s * flops_an_item / highest / n_devices},
         **{"peak_bytes": trainer.peak_bytes, "compile_s": trainer.compile_s},
         **about_peer,
@@ -135,24 +130,38 @@ def measure(
 
 def steps_within(seconds: float, flops_a_step: float, peak: Peak) -> int:
     """Steps of a chunk that takes about as long, at half of the peak; no more than training has in one."""
-    return int(np.clip(seconds * 0.5 * peak.rate() / flops_a_step, 1, MOST_STEPS))
+    # At least two: what runs once is no loop to the compiler, and loops are what training is made of.
+    return int(np.clip(seconds * 0.5 * peak.rate() / flops_a_step, 2, MOST_STEPS))
 
 
-def synthetic_chunk(config: Config, n_steps: int, batch_size: int, n_labels: int = N_LABELS) -> Batch:
-    """Noise in the shape of MuMu: patches with about six labels each."""
+def synthetic_chunk(config: Config, n_steps: int, batch_size: int, n_labels: int | None = None) -> Batch:
+    """Noise in the shape of what is trained on: patches with about six labels each, covers with one genre."""
     rng = np.random.default_rng(0)
-    shape = (n_steps, batch_size, config.audio.patch_frames, config.audio.n_bins)
-    return Batch(
-        inputs=rng.uniform(config.audio.floor_db, 0, shape).astype(np.float16),
-        labels=(rng.random((n_steps, batch_size, n_labels)) < LABELS_PER_ITEM / n_labels).astype(np.uint8),
-        mask=np.ones((n_steps, batch_size), np.float32),
-    )
+    shape, n_labels = (n_steps, batch_size), n_labels or n_labels_of(config)
+    if config.target.kind == "softmax":
+        labels = rng.integers(n_labels, size=shape)[..., None] == np.arange(n_labels)
+    else:
+        labels = rng.random((*shape, n_labels)) < LABELS_PER_ITEM / n_labels
+    return Batch(_noise(config, shape, rng), labels.astype(np.uint8), np.ones(shape, np.float32))
 
 
-def synthetic_constants(config: Config, n_labels: int = N_LABELS) -> Constants:
+def _noise(config: Config, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    if config.modality == "image":
+        return rng.integers(0, 256, (*shape, config.image.side_px, config.image.side_px, 3), np.uint8)
+    patches = rng.uniform(config.audio.floor_db, 0, (*shape, config.audio.patch_frames, config.audio.n_bins))
+    return patches.astype(np.float16)
+
+
+def n_labels_of(config: Config) -> int:
+    return N_GENRES if config.target.kind == "softmax" else N_LABELS
+
+
+def synthetic_constants(config: Config, n_labels: int | None = None) -> Constants:
     """What the step needs beside the data: the noise's mean and deviation, and label factors."""
     n_factors = config.target.n_factors if config.target.kind == "cosine" else 0
-    factors = np.random.default_rng(0).normal(size=(n_labels, n_factors)).astype(np.float32)
+    factors = np.random.default_rng(0).normal(size=(n_labels or n_labels_of(config), n_factors)).astype(np.float32)
+    if config.modality == "image":
+        return Constants(np.full(3, 0.5, np.float32), np.full(3, 0.29, np.float32), factors)
     shape = (config.audio.patch_frames, config.audio.n_bins)
     return Constants(np.full(shape, -40, np.float32), np.full(shape, 23, np.float32), factors)
 
@@ -184,7 +193,7 @@ class Trainer:
 
     @property
     def peak_bytes(self) -> int:
-        """Of a device, as the compiler laid it out: state, constants, the chunk of patches and all temporaries."""
+        """Of a device, as the compiler laid it out: state, constants, the chunk of items and all temporaries."""
         memory = self._compiled.memory_analysis()
         held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
         return held + memory.temp_size_in_bytes

@@ -61,6 +61,12 @@ def test_metrics_beside_scikit_learn():
     assert re.search(r"roc_auc_macro .* \d+\.\d\d \(\d+\.\d\d–\d+\.\d\d\)", done.stdout)
 
 
+def test_covers():
+    done = succeed("benchmarks.covers", "--sides=64", *QUICK)
+    for mode in ("read_image", "prepare"):
+        assert re.search(rf"JPEG 64 × 64 .* {mode} +1 +[\d,]+ \(.* \d+\.\d\d \(", done.stdout)
+
+
 def test_loader():
     done = succeed("benchmarks.loader", "--tracks=40", "--batch_size=8", "--read_threads=1", *QUICK)
     for row in (r"fixed patches, 1 threads +– +8 +streaming", "random patches, 1 .* streaming", "fixed .* resident"):
@@ -212,8 +218,18 @@ def test_table():
         "| 20,000 | **5.00** (4.50–5.50) |"
     ) in rendered
     assert "| 8 × NVIDIA H200 | HIGH-4x70 | bfloat16 | 256 | 600,000 (90,000–110,000) | – | 75% |" in rendered
-    training, _, _ = rendered.partition("**Training step of the text network")
+    training, _, others = rendered.partition("**Training step of the text network")
     assert "not measured" not in training
+    assert "| NVIDIA H200 | image_resnet101 | bfloat16 | 32 | not measured | – | 4,009 |" in others
+
+
+def test_table_of_images():
+    row = {**MADE_UP, "config": "image_resnet101", "examples_per_s": 3.456, "epoch_s": 7284.0}
+    rendered = table.render([results.make_row("train_step", row)])
+    audio, _, images = rendered.partition("**Training step of image networks")
+    assert "image_resnet101" not in audio
+    assert "| NVIDIA H200 | image_resnet101 | bfloat16 | 32 | 3.46 (" in images
+    assert "not measured" not in images
 
 
 def test_what_was_not_measured_says_so():

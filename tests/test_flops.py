@@ -1,4 +1,4 @@
-"""The hand-derived operations of a training step against the compiler's count of the plainly written one."""
+"""The operations of a training step against the compiler's count of the plainly written one."""
 
 import jax
 import jax.numpy as jnp
@@ -6,11 +6,12 @@ import pytest
 from jax import lax
 
 from benchmarks import flops
+from benchmarks.options import SIX
 from mumu_jax.experiments import load_config
+from mumu_jax.models import build_item_network
 from mumu_jax.models.cnn import VARIANTS, WIDTHS
 
 ITEMS, N_OUTPUTS = 2, 250
-SIX = [f"audio_{width}_{kernel}" for kernel in ("4x70", "4x96", "3x3") for width in ("low", "high")]
 
 
 def abstract(shape) -> jax.ShapeDtypeStruct:
@@ -81,3 +82,37 @@ def test_each_convolution(name):
         assert ITEMS * by_hand[i].forward == pytest.approx(forward, rel=0.01)
         counted = forward + compilers_count(backward, kernel, x, y)
         assert ITEMS * by_hand[i].train == pytest.approx(counted, rel=0.05)
+
+
+# Multiplications and additions forward, as published: in these, products with padding count.
+PUBLISHED = {
+    "image_resnet101": 7.80e9,
+    "covers_vit_b16": 17.56e9,
+    "covers_densenet201": 4.29e9,
+    "covers_alexnet": 0.71e9,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_image_networks(name):
+    layers = flops.layers(load_config(name), 1000)
+    assert 0.9 * PUBLISHED[name] < sum(layer.forward for layer in layers) / 2 <= 1.005 * PUBLISHED[name]
+    assert [layer.input_gradient for layer in layers] == [False, *[True] * (len(layers) - 1)]
+
+
+@pytest.mark.parametrize("name", ["image_resnet101", "covers_vit_b16", "covers_alexnet"])
+def test_a_whole_step_of_an_image_network(name):
+    """As lowered, which needs no compiling: norms and activations are counted there, and they are few."""
+    config = load_config(name)
+    config.model.depth = 18  # of the ResNet
+    network = build_item_network(config, N_OUTPUTS)
+    images = abstract((ITEMS, 224, 224, 3))
+    variables = jax.eval_shape(network.init, jax.random.key(0), images)
+
+    statistics = {k: v for k, v in variables.items() if k != "params"}
+
+    def step(params, statistics, images):
+        return jax.grad(lambda p: jnp.sum(network.apply({"params": p, **statistics}, images)[0]))(params)
+
+    counted = jax.jit(step).lower(variables["params"], statistics, images).cost_analysis()["flops"]
+    assert ITEMS * flops.train_flops(config, N_OUTPUTS) == pytest.approx(counted, rel=0.05)

@@ -4,8 +4,8 @@
     download = tfds.download.DownloadConfig(manual_dir="MUMU")
     tfds.data_source("mumu/text", split="train", download_and_prepare_kwargs={"download_config": download})
 
-`mumu/text` is the default.  `mumu/audio`, `mumu/timbre` and `mumu/image` are read by worker processes, which import the script that
-starts them: it must do its work below `if __name__ == "__main__":`.
+`mumu/text` is the default.  The others are read by worker processes, which import the script that starts them: it must
+do its work below `if __name__ == "__main__":`.
 
 What `mumu_jax.prepare` writes, which goes on after a kill, is read by `tfds.builder_from_directory`; its records have
 `labels`, columns of the data set's genres, where these have the names, `genres`.
