@@ -10,7 +10,7 @@ from mumu_jax.data.duplicates import alike, likeness
 from mumu_jax.data.images import read_image
 from mumu_jax.data.manifest import Album, labels_of
 from mumu_jax.data.rejected import Rejected
-from mumu_jax.data.sources.files import IMAGE_SUFFIXES, as_id, files_below
+from mumu_jax.data.sources.files import as_id, files_below, is_image
 from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.data.workers import map_in_order
 from mumu_jax.errors import UserError
@@ -26,7 +26,7 @@ def read(input: Path, request: Request) -> Collection:
     """
     if not input.is_dir():
         raise UserError(f"expected a folder of genres, found a file: {input}; give the folder above it")
-    images = [path for path in files_below(input) if path.suffix.lower() in IMAGE_SUFFIXES]
+    images = [path for path in files_below(input) if is_image(path)]
     for path in images:
         if path.parent == input:
             raise UserError(

@@ -32,6 +32,11 @@ def is_audio(path: Path) -> bool:
     return path.suffix.lower() in AUDIO_SUFFIXES
 
 
+def is_image(path: Path) -> bool:
+    """The same for images."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
 def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
     """Every file below `folder` that is not hidden, in code point order.
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from mumu_jax.data.manifest import Album, Track, labels_of
-from mumu_jax.data.sources.files import IMAGE_SUFFIXES, Texts, as_id, files_below, is_audio
+from mumu_jax.data.sources.files import Texts, as_id, files_below, is_audio, is_image
 from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.errors import UserError
 
@@ -59,7 +59,7 @@ def _text(files: list[Path], stems: set[str], readable: Texts) -> str | None:
 
 def _cover(files: list[Path], stems: set[str]) -> Path | None:
     """The album's `cover.*`, else its `folder.*`, else the first image named like one of its tracks."""
-    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    images = [path for path in files if is_image(path)]
     rank = {"cover": 0, "folder": 1}
     wanted = [path for path in images if path.stem.lower() in rank or path.stem in stems]
     return min(wanted, key=lambda path: rank.get(path.stem.lower(), 2), default=None)
