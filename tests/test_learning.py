@@ -51,6 +51,24 @@ def test_mini_dataset(tmp_path):
 
 
 @pytest.mark.slow
+def test_covers_of_the_mini_dataset(tmp_path):
+    """A small network, from random weights: no others are published for it."""
+    data = tmp_path / "mini"
+    succeed("mumu_jax.prepare", "--source=synthetic", f"--data_dir={data}", "--modalities=image")
+    settings = {
+        "model.depth": 10,
+        "augment.size_px": 96,
+        "augment.min_area": 0.5,
+        "optim.learning_rate": 0.05,
+        "optim.batch_size": 20,
+        "optim.max_epochs": 60,
+        "optim.patience": 60,
+    }
+    flags = [f"--config.{name}={value}" for name, value in settings.items()]
+    assert album_auc(data, tmp_path / "run", *flags, config="--config=image_resnet101") >= 0.75
+
+
+@pytest.mark.slow
 def test_bfloat16_learns_as_much(tmp_path):
     """The paired mean over three seeds of the difference in album AUC is within 0.01."""
     data = tmp_path / "mini"

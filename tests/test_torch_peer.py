@@ -134,7 +134,7 @@ def test_image_networks_are_the_same_in_training(family):
     expected = by_name({"params": gradient}, layout)
     assert set(expected) == {name for name, _ in peer.named_parameters()}
     for name, parameter in peer.named_parameters():
-        difference = np.linalg.norm(parameter.grad - expected[name])
+        difference = np.linalg.norm(np.asarray(parameter.grad) - expected[name])
         assert difference < 2e-3 * np.linalg.norm(expected[name]) + 1e-6, name
 
 

@@ -44,7 +44,7 @@ def padded_conv(
     )
 
 
-def _convolve(x: Array, kernel: Array, strides: Sequence[int], padding: Any, *, precision: Any, **_: Any) -> Array:
+def _convolve(x: Array, kernel: Array, strides: Sequence[int], padding: Any, *, precision: Any, **rest: Any) -> Array:
     """`lax.conv_general_dilated` as Flax calls it; on a CPU with the gradient below."""
     (stride, _), ((low, _), _) = strides, padding
     if jax.default_backend() == "cpu":
