@@ -277,8 +277,6 @@ def _notes(job: Job, found: Collection, splits: Mapping[str, Any]) -> list[str]:
     """What the tables of the modalities do not say."""
     absent = [name for name in job.modalities if name not in splits]
     notes = [f"{name:<8}none: the source names no {name}" for name in absent]
-    if found.rejected:
-        notes.append(f"{len(found.rejected):,} rows, records, texts or covers of the input were left out")
     for name in splits:
         notes += [
             f"{name}: the {split} split is empty, and training needs it"

@@ -21,19 +21,27 @@ from mumu_jax.state import TrainState, create_state
 WITHOUT_PUBLISHED = ("cnn", "mlp", "shallow")  # families
 
 
-def start(state: TrainState, settings: ModelSettings, mesh: Mesh) -> TrainState:
-    """The initial `state` with the weights that `settings` name, if they name any; says which a network starts from."""
+def start(state: TrainState, settings: ModelSettings, source: dict[str, str] | None, mesh: Mesh) -> TrainState:
+    """The initial `state` with the weights that `settings` name, if they name any; says which a network starts from.
+
+    Raises UserError unless these come from `source`, as they did when `check` saw them.
+    """
     if not settings.weights:
         if is_main() and settings.family not in WITHOUT_PUBLISHED:
             print("starting from random weights; --config.model.weights=FILE names published ones", file=sys.stderr)
         return state
     pretrained = load_for(settings)
+    if pretrained.about != source:
+        raise UserError(
+            f"config.model.weights={settings.weights} is another file than the run was begun with; "
+            "put that one back, or use another --workdir"
+        )
     variables, with_head = adopt(jax.device_get(state.variables), pretrained.variables)
     variables = parallel.put_replicated(variables, mesh)
     if is_main():
-        source, sha256 = pretrained.about["source"], pretrained.about["sha256"]
+        name, sha256 = pretrained.about["source"], pretrained.about["sha256"]
         head = "its last layer included" if with_head else "with a last layer of random weights"
-        print(f"starting from {source} (SHA-256 {sha256[:8]}…), {head}", file=sys.stderr)
+        print(f"starting from {name} (SHA-256 {sha256[:8]}…), {head}", file=sys.stderr)
     return dataclasses.replace(state, params=variables["params"], batch_stats=variables.get("batch_stats", {}))
 
 
@@ -50,6 +58,10 @@ def check(config: Config, network: Network) -> dict[str, str] | None:
 def load_for(settings: ModelSettings) -> Pretrained:
     """The weights that `settings` name.  Raises UserError where they are of another network, or cannot be read."""
     name = published_name(settings)
+    if not Path(settings.weights).is_file():
+        raise UserError(
+            f"config.model.weights={settings.weights} is no file; name one that scripts/convert_weights.py wrote"
+        )
     found = load_pretrained(Path(settings.weights))
     if found.model != name:
         raise UserError(

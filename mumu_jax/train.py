@@ -37,6 +37,7 @@ from mumu_jax.workdir import (
     load_run,
     network_of_items,
     read_constants,
+    source_of_weights,
     write_run,
 )
 
@@ -115,7 +116,8 @@ def fit_networks(prepared: Prepared, inputs: Inputs, constants: Constants, run: 
     # Step 1: the network of the items
     feeds = open_feeds({"train": drawn, "val": fixed["val"]}, config.data, run.mesh)
     network = network_of_items(inputs, constants)
-    start = partial(pretraining.start, settings=config.model, mesh=run.mesh)
+    source = source_of_weights(run.workdir)
+    start = partial(pretraining.start, settings=config.model, source=source, mesh=run.mesh)
     variables = fit(Task(phase, network, constants, feeds["train"], feeds["val"], config.optim, start), run)
     if phase == "album":
         return

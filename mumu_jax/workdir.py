@@ -135,14 +135,19 @@ def load_run(workdir: Path) -> TrainedRun:
     phase, network, item = inputs.modality.item, network_of_items(inputs, constants), item_of(config)
     track, album = None, _load(workdir / phase, network, constants, config.optim, item)
     if phase == "track":
-        seen = example_of(network, item)
-        track, width = album, jax.eval_shape(partial(apply, network), album.variables, seen)[1].shape[1]
+        example = example_of(network, item)
+        track, width = album, jax.eval_shape(partial(apply, network), album.variables, example)[1].shape[1]
         vector = jax.ShapeDtypeStruct((width,), np.dtype(np.float32))
         of_vectors, network = constants_of_vectors(constants, width), album_network(config, constants)
         album = _load(workdir / "album", network, of_vectors, config.album_optim, vector)
     labels = read_labels(workdir / "labels.json")
     data = about["data"]
     return TrainedRun(config, labels, seen, Path(data["dir"]), data["checksum"], inputs, track, album)
+
+
+def source_of_weights(workdir: Path) -> dict[str, str] | None:
+    """Where the weights come from that the run started with; None where they were random."""
+    return _read_about(workdir / "config.json")[0].get("weights")
 
 
 def fingerprint(workdir: Path) -> str:

@@ -97,7 +97,8 @@ def relative(found, expected):
 def torch_peer(model, tensors):
     """PyTorch's network with these weights: torchvision's, where that is installed, else our own definition."""
     import torch
-    from torch_networks import NETWORKS as OWN
+
+    from benchmarks.torch_networks import NETWORKS as OWN
 
     register = torch.library.register_fake
 
@@ -393,7 +394,7 @@ def test_trained_resnet20():
     with pytest.raises(UserError, match=r"is no resnet18: .* missing .*left over .*no network here"):
         convert("resnet18", tensors, str(RESNET20))
     torch = pytest.importorskip("torch", reason="PyTorch, which its blocks are compared with, is not installed")
-    from torch_networks import Block as Peer
+    from benchmarks.torch_networks import Block as Peer
 
     x = np.random.default_rng(0).random((2, 8, 8, 64), np.float32)
     names = ("conv1", "bn1", "conv2", "bn2")

@@ -91,15 +91,18 @@ def load_pretrained(path: Path) -> Pretrained:
 
 def _read(path: Path) -> bytes:
     if not path.is_file():
-        raise UserError(f"there is no file {path}")
+        raise UserError(f"there is no file {path}; name one that is there")
     return path.read_bytes()
 
 
 def _from_safetensors(data: bytes) -> Tensors:
     try:
-        return safetensors.from_bytes(data)[0]
+        tensors, metadata = safetensors.from_bytes(data)
     except ValueError as error:
         raise ValueError(f"{error}; {LOAD_ANEW}") from error
+    if metadata.get("format") == FORMAT:
+        raise ValueError("it is converted already; train with --config.model.weights, or name the published file")
+    return tensors
 
 
 def _from_npz(data: bytes) -> Tensors:

@@ -29,6 +29,8 @@ def read(input: Path, request: Request) -> Collection:
             albums.append(
                 Album(album_id, (genre,), tracks, text=_text(files, stems, readable), cover=_cover(files, stems))
             )
+    if not albums and any(map(is_image, files_below(input))):
+        raise UserError(f"expected audio in folders named by genre, found images alone in {input}; say --source=covers")
     return Collection(albums, labels_of(albums), readable.rejected)
 
 
