@@ -19,6 +19,7 @@ from mumu_jax.batch import Batch
 from mumu_jax.config import Config, OptimSettings
 from mumu_jax.models import mlp
 from mumu_jax.models.cnn import VARIANTS, WIDTHS
+from mumu_jax.models.pretrained import name_of
 from mumu_jax.objective import Constants
 
 BAND_BINS = 8
@@ -351,9 +352,7 @@ class ImagePeer(Peer):
 
 def image_network(config: Config, n_outputs: int) -> nn.Module:
     """That of `torch_networks` which the config describes."""
-    family = config.model.family
-    name = f"resnet{config.model.depth}" if family == "resnet" else family
-    network = torch_networks.NETWORKS[name](n_outputs=n_outputs, dropout=config.model.dropout)
+    network = torch_networks.NETWORKS[name_of(config.model)](n_outputs=n_outputs, dropout=config.model.dropout)
     return nn.Sequential(network, _Unit()) if config.target.kind == "cosine" else network
 
 

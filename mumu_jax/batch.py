@@ -23,6 +23,8 @@ class Batch:
     A chunk is a Batch whose leaves have one more leading axis, the optimisation steps.
     """
 
-    inputs: Any  # [items, …]: float16 dB patches [items, frames, bins], float32 vectors [items, d], or Sparse
+    # [items, …]: float16 dB patches [items, frames, bins], uint8 images [items, side, side, 3], float32 vectors
+    # [items, d], or Sparse
+    inputs: Any
     labels: Any  # [items, labels] uint8, multi-hot
     mask: Any  # [items] float32, 1 = real, 0 = padding of the last batch

@@ -18,7 +18,7 @@ from mumu_jax.batch import Batch
 from mumu_jax.cli import run_command
 from mumu_jax.compiled import keep_compiled_programs
 from mumu_jax.data.loader import Items, Schedule, array_items
-from mumu_jax.data.manifest import SPLITS
+from mumu_jax.data.manifest import SPLITS, Album, read_manifest
 from mumu_jax.data.store import Prepared, Records, open_prepared
 from mumu_jax.errors import UserError
 from mumu_jax.feed import Feed
@@ -37,6 +37,7 @@ COLUMNS = {
     "ndcg_at_5": "nDCG@5",
     "n_items": "items",
 }
+GENRES_SHOWN = 25
 COLUMNS_OF_SINGLE_LABEL = {
     "accuracy_at_1": "top-1",
     "accuracy_at_3": "top-3",
@@ -68,9 +69,14 @@ def main(argv: Sequence[str]) -> None:
                 f"add --data_dir={data_dir} to score it all the same"
             )
         print(f"warning: {data_dir} is other data than the run was trained on", file=sys.stderr)
+        if run.config.target.kind == "softmax":
+            check_single_label(read_manifest(data_dir / "manifest.jsonl"), data_dir)
     result = evaluate(run, prepared, arguments.split, arguments.workdir)
     print_table(result)
-    print(f"written: {arguments.workdir / f'eval_{arguments.split}.json'}")
+    names = [f"eval_{arguments.split}.json"]
+    if run.config.target.kind == "softmax":
+        names += [f"confusion_{arguments.split}.csv", f"confusion_{arguments.split}.png"]
+    print(f"written: {', '.join(str(arguments.workdir / name) for name in names)}")
 
 
 class Level(NamedTuple):
@@ -118,6 +124,18 @@ def evaluate(run: TrainedRun, prepared: Prepared, split: str, workdir: Path, wat
     return result
 
 
+def check_single_label(albums: Sequence[Album], data_dir: Path) -> None:
+    """Raise UserError unless each album has one genre, and not all the same."""
+    if len({genre for album in albums for genre in album.genres}) < 2:
+        raise UserError(f"all albums of {data_dir} have the same genre; config.target.kind='softmax' needs several")
+    for album in albums:
+        if len(album.genres) != 1:
+            raise UserError(
+                f"album {album.album_id!r} of {data_dir} has {len(album.genres)} genres, and config.target.kind="
+                "'softmax' needs one each; give data of one genre an album, or train with 'logistic' or 'cosine'"
+            )
+
+
 def _score(run: TrainedRun, records: Records, watch: Watch) -> dict[str, Level]:
     """By tracks, where there are tracks, and by albums."""
     mesh, config = parallel.make_mesh(), run.config
@@ -162,8 +180,10 @@ def print_table(result: dict[str, Any]) -> None:
     console = Console(width=max(100, Console().width))
     console.print(table)
     if "accuracy_by_genre" in result:
-        said = (f"{name} {_format(share) or '-'}" for name, share in result["accuracy_by_genre"].items())
-        console.print(f"top-1 accuracy by genre of the album: {', '.join(said)}", markup=False, highlight=False)
+        of_genres = sorted(result["accuracy_by_genre"].items(), key=lambda item: -(item[1] or 0))
+        said = ", ".join(f"{name} {_format(share) or '–'}" for name, share in of_genres[:GENRES_SHOWN])
+        more = f", … (all are in eval_{result['split']}.json)" if len(of_genres) > GENRES_SHOWN else ""
+        console.print(f"top-1 accuracy by the album's genre: {said}{more}", markup=False, highlight=False)
     if album["n_labels_scored"] < album["n_labels"]:
         print(
             f"ROC-AUC and PR-AUC are means over {album['n_labels_scored']} of {album['n_labels']} labels: those that "

@@ -24,6 +24,8 @@ from mumu_jax.network import example_of, item_network
 MUMU_OUTPUTS = {"logistic": 250, "cosine": 50, "softmax": 250}
 
 
+LAYERS_SHOWN = 30
+
 HELP = """\
 python -m mumu_jax.train --config=NAME [--data_dir=DATA] [--workdir=RUN] [--config.FIELD=VALUE …]
 
@@ -150,9 +152,10 @@ def check_network(config: Config) -> None:
 def _check_trainable(config: Config, params: Any) -> None:
     pattern = config.model.trainable
     if not any(trains(pattern, path) for path in flatten_dict(params)):
+        names = sorted(params, key=len)[:LAYERS_SHOWN]
         raise UserError(
-            f"config.model.trainable={pattern!r} has no match among the network's parameters; "
-            f"its layers are {', '.join(params)}"
+            f"config.model.trainable={pattern!r} has no match among the paths of the network's parameters; "
+            f"its {len(params)} layers are {', '.join(names)}{', …' if len(params) > LAYERS_SHOWN else ''}"
         )
 
 

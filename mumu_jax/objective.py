@@ -14,7 +14,7 @@ LOSSES_OF_LOGITS = {"logistic": binary_cross_entropy, "softmax": softmax_cross_e
 
 @struct.dataclass
 class Constants:
-    """What the step needs beside parameters; fitted on the data, kept in the run's folder."""
+    """What the step needs beside parameters; fitted on the data (of images, on ImageNet), kept in the run's folder."""
 
     mean: Any  # float32, the inputs' standardisation: [frames, bins], [d] or, of images, [3]
     std: Any

@@ -242,7 +242,7 @@ def _write_duplicates(job: Job, written: Sequence[_Written]) -> list[str]:
     path = job.data_dir / DUPLICATES
     if "image" not in job.modalities:
         return []
-    lines = [line for one in written for line in _duplicates(one)]
+    lines = [line for one in written if one.modality.name == "image" for line in _duplicates(one)]
     if not lines:
         path.unlink(missing_ok=True)
         return []
@@ -255,7 +255,7 @@ def _duplicates(one: _Written) -> list[Line]:
     pictures = [
         (shard.split, album_id, bytes.fromhex(likeness))
         for shard, sidecar in zip(one.planned, one.sidecars, strict=True)
-        for (album_id, _), likeness in zip(sidecar.ids, sidecar.likeness, strict=False)
+        for (album_id, _), likeness in zip(sidecar.ids, sidecar.likeness, strict=True)
     ]
     lines = []
     for split in ("val", "test"):

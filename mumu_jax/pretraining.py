@@ -6,19 +6,19 @@ from pathlib import Path
 
 import jax
 import optax
+from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
 from mumu_jax import parallel
-from mumu_jax.config import Config, ModelSettings
+from mumu_jax.config import FAMILIES, Config, ModelSettings
 from mumu_jax.data.weights import Pretrained, load_pretrained
 from mumu_jax.distributed import is_main
 from mumu_jax.errors import UserError
 from mumu_jax.inputs import item_of
-from mumu_jax.models.pretrained import adopt, published_name
+from mumu_jax.models.pretrained import HEAD, NETWORKS, adopt, name_of, published_name
+from mumu_jax.models.trainable import trains
 from mumu_jax.network import Network
 from mumu_jax.state import TrainState, create_state
-
-WITHOUT_PUBLISHED = ("cnn", "mlp", "shallow")  # families
 
 
 def start(state: TrainState, settings: ModelSettings, source: dict[str, str] | None, mesh: Mesh) -> TrainState:
@@ -27,8 +27,9 @@ def start(state: TrainState, settings: ModelSettings, source: dict[str, str] | N
     Raises UserError unless these come from `source`, as they did when `check` saw them.
     """
     if not settings.weights:
-        if is_main() and settings.family not in WITHOUT_PUBLISHED:
-            print("starting from random weights; --config.model.weights=FILE names published ones", file=sys.stderr)
+        if is_main() and settings.family in FAMILIES["image"]:
+            hint = "; --config.model.weights=FILE names published ones" if name_of(settings) in NETWORKS else ""
+            print(f"starting from random weights{hint}", file=sys.stderr)
         return state
     pretrained = load_for(settings)
     if pretrained.about != source:
@@ -53,6 +54,17 @@ def check(config: Config, network: Network) -> dict[str, str] | None:
     state = jax.eval_shape(lambda: create_state(network, optax.identity(), item_of(config), seed=0))
     adopt(state.variables, pretrained.variables)
     return pretrained.about
+
+
+def say_what_trains(config: Config, network: Network) -> None:
+    """On the terminal, where it is not all; above all where a last layer of random weights does not."""
+    if not (config.model.trainable and is_main()):
+        return
+    state = jax.eval_shape(lambda: create_state(network, optax.identity(), item_of(config), seed=0))
+    paths = list(flatten_dict(state.params))
+    kept = [path for path in paths if not trains(config.model.trainable, path)]
+    what = ", and the last layer (output) is among those that do not" if HEAD[1:] in {path[:2] for path in kept} else ""
+    print(f"{len(paths) - len(kept)} of {len(paths)} parameter arrays train{what}", file=sys.stderr)
 
 
 def load_for(settings: ModelSettings) -> Pretrained:

@@ -12,8 +12,8 @@ from mumu_jax.network import Network, example_of
 
 @struct.dataclass
 class TrainState:
-    """Parameters, running statistics, optimizer state, the number of steps taken, and the key that dropout folds the
-    step into.
+    """Parameters, running statistics, optimizer state, the number of steps taken, and the key that dropout and random
+    views fold the step into.
     """
 
     step: Any  # [] int32
@@ -30,7 +30,7 @@ class TrainState:
 
 def create_state(network: Network, tx: optax.GradientTransformation, item: Any, seed: int) -> TrainState:
     """Initial state for items whose inputs have the shapes and dtypes of `item`; the same seed gives the same bytes."""
-    init_key, dropout_key = jax.random.split(jax.random.key(seed))
+    init_key, item_key = jax.random.split(jax.random.key(seed))
     variables = network.model.init(init_key, example_of(network, item))
     params = variables["params"]
-    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), dropout_key, variables.get("batch_stats", {}))
+    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), item_key, variables.get("batch_stats", {}))

@@ -20,7 +20,7 @@ from mumu_jax.data.loader import array_items, multi_hot
 from mumu_jax.data.manifest import Album, Label, albums_sha256, read_manifest
 from mumu_jax.data.store import Prepared, open_prepared
 from mumu_jax.errors import UserError
-from mumu_jax.evaluate import evaluate, predict_items, print_table
+from mumu_jax.evaluate import check_single_label, evaluate, predict_items, print_table
 from mumu_jax.feed import Feed, open_feeds
 from mumu_jax.flags import check_network, parse_flags, print_experiments
 from mumu_jax.inputs import Inputs, fit_inputs, load_inputs
@@ -116,6 +116,7 @@ def fit_networks(prepared: Prepared, inputs: Inputs, constants: Constants, run: 
     # Step 1: the network of the items
     feeds = open_feeds({"train": drawn, "val": fixed["val"]}, config.data, run.mesh)
     network = network_of_items(inputs, constants)
+    pretraining.say_what_trains(config, network)
     source = source_of_weights(run.workdir)
     start = partial(pretraining.start, settings=config.model, source=source, mesh=run.mesh)
     variables = fit(Task(phase, network, constants, feeds["train"], feeds["val"], config.optim, start), run)
@@ -152,7 +153,7 @@ def fit_constants(config: Config, prepared: Prepared, data_dir: Path) -> tuple[C
         )
     albums = [album for album in every if album.split in ("train", "val")]
     if config.target.kind == "softmax":
-        _check_single_label(every, data_dir)
+        check_single_label(every, data_dir)
     labels = _multi_hot_labels(albums, prepared.labels)
     present = set(prepared.split("train").album_ids)
     seen = np.asarray(labels[[album.album_id in present for album in albums]].any(axis=0))
@@ -167,15 +168,6 @@ def fit_constants(config: Config, prepared: Prepared, data_dir: Path) -> tuple[C
         _warn("have no label factor: they score -1, and albums with no other label do not train", prepared, lost)
         factors = np.asarray(found)
     return Constants(prepared.mean, prepared.std, factors), seen
-
-
-def _check_single_label(albums: Sequence[Album], data_dir: Path) -> None:
-    for album in albums:
-        if len(album.genres) != 1:
-            raise UserError(
-                f"album {album.album_id!r} of {data_dir} has {len(album.genres)} genres, and config.target.kind="
-                "'softmax' needs one each; prepare data of one genre an album, or train with 'logistic' or 'cosine'"
-            )
 
 
 def _multi_hot_labels(albums: Sequence[Album], labels: Sequence[Label]) -> UInt8[np.ndarray, "albums labels"]:

@@ -59,10 +59,11 @@ def test_covers_of_the_mini_dataset(tmp_path):
         "model.depth": 10,
         "augment.size_px": 96,
         "augment.min_area": 0.5,
+        "augment.colour": 0.1,
         "optim.learning_rate": 0.05,
         "optim.batch_size": 20,
-        "optim.max_epochs": 60,
-        "optim.patience": 60,
+        "optim.max_epochs": 40,
+        "optim.patience": 12,
     }
     flags = [f"--config.{name}={value}" for name, value in settings.items()]
     assert album_auc(data, tmp_path / "run", *flags, config="--config=image_resnet101") >= 0.75

@@ -38,7 +38,7 @@ PARAMETERS = {
 }
 
 
-# Section 6.1: HIGH's is for cosine targets alone; the album-cover study, section 5.
+# Section 6.1: HIGH's is for cosine targets alone; the album-cover study, section 5, but for AlexNet: torchvision's.
 DROPOUT = {
     **dict.fromkeys(("audio_high_3x3", "audio_high_4x96", "audio_high_4x70", "text_vsm", "text_vsm_sem"), 0.5),
     **{"covers_alexnet": 0.5, "covers_densenet201": 0.7, "covers_vit_b16": 0.7},

@@ -19,7 +19,7 @@ from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
 from mumu_jax.models.resnet import ResNet
 from mumu_jax.models.trainable import trains
-from mumu_jax.network import Network, item_network
+from mumu_jax.network import Network, apply_in_training, item_network
 from mumu_jax.objective import Constants
 from mumu_jax.optim import make_optimizer
 from mumu_jax.predict import predict
@@ -153,6 +153,17 @@ def test_probabilities_of_logits_keep_their_order():
     np.testing.assert_allclose(probabilities[0, 1:4], 1 / (1 + np.exp(-logits[0, 1:4])))
     assert (np.diff(probabilities) > 0).all()
     np.testing.assert_array_equal(objective.readable("cosine", logits), logits)
+
+
+@pytest.mark.parametrize(
+    ("trainable", "moves"), [("", True), ("bn1", True), ("bn1/scale", True), ("scale|bias", True), ("conv1", False)]
+)
+def test_a_frozen_batch_norm_keeps_its_statistics(trainable, moves):
+    images = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
+    model = ResNet(blocks=(), bottleneck=True, n_outputs=N_LABELS, unit_output=False)
+    network, variables = Network(model, "logistic", trainable), model.init(jax.random.key(1), images)
+    _, found = apply_in_training(network, variables, images, jax.random.split(jax.random.key(2), 2), jnp.ones(2), None)
+    assert bool(jnp.any(found["bn1"]["mean"] != 0)) == moves
 
 
 @pytest.mark.parametrize("kind", ["jit", "pmap"])

@@ -37,9 +37,9 @@ VERIFY_BYTES = 1_000_000_000  # up to here checksums are checked on opening, whi
 class Prepared:
     """Prepared data, opened and found to fit.
 
-    `mean` and `std` standardise each position of an input, as the train split has them (0 and 1 where the modality's
-    inputs are not standardised).  `albums_sha256` is of the manifest that it was made from.  `checksum` names the
-    content: settings, labels, records and statistics.
+    `mean` and `std` standardise each position of an input, as the train split has them (of images, as ImageNet has
+    them; 0 and 1 where the modality's inputs are not standardised).  `albums_sha256` is of the manifest that it was
+    made from.  `checksum` names the content: settings, labels, records and statistics.
     """
 
     modality: Modality

@@ -70,6 +70,7 @@ def read_weights(path: Path) -> Weights:
 
 def write_pretrained(path: Path, pretrained: Pretrained) -> None:
     metadata = {**pretrained.about, "format": FORMAT, "model": pretrained.model}
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_bytes(safetensors.to_bytes(_flatten(pretrained.variables), metadata))
 

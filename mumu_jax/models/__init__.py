@@ -17,7 +17,7 @@ from mumu_jax.models.vit import ViT
 
 
 def build_item_network(config: Config, n_outputs: int, n_terms: int | None = None) -> nn.Module:
-    """The network that sees the items: patches, texts, ….
+    """The network that sees the items: patches, texts, timbre or images.
 
     `n_outputs` is labels (logistic) or label factors (cosine), `n_terms` the size of a text run's vocabulary, if that
     is not `config.tfidf.n_terms`.
@@ -56,7 +56,8 @@ def _shallow(config: Config, n_outputs: int, n_terms: int | None) -> Shallow:
 
 
 def _of_images(config: Config, n_outputs: int, n_terms: int | None) -> nn.Module:
-    build = IMAGE_NETWORKS.get(config.model.family, partial(resnet, config.model.depth))
+    family = config.model.family
+    build = partial(resnet, config.model.depth) if family == "resnet" else IMAGE_NETWORKS[family]
     return build(
         n_outputs=n_outputs,
         unit_output=config.target.kind == "cosine",

@@ -18,7 +18,7 @@ Channels = Float[Array, " channels"]
 class Members(NamedTuple):
     """The batch whose own statistics normalise it: which items are real, and the axis that names the devices.
 
-    With `axis`, `mask` is of one device's part, and the statistics are of all parts together.  A layer that
+    With `axis`, `mask` is of one device's part, and the statistics are of all parts together.  A layer whose scale
     `trainable` has no match for is frozen.
     """
 
@@ -47,7 +47,7 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
         x = x.astype(jnp.float32)
         mean, var = running_mean.value, running_var.value
-        if members is not None and trains(members.trainable, self.path):
+        if members is not None and trains(members.trainable, (*self.path, "scale")):
             mean, var, n = _moments(x, members)
             unbiased = var * n / jnp.maximum(n - 1, 1)
             running_mean.value = (1 - MOMENTUM) * running_mean.value + MOMENTUM * mean

@@ -1,6 +1,8 @@
 """The convolution and the max-pool of the published image networks, which say what they pad.
 
 Flax's SAME pads a stride of 2 by (2, 3) where PyTorch's networks have (3, 3).
+
+On a CPU the convolution is computed otherwise, with the same result: XLA's own gradients are slow there.
 """
 
 from collections.abc import Sequence
@@ -45,7 +47,10 @@ def padded_conv(
 
 
 def _convolve(x: Array, kernel: Array, strides: Sequence[int], padding: Any, *, precision: Any, **rest: Any) -> Array:
-    """`lax.conv_general_dilated` as Flax calls it; on a CPU a product where it is one, else with the gradient below."""
+    """`lax.conv_general_dilated` as Flax calls it, with `rest` at its defaults: nothing dilated, one group.
+
+    On a CPU a product where it is one, else with the gradient below.
+    """
     (stride, _), ((low, _), _) = strides, padding
     if jax.default_backend() != "cpu":
         return _plain(x, kernel, stride, ((low, low),) * 2, precision)

@@ -83,9 +83,14 @@ HEAD = ("params", "output", "dense")
 SIDE = 224  # pixels of the images that the published networks are made for
 
 
+def name_of(settings: ModelSettings) -> str:
+    """What the network that these settings describe is called."""
+    return f"resnet{settings.depth}" if settings.family == "resnet" else settings.family
+
+
 def published_name(settings: ModelSettings) -> str:
-    """The network of `NETWORKS` that these settings describe.  Raises UserError where it is none of them."""
-    name = f"resnet{settings.depth}" if settings.family == "resnet" else settings.family
+    """Its name.  Raises UserError where it is none of `NETWORKS`."""
+    name = name_of(settings)
     if name not in NETWORKS:
         raise UserError(
             f"config.model.weights={settings.weights} is for networks with published weights, which {name} is not; "
@@ -143,8 +148,14 @@ def adopt(variables: dict[str, Any], pretrained: dict[str, Any]) -> tuple[dict[s
     fits = all(path in theirs and theirs[path].shape == ours[path].shape for path in head)
     wanted = {path: leaf for path, leaf in theirs.items() if fits or path[: len(HEAD)] != HEAD}
     shapes = {path: leaf.shape for path, leaf in ours.items() if fits or path not in head}
-    if {path: leaf.shape for path, leaf in wanted.items()} != shapes:
-        raise UserError("the weights are of another network than the run's; choose the file of config.model's network")
+    given = {path: leaf.shape for path, leaf in wanted.items()}
+    if given != shapes:
+        path = next(path for path in (*shapes, *given) if given.get(path) != shapes.get(path))
+        raise UserError(
+            f"the weights do not fit the network: {'/'.join(path)} is {given.get(path, 'missing')} there, and here "
+            f"{shapes.get(path, 'unknown')}; choose the file of config.model's network, and of vit_b16 and alexnet "
+            f"config.augment.size_px={SIDE}"
+        )
     return unflatten_dict(ours | wanted), fits
 
 

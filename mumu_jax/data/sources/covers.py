@@ -10,7 +10,7 @@ from mumu_jax.data.duplicates import alike, likeness
 from mumu_jax.data.images import read_image
 from mumu_jax.data.manifest import Album, labels_of
 from mumu_jax.data.rejected import Rejected
-from mumu_jax.data.sources.files import as_id, files_below, is_image
+from mumu_jax.data.sources.files import as_id, files_below, is_audio, is_image
 from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.data.workers import map_in_order
 from mumu_jax.errors import UserError
@@ -43,7 +43,11 @@ def read(input: Path, request: Request) -> Collection:
         {"file": str(images[i]), "reason": "duplicate", "detail": f"it looks like {images[first]}"}
         for i, first in like.items()
     ]
-    return Collection(albums, labels_of(albums), rejected)
+    if not images and any(map(is_audio, files_below(input))):
+        raise UserError(f"expected images in folders named by genre, found songs in {input}; say --source=folder")
+    deep = sum(len(path.relative_to(input).parts) > 2 for path in images)
+    notes = [f"{deep:,} images lie deeper than GENRE/image; their genre is the first folder's name"] if deep else []
+    return Collection(albums, labels_of(albums), rejected, notes)
 
 
 def _ids(images: Sequence[Path], input: Path) -> list[str]:
