@@ -64,7 +64,7 @@ def refuses(path: Path, reason: str, *says: str) -> None:
 FORMATS_OF_MODES = {
     **dict.fromkeys(("RGB", "L"), ("png", "jpg", "tif", "gif", "webp", "bmp", "avif", "jp2", "ppm", "tga", "ico")),
     **{"1": ("png", "jpg", "tif", "gif", "bmp"), "P": ("png", "tif", "gif", "webp", "bmp")},
-    **{"CMYK": ("jpg", "tif"), "YCbCr": ("jpg", "tif"), "PA": ("tif",)},
+    **{"CMYK": ("jpg", "tif"), "YCbCr": ("jpg",), "PA": ("tif",)},
     **{"RGBA": ("png", "tif", "gif", "webp", "bmp", "ico"), "LA": ("png", "tif", "webp")},
 }
 

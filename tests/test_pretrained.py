@@ -317,7 +317,7 @@ def test_adopting_weights(resnet18):
         assert jax.tree.all(jax.tree.map(np.array_equal, ours, theirs))
         rest = {**pretrained, "params": {k: v for k, v in pretrained["params"].items() if k != "output"}}
         assert jax.tree.all(jax.tree.map(np.array_equal, adopted, rest))
-    with pytest.raises(UserError, match="another network"):
+    with pytest.raises(UserError, match="do not fit the network"):
         adopt(jax.eval_shape(build("resnet34").init, jax.random.key(0), image), pretrained)
 
 
