@@ -87,7 +87,7 @@ def _prepared(data_dir: Path) -> dict[str, set[str]]:
         if (folder / store.DESCRIPTION).exists():
             described = store.read_description(folder)
             shards = [shard for split in described["splits"].values() for shard in split["shards"]]
-            found[name] = set(store.Records(folder, shards, modality, described["settings"]).album_ids)
+            found[name] = set(store.ShardRecords(folder, shards, modality, described["settings"]).album_ids)
     return found
 
 

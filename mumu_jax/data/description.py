@@ -47,7 +47,7 @@ def finish(
     train = description["splits"]["train"]["shards"]
     mean, std = np.zeros((), np.float32), np.ones((), np.float32)
     if modality.statistics is not None:
-        mean, std = modality.statistics(store.Records(folder, train, modality, settings), settings)
+        mean, std = modality.statistics(store.ShardRecords(folder, train, modality, settings), settings)
     with replacing(folder / store.STATISTICS) as path, path.open("wb") as file:
         np.savez(file, mean=mean, std=std)
     _write_tfds_metadata(folder, shards, sidecars, store.features(labels, modality, settings))

@@ -20,13 +20,13 @@ from jaxtyping import Float32, Int
 from tensorflow_datasets.core.example_parser import tf_example_pb2
 
 from mumu_jax.config import flatten, from_json
-from mumu_jax.data.manifest import SPLITS, Label
+from mumu_jax.data.manifest import SPLITS, Album, Label, albums_sha256, read_manifest
 from mumu_jax.data.modalities import modality_of
 from mumu_jax.data.modality import Modality
 from mumu_jax.data.wire import read_example
 from mumu_jax.errors import UserError
 
-_EXAMPLE: Any = vars(tf_example_pb2)["Example"]  # made at import time, which type checkers do not see
+Example: Any = vars(tf_example_pb2)["Example"]  # made at import time, which type checkers do not see
 
 DESCRIPTION = "prepared.json"
 STATISTICS = "statistics.npz"
@@ -34,42 +34,48 @@ VERIFY_BYTES = 1_000_000_000  # up to here checksums are checked on opening, whi
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """Prepared data, opened and found to fit.
+class Dataset:
+    """What a network is trained and scored on, wherever it lies.
 
-    `mean` and `std` standardise each position of an input, as the train split has them (of images, as ImageNet has
-    them; 0 and 1 where the modality's inputs are not standardised).  `albums_sha256` is of the manifest that it was
-    made from.  `checksum` names the content: settings, labels, records and statistics.
+    `item` is what a record is of, track or album.  `mean` and `std` standardise each position of an input, as the train
+    split has them (of images, as ImageNet has them; 0 and 1 where inputs are not standardised).  `albums_sha256` is of
+    the manifest that it was made from.  `checksum` names the content: settings, labels, records and statistics.
     """
 
-    modality: Modality
+    name: str
+    item: str
     folder: Path
     labels: list[Label]
-    settings: Any
     mean: Float32[np.ndarray, "*shape"]
     std: Float32[np.ndarray, "*shape"]
     albums_sha256: str
     checksum: str
-    shards: dict[str, list[dict[str, Any]]]  # of each split: name, records, bytes, sha256
 
     def split(self, name: str) -> "Records":
         """The records of `train`, `val` or `test`, in the manifest's order; none where the split is empty."""
-        return Records(self.folder, self.shards[name], self.modality, self.settings)
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Prepared(Dataset):
+    """Prepared data, opened and found to fit."""
+
+    modality: Modality
+    settings: Any
+    shards: dict[str, list[dict[str, Any]]]  # of each split: name, records, bytes, sha256
+
+    def split(self, name: str) -> "Records":
+        return ShardRecords(self.folder, self.shards[name], self.modality, self.settings)
 
 
 class Records(Sequence):  # of dicts; said in the hint, run-time type checkers would read a record to see it
-    """Random access to records, from any thread, without holding them.
+    """Random access to records, from any thread.
 
-    A record is `{"album_id": str, "labels": int64 columns}`, `"track_id": str` for items that are tracks, and the
-    modality's own fields, such as `"cqt": float16 [frames, bins] dB`.
+    A record is `{"album_id": str, "labels": int64 columns}`, `"track_id": str` for items that are tracks, and its own
+    fields, such as `"cqt": float16 [frames, bins] dB`.
     """
 
-    def __init__(self, folder: Path, shards: Sequence[dict[str, Any]], modality: Modality, settings: Any):
-        self._folder, self._modality, self._settings = folder, modality, settings
-        self._shards = [shard for shard in shards if shard["records"]]
-        self._ends = np.cumsum([shard["records"] for shard in self._shards], dtype=int)
-        files = [f"{folder / shard['name']}[0:{shard['records']}]" for shard in self._shards]
-        self._source: Any = ArrayRecordDataSource(files) if files else None
+    _ids: Any  # (album_id, item_id) of each record
 
     @property
     def album_ids(self) -> list[str]:
@@ -78,6 +84,40 @@ class Records(Sequence):  # of dicts; said in the hint, run-time type checkers w
     @property
     def item_ids(self) -> list[str]:
         return [item_id for _, item_id in self._ids]
+
+    def __getitem__(self, index: Any) -> dict[str, Any]:
+        """Record `index`; raises IndexError outside 0 … len - 1, and UserError where the shard is damaged."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        return next(self.read([index]))
+
+    def read(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> Iterator[dict[str, Any]]:
+        """The records `rows`, one after the other; raises UserError where a shard is damaged."""
+        raise NotImplementedError
+
+
+class HeldRecords(Records):
+    """Records of albums that are held in memory."""
+
+    def __init__(self, records: list[dict[str, Any]]):
+        self._records, self._ids = records, [(record["album_id"], record["album_id"]) for record in records]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def read(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> Iterator[dict[str, Any]]:
+        return (self._records[index] for index in rows)
+
+
+class ShardRecords(Records):
+    """Records on disk, which are not held."""
+
+    def __init__(self, folder: Path, shards: Sequence[dict[str, Any]], modality: Modality, settings: Any):
+        self._folder, self._modality, self._settings = folder, modality, settings
+        self._shards = [shard for shard in shards if shard["records"]]
+        self._ends = np.cumsum([shard["records"] for shard in self._shards], dtype=int)
+        files = [f"{folder / shard['name']}[0:{shard['records']}]" for shard in self._shards]
+        self._source: Any = ArrayRecordDataSource(files) if files else None
 
     @cached_property
     def _ids(self) -> list[tuple[str, str]]:
@@ -97,14 +137,7 @@ class Records(Sequence):  # of dicts; said in the hint, run-time type checkers w
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
-    def __getitem__(self, index: Any) -> dict[str, Any]:
-        """Record `index`; raises IndexError outside 0 … len - 1, and UserError where the shard is damaged."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"record {index} of {len(self)}")
-        return next(self.read([index]))
-
     def read(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> Iterator[dict[str, Any]]:
-        """The records `rows`, one after the other; raises UserError where a shard is damaged."""
         for index in map(int, rows):
             try:
                 yield decode(self._source[index], self._modality, self._settings)
@@ -128,7 +161,7 @@ def features(labels: Sequence[Label], modality: Modality, settings: Any) -> tfds
 
 def encode(album_id: str, item_id: str, labels: Sequence[int], fields: Mapping[str, Any], modality: Modality) -> bytes:
     """A record, as `features.serialize_example` gives it but for the order of the fields: always the same bytes."""
-    example = _EXAMPLE()
+    example = Example()
     stored = example.features.feature
     for name, value in zip(_id_fields(modality), (album_id, item_id), strict=False):
         stored[name].bytes_list.value.append(value.encode(errors="surrogatepass"))
@@ -172,6 +205,8 @@ def open_prepared(data_dir: Path, settings: Any, verify: bool | None = None) -> 
         check_shard(folder / shard["name"], shard, verify)
     mean, std = read_statistics(folder / STATISTICS, description["statistics_sha256"])
     return Prepared(
+        name=modality.name,
+        item=modality.item,
         modality=modality,
         folder=folder,
         labels=[Label(**label) for label in description["labels"]],
@@ -182,6 +217,17 @@ def open_prepared(data_dir: Path, settings: Any, verify: bool | None = None) -> 
         checksum=description["checksum"],
         shards=shards,
     )
+
+
+def read_albums(dataset: Dataset, data_dir: Path) -> list[Album]:
+    """The albums of the manifest in `data_dir`.  Raises UserError where `dataset` was not made from these."""
+    albums = read_manifest(data_dir / "manifest.jsonl")
+    if albums_sha256(albums) != dataset.albums_sha256:
+        raise UserError(
+            f"{dataset.folder} was prepared with other albums, splits or genres than {data_dir / 'manifest.jsonl'} "
+            f"has; call prepare again, with {dataset.name} among its --modalities"
+        )
+    return albums
 
 
 def read_description(folder: Path) -> dict[str, Any]:
