@@ -51,6 +51,14 @@ class ImageSettings:
 
 
 @dataclass
+class FusionSettings:
+    """Which runs' feature vectors a fusion joins, one a modality.  Oramas et al. 2017, section 5.4."""
+
+    modalities: str = "audio+text+image"
+    missing: str = "drop"  # albums that lack one of them; mask: zeros take the place of its vector
+
+
+@dataclass
 class TfidfSettings:
     """What a text network sees of the prepared text.  Oramas et al. 2017, section 5.2, and the authors' code."""
 
@@ -82,7 +90,7 @@ class ModelSettings:
     depth: int = 101  # layers; 10 is a small one for small data, without published weights
     weights: str = ""  # what scripts/convert_weights.py wrote; without, the network starts from random weights
     trainable: str = ""  # a regular expression: parameters whose path has no match stay as they are; all match ""
-    dropout: float = 0.0  # section 6.1: 0.5 for HIGH with COSINE, else 0; the authors' code: 0.5 for text
+    dropout: float = 0.0  # section 6.1: 0.5 for HIGH with COSINE; the authors' code: 0.5 for text; 6.4: 0.7 for fusion
     precision: str = "auto"  # what the network computes in; auto: bfloat16 on a GPU or TPU, float32 on a CPU
 
 
@@ -138,6 +146,7 @@ class Config:
     text: TextSettings = field(default_factory=TextSettings)
     timbre: TimbreSettings = field(default_factory=TimbreSettings)
     image: ImageSettings = field(default_factory=ImageSettings)
+    fusion: FusionSettings = field(default_factory=FusionSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     tfidf: TfidfSettings = field(default_factory=TfidfSettings)
     data: DataSettings = field(default_factory=DataSettings)
@@ -159,7 +168,9 @@ SPEED_ONLY = frozenset({"loop.checkpoint_minutes", "data.read_threads", "data.mo
 
 # What the values of a field may be; a field's name means the same in every section.
 CHOICES = {
-    "modality": ("audio", "text", "timbre", "image"),
+    "modality": ("audio", "text", "timbre", "image", "fusion"),
+    "modalities": ("audio+text", "audio+image", "text+image", "audio+text+image"),
+    "missing": ("drop", "mask"),
     "family": ("cnn", "mlp", "shallow", "resnet", "densenet201", "vit_b16", "alexnet"),
     "kernel": ("4x70", "4x96", "3x3"),
     "width": ("low", "high"),
@@ -177,6 +188,7 @@ FAMILIES = {
     "text": ("mlp",),
     "timbre": ("shallow",),
     "image": ("resnet", "densenet201", "vit_b16", "alexnet"),
+    "fusion": ("shallow",),
 }
 _ABOVE_0 = "above 0", lambda value: 0 < value < math.inf
 _AT_LEAST_0 = "at least 0", lambda value: 0 <= value < math.inf

@@ -3,7 +3,7 @@
 import argparse
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,21 +11,19 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mumu_jax import confusion, distributed, metrics, parallel, single_label
-from mumu_jax.albums import mean_by_album
+from mumu_jax import confusion, distributed, metrics, single_label
 from mumu_jax.atomic import replacing, write_json
-from mumu_jax.batch import Batch
 from mumu_jax.cli import run_command
 from mumu_jax.compiled import keep_compiled_programs
-from mumu_jax.data.loader import Items, Schedule, array_items
+from mumu_jax.data.loader import array_items
 from mumu_jax.data.manifest import SPLITS, Album, read_manifest
-from mumu_jax.data.store import Prepared, Records, open_prepared
+from mumu_jax.data.store import Dataset, Records
 from mumu_jax.errors import UserError
-from mumu_jax.feed import Feed
-from mumu_jax.predict import SplitPredictions, predict
-from mumu_jax.workdir import Trained, TrainedRun, load_run
-
-Watch = Callable[[Iterable[Batch]], Iterator[Batch]]
+from mumu_jax.extract import Watch, extract_features, predict_once, see_items
+from mumu_jax.features import check_format, write_features
+from mumu_jax.fusion import open_data
+from mumu_jax.predict import SplitPredictions
+from mumu_jax.workdir import TrainedRun, fingerprint, load_run
 
 COLUMNS = {
     "roc_auc_macro": "ROC-AUC",
@@ -51,12 +49,14 @@ COLUMNS_OF_SINGLE_LABEL = {
 
 
 def main(argv: Sequence[str]) -> None:
-    """Score a run's split and print the table."""
+    """Score a run's split and print the table, or write the feature vectors of all splits."""
     arguments = _parser().parse_args(argv)
+    if arguments.features:
+        check_format(arguments.features)
     keep_compiled_programs()
     run = load_run(arguments.workdir)
     data_dir = arguments.data_dir or run.data_dir
-    prepared = open_prepared(data_dir, run.config.prepared_with)
+    prepared = open_data(run.config, data_dir, arguments.workdir)
     if prepared.labels != run.labels:
         raise UserError(
             f"{data_dir} has other labels ({len(prepared.labels)}) than {arguments.workdir} was trained on "
@@ -71,6 +71,12 @@ def main(argv: Sequence[str]) -> None:
         print(f"warning: {data_dir} is other data than the run was trained on", file=sys.stderr)
         if run.config.target.kind == "softmax":
             check_single_label(read_manifest(data_dir / "manifest.jsonl"), data_dir)
+    if arguments.features:
+        found = extract_features(run, prepared, fingerprint(arguments.workdir))
+        write_features(arguments.features, found)
+        n_albums, width = found.vectors.shape
+        print(f"written: {arguments.features}, the vectors ({width} wide) of {n_albums} albums")
+        return
     result = evaluate(run, prepared, arguments.split, arguments.workdir)
     print_table(result)
     names = [f"eval_{arguments.split}.json"]
@@ -86,18 +92,17 @@ class Level(NamedTuple):
     found: SplitPredictions
 
 
-def evaluate(run: TrainedRun, prepared: Prepared, split: str, workdir: Path, watch: Watch = iter) -> dict[str, Any]:
+def evaluate(run: TrainedRun, prepared: Dataset, split: str, workdir: Path, watch: Watch = iter) -> dict[str, Any]:
     """Score a split with all networks; write eval_<split>.json and predictions_<split>.npz, return the former.
 
     Of softmax targets also write the albums' confusion_<split>.csv and .png.
 
     Track scores are of each track's fixed patch; album scores of the mean penultimate vector of an album's tracks
-    (Oramas et al. 2017, section 5.1), or of the album's own text.  Raises UserError if the split is empty.
+    (Oramas et al. 2017, section 5.1), or of the album's own item.  Raises UserError if the split is empty.
     """
     records = prepared.split(split)
     if not len(records):
-        item = prepared.modality.item
-        raise UserError(f"split {split!r} of {prepared.folder} has no {item}; choose another --split")
+        raise UserError(f"split {split!r} of {prepared.folder} has no {prepared.item}; choose another --split")
     levels = _score(run, records, watch)
     result = {
         "split": split,
@@ -138,32 +143,11 @@ def check_single_label(albums: Sequence[Album], data_dir: Path) -> None:
 
 def _score(run: TrainedRun, records: Records, watch: Watch) -> dict[str, Level]:
     """By tracks, where there are tracks, and by albums."""
-    mesh, config = parallel.make_mesh(), run.config
-    how = (config.optim.batch_size, config.loop.chunk_steps, watch)
-
-    def predicted(trained: Trained, items: Items) -> SplitPredictions:
-        return predict_items(trained, Feed(items, "streaming", config.data.read_threads, mesh), *how)
-
-    found = predicted(run.first, run.inputs.items(records, len(run.labels)))
+    found, albums = see_items(run, records, watch)
     if run.track is None:
-        return {"album": Level(records.album_ids, found)}
-    albums = mean_by_album(found.embedding, found.labels, records.album_ids)
-    of_albums = predicted(run.album, array_items(albums.vectors, albums.labels))
+        return {"album": Level(albums.album_ids, found)}
+    of_albums = predict_once(run.album, array_items(albums.vectors, albums.labels), run.config, watch)
     return {"track": Level(records.item_ids, found), "album": Level(albums.album_ids, of_albums)}
-
-
-def predict_items(
-    trained: Trained, feed: Feed, batch_size: int, chunk_steps: int, watch: Watch = iter
-) -> SplitPredictions:
-    """The predictions of a network that was read from a run's folder, which may come from another machine.
-
-    Batches are of `batch_size` items, or of as many more as it takes for the devices to divide them; `watch` sees
-    their chunks pass, and may end it all.
-    """
-    in_order = Schedule(len(feed.items), batch_size + -batch_size % feed.mesh.size, chunk_steps)
-    chunks = watch(feed.chunks(in_order, range(in_order.epoch_chunks)))
-    variables, constants = parallel.put_replicated((trained.variables, trained.constants), feed.mesh)
-    return predict(variables, chunks, constants, trained.network, feed.mesh)
 
 
 def print_table(result: dict[str, Any]) -> None:
@@ -229,6 +213,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workdir", type=Path, required=True, help="the folder of a finished run")
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--data_dir", type=Path, help="prepared data; the run's own by default")
+    parser.add_argument(
+        "--features",
+        type=Path,
+        metavar="FILE",
+        help="instead of scores, write the feature vectors of all albums of all splits to this .npz or .arrayrecord",
+    )
     return parser
 
 

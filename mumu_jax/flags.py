@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -35,6 +36,7 @@ Trains a named experiment, of tracks also their album network, and evaluates.  T
   --list            show every experiment and end
   --data_dir=DATA   what mumu_jax.prepare wrote; $MUMU_DATA_DIR by default, else the built-in mini dataset
   --workdir=RUN     the run's folder; runs/NAME by default
+  --features=audio=RUN,text=RUN,image=RUN   the trained runs that a fusion joins; it keeps their vectors
 
 several processes (each on its own devices, all with the same files): found by themselves under SLURM and Open MPI, else
   --coordinator=auto   on each host of a TPU slice, or of another cluster that JAX knows
@@ -51,6 +53,7 @@ class Flags:
     """What the user asked for."""
 
     config: Config
+    features: dict[str, Path] | None  # of a fusion: the runs that it joins, by modality
     data_dir: str | None
     workdir: str | None
     list: bool
@@ -68,6 +71,7 @@ def parse_flags(argv: Sequence[str]) -> Flags:
     flags.DEFINE_boolean("help", False, "Show this and end.", short_name="h", flag_values=values)
     flags.DEFINE_string("data_dir", None, "Prepared data; $MUMU_DATA_DIR by default.", flag_values=values)
     flags.DEFINE_string("workdir", None, "The run's folder; runs/CONFIG by default.", flag_values=values)
+    flags.DEFINE_string("features", None, "audio=RUN,text=RUN,…: the runs that a fusion joins.", flag_values=values)
     flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, or auto.", flag_values=values)
     flags.DEFINE_integer("num_processes", None, "How many processes train together.", flag_values=values)
     flags.DEFINE_integer("process_id", None, "Which of them this one is, from 0.", flag_values=values)
@@ -93,7 +97,23 @@ def parse_flags(argv: Sequence[str]) -> Flags:
         raise UserError("no experiment named; add --config=NAME (python -m mumu_jax.train --list)")
     validate(config)
     processes = (values.coordinator, values.num_processes, values.process_id)
-    return Flags(config, values.data_dir, values.workdir, values.list, *processes)
+    features = None if values.features is None else _parse_features(values.features, config)
+    return Flags(config, features, values.data_dir, values.workdir, values.list, *processes)
+
+
+def _parse_features(text: str, config: Config) -> dict[str, Path]:
+    """`audio=RUN,text=RUN` in the fusion's order.  Raises UserError unless it names a run of each of its modalities."""
+    if config.modality != "fusion":
+        raise UserError(f"--features is for a fusion, and {config.name} sees {config.modality}; leave it out")
+    names = config.fusion.modalities.split("+")
+    pairs = [part.partition("=") for part in text.split(",")]
+    if sorted(name for name, _, _ in pairs) != sorted(names) or not all(path for _, _, path in pairs):
+        raise UserError(
+            f"--features is {text!r}, and {config.name} joins {', '.join(names)}; give "
+            f"--features={','.join(f'{name}=RUN' for name in names)}"
+        )
+    found = {name: Path(path) for name, _, path in pairs}
+    return {name: found[name] for name in names}
 
 
 def print_experiments() -> None:

@@ -1,7 +1,7 @@
 """What a run's first network sees: a modality's records as items, and what of the training data that takes."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,26 +16,41 @@ from mumu_jax.data.loader import Items, array_items, image_item, image_items, mu
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.text import GAZETTEER
 from mumu_jax.data.modalities.timbre import N_VALUES
-from mumu_jax.data.modality import Modality
-from mumu_jax.data.store import Prepared, Records
+from mumu_jax.data.store import Dataset, Records
 from mumu_jax.data.tfidf import CATEGORY, Tfidf, fit_tfidf, load_tfidf
 from mumu_jax.errors import UserError
+from mumu_jax.fusion import Fused, Source, read_kept
 
 VOCABULARY = "vocabulary.json"
-STACKED = {"audio": "patch", "image": "image"}  # the field of a record that is an item's input as it is
+# The field of a record that is an item's input as it is.
+STACKED = {"audio": "patch", "image": "image", "fusion": "vector"}
+# Of the paper's best networks: HIGH-4x70, VSM+SEM and ResNet-101.
+FEATURE_WIDTHS = {"audio": 4096, "text": 2048, "image": 2048}
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """How records become items; `tfidf` and `gazetteer` are a text run's."""
+    """How records become items; `tfidf` and `gazetteer` are a text run's, `sources` a fusion's runs by modality."""
 
     config: Config
     tfidf: Tfidf | None = None
     gazetteer: Path | None = None
+    sources: dict[str, Source] | None = None
 
     @property
-    def modality(self) -> Modality:
-        return MODALITIES[self.config.modality]
+    def level(self) -> str:
+        """What an item is: track or album."""
+        return "album" if self.config.modality == "fusion" else MODALITIES[self.config.modality].item
+
+    @property
+    def widths(self) -> list[int]:
+        """Of the vectors that a fusion joins."""
+        return [source.width for source in (self.sources or {}).values()]
+
+    @property
+    def item(self) -> Any:
+        """As `item_of`."""
+        return item_of(self.config, self.widths)
 
     @property
     def n_terms(self) -> int | None:
@@ -52,7 +67,7 @@ class Inputs:
         return array_items(self.arrays(found), labels)
 
     def arrays(self, records: Iterable[dict[str, Any]]) -> Any:
-        """[n, …] of records that are held in memory: texts, timbre, the patches of a song, a few images."""
+        """[n, …] of records that are held in memory: texts, timbre, a song's patches, a few images, joined vectors."""
         if self.tfidf is not None:
             return self.tfidf.transform(records)
         if self.config.modality in STACKED:
@@ -69,8 +84,10 @@ class Inputs:
                 shutil.copyfile(self.gazetteer, path)
 
 
-def fit_inputs(config: Config, prepared: Prepared) -> Inputs:
+def fit_inputs(config: Config, prepared: Dataset) -> Inputs:
     """Of the training split.  Raises UserError where the texts have no term, or none of the kind asked for."""
+    if isinstance(prepared, Fused):
+        return Inputs(config, sources=prepared.sources)
     if config.modality != "text":
         return Inputs(config)
     tfidf = fit_tfidf(prepared.split("train"), config.tfidf)
@@ -84,6 +101,8 @@ def fit_inputs(config: Config, prepared: Prepared) -> Inputs:
 
 def load_inputs(config: Config, workdir: Path) -> Inputs:
     """As `Inputs.save` left them."""
+    if config.modality == "fusion":
+        return Inputs(config, sources=read_kept(workdir).sources)
     if config.modality != "text":
         return Inputs(config)
     return Inputs(config, load_tfidf(workdir / VOCABULARY), _gazetteer_in(workdir, config))
@@ -94,8 +113,14 @@ def _gazetteer_in(folder: Path, config: Config) -> Path | None:
     return path if config.tfidf.categories and path.exists() else None
 
 
-def item_of(config: Config) -> Any:
-    """The shape and dtype of an item's input, as a tree of `jax.ShapeDtypeStruct`."""
+def item_of(config: Config, widths: Sequence[int] = ()) -> Any:
+    """The shape and dtype of an item's input, as a tree of `jax.ShapeDtypeStruct`.
+
+    `widths` are those of the vectors that a fusion joins, if they are not the paper's.
+    """
+    if config.modality == "fusion":
+        widths = widths or [FEATURE_WIDTHS[name] for name in config.fusion.modalities.split("+")]
+        return jax.ShapeDtypeStruct((sum(widths),), np.dtype(np.float32))
     if config.modality == "audio":
         return patch_item(config.audio)
     if config.modality == "image":

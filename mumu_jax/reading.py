@@ -11,6 +11,7 @@ import numpy as np
 from mumu_jax.config import AudioSettings, ImageSettings, TextSettings
 from mumu_jax.data import audio, patches
 from mumu_jax.data.images import read_image
+from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.text import Document, read_document
 from mumu_jax.data.modalities.timbre import read_timbre
 from mumu_jax.data.modality import died
@@ -36,24 +37,26 @@ class Read:
 
 @dataclass(frozen=True)
 class Reader:
-    """How a modality's files are known in a folder, and read; `read` is called in other processes."""
+    """How a modality's files are known in a folder, and read: in other processes, unless `in_process`."""
 
     kind: str
     is_one: Callable[[Path], bool]
     read: Callable[[Path], Read]
+    in_process: bool
 
 
 def reader_of(inputs: Inputs) -> Reader:
     """The reader for a run's modality, with the run's settings."""
     config = inputs.config
+    here = MODALITIES[config.modality].in_process
     if config.modality == "audio":
-        return Reader("audio", is_audio, partial(read_song, settings=config.audio))
+        return Reader("audio", is_audio, partial(read_song, settings=config.audio), here)
     if config.modality == "text":
         read = partial(read_document_file, settings=config.text, gazetteer=inputs.gazetteer)
-        return Reader(".txt", lambda path: path.suffix.lower() == ".txt", read)
+        return Reader(".txt", lambda path: path.suffix.lower() == ".txt", read, here)
     if config.modality == "image":
-        return Reader("image", is_image, partial(read_cover, settings=config.image))
-    return Reader(".h5", lambda path: path.suffix.lower() == ".h5", read_h5)
+        return Reader("image", is_image, partial(read_cover, settings=config.image), here)
+    return Reader(".h5", lambda path: path.suffix.lower() == ".h5", read_h5, here)
 
 
 def read_song(path: Path, settings: AudioSettings) -> Read:

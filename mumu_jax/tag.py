@@ -19,7 +19,7 @@ from mumu_jax.data.loader import array_items
 from mumu_jax.data.sources.files import files_below
 from mumu_jax.data.workers import map_in_order
 from mumu_jax.errors import UserError
-from mumu_jax.evaluate import predict_items
+from mumu_jax.extract import predict_items
 from mumu_jax.feed import Feed
 from mumu_jax.predict import SplitPredictions
 from mumu_jax.progress import bar
@@ -81,7 +81,7 @@ def score_files(
     """
     mesh = parallel.make_mesh()
     found = map(reader.read, files)
-    if not run.inputs.modality.in_process:
+    if not reader.in_process:
         found = map_in_order(reader.read, files, min(workers, len(files)), died_reading)
     for group in _groups(found, batch_size):
         scores = iter(_score(run, [one.records for one in group if one.records], batch_size, mesh))

@@ -17,12 +17,14 @@ from mumu_jax.cli import run_command
 from mumu_jax.compiled import keep_compiled_programs
 from mumu_jax.config import Config
 from mumu_jax.data.loader import array_items, multi_hot
-from mumu_jax.data.manifest import Album, Label, albums_sha256, read_manifest
-from mumu_jax.data.store import Prepared, open_prepared
+from mumu_jax.data.manifest import Album, Label
+from mumu_jax.data.store import Dataset, read_albums
 from mumu_jax.errors import UserError
-from mumu_jax.evaluate import check_single_label, evaluate, predict_items, print_table
+from mumu_jax.evaluate import check_single_label, evaluate, print_table
+from mumu_jax.extract import keep_features, predict_items
 from mumu_jax.feed import Feed, open_feeds
 from mumu_jax.flags import check_network, parse_flags, print_experiments
+from mumu_jax.fusion import open_data
 from mumu_jax.inputs import Inputs, fit_inputs, load_inputs
 from mumu_jax.log import MetricsLog, Silent
 from mumu_jax.loop import Run, Task, fit
@@ -53,11 +55,17 @@ def main(argv: Sequence[str]) -> int:
     distributed.join(arguments.coordinator, arguments.num_processes, arguments.process_id)
     keep_compiled_programs()
     check_network(arguments.config)
-    data_dir = arguments.data_dir or os.environ.get("MUMU_DATA_DIR") or make_mini_dataset()
-    workdir = Path(arguments.workdir or f"runs/{arguments.config.name}")
+    config, named = arguments.config, arguments.data_dir or os.environ.get("MUMU_DATA_DIR")
+    data_dir = Path(named) if named else None
+    if config.modality != "fusion":
+        data_dir = data_dir or make_mini_dataset()
+    workdir = Path(arguments.workdir or f"runs/{config.name}")
     with stop_wish() as stop:
         try:
-            train(arguments.config, Path(data_dir), workdir, stop)
+            if config.modality == "fusion":
+                data_dir = keep_features(config, arguments.features, data_dir, workdir, stop.watch)
+            assert data_dir is not None
+            train(config, data_dir, workdir, stop)
         except Interrupted as interrupted:
             print(f"{interrupted}; the same command goes on from here", file=sys.stderr)
             return EXIT_INTERRUPTED
@@ -67,11 +75,11 @@ def main(argv: Sequence[str]) -> int:
 def train(config: Config, data_dir: Path, workdir: Path, stop: StopWish) -> None:
     """Train both networks and evaluate them.  Called again, it resumes."""
     # Data and devices
-    prepared = open_prepared(data_dir, config.prepared_with)
+    prepared = open_data(config, data_dir, workdir)
     for split in ("train", "val"):
         if not len(prepared.split(split)):
             raise UserError(
-                f"split {split!r} of {prepared.folder} has no {prepared.modality.item}, and training needs some; "
+                f"split {split!r} of {prepared.folder} has no {prepared.item}, and training needs some; "
                 f"prepare more data, or say in the source which albums are its {split!r} split"
             )
     final_split = "test" if len(prepared.split("test")) else "val"
@@ -97,7 +105,7 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopWish) -> None
         print(f"run: {workdir}")
 
 
-def start_or_resume(workdir: Path, config: Config, prepared: Prepared, data_dir: Path) -> None:
+def start_or_resume(workdir: Path, config: Config, prepared: Dataset, data_dir: Path) -> None:
     """Make `workdir` this run's; raises UserError if it is another's."""
     if not claim(workdir, config, data_dir, prepared.checksum):
         constants, seen = fit_constants(config, prepared, data_dir)
@@ -106,9 +114,9 @@ def start_or_resume(workdir: Path, config: Config, prepared: Prepared, data_dir:
         write_run(workdir, config, prepared.labels, constants, seen, inputs, data_dir, prepared.checksum, weights)
 
 
-def fit_networks(prepared: Prepared, inputs: Inputs, constants: Constants, run: Run) -> None:
+def fit_networks(prepared: Dataset, inputs: Inputs, constants: Constants, run: Run) -> None:
     """The network that sees the items; for tracks, the three steps of Oramas et al. 2017, section 5.1."""
-    config, n_labels, phase = run.config, len(prepared.labels), prepared.modality.item
+    config, n_labels, phase = run.config, len(prepared.labels), prepared.item
     records = {split: prepared.split(split) for split in ("train", "val")}
     fixed = {split: inputs.items(found, n_labels) for split, found in records.items()}
     drawn = inputs.items(records["train"], n_labels, "random") if config.data.patch == "random" else fixed["train"]
@@ -140,24 +148,19 @@ def fit_networks(prepared: Prepared, inputs: Inputs, constants: Constants, run: 
     fit(Task("album", network, constants, feeds["train"], feeds["val"], config.album_optim), run)
 
 
-def fit_constants(config: Config, prepared: Prepared, data_dir: Path) -> tuple[Constants, Bool[np.ndarray, " labels"]]:
+def fit_constants(config: Config, prepared: Dataset, data_dir: Path) -> tuple[Constants, Bool[np.ndarray, " labels"]]:
     """Input statistics and label factors, and which labels occur in training; warns of labels that do not.
 
     The factors come from all albums of train and validation, with the modality or without (section 6).
     """
-    every = read_manifest(data_dir / "manifest.jsonl")
-    if albums_sha256(every) != prepared.albums_sha256:
-        raise UserError(
-            f"{prepared.folder} was prepared with other albums, splits or genres than {data_dir / 'manifest.jsonl'} "
-            f"has; call prepare again, with {prepared.modality.name} among its --modalities"
-        )
+    every = read_albums(prepared, data_dir)
     albums = [album for album in every if album.split in ("train", "val")]
     if config.target.kind == "softmax":
         check_single_label(every, data_dir)
     labels = _multi_hot_labels(albums, prepared.labels)
     present = set(prepared.split("train").album_ids)
     seen = np.asarray(labels[[album.album_id in present for album in albums]].any(axis=0))
-    _warn(f"are on no training album with {prepared.modality.name}: no network can learn them", prepared, ~seen)
+    _warn(f"are on no training album with {prepared.name}: no network can learn them", prepared, ~seen)
     factors = np.zeros((len(seen), 0), np.float32)
     if config.target.kind == "cosine":
         try:
@@ -189,7 +192,7 @@ def make_mini_dataset() -> Path:
     return MINI_DATA_DIR
 
 
-def _warn(what: str, prepared: Prepared, which: Bool[np.ndarray, " labels"]) -> None:
+def _warn(what: str, prepared: Dataset, which: Bool[np.ndarray, " labels"]) -> None:
     names = [label.name for label, is_one in zip(prepared.labels, which, strict=True) if is_one]
     if names:
         shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

@@ -2,6 +2,7 @@
 
 config.json      the resolved config, versions, what data it was trained on
 vocabulary.json  of a text run: its terms and their idf;  gazetteer: what its entities are found by
+fusion.json      of a fusion: the runs that it joins;  features/: their vectors of all albums
 labels.json      label names and parents, in column order
 constants.npz    input statistics, label factors, which labels occur in training
 track/ album/    checkpoints of the networks: the last and the best; no track/ where the items are albums
@@ -32,7 +33,8 @@ from mumu_jax.config import SPEED_ONLY, Config, OptimSettings, flatten
 from mumu_jax.data.manifest import Label, read_labels, write_labels
 from mumu_jax.data.modalities.text import GAZETTEER
 from mumu_jax.errors import UserError
-from mumu_jax.inputs import VOCABULARY, Inputs, item_of, load_inputs
+from mumu_jax.fusion import FUSION
+from mumu_jax.inputs import VOCABULARY, Inputs, load_inputs
 from mumu_jax.models import build_album_network
 from mumu_jax.models.precision import compute_dtype
 from mumu_jax.network import Network, apply, example_of, item_network
@@ -74,10 +76,24 @@ def claim(workdir: Path, config: Config, data_dir: Path, checksum: str) -> bool:
 
     Raises UserError if the folder is a run of another config or of other data, naming the first difference.
     """
-    path = workdir / "config.json"
-    if not path.exists():
+    theirs = check_settings(workdir, config)
+    if theirs is None:
         workdir.mkdir(parents=True, exist_ok=True)
         return False
+    if theirs["data"]["checksum"] != checksum:
+        raise UserError(
+            f"{workdir} was trained on other data (checksum {theirs['data']['checksum'][:12]}, from "
+            f"{theirs['data']['dir']}) than {data_dir} holds (checksum {checksum[:12]}); give the same --data_dir, "
+            f"or another --workdir"
+        )
+    return True
+
+
+def check_settings(workdir: Path, config: Config) -> dict[str, Any] | None:
+    """The config.json of the run in `workdir`, None where there is none; raises UserError if it has other settings."""
+    path = workdir / "config.json"
+    if not path.exists():
+        return None
     theirs, before = _read_about(path)
     before, now = flatten(before), flatten(config)
     for name in now:
@@ -86,13 +102,7 @@ def claim(workdir: Path, config: Config, data_dir: Path, checksum: str) -> bool:
                 f"{workdir} is a run with config.{name}={before[name]!r}, not {now[name]!r}; "
                 f"give the same settings to resume it, or another --workdir"
             )
-    if theirs["data"]["checksum"] != checksum:
-        raise UserError(
-            f"{workdir} was trained on other data (checksum {theirs['data']['checksum'][:12]}, from "
-            f"{theirs['data']['dir']}) than {data_dir} holds (checksum {checksum[:12]}); give the same --data_dir, "
-            f"or another --workdir"
-        )
-    return True
+    return theirs
 
 
 def write_run(
@@ -132,7 +142,7 @@ def load_run(workdir: Path) -> TrainedRun:
     about, config = _read_about(path)
     constants, seen = read_constants(workdir)
     inputs = load_inputs(config, workdir)
-    phase, network, item = inputs.modality.item, network_of_items(inputs, constants), item_of(config)
+    phase, network, item = inputs.level, network_of_items(inputs, constants), inputs.item
     track, album = None, _load(workdir / phase, network, constants, config.optim, item)
     if phase == "track":
         example = example_of(network, item)
@@ -153,7 +163,7 @@ def source_of_weights(workdir: Path) -> dict[str, str] | None:
 def fingerprint(workdir: Path) -> str:
     """The run in one word: its name, and a hash of its settings and data, which decide its weights."""
     _, config = _read_about(workdir / "config.json")
-    names = ("config.json", "constants.npz", VOCABULARY, GAZETTEER)
+    names = ("config.json", "constants.npz", VOCABULARY, GAZETTEER, FUSION)
     content = b"".join((workdir / name).read_bytes() for name in names if (workdir / name).exists())
     return f"{config.name}-{hashlib.sha256(content).hexdigest()[:8]}"
 

@@ -120,3 +120,24 @@ def small_run(shared_tmp: Path, small_data: Path) -> Path:
         )
 
     return _once(shared_tmp / "small_run", make)
+
+
+QUICK = {
+    "text": ("--config=text_vsm", "--config.tfidf.n_terms=100", "--config.optim.max_epochs=2"),
+    "image": (
+        *("--config=image_resnet101", "--config.model.depth=10", "--config.augment.size_px=32"),
+        *("--config.model.trainable=^output", "--config.optim.max_epochs=1", "--config.optim.batch_size=20"),
+    ),
+}
+
+
+@pytest.fixture(scope="session")
+def small_runs(shared_tmp: Path, small_data: Path, small_run: Path) -> dict[str, Path]:
+    """Finished runs on the reduced mini dataset by modality; those of text and image have hardly begun to learn."""
+
+    def run(name: str) -> Path:
+        folder = shared_tmp / f"small_run_{name}"
+        how = (*QUICK[name], f"--data_dir={small_data}", f"--workdir={folder}")
+        return _once(folder, lambda: succeed("mumu_jax.train", *how) and None)
+
+    return {"audio": small_run, **{name: run(name) for name in QUICK}}

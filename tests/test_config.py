@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -22,11 +23,12 @@ def test_bare_names_are_the_papers_best_target():
             bare, full = load_config(stem), load_config(f"{stem}_cosine")
             assert dataclasses.replace(bare, name="") == dataclasses.replace(full, name="")
     others = {"text_vsm": "cosine", "text_vsm_sem": "cosine", "timbre_mlp": "logistic", "image_resnet101": "logistic"}
+    others |= dict.fromkeys(("fusion_at", "fusion_ai", "fusion_ti", "fusion_ati"), "cosine")
     for stem, target in others.items():
         assert {stem, f"{stem}_cosine", f"{stem}_logistic"} <= names
         bare, full = load_config(stem), load_config(f"{stem}_{target}")
         assert dataclasses.replace(bare, name="") == dataclasses.replace(full, name="")
-    assert len(names) == 33
+    assert len(names) == 45
 
 
 @pytest.mark.parametrize("name", load_experiments())
@@ -52,6 +54,13 @@ def test_overrides_are_typed_and_leave_the_table_alone():
     assert load_config("audio_low_4x96").seed == 0
 
 
+def test_features_are_named_in_either_form_and_any_order():
+    expected = {"audio": Path("a"), "text": Path("t")}
+    for arguments in (["--features=text=t,audio=a"], ["--features", "audio=a,text=t"]):
+        flags = parse_flags([*arguments, "--config=fusion_at"])
+        assert list(flags.features.items()) == list(expected.items())
+
+
 @pytest.mark.parametrize(
     ("arguments", "fragments"),
     [
@@ -70,6 +79,12 @@ def test_overrides_are_typed_and_leave_the_table_alone():
         (["--config=text_vsm", "--config.data.patch=random"], ["patch='random' is for audio", "this is text"]),
         ([NAME, "--config.modality=timbre"], ["family is 'cnn'", "choose 'shallow', or another experiment"]),
         ([NAME, "--workdri=x"], ["workdri", "workdir"]),
+        ([NAME, "--features=audio=x"], ["--features is for a fusion", "sees audio", "leave it out"]),
+        (["--config=fusion_at", "--features=audio=x"], ["'audio=x'", "joins audio, text", "audio=RUN,text=RUN"]),
+        (["--config=fusion_at", "--features=audio=x,txt=y"], ["'audio=x,txt=y'", "audio=RUN,text=RUN"]),
+        (["--config=fusion_at", "--features=audio=x,text="], ["'audio=x,text='", "audio=RUN,text=RUN"]),
+        (["--config=fusion_at", "--features=audio=x,text=y,text=z"], ["audio=RUN,text=RUN"]),
+        (["--config=fusion_at", "--config.fusion.missing=guess"], ["missing is 'guess'", "'drop', 'mask'"]),
         ([NAME, "stray"], ["'stray'", "--name=value"]),
         ([], ["--config=NAME", "--list"]),
     ],

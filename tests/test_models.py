@@ -30,6 +30,11 @@ PARAMETERS = {
     "text_vsm": (25_190_650, 24_780_850),
     "text_vsm_sem": (25_190_650, 24_780_850),
     "timbre_mlp": (12_250, 2_450),
+    # Features of 4,096, 2,048 and 2,048.
+    "fusion_at": (1_536_250, 307_250),
+    "fusion_ai": (1_536_250, 307_250),
+    "fusion_ti": (1_024_250, 204_850),
+    "fusion_ati": (2_048_250, 409_650),
     # ../shared/spec/siblings.md, "Converting weights", less the 1,000 classes' last layer, plus one of 250 or 50.
     "image_resnet101": (44_549_160 - 2049 * 1000 + 2049 * 250, 44_549_160 - 2049 * 1000 + 2049 * 50),
     "covers_alexnet": (61_100_840 - 4097 * 1000 + 4097 * 250,),
@@ -38,10 +43,12 @@ PARAMETERS = {
 }
 
 
-# Section 6.1: HIGH's is for cosine targets alone; the album-cover study, section 5, but for AlexNet: torchvision's.
+# Sections 6.1 and 6.4: HIGH's and the fusion's are for cosine targets alone; the album-cover study, section 5, but for
+# AlexNet: torchvision's.
 DROPOUT = {
     **dict.fromkeys(("audio_high_3x3", "audio_high_4x96", "audio_high_4x70", "text_vsm", "text_vsm_sem"), 0.5),
     **{"covers_alexnet": 0.5, "covers_densenet201": 0.7, "covers_vit_b16": 0.7},
+    **dict.fromkeys(("fusion_at", "fusion_ai", "fusion_ti", "fusion_ati"), 0.7),
 }
 
 
@@ -90,7 +97,7 @@ def test_network_contract(name):
     dropped = config.model.dropout > 0
     assert (float(jnp.abs(embedding - without_dropout).max()) > 0.01) == dropped
     assert config.model.dropout == DROPOUT.get(name.removesuffix("_cosine").removesuffix("_logistic"), 0) * (
-        kind == "cosine" or not name.startswith("audio")
+        kind == "cosine" or not name.startswith(("audio", "fusion"))
     )
 
 

@@ -38,7 +38,9 @@ def network_and_constants(name: str, seed: int = 0) -> tuple[Network, Constants]
     factors = np.zeros((N_LABELS, 0), np.float32)
     if config.target.kind == "cosine":
         factors = np.asarray(label_factors(ppmi(rng.random((50, N_LABELS)) < 0.4), 50))
-    mean, std = {"audio": (-40, 20), "timbre": (0, 1), "text": (0, 1), "image": (0.45, 0.22)}[config.modality]
+    mean, std = {"audio": (-40, 20), "timbre": (0, 1), "text": (0, 1), "image": (0.45, 0.22), "fusion": (0, 1)}[
+        config.modality
+    ]
     constants = Constants(np.float32(mean), np.float32(std), factors)
     return item_network(config, objective.n_outputs(config.target.kind, constants)), constants
 

@@ -52,7 +52,7 @@ def _mlp(config: Config, n_outputs: int, n_terms: int | None) -> MLP:
 
 
 def _shallow(config: Config, n_outputs: int, n_terms: int | None) -> Shallow:
-    return build_album_network(config, n_outputs)
+    return Shallow(n_outputs, unit_output=config.target.kind == "cosine", dropout=config.model.dropout)
 
 
 def _of_images(config: Config, n_outputs: int, n_terms: int | None) -> nn.Module:
