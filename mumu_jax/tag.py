@@ -1,10 +1,14 @@
-"""`python -m mumu_jax.tag`: genres for anyone's own songs, texts, covers or MSD files, from a finished run."""
+"""`python -m mumu_jax.tag`: genres for anyone's own songs, texts, covers or MSD files, from a finished run.
+
+A fusion tags albums: a.mp3, a.txt and a.jpg are one.
+"""
 
 import argparse
 import dataclasses
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +25,11 @@ from mumu_jax.data.workers import map_in_order
 from mumu_jax.errors import UserError
 from mumu_jax.extract import predict_items
 from mumu_jax.feed import Feed
+from mumu_jax.fusion import fuse
 from mumu_jax.predict import SplitPredictions
 from mumu_jax.progress import bar
 from mumu_jax.reading import Read, Reader, died_reading, reader_of
+from mumu_jax.stems import Stem, Together, find_stems, put_together
 from mumu_jax.tags import Tags, open_tags
 from mumu_jax.workdir import Trained, TrainedRun, fingerprint, load_run
 
@@ -32,23 +38,28 @@ def main(argv: Sequence[str]) -> int:
     """Tag what is not tagged yet."""
     arguments = _parser().parse_intermixed_args(argv)  # files may follow options, too
     run = load_run(arguments.workdir)
+    seeing = open_sources(run, arguments.workdir) or {run.config.modality: run}
+    inputs = {name: one.inputs for name, one in seeing.items()}
     if arguments.gazetteer:
-        run = dataclasses.replace(run, inputs=dataclasses.replace(run.inputs, gazetteer=arguments.gazetteer))
-    reader = reader_of(run.inputs)
-    files = find_files(arguments.paths, reader)
-    if run.config.tfidf.categories and run.inputs.gazetteer is None:
-        print(
-            f"{arguments.workdir} has no gazetteer: entities are not looked up; add --gazetteer",
-            file=sys.stderr,
-        )
+        inputs = {name: dataclasses.replace(one, gazetteer=arguments.gazetteer) for name, one in inputs.items()}
+    readers = {name: reader_of(one) for name, one in inputs.items()}
+    if any(one.config.tfidf.categories and one.gazetteer is None for one in inputs.values()):
+        print(f"{arguments.workdir} has no gazetteer: entities are not looked up; add --gazetteer", file=sys.stderr)
+    if run.inputs.sources is None:
+        [reader] = readers.values()
+        files: dict[Path, Any] = {path: path for path in find_files(arguments.paths, reader)}
+        score = partial(score_files, run, reader=reader)
+    else:
+        files = {stem.path: stem for stem in find_stems(arguments.paths, readers)}
+        score = partial(score_stems, run, seeing, readers=readers)
     top_k = min(arguments.top_k, len(run.labels))
     with open_tags(arguments.out, fingerprint(arguments.workdir)) as out:
-        todo = [path for path in files if not out.has(path)]
+        todo = [file for path, file in files.items() if not out.has(path)]
         if len(todo) < len(files):
             print(f"{len(files) - len(todo)} of {len(files)} files are in {arguments.out} already")
         n_failed = 0
         with bar(len(todo), "tagging") as progress:
-            for read, scores in score_files(run, todo, reader, arguments.batch_size, arguments.workers):
+            for read, scores in score(todo, batch_size=arguments.batch_size, workers=arguments.workers):
                 out.write(_tags(read, scores, run, top_k))
                 n_failed += scores is None
                 progress.advance()
@@ -79,12 +90,53 @@ def score_files(
 
     A song is scored as an album of its patches: the album network on their mean penultimate vector.
     """
+    return _score_reads(_read(files, reader, workers), partial(_score, run), batch_size)
+
+
+def score_stems(
+    run: TrainedRun,
+    sources: Mapping[str, TrainedRun],
+    stems: Sequence[Stem],
+    readers: Mapping[str, Reader],
+    batch_size: int,
+    workers: int,
+) -> Iterator[tuple[Read, Float[np.ndarray, " labels"] | None]]:
+    """`score_files` of a fusion: each modality's files are seen by its own run."""
+    reads = {
+        name: _read([stem.files[name] for stem in stems if name in stem.files], reader, workers)
+        for name, reader in readers.items()
+    }
+    found = put_together(stems, reads, run.config.fusion.missing)
+    return _score_reads(found, partial(_score_fused, run, sources), batch_size)
+
+
+def open_sources(run: TrainedRun, workdir: Path) -> dict[str, TrainedRun]:
+    """The runs that a fusion joins, by modality; none of another run.  Raises UserError where one has changed."""
+    sources = run.inputs.sources or {}
+    for name, source in sources.items():
+        path = Path(source.path)
+        found = fingerprint(path) if (path / "config.json").exists() else "not there"
+        if found != source.fingerprint:
+            raise UserError(
+                f"{workdir} sees {name} by the run {source.fingerprint} in {path}, and it is {found} now; put that run "
+                "back in its place"
+            )
+    return {name: load_run(Path(source.path)) for name, source in sources.items()}
+
+
+def _read(files: Sequence[Path], reader: Reader, workers: int) -> Iterator[Read]:
+    if reader.in_process:
+        return map(reader.read, files)
+    return map_in_order(reader.read, files, min(workers, len(files)), died_reading)
+
+
+def _score_reads(
+    found: Iterable[Read], score: Callable[..., Float[np.ndarray, "files labels"]], batch_size: int
+) -> Iterator[tuple[Read, Float[np.ndarray, " labels"] | None]]:
     mesh = parallel.make_mesh()
-    found = map(reader.read, files)
-    if not reader.in_process:
-        found = map_in_order(reader.read, files, min(workers, len(files)), died_reading)
     for group in _groups(found, batch_size):
-        scores = iter(_score(run, [one.records for one in group if one.records], batch_size, mesh))
+        whole = [one for one in group if one.records]
+        scores = iter(score(whole, batch_size, mesh) if whole else ())
         for one in group:
             yield one, next(scores) if one.records else None
 
@@ -102,18 +154,35 @@ def _groups(found: Iterable[Read], n_records: int) -> Iterator[list[Read]]:
         yield group
 
 
-def _score(
-    run: TrainedRun, files: Sequence[list[dict[str, Any]]], batch_size: int, mesh: Mesh
-) -> Float[np.ndarray, "files labels"]:
-    if not files:
-        return np.zeros((0, len(run.labels)))
-    inputs = run.inputs.arrays([record for records in files for record in records])
-    found = _predict(run.first, inputs, len(run.labels), batch_size, mesh)
+def _score(run: TrainedRun, reads: Sequence[Read], batch_size: int, mesh: Mesh) -> Float[np.ndarray, "files labels"]:
+    found, vectors = _see(run, reads, batch_size, mesh)
     if run.track is not None:
-        ends = np.cumsum([len(records) for records in files])[:-1]
-        vectors = np.stack([part.mean(axis=0) for part in np.split(found.embedding, ends)])
         found = _predict(run.album, vectors, len(run.labels), batch_size, mesh)
     return objective.readable(run.album.network.kind, found.scores)
+
+
+def _score_fused(
+    run: TrainedRun, sources: Mapping[str, TrainedRun], stems: Sequence[Together], batch_size: int, mesh: Mesh
+) -> Float[np.ndarray, "files labels"]:
+    parts = []
+    for width, (name, source) in zip(run.inputs.widths, sources.items(), strict=True):
+        vectors = np.zeros((len(stems), width), np.float32)
+        there = [i for i, stem in enumerate(stems) if name in stem.parts]
+        if there:
+            vectors[there] = _see(source, [stems[i].parts[name] for i in there], batch_size, mesh)[1]
+        parts.append(vectors)
+    found = _predict(run.album, fuse(parts), len(run.labels), batch_size, mesh)
+    return objective.readable(run.album.network.kind, found.scores)
+
+
+def _see(
+    run: TrainedRun, reads: Sequence[Read], batch_size: int, mesh: Mesh
+) -> tuple[SplitPredictions, Float[np.ndarray, "files d"]]:
+    """(what the run's first network makes of all records, the mean penultimate vector of each file's)."""
+    inputs = run.inputs.arrays([record for read in reads for record in read.records])
+    found = _predict(run.first, inputs, len(run.labels), batch_size, mesh)
+    ends = np.cumsum([len(read.records) for read in reads])[:-1]
+    return found, np.stack([part.mean(axis=0) for part in np.split(found.embedding, ends)])
 
 
 def _predict(trained: Trained, inputs: Any, n_labels: int, batch_size: int, mesh: Mesh) -> SplitPredictions:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import succeed
+from PIL import Image
 
-from mumu_jax import evaluate, extract, loop, train
+from mumu_jax import evaluate, extract, loop, objective, tag, train
 from mumu_jax.data.loader import array_items
 from mumu_jax.data.manifest import read_manifest
 from mumu_jax.data.store import sha256_of
@@ -303,3 +304,72 @@ def test_runs_that_do_not_fit(small_runs, small_data, tmp_path, monkeypatch):
     refuse(tmp_path / "run", runs, says=says, config="--config=fusion_ti")
     shutil.rmtree(text / "album")
     refuse(tmp_path / "run", runs, says=[f"{text} has no trained album network"], config="--config=fusion_ti")
+
+
+# --- tags ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own(tmp_path, small_data, shared_tmp, monkeypatch) -> Path:
+    """Two albums whole, one without a song, one whose song is no song; read in this process."""
+    monkeypatch.setattr(tag, "map_in_order", lambda call, items, workers, on_death: map(call, items))
+    folder = tmp_path / "own" / "inner"
+    folder.mkdir(parents=True)
+    for name, album in zip("abcd", read_manifest(small_data / "manifest.jsonl"), strict=False):
+        (folder / f"{name}.txt").write_text(album.text)
+        with Image.open(album.cover) as cover:
+            cover.save(folder / f"{name}.PNG")
+        if name in "ab":
+            shutil.copyfile(album.tracks[0].audio, folder / f"{name}{album.tracks[0].audio.suffix}")
+    (folder / "d.mp3").write_text("<html>404</html>" * 99)
+    (folder / "notes.pdf").write_text("not for us")
+    return folder.parent
+
+
+def tags_of(out: Path) -> dict[str, dict]:
+    rows = map(json.loads, out.read_text().splitlines())
+    return {Path(row["path"]).name: row for row in rows}
+
+
+def test_tags_of_files_that_share_a_stem(fusion, small_runs, own, tmp_path, monkeypatch):
+    """The scores are the fusion network's of the vectors that each run has of its file."""
+    out = tmp_path / "tags.jsonl"
+    tag.main([f"--workdir={fusion}", str(own), f"--out={out}", "--top_k=100"])
+    rows = tags_of(out)
+    assert list(rows) == ["a", "b", "c", "d"]
+    assert rows["c"]["error"] == "lacks audio (no file)"
+    assert rows["d"]["error"].startswith("lacks audio (not_audio: ")
+    run, vectors = load_run(fusion), []
+    for name, path in small_runs.items():
+        source = load_run(path)
+        [file] = [file for file in (own / "inner").glob("a.*") if tag.reader_of(source.inputs).is_one(file)]
+        read = tag.reader_of(source.inputs).read(file)
+        unknown = np.zeros((len(read.records), len(run.labels)), np.uint8)
+        items = array_items(source.inputs.arrays(read.records), unknown)
+        vectors.append(predict_once(source.first, items, source.config).embedding.mean(axis=0, keepdims=True))
+        assert vectors[-1].shape[1] == run.inputs.sources[name].width
+    items = array_items(fuse(vectors), np.zeros((1, len(run.labels)), np.uint8))
+    scores = objective.readable("cosine", predict_once(run.album, items, run.config).scores)[0]
+    expected = {label.name: score for label, score in zip(run.labels, scores, strict=True)}
+    found = {genre["genre"]: genre["score"] for genre in rows["a"]["genres"]}
+    assert found == pytest.approx(expected, abs=1e-4)
+
+    before = out.read_bytes()
+    tag.main([f"--workdir={fusion}", str(own / "inner" / "b.txt"), f"--out={out}"])  # named by one of its files
+    assert out.read_bytes() == before
+    run.config.fusion.missing = "mask"
+    monkeypatch.setattr(tag, "load_run", lambda workdir: run if workdir == fusion else load_run(workdir))
+    tag.main([f"--workdir={fusion}", str(own), f"--out={tmp_path / 'masked.jsonl'}"])
+    assert [row["error"] for row in tags_of(tmp_path / "masked.jsonl").values()] == [None] * 4
+
+
+def test_tag_refuses_runs_that_moved_and_folders_without_files(fusion, own, tmp_path):
+    (tmp_path / "own2").mkdir()
+    with pytest.raises(UserError, match=r"own2 holds no file of these kinds: audio, .txt, image"):
+        tag.main([f"--workdir={fusion}", str(tmp_path / "own2")])
+    workdir = Path(shutil.copytree(fusion, tmp_path / "run"))
+    about = json.loads((workdir / FUSION).read_text())
+    about["sources"]["text"]["path"] = str(tmp_path / "gone")
+    (workdir / FUSION).write_text(json.dumps(about))
+    with pytest.raises(UserError, match=r"sees text by the run text_vsm-\w+ in .*gone, and it is not there now; put"):
+        tag.main([f"--workdir={workdir}", str(own)])
