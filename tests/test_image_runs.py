@@ -292,7 +292,7 @@ def single_label_mumu(tmp_path_factory) -> Path:
     return folder / "data"
 
 
-@pytest.mark.parametrize("name", ["text_vsm", "audio_low_4x96"])
+@pytest.mark.parametrize("name", ["text_vsm", pytest.param("audio_low_4x96", marks=pytest.mark.slow)])
 def test_one_genre_an_album_of_text_and_songs(name, single_label_mumu, tmp_path):
     quick = ("--config.optim.max_epochs=4", "--config.album_optim.max_epochs=4", "--config.tfidf.n_terms=100")
     succeed(

@@ -24,7 +24,13 @@ from mumu_jax.optim import make_optimizer
 quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
-@pytest.mark.parametrize("name", [*SIX, "audio_low_4x96_logistic"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if "3x3" in name else name
+        for name in (*SIX, "audio_low_4x96_logistic")
+    ],
+)
 def test_the_peer_is_the_same_network(name):
     torch = pytest.importorskip("torch", reason="PyTorch, the benchmark's peer, is not installed")
     from benchmarks import torch_peer
