@@ -112,7 +112,9 @@ def test_one_message_a_step(kind):
     assert not re.findall(r" (?:all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(", text)
 
 
-@pytest.mark.parametrize("name", UNIQUE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "image_resnet101_cosine" else n for n in UNIQUE]
+)
 def test_one_real_step_of_every_experiment(name):
     """The whole network, with its own optimizer; what does not train stays as it is."""
     network, constants = network_and_constants(name)

@@ -27,7 +27,7 @@ quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level":
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow) if "3x3" in name else name
+        name if name in ("audio_low_4x96", "audio_high_4x70") else pytest.param(name, marks=pytest.mark.slow)
         for name in (*SIX, "audio_low_4x96_logistic")
     ],
 )
