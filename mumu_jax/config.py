@@ -57,6 +57,11 @@ class FusionSettings:
     modalities: str = "audio+text+image"
     missing: str = "drop"  # albums that lack one of them; mask: zeros take the place of its vector
 
+    @property
+    def names(self) -> list[str]:
+        """Of the modalities, in the order in which their vectors are joined."""
+        return self.modalities.split("+")
+
 
 @dataclass
 class TfidfSettings:

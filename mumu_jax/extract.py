@@ -77,7 +77,7 @@ def keep_features(
     do not fit one another or the data, and where others are kept.
     """
     check_settings(workdir, config)
-    names = config.fusion.modalities.split("+")
+    names = config.fusion.names
     if distributed.any_of_all((workdir / FUSION).exists())[0]:
         kept = read_kept(workdir)
         if list(kept.sources) != names:

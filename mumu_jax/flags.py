@@ -19,7 +19,8 @@ from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
 from mumu_jax.inputs import item_of
 from mumu_jax.models.trainable import trains
-from mumu_jax.network import example_of, item_network
+from mumu_jax.network import item_network
+from mumu_jax.state import abstract_variables
 
 # What the paper's parameter counts are counted for: MuMu's labels and label factors.
 MUMU_OUTPUTS = {"logistic": 250, "cosine": 50, "softmax": 250}
@@ -105,7 +106,7 @@ def _parse_features(text: str, config: Config) -> dict[str, Path]:
     """`audio=RUN,text=RUN` in the fusion's order.  Raises UserError unless it names a run of each of its modalities."""
     if config.modality != "fusion":
         raise UserError(f"--features is for a fusion, and {config.name} sees {config.modality}; leave it out")
-    names = config.fusion.modalities.split("+")
+    names = config.fusion.names
     pairs = [part.partition("=") for part in text.split(",")]
     if sorted(name for name, _, _ in pairs) != sorted(names) or not all(path for _, _, path in pairs):
         raise UserError(
@@ -147,8 +148,7 @@ def count_params(config: Config) -> int:
 
 def _params(config: Config) -> Any:
     network = item_network(config, MUMU_OUTPUTS[config.target.kind])
-    item = item_of(config)
-    return jax.eval_shape(lambda: network.model.init(jax.random.key(0), example_of(network, item)))["params"]
+    return abstract_variables(network, item_of(config))["params"]
 
 
 def check_network(config: Config) -> None:

@@ -119,7 +119,7 @@ def item_of(config: Config, widths: Sequence[int] = ()) -> Any:
     `widths` are those of the vectors that a fusion joins, if they are not the paper's.
     """
     if config.modality == "fusion":
-        widths = widths or [FEATURE_WIDTHS[name] for name in config.fusion.modalities.split("+")]
+        widths = widths or [FEATURE_WIDTHS[name] for name in config.fusion.names]
         return jax.ShapeDtypeStruct((sum(widths),), np.dtype(np.float32))
     if config.modality == "audio":
         return patch_item(config.audio)

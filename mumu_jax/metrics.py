@@ -111,7 +111,7 @@ def coverage_at_k(
     Oramas et al. 2017, section 4.2.
     """
     n_items, n_labels = scores.shape
-    reached = jnp.zeros(n_labels, bool).at[top_labels(scores, k)].max(_real(mask, n_items)[:, None])
+    reached = jnp.zeros(n_labels, bool).at[top_labels(scores, k)].max(real_items(mask, n_items)[:, None])
     return jnp.mean(reached)
 
 
@@ -123,7 +123,7 @@ def precision_at_k(
     mask: Shaped[Array, "items"] | None = None,
 ) -> Float[Array, ""]:
     """Share of an item's top k that are its labels, mean over the items (0 to 1)."""
-    return _mean(jnp.mean(_hits(scores, labels, k), axis=1), _real(mask, len(scores)))
+    return _mean(jnp.mean(_hits(scores, labels, k), axis=1), real_items(mask, len(scores)))
 
 
 @partial(jax.jit, static_argnames="k")
@@ -141,7 +141,7 @@ def ndcg_at_k(
     best = np.cumsum(discount).astype(np.float32)
     n_relevant = jnp.sum(labels != 0, axis=1)
     gain = jnp.sum(_hits(scores, labels, k) * discount.astype(np.float32), axis=1)
-    return _mean(gain / jnp.asarray(best)[jnp.clip(n_relevant, 1, k) - 1], _real(mask, len(scores)))
+    return _mean(gain / jnp.asarray(best)[jnp.clip(n_relevant, 1, k) - 1], real_items(mask, len(scores)))
 
 
 @jax.jit
@@ -190,7 +190,7 @@ def _tally(
     """
     descending = ~_sort_key(scores).T  # a contiguous integer sort is four times as fast as one of floats
     rank = jax.vmap(jnp.searchsorted)(jnp.sort(descending), descending)
-    real = _real(mask, len(scores))
+    real = real_items(mask, len(scores))
     positive = (labels != 0).T
 
     def count(chosen: Bool[Array, "labels items"]) -> Int[Array, "labels ranks"]:
@@ -245,5 +245,6 @@ def _bits(scores: Float[Array, "items labels"]) -> Int[Array, "items labels"]:
     return lax.bitcast_convert_type(scores, f"int{jnp.finfo(scores.dtype).bits}")
 
 
-def _real(mask: Shaped[Array, "items"] | None, n_items: int) -> Bool[Array, "items"]:
+def real_items(mask: Shaped[Array, "items"] | None, n_items: int) -> Bool[Array, "items"]:
+    """True for real items, all where there is no mask."""
     return jnp.ones(n_items, bool) if mask is None else mask != 0

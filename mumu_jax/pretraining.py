@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import jax
-import optax
 from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
@@ -18,7 +17,7 @@ from mumu_jax.inputs import item_of
 from mumu_jax.models.pretrained import HEAD, NETWORKS, adopt, name_of, published_name
 from mumu_jax.models.trainable import trains
 from mumu_jax.network import Network
-from mumu_jax.state import TrainState, create_state
+from mumu_jax.state import TrainState, abstract_variables
 
 
 def start(state: TrainState, settings: ModelSettings, source: dict[str, str] | None, mesh: Mesh) -> TrainState:
@@ -51,8 +50,7 @@ def check(config: Config, network: Network) -> dict[str, str] | None:
     if not config.model.weights:
         return None
     pretrained = load_for(config.model)
-    state = jax.eval_shape(lambda: create_state(network, optax.identity(), item_of(config), seed=0))
-    adopt(state.variables, pretrained.variables)
+    adopt(abstract_variables(network, item_of(config)), pretrained.variables)
     return pretrained.about
 
 
@@ -60,8 +58,7 @@ def say_what_trains(config: Config, network: Network) -> None:
     """On the terminal, where it is not all; above all where a last layer of random weights does not."""
     if not (config.model.trainable and is_main()):
         return
-    state = jax.eval_shape(lambda: create_state(network, optax.identity(), item_of(config), seed=0))
-    paths = list(flatten_dict(state.params))
+    paths = list(flatten_dict(abstract_variables(network, item_of(config))["params"]))
     kept = [path for path in paths if not trains(config.model.trainable, path)]
     what = ", and the last layer (output) is among those that do not" if HEAD[1:] in {path[:2] for path in kept} else ""
     print(f"{len(paths) - len(kept)} of {len(paths)} parameter arrays train{what}", file=sys.stderr)

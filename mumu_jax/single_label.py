@@ -13,9 +13,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 
-from mumu_jax.metrics import KS, top_labels
+from mumu_jax.metrics import KS, real_items, top_labels
 
 
 def summarize(
@@ -56,7 +56,7 @@ def accuracy_at_k(
 
     Raises ValueError unless 1 <= k <= labels.
     """
-    real = _real(mask, len(scores))
+    real = real_items(mask, len(scores))
     hit = jnp.any(top_labels(scores, k) == _true(labels)[:, None], axis=1)
     return jnp.sum(hit & real) / jnp.sum(real)
 
@@ -70,7 +70,7 @@ def confusion_matrix(
     """How many items of each label, a row, are predicted to have each label, a column."""
     n_items, n_labels = scores.shape
     counts = jnp.zeros((n_labels, n_labels), jnp.int32)
-    return counts.at[_true(labels), top_labels(scores, 1)[:, 0]].add(_real(mask, n_items).astype(jnp.int32))
+    return counts.at[_true(labels), top_labels(scores, 1)[:, 0]].add(real_items(mask, n_items).astype(jnp.int32))
 
 
 def accuracy_by_label(matrix: Int[Array | np.ndarray, "labels labels"]) -> Float[np.ndarray, "labels"]:
@@ -103,7 +103,3 @@ def _check(scores: Float[Array | np.ndarray, "..."], labels: Shaped[Array | np.n
 
 def _true(labels: Shaped[Array, "items labels"]) -> Int[Array, "items"]:
     return jnp.argmax(labels != 0, axis=1)
-
-
-def _real(mask: Shaped[Array, "items"] | None, n_items: int) -> Bool[Array, "items"]:
-    return jnp.ones(n_items, bool) if mask is None else mask != 0

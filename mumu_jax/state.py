@@ -34,3 +34,8 @@ def create_state(network: Network, tx: optax.GradientTransformation, item: Any, 
     variables = network.model.init(init_key, example_of(network, item))
     params = variables["params"]
     return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), item_key, variables.get("batch_stats", {}))
+
+
+def abstract_variables(network: Network, item: Any) -> dict[str, Any]:
+    """The shapes and dtypes of the initial variables, without allocating them."""
+    return jax.eval_shape(lambda: create_state(network, optax.identity(), item, seed=0)).variables

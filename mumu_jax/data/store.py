@@ -7,6 +7,7 @@
 import hashlib
 import json
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,7 +35,7 @@ VERIFY_BYTES = 1_000_000_000  # up to here checksums are checked on opening, whi
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(ABC):
     """What a network is trained and scored on, wherever it lies.
 
     `item` is what a record is of, track or album.  `mean` and `std` standardise each position of an input, as the train
@@ -51,9 +52,9 @@ class Dataset:
     albums_sha256: str
     checksum: str
 
+    @abstractmethod
     def split(self, name: str) -> "Records":
         """The records of `train`, `val` or `test`, in the manifest's order; none where the split is empty."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,9 @@ class Records(Sequence):  # of dicts; said in the hint, run-time type checkers w
             raise IndexError(f"record {index} of {len(self)}")
         return next(self.read([index]))
 
+    @abstractmethod
     def read(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> Iterator[dict[str, Any]]:
         """The records `rows`, one after the other; raises UserError where a shard is damaged."""
-        raise NotImplementedError
 
 
 class HeldRecords(Records):
