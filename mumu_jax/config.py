@@ -87,11 +87,12 @@ class AugmentSettings:
 
 @dataclass
 class ModelSettings:
-    """The network that sees the items.  `kernel` and `width` are the CNN's, `depth` is ResNet's."""
+    """The network that sees the items.  `kernel`, `width` and `width_divisor` are the CNN's, `depth` is ResNet's."""
 
     family: str = "cnn"
     kernel: str = "4x70"  # frames × bins
     width: str = "high"  # number of filters
+    width_divisor: int = 1  # of which there are so many times fewer: for trials
     depth: int = 101  # layers; 10 is a small one for small data, without published weights
     weights: str = ""  # what scripts/convert_weights.py wrote; without, the network starts from random weights
     trainable: str = ""  # a regular expression: parameters whose path has no match stay as they are; all match ""
@@ -179,6 +180,7 @@ CHOICES = {
     "family": ("cnn", "mlp", "shallow", "resnet", "densenet201", "vit_b16", "alexnet"),
     "kernel": ("4x70", "4x96", "3x3"),
     "width": ("low", "high"),
+    "width_divisor": (1, 2, 4, 8, 16, 32),
     "depth": (10, 18, 34, 50, 101, 152),
     "kind": ("cosine", "logistic", "softmax"),
     "algorithm": ("adam", "adamw", "sgd"),

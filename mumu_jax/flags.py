@@ -2,12 +2,10 @@
 
 import dataclasses
 import difflib
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from absl import flags
 from flax.traverse_util import flatten_dict
 from ml_collections import config_flags
@@ -20,7 +18,7 @@ from mumu_jax.experiments import load_config, load_experiments
 from mumu_jax.inputs import item_of
 from mumu_jax.models.trainable import trains
 from mumu_jax.network import item_network
-from mumu_jax.state import abstract_variables
+from mumu_jax.state import abstract_variables, n_values
 
 # What the paper's parameter counts are counted for: MuMu's labels and label factors.
 MUMU_OUTPUTS = {"logistic": 250, "cosine": 50, "softmax": 250}
@@ -143,7 +141,7 @@ def print_experiments() -> None:
 
 def count_params(config: Config) -> int:
     """Parameters of the items' network for MuMu's labels, without allocating them."""
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(_params(config)))
+    return n_values(_params(config))
 
 
 def _params(config: Config) -> Any:

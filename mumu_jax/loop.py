@@ -126,6 +126,7 @@ class _Training:
         run.log.position = self.reached.metrics_bytes
         self.step = int(self._state.step)
         self._starved_s, self._saved_at = 0.0, time.monotonic()
+        self._epoch_at: float | None = None  # when the epoch began; None in one that another process began
         if not self.reached.finished:
             self._prepare(range(next_chunk, task.optim.max_epochs * self.schedule.epoch_chunks))
 
@@ -143,6 +144,8 @@ class _Training:
     def dispatch(self) -> None:
         """Start the next chunk's steps; fetch the chunk after it meanwhile."""
         assert self._next is not None, "the schedule ends with the last epoch"
+        if self.step % self.schedule.epoch_steps == 0:
+            self._epoch_at = time.monotonic()
         n_items = int(np.count_nonzero(self.schedule.rows(self.schedule.chunk_of(self.step)) < self.schedule.n_items))
         self._state, losses = self._compute(self._next)
         self.step += len(losses)
@@ -206,6 +209,8 @@ class _Training:
             raise self._diverged(f"the validation loss is {found.loss} at step {self.step}")
         scored = metrics.summarize(found.scores, found.labels, self.run.seen)
         self._log(self.step, {"val/loss": found.loss, "val/roc_auc_macro": scored["roc_auc_macro"]})
+        if self._epoch_at is not None:
+            self._log_perf(self.step, {"perf/epoch_s": time.monotonic() - self._epoch_at})
         if found.loss < reached.best_loss:
             reached = replace(reached, best_loss=found.loss, best_step=self.step, epochs_without_gain=0)
         else:

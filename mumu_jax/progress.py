@@ -26,6 +26,7 @@ class Bar:
         self._total, self._description, self._progress, self._shown = total, description, progress, shown
         self._done = self._done_before = done
         self._start = self._last_line = time.monotonic()
+        self._file = sys.stderr
         self._task = progress.add_task(description, total=total, completed=done, note="") if progress else None
 
     def advance(self, n: int = 1, note: str = "") -> None:
@@ -41,7 +42,7 @@ class Bar:
             done_now = self._done - self._done_before
             if done_now > SHARE_THAT_TELLS * self._total:
                 line += f", {(now - self._start) / done_now * (self._total - self._done):.0f} s left"
-            print(f"{line}  {note}".rstrip(), file=sys.stderr, flush=True)
+            print(f"{line}  {note}".rstrip(), file=self._file, flush=True)
 
     def finish(self) -> None:
         """There is nothing more to do, though fewer things than foreseen were done."""
@@ -52,7 +53,7 @@ class Bar:
 @contextmanager
 def bar(total: int, description: str, done: int = 0, shown: bool = True) -> Iterator[Bar]:
     """A progress bar over `total` things, on stderr; `done` of them were done by an earlier call."""
-    console = Console(stderr=True, quiet=not shown)
+    console = Console(file=sys.stderr, quiet=not shown)  # this one, wherever stderr is sent while the bar is shown
     if not console.is_terminal:
         yield Bar(total, description, None, done, shown)
         return

@@ -1,5 +1,6 @@
 """What training carries from step to step."""
 
+import math
 from typing import Any
 
 import jax
@@ -34,6 +35,11 @@ def create_state(network: Network, tx: optax.GradientTransformation, item: Any, 
     variables = network.model.init(init_key, example_of(network, item))
     params = variables["params"]
     return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), item_key, variables.get("batch_stats", {}))
+
+
+def n_values(tree: Any) -> int:
+    """How many numbers the arrays of `tree` hold, abstract ones too."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
 def abstract_variables(network: Network, item: Any) -> dict[str, Any]:

@@ -1,16 +1,26 @@
-"""Table 2 of Oramas et al. 2017: each row as we measured it, beside what is printed there."""
+"""Table 2 of Oramas et al. 2017: each row as its runs came out, beside what is printed there.
+
+WORKDIR/<experiment>/seed<k>/   the runs
+WORKDIR/table2.csv, table2.md   the table
+"""
 
 import csv
 import dataclasses
-from collections.abc import Sequence
+import json
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from mumu_jax import presets
 from mumu_jax.atomic import replacing
 from mumu_jax.errors import UserError
+from mumu_jax.experiments import load_experiments
+from mumu_jax.metrics import KS
+from mumu_jax.plan import Plan, table_rows
 
-TABLE = "table2.csv"
+TABLE, MARKDOWN = "table2.csv", "table2.md"
 
 
 @dataclass(frozen=True)
@@ -41,12 +51,75 @@ class Row:
     paper_coverage_at_5: float | None = None
 
 
+@dataclass(frozen=True)
+class Result:
+    """Of one finished run: its test albums' metrics, parameters, and seconds an epoch of the network of the items."""
+
+    album: dict[str, Any]
+    params: int
+    epoch_s: float | None
+
+
+def run_folder(workdir: Path, experiment: str, seed: int) -> Path:
+    """Where a run of the table lies."""
+    return workdir / experiment / f"seed{seed}"
+
+
+def read_result(folder: Path) -> Result | None:
+    """What a run came out as; None where it is not finished."""
+    path = folder / "eval_test.json"
+    if not path.exists():
+        return None
+    timings = [json.loads(line) for line in (folder / "perf.jsonl").read_text().splitlines()]
+    phase = min((line["phase"] for line in timings), key=("track", "album").index)
+    epochs = [line["perf/epoch_s"] for line in timings if line["phase"] == phase and "perf/epoch_s" in line]
+    params = json.loads((folder / "config.json").read_text(encoding="utf-8"))["params"]
+    album = json.loads(path.read_text(encoding="utf-8"))["album"]
+    return Result(album, params, statistics.median(epochs) if epochs else None)
+
+
+def measure(plan: Plan, workdir: Path, failed: Mapping[tuple[str, int], str]) -> list[Row]:
+    """The rows of the plan, and others that the folder has runs of, whatever their number of seeds."""
+    return [row for name in table_rows() for row in _measure_row(name, plan, workdir, failed)]
+
+
+def _measure_row(name: str, plan: Plan, workdir: Path, failed: Mapping[tuple[str, int], str]) -> Iterator[Row]:
+    found = [read_result(folder) for folder in sorted((workdir / name).glob("seed*"))]
+    results = [result for result in found if result is not None]
+    if not results and name not in plan.rows:
+        return
+    experiment = load_experiments()[name]
+    row, _, target = name.rpartition("_")
+    notes = [f"seed {seed} failed: {why}" for (failed_name, seed), why in failed.items() if failed_name == name]
+    values: dict[str, Any] = {"note": plan.impossible.get(name, "; ".join(notes))}
+    if results:
+        aucs = [result.album["roc_auc_macro"] for result in results]
+        epochs = [result.epoch_s for result in results if result.epoch_s is not None]
+        values |= {
+            "params": results[0].params,
+            "epoch_s": statistics.median(epochs) if epochs else None,
+            "roc_auc_mean": statistics.fmean(aucs),
+            "roc_auc_sd": statistics.stdev(aucs) if len(aucs) > 1 else None,
+            "seeds": len(results),
+            "cuts": presets.describe(plan.preset, experiment.config),
+        }
+        for k in KS:
+            values[f"coverage_at_{k}"] = statistics.fmean(result.album[f"coverage_at_{k}"] for result in results)
+    if paper := experiment.paper:
+        values |= {"paper_params": paper.params, "paper_epoch_s": paper.epoch_s, "paper_roc_auc": paper.roc_auc}
+        values |= {f"paper_coverage_at_{k}": value for k, value in zip(KS, paper.coverage, strict=True)}
+    yield Row(row, target, **values)
+
+
+# --- as files -----------------------------------------------------------------------------------------------
+
+
 def write_table(path: Path, rows: Sequence[Row]) -> None:
     """A CSV with a line a row; an empty cell is None."""
     with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(Row)])
         writer.writeheader()
-        writer.writerows(map(dataclasses.asdict, rows))
+        writer.writerows(dataclasses.asdict(row) for row in rows)
 
 
 def read_table(path: Path) -> list[Row]:

@@ -10,12 +10,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
-
 from mumu_jax.cli import run_command
 from mumu_jax.data.weights import Pretrained, read_weights, write_pretrained
 from mumu_jax.errors import UserError
 from mumu_jax.models.pretrained import NETWORKS, convert
+from mumu_jax.state import n_values
 
 
 def main(argv: Sequence[str]) -> None:
@@ -28,12 +27,8 @@ def main(argv: Sequence[str]) -> None:
     about = {"source": weights.file, "sha256": weights.sha256}
     write_pretrained(arguments.out, Pretrained(arguments.model, params, batch_stats, about))
     head = f"{params['output']['dense']['bias'].size:,} outputs" if "output" in params else "no last layer"
-    counts = f"{_n_values(params):,} parameters, {_n_values(batch_stats):,} running statistics, {head}"
+    counts = f"{n_values(params):,} parameters, {n_values(batch_stats):,} running statistics, {head}"
     print(f"{arguments.out}: {arguments.model}, {counts}; from {weights.file}, SHA-256 {weights.sha256}")
-
-
-def _n_values(tree: object) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
 def _parser() -> argparse.ArgumentParser:

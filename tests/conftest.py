@@ -27,7 +27,7 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", COMPILED)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 
-def run_python(*arguments: str | Path, cwd: Path = REPOSITORY, **environment: str):
+def run_python(*arguments: str | Path, cwd: Path = REPOSITORY, timeout: float = 600, **environment: str):
     """`python arguments…` in a process of its own, on one device; the finished process."""
     inherited = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "MUMU_DATA_DIR")}
     return subprocess.run(
@@ -36,7 +36,7 @@ def run_python(*arguments: str | Path, cwd: Path = REPOSITORY, **environment: st
         env={**inherited, "PYTHONPATH": str(REPOSITORY), **environment},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=timeout,
     )
 
 

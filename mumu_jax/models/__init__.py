@@ -33,7 +33,7 @@ def build_album_network(config: Config, n_outputs: int) -> Shallow:
 def _cnn(config: Config, n_outputs: int, n_terms: int | None) -> CNN:
     return CNN(
         variant=VARIANTS[config.model.kernel, config.model.width],
-        filters=WIDTHS[config.model.width],
+        filters=tuple(n // config.model.width_divisor for n in WIDTHS[config.model.width]),
         n_outputs=n_outputs,
         unit_output=config.target.kind == "cosine",
         dropout=config.model.dropout,

@@ -1,0 +1,121 @@
+"""Which runs Table 2 takes: its rows in the paper's order, those that the data allows, and what fusions join."""
+
+import difflib
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from mumu_jax import presets
+from mumu_jax.config import Config
+from mumu_jax.data.manifest import SPLITS
+from mumu_jax.data.modalities import MODALITIES
+from mumu_jax.data.store import open_prepared, read_description
+from mumu_jax.errors import UserError
+from mumu_jax.experiments import load_config, load_experiments
+
+# In the paper's order, in which the runs that a fusion joins come before it.
+ORDER = ("timbre", "audio", "text", "image", "fusion")
+NOT_PRINTED = ("image_resnet101_cosine",)  # future work there
+# The runs that a fusion joins: the paper's A, T and I; where no text names an entity, another T.
+SOURCES = {"audio": "audio_high_4x70_cosine", "text": "text_vsm_sem_cosine", "image": "image_resnet101_logistic"}
+TEXT_WITHOUT_ENTITIES = "text_vsm_cosine"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be trained.
+
+    `rows` are experiments, in order; `impossible` says why the data does not allow some of them; `sources` are the rows
+    that fusions join, by modality.
+    """
+
+    data_dir: Path
+    preset: str
+    seeds: int
+    image_weights: str
+    rows: list[str]
+    impossible: dict[str, str]
+    sources: dict[str, str] = field(default_factory=lambda: SOURCES)
+
+    @property
+    def runs(self) -> list[tuple[str, int]]:
+        """(experiment, seed): the whole table of one seed before the next."""
+        return [(row, seed) for seed in range(self.seeds) for row in self.rows if row not in self.impossible]
+
+    def config(self, experiment: str, seed: int) -> Config:
+        """The experiment as it is to be run."""
+        config = load_config(experiment)
+        presets.apply(self.preset, config)
+        config.seed = seed
+        if config.modality == "image":
+            config.model.weights = self.image_weights
+        return config
+
+
+def table_rows() -> list[str]:
+    """The experiments of Table 2 in its order, and ResNet-101 with cosine targets."""
+    experiments = load_experiments()
+    return [
+        name
+        for modality in ORDER
+        for name, one in experiments.items()
+        if one.config.modality == modality
+        and name.endswith(f"_{one.config.target.kind}")  # not the short name of the same experiment
+        and (one.paper or name in NOT_PRINTED)
+    ]
+
+
+def make_plan(data_dir: Path, patterns: str, preset: str, seeds: int, image_weights: str) -> Plan:
+    """The rows that `patterns` name, and those that fusions among them join.
+
+    Raises UserError where there is no such row, or where the data allows none.
+    """
+    configs = {row: load_experiments()[row].config for row in table_rows()}
+    lacking = {name: why for name in MODALITIES if (why := _lacks(data_dir, name))}
+    sources = dict(SOURCES)
+    without_entities = _without_entities(data_dir) if "text" not in lacking else ""
+    if without_entities:
+        sources["text"] = TEXT_WITHOUT_ENTITIES
+    impossible = {}
+    for row, config in configs.items():
+        names = config.fusion.names if config.modality == "fusion" else [config.modality]
+        reasons = [lacking[name] for name in names if name in lacking]
+        if config.tfidf.categories and without_entities:
+            reasons.append(without_entities)
+        if reasons:
+            impossible[row] = "; ".join(reasons)
+    wanted = _match(patterns, list(configs))
+    if all(row in impossible for row in wanted):
+        raise UserError(f"{data_dir} allows none of the rows: {impossible[wanted[0]]}")
+    fusions = [row for row in wanted if configs[row].modality == "fusion" and row not in impossible]
+    joined = {sources[name] for row in fusions for name in configs[row].fusion.names}
+    rows = [row for row in configs if row in wanted or row in joined]
+    return Plan(data_dir, preset, seeds, image_weights, rows, impossible, sources)
+
+
+def _match(patterns: str, rows: list[str]) -> list[str]:
+    """The rows that one of the patterns, separated by commas, names; the target may be left out: both then."""
+    wanted = set()
+    for pattern in patterns.split(","):
+        found = [row for row in rows if fnmatchcase(row, pattern) or fnmatchcase(row.rpartition("_")[0], pattern)]
+        if not found:
+            near = difflib.get_close_matches(pattern, rows, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"they are {', '.join(rows)}"
+            raise UserError(f"--rows: no row of the table is named {pattern!r}; {hint}")
+        wanted.update(found)
+    return [row for row in rows if row in wanted]
+
+
+def _lacks(data_dir: Path, modality: str) -> str:
+    """Why networks of a modality cannot be trained and tested on the data; nothing where they can."""
+    try:
+        prepared = open_prepared(data_dir, getattr(Config(), modality))
+    except UserError as error:
+        return str(error)
+    empty = [split for split in SPLITS if not len(prepared.split(split))]
+    return f"no album of the {' and '.join(empty)} split has {modality}" if empty else ""
+
+
+def _without_entities(data_dir: Path) -> str:
+    linked = read_description(data_dir / "text")["splits"]["train"]["linked"]
+    return "" if linked else "no training text has a linked entity: prepare with --gazetteer or --entities_dir"
