@@ -23,6 +23,7 @@ from mumu_jax.extract import Watch, extract_features, predict_once, see_items
 from mumu_jax.features import check_format, write_features
 from mumu_jax.fusion import open_data
 from mumu_jax.predict import SplitPredictions
+from mumu_jax.thumbnails import choose_thumbnails, write_thumbnails
 from mumu_jax.workdir import TrainedRun, fingerprint, load_run
 
 COLUMNS = {
@@ -82,6 +83,8 @@ def main(argv: Sequence[str]) -> None:
     names = [f"eval_{arguments.split}.json"]
     if run.config.target.kind == "softmax":
         names += [f"confusion_{arguments.split}.csv", f"confusion_{arguments.split}.png"]
+    if run.config.modality == "image":
+        names.append(f"covers_{arguments.split}.npz")
     print(f"written: {', '.join(str(arguments.workdir / name) for name in names)}")
 
 
@@ -95,7 +98,8 @@ class Level(NamedTuple):
 def evaluate(run: TrainedRun, prepared: Dataset, split: str, workdir: Path, watch: Watch = iter) -> dict[str, Any]:
     """Score a split with all networks; write eval_<split>.json and predictions_<split>.npz, return the former.
 
-    Of softmax targets also write the albums' confusion_<split>.csv and .png.
+    Of softmax targets also write the albums' confusion_<split>.csv and .png; of covers, for figure 2, some of them with
+    their feature vectors: covers_<split>.npz.
 
     Track scores are of each track's fixed patch; album scores of the mean penultimate vector of an album's tracks
     (Oramas et al. 2017, section 5.1), or of the album's own item.  Raises UserError if the split is empty.
@@ -125,6 +129,8 @@ def evaluate(run: TrainedRun, prepared: Dataset, split: str, workdir: Path, watc
         if matrix is not None:
             confusion.write_table(workdir / f"confusion_{split}.csv", matrix, label_names)
             confusion.write_picture(workdir / f"confusion_{split}.png", matrix, label_names)
+        if run.config.modality == "image":
+            write_thumbnails(workdir / f"covers_{split}.npz", choose_thumbnails(records, levels["album"].found))
         write_json(workdir / f"eval_{split}.json", result)
     return result
 

@@ -8,12 +8,14 @@ constants.npz    input statistics, label factors, which labels occur in training
 track/ album/    checkpoints of the networks: the last and the best; no track/ where the items are albums
 metrics.jsonl    losses and validation metrics;  perf.jsonl: timings;  events/: TensorBoard
 eval_test.json   the final evaluation;  predictions_test.npz: the scores behind it
+covers_test.npz  of an image run: some covers of that split with their feature vectors, for figure 2
 """
 
 import dataclasses
 import hashlib
 import json
 import platform
+import subprocess
 import zipfile
 from dataclasses import dataclass
 from functools import partial
@@ -40,7 +42,7 @@ from mumu_jax.models.precision import compute_dtype
 from mumu_jax.network import Network, apply, example_of, item_network
 from mumu_jax.objective import Constants, n_outputs
 from mumu_jax.optim import make_optimizer
-from mumu_jax.state import create_state
+from mumu_jax.state import abstract_variables, create_state, n_values
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,10 @@ def write_run(
     arrays: dict[str, Any] = {f.name: np.asarray(getattr(constants, f.name)) for f in dataclasses.fields(constants)}
     with replacing(workdir / "constants.npz") as path, path.open("wb") as file:
         np.savez(file, seen=seen, **arrays)
+    network = network_of_items(inputs, constants)
     about = {
         "config": dataclasses.asdict(config),
+        "params": n_values(abstract_variables(network, inputs.item)["params"]),
         "data": {"dir": str(data_dir.absolute()), "checksum": checksum},
         "weights": weights,
         "versions": _versions(config),
@@ -219,11 +223,27 @@ def _damaged(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} is not what a training run writes ({error!r}); restore it, or use another --workdir")
 
 
-def _versions(config: Config) -> dict[str, str]:
+def _versions(config: Config) -> dict[str, str | None]:
     packages = ("mumu_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
     return {
         "python": platform.python_version(),
         "device": jax.devices()[0].device_kind,
         "computes_in": compute_dtype(config.model.precision).__name__,
+        "commit": _commit(),
         **{package: version(package) for package in packages},
     }
+
+
+def _commit() -> str | None:
+    """Of the checkout that the package is part of, with "-dirty" where its files were changed; None without one."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # an installed package may lie in another's checkout
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
