@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mumu_jax import confusion, distributed, metrics, single_label
+from mumu_jax import distributed, metrics, single_label
 from mumu_jax.atomic import replacing, write_json
 from mumu_jax.cli import run_command
 from mumu_jax.compiled import keep_compiled_programs
@@ -127,6 +127,8 @@ def evaluate(run: TrainedRun, prepared: Dataset, split: str, workdir: Path, watc
         }
         _write_predictions(workdir / f"predictions_{split}.npz", label_names=label_names, **arrays)
         if matrix is not None:
+            from mumu_jax import confusion  # Matplotlib takes a second to import
+
             confusion.write_table(workdir / f"confusion_{split}.csv", matrix, label_names)
             confusion.write_picture(workdir / f"confusion_{split}.png", matrix, label_names)
         if run.config.modality == "image":

@@ -1,14 +1,18 @@
-"""Random inputs in the shape that an experiment's network sees."""
+"""Every experiment once, and random inputs in the shape that its network sees."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from mumu_jax.batch import Sparse
 from mumu_jax.config import Config
+from mumu_jax.experiments import load_experiments
 from mumu_jax.inputs import item_of
 
 NNZ = 7
+# By name, those left out that are another one's short name.
+UNIQUE = list({repr(dataclasses.replace(e.config, name="")): name for name, e in load_experiments().items()}.values())
 
 
 def random_inputs(config: Config, shape: tuple[int, ...], rng: np.random.Generator) -> Any:

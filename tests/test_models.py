@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from random_items import random_inputs
+from quick import quick_jit
+from random_items import UNIQUE, random_inputs
 
 from mumu_jax.batch import Sparse
 from mumu_jax.experiments import load_config, load_experiments
@@ -59,7 +60,7 @@ def test_parameter_count(name):
     assert count_params(config) == counts[config.target.kind == "cosine"]
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", UNIQUE)
 def test_network_contract(name):
     config = load_config(name)
     if config.model.family == "resnet":
@@ -72,7 +73,7 @@ def test_network_contract(name):
     inputs = jax.tree.map(jnp.asarray, standardized(random_inputs(config, (2,), np.random.default_rng(1))))
     if config.modality == "image":
         inputs = inputs[:, :SIDE, :SIDE]
-    variables = jax.jit(model.init)(jax.random.key(0), inputs)
+    variables = quick_jit(model.init)(jax.random.key(0), inputs)
     keys = jax.random.split(jax.random.key(2), 2)
 
     def loss(params):
@@ -80,7 +81,7 @@ def test_network_contract(name):
         return jnp.sum(output * jnp.arange(1.0, n_outputs + 1)), (output, embedding)
 
     params = variables["params"]
-    (_, (output, embedding)), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+    (_, (output, embedding)), gradients = quick_jit(jax.value_and_grad(loss, has_aux=True))(params)
     assert output.shape == (2, n_outputs)
     assert output.dtype == embedding.dtype == jnp.float32
     last = params.get("output", params)["dense"]["kernel"]
@@ -89,7 +90,7 @@ def test_network_contract(name):
     assert all(bool(jnp.any(g != 0)) for g in jax.tree.leaves(gradients))
 
     eager, without_dropout = model.apply(variables, inputs)
-    jitted, _ = jax.jit(model.apply)(variables, inputs)
+    jitted, _ = quick_jit(model.apply)(variables, inputs)
     np.testing.assert_allclose(eager, jitted, rtol=1e-4, atol=1e-5)
     if kind == "cosine":
         lengths = [1, 0] if name.startswith("text") else 1  # before training, an empty text has no direction

@@ -13,6 +13,7 @@ import pytest
 from conftest import REPOSITORY, SHARED, run_python
 from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh, PartitionSpec
+from quick import quick_jit
 
 from mumu_jax.data.weights import load_pretrained, read_weights
 from mumu_jax.errors import UserError
@@ -48,9 +49,6 @@ RECORDED: dict[str, tuple[int, list[float]]] = {
     "alexnet": (224, [-0.1485786, -0.0689363, -0.1319693, -0.2364171]),
 }
 TORCHVISION = {"vit_b16": "vit_b_16"}
-
-# What runs once or thrice need not run fast: this halves the time that these large programs take to compile.
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @pytest.mark.parametrize("model", NETWORKS)

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
-from random_items import random_inputs
+from quick import quick_jit
+from random_items import UNIQUE, random_inputs
 
 from mumu_jax import objective, parallel
 from mumu_jax.batch import Batch
 from mumu_jax.config import OptimSettings
 from mumu_jax.errors import UserError
-from mumu_jax.experiments import load_config, load_experiments
+from mumu_jax.experiments import load_config
 from mumu_jax.models.resnet import ResNet
 from mumu_jax.models.trainable import trains
 from mumu_jax.network import Network, apply_in_training, item_network
@@ -29,7 +30,8 @@ from mumu_jax.targets import label_factors, ppmi
 
 N_LABELS = 6
 TX = make_optimizer(OptimSettings(learning_rate=1e-4))  # a larger one amplifies rounding on these random labels
-UNIQUE = list({repr(dataclasses.replace(e.config, name="")): name for name, e in load_experiments().items()}.values())
+# Thousands of operations, compiled for minutes.
+SLOW = ("image_resnet101_cosine", "covers_densenet201")
 
 
 def network_and_constants(name: str, seed: int = 0) -> tuple[Network, Constants]:
@@ -88,7 +90,9 @@ def compile_chunk(network: Network, constants: Constants, chunk: Batch, n_device
 
 
 @pytest.mark.parametrize("kind", ["jit", "pmap"])
-@pytest.mark.parametrize("name", ["audio_low_4x96", "audio_low_4x70_logistic", "timbre_mlp"])
+@pytest.mark.parametrize(
+    "name", ["audio_low_4x96", "timbre_mlp", pytest.param("audio_low_4x70_logistic", marks=pytest.mark.slow)]
+)
 def test_eight_devices_give_the_losses_of_one(name, kind):
     network, constants = network_and_constants(name)
     if name != "timbre_mlp":  # the masks must not depend on the devices
@@ -112,9 +116,7 @@ def test_one_message_a_step(kind):
     assert not re.findall(r" (?:all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(", text)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "image_resnet101_cosine" else n for n in UNIQUE]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in UNIQUE])
 def test_one_real_step_of_every_experiment(name):
     """The whole network, with its own optimizer; what does not train stays as it is."""
     network, constants = network_and_constants(name)
@@ -122,7 +124,7 @@ def test_one_real_step_of_every_experiment(name):
     chunk = random_chunk(name, 1, 2, 2)
     fresh = any_state(network, tx, item_of(chunk))
     batch = jax.tree.map(lambda leaf: leaf[0], chunk)
-    state, loss = jax.jit(partial(train_step, network=network, tx=tx))(fresh, batch, constants)
+    state, loss = quick_jit(partial(train_step, network=network, tx=tx))(fresh, batch, constants)
     assert int(state.step) == 1
     assert bool(jnp.isfinite(loss))
     for collection in ("params", "batch_stats"):
@@ -182,7 +184,7 @@ def test_a_frozen_batch_norm_keeps_its_statistics(trainable, moves):
     assert bool(jnp.any(found["bn1"]["mean"] != 0)) == moves
 
 
-@pytest.mark.parametrize("kind", ["jit", "pmap"])
+@pytest.mark.parametrize("kind", ["jit", pytest.param("pmap", marks=pytest.mark.slow)])
 def test_running_statistics_do_not_depend_on_the_devices(kind):
     model = ResNet(blocks=(1, 1), bottleneck=True, n_outputs=N_LABELS, unit_output=False, dropout=0.3)
     network, rng = Network(model, "logistic"), np.random.default_rng(0)

@@ -1,12 +1,11 @@
 """The benchmark's peer is the same network: our weights in PyTorch give our outputs, our loss and its gradient."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
+from quick import quick_jit
 
 from benchmarks.options import SIX
 from benchmarks.train_step import build_network, synthetic_chunk, synthetic_constants
@@ -19,9 +18,6 @@ from mumu_jax.models.resnet import ResNet
 from mumu_jax.models.vit import ViT
 from mumu_jax.network import Network, apply, apply_in_training, see
 from mumu_jax.optim import make_optimizer
-
-# What runs once need not run fast: this halves the time that it takes to compile.
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @pytest.mark.parametrize(
