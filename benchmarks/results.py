@@ -3,11 +3,12 @@
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from mumu_jax.commit import commit
 
 FOLDER = Path(__file__).parent / "results"
 
@@ -59,18 +60,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def commit() -> str | None:
-    """The checkout's short hash, `+dirty` where files other than results differ from it; None without git."""
-    here = ("git", "--no-optional-locks", "-C", str(FOLDER.parent.parent))
-    try:
-        short = subprocess.run([*here, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-        changed = [*here, "status", "--porcelain", "--", ":/", ":(top,exclude)benchmarks/results"]
-        dirty = subprocess.run(changed, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return short.stdout.strip() + ("+dirty" if dirty.stdout.strip() else "")
 
 
 def device() -> str:

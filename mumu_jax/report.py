@@ -1,21 +1,39 @@
-"""`python -m mumu_jax.report`: what data and runs look like.  `words`: the words that tell each genre."""
+"""`python -m mumu_jax.report`: what data and runs look like, as a page; `words`: the words that tell each genre."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
+
+from mumu_jax.atomic import replacing
 from mumu_jax.cli import positive, run_command
 from mumu_jax.config import TextSettings
 from mumu_jax.data.manifest import SPLITS
 from mumu_jax.data.store import open_prepared, read_description
 from mumu_jax.errors import UserError
+from mumu_jax.figures import report_figures
+from mumu_jax.reports.page import make_page
 from mumu_jax.words import plot, words_by_genre, write_table
 
 
 def main(argv: Sequence[str]) -> None:
     """Make the report that the command line names."""
     arguments = _parser().parse_args(argv)
+    jax.config.update("jax_platforms", "cpu")  # little to compute, and an accelerator may be busy with a run
     arguments.make(arguments)
+
+
+def report_run(arguments: argparse.Namespace) -> None:
+    """Write the page of a run, or of the runs of mumu_jax.reproduce."""
+    if arguments.workdir is None:
+        raise UserError("give the --workdir of a run, or the name of another report; --help lists them")
+    page = make_page(arguments.workdir, arguments.split)
+    out = arguments.out or arguments.workdir / "report.html"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as part:
+        part.write_text(page, encoding="utf-8")
+    print(f"written: {out}")
 
 
 def report_words(arguments: argparse.Namespace) -> None:
@@ -40,7 +58,11 @@ def report_words(arguments: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m mumu_jax.report", description=__doc__, allow_abbrev=False)
-    reports = parser.add_subparsers(required=True, metavar="REPORT")
+    parser.set_defaults(make=report_run)
+    parser.add_argument("--workdir", type=Path, help="the folder of a run, finished or not, or of mumu_jax.reproduce")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the page; WORKDIR/report.html by default")
+    parser.add_argument("--split", choices=SPLITS, help="what the run was scored on; by default test, else val")
+    reports = parser.add_subparsers(metavar="REPORT", title="other reports")
     what = "each genre's words by information gain (Oramas et al. 2017, section 6.2)"
     words = reports.add_parser("words", help=what, description=what, allow_abbrev=False)
     words.set_defaults(make=report_words)
@@ -51,6 +73,13 @@ def _parser() -> argparse.ArgumentParser:
     words.add_argument("--split", choices=SPLITS, default="train")
     words.add_argument("--top_k", type=positive, default=10, help="words a genre (default: %(default)s)")
     words.add_argument("--categories", action="store_true", help="count the categories of named entities as words, too")
+    what = "the paper's figures: t-SNE of album factors, and of image vectors drawn with the covers"
+    figures = reports.add_parser("figures", help=what, description=what, allow_abbrev=False)
+    figures.set_defaults(make=report_figures)
+    figures.add_argument("--workdir", type=Path, required=True, help="the folder of a run, or of mumu_jax.reproduce")
+    figures.add_argument(
+        "--out", type=Path, metavar="DIR", help="where the .png and .svg files go; WORKDIR/report by default"
+    )
     return parser
 
 

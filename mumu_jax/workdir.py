@@ -15,7 +15,6 @@ import dataclasses
 import hashlib
 import json
 import platform
-import subprocess
 import zipfile
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +30,7 @@ from mumu_jax import config as configs
 from mumu_jax import parallel
 from mumu_jax.atomic import replacing, write_json
 from mumu_jax.checkpoint import Checkpoints
+from mumu_jax.commit import commit
 from mumu_jax.config import SPEED_ONLY, Config, OptimSettings, flatten
 from mumu_jax.data.manifest import Label, read_labels, write_labels
 from mumu_jax.data.modalities.text import GAZETTEER
@@ -96,7 +96,7 @@ def check_settings(workdir: Path, config: Config) -> dict[str, Any] | None:
     path = workdir / "config.json"
     if not path.exists():
         return None
-    theirs, before = _read_about(path)
+    theirs, before = read_about(path)
     before, now = flatten(before), flatten(config)
     for name in now:
         if name not in SPEED_ONLY and before[name] != now[name]:
@@ -143,7 +143,7 @@ def load_run(workdir: Path) -> TrainedRun:
     path = workdir / "config.json"
     if not path.exists():
         raise UserError(f"{workdir} is not a run: it has no config.json; give the --workdir of a training run")
-    about, config = _read_about(path)
+    about, config = read_about(path)
     constants, seen = read_constants(workdir)
     inputs = load_inputs(config, workdir)
     phase, network, item = inputs.level, network_of_items(inputs, constants), inputs.item
@@ -161,12 +161,12 @@ def load_run(workdir: Path) -> TrainedRun:
 
 def source_of_weights(workdir: Path) -> dict[str, str] | None:
     """Where the weights come from that the run started with; None where they were random."""
-    return _read_about(workdir / "config.json")[0].get("weights")
+    return read_about(workdir / "config.json")[0].get("weights")
 
 
 def fingerprint(workdir: Path) -> str:
     """The run in one word: its name, and a hash of its settings and data, which decide its weights."""
-    _, config = _read_about(workdir / "config.json")
+    _, config = read_about(workdir / "config.json")
     names = ("config.json", "constants.npz", VOCABULARY, GAZETTEER, FUSION)
     content = b"".join((workdir / name).read_bytes() for name in names if (workdir / name).exists())
     return f"{config.name}-{hashlib.sha256(content).hexdigest()[:8]}"
@@ -208,7 +208,7 @@ def _load(folder: Path, network: Network, constants: Constants, optim: OptimSett
     return Trained(network, variables, constants)
 
 
-def _read_about(path: Path) -> tuple[dict[str, Any], Config]:
+def read_about(path: Path) -> tuple[dict[str, Any], Config]:
     """config.json, and the config in it."""
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
@@ -229,21 +229,6 @@ def _versions(config: Config) -> dict[str, str | None]:
         "python": platform.python_version(),
         "device": jax.devices()[0].device_kind,
         "computes_in": compute_dtype(config.model.precision).__name__,
-        "commit": _commit(),
+        "commit": commit(),
         **{package: version(package) for package in packages},
     }
-
-
-def _commit() -> str | None:
-    """Of the checkout that the package is part of, with "-dirty" where its files were changed; None without one."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)  # an installed package may lie in another's checkout
-        changed = git("status", "--porcelain", "--untracked-files=no")
-        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None

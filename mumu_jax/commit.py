@@ -1,0 +1,23 @@
+"""Which version of the code this is."""
+
+import subprocess
+from pathlib import Path
+
+
+def commit() -> str | None:
+    """The short hash of the checkout that the package lies in, `+dirty` where files differ from it; None without one.
+
+    The results of benchmarks do not count: writing them changes no code.
+    """
+    here = Path(__file__)
+
+    def git(*arguments: str) -> str:
+        command = ["git", "--no-optional-locks", "-C", str(here.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", here.name)  # an installed package may lie in another project's checkout
+        dirty = git("status", "--porcelain", "--", ":/", ":(top,exclude)benchmarks/results")
+        return git("rev-parse", "--short", "HEAD") + ("+dirty" if dirty else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

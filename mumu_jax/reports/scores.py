@@ -1,0 +1,134 @@
+"""What a page says of scores, label by label: the rules for ties and absent labels are those of `mumu_jax.metrics`."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int, Shaped
+from sklearn.metrics import roc_curve
+
+from mumu_jax import metrics
+from mumu_jax.objective import readable
+
+MAX_POINTS = 100  # of a ROC curve
+PROBABILITIES = np.linspace(0, 1, 11)  # edges of bins
+COSINES = np.linspace(-1, 1, 41)
+
+
+class OfLabel(NamedTuple):
+    """How well one label is found.  None where it is not defined: without a positive item, or without a negative."""
+
+    column: int
+    name: str
+    support: int  # items that have it
+    roc_auc: float | None
+    average_precision: float | None
+    seen: bool  # it has a positive in training
+
+
+class Curve(NamedTuple):
+    """A ROC curve: shares of the negatives and of the positives that score above each threshold."""
+
+    false_positive: Float[np.ndarray, " points"]
+    true_positive: Float[np.ndarray, " points"]
+
+
+class Calibration(NamedTuple):
+    """Probabilities, or cosines, in bins that hold any: their mean, the share of true ones and their number in each.
+
+    `error` is the expected calibration error: |mean - share|, averaged over the scores.  None for cosines.
+    """
+
+    score: Float64[np.ndarray, " bins"]
+    frequency: Float64[np.ndarray, " bins"]
+    count: Int[np.ndarray, " bins"]
+    error: float | None
+
+
+class Pair(NamedTuple):
+    """`n` items have `label` but were given `instead`, which they do not have: a share of all that have `label`."""
+
+    label: int
+    instead: int
+    n: int
+    share: float
+
+
+def by_label(
+    scores: Float[np.ndarray, "items labels"],
+    labels: Shaped[np.ndarray, "items labels"],
+    names: list[str],
+    seen: Bool[np.ndarray, " labels"],
+) -> list[OfLabel]:
+    """In column order."""
+    roc_auc = np.asarray(metrics.roc_auc(scores, labels)).tolist()
+    precision = np.asarray(metrics.average_precision(scores, labels)).tolist()
+    support = np.count_nonzero(labels, axis=0).tolist()
+    return [
+        OfLabel(i, name, support[i], _or_none(roc_auc[i]), _or_none(precision[i]), bool(seen[i]))
+        for i, name in enumerate(names)
+    ]
+
+
+def roc(scores: Float[np.ndarray, " items"], labels: Shaped[np.ndarray, " items"]) -> Curve:
+    """The curve of one label, which has positives and negatives: at most `MAX_POINTS` points of it, both ends among
+    them, evenly along its way."""
+    false, true, _ = roc_curve(labels != 0, scores)
+    way = false + true  # grows from 0 to 2
+    kept = np.unique(np.searchsorted(way, np.linspace(0, way[-1], MAX_POINTS)))
+    return Curve(false[kept], true[kept])
+
+
+def coverage(scores: Float[np.ndarray, "items labels"], most: int) -> Float64[np.ndarray, " ks"]:
+    """`metrics.coverage_at_k` for k = 1 … `most`, or as many as there are labels, from one sort."""
+    n_labels = scores.shape[1]
+    top = np.asarray(metrics.top_labels(scores, min(most, n_labels)))
+    reached, shares = np.zeros(n_labels, bool), np.zeros(top.shape[1])
+    for rank in range(len(shares)):
+        reached[top[:, rank]] = True
+        shares[rank] = reached.mean()
+    return shares
+
+
+def calibration(
+    scores: Float[np.ndarray, "items labels"], labels: Shaped[np.ndarray, "items labels"], target: str
+) -> Calibration:
+    """Of all pairs of an item and a label; for softmax, of each item's most probable label (Guo et al. 2017).
+
+    `scores` are as the network gave them, for logistic and softmax targets logits.
+    """
+    scores = readable(target, scores)
+    if target == "softmax":
+        top = np.asarray(metrics.top_labels(scores, 1))
+        scores, labels = np.take_along_axis(scores, top, axis=1), np.take_along_axis(labels, top, axis=1)
+    edges = COSINES if target == "cosine" else PROBABILITIES
+    score, true = scores.ravel().astype(float), labels.ravel() != 0
+    which = np.digitize(score, edges[1:-1])
+    count, n_true, total = (np.bincount(which, weights, len(edges) - 1) for weights in (None, true, score))
+    there = count > 0
+    count, mean, frequency = count[there], total[there] / count[there], n_true[there] / count[there]
+    error = None if target == "cosine" else float(np.average(np.abs(mean - frequency), weights=count))
+    return Calibration(mean, frequency, count, error)
+
+
+def confused_pairs(
+    scores: Float[np.ndarray, "items labels"], labels: Shaped[np.ndarray, "items labels"], most: int
+) -> list[Pair]:
+    """The `most` frequent ones, the most frequent first.
+
+    An item with n labels is given the n labels with the highest scores.  A pair is counted where one of its labels is
+    not among them, and one that is not its own is.
+    """
+    true = labels != 0
+    n_labels = true.sum(axis=1, keepdims=True)
+    top = np.asarray(metrics.top_labels(scores, max(1, int(n_labels.max()))))
+    given = np.zeros_like(true)
+    np.put_along_axis(given, top, np.arange(top.shape[1]) < n_labels, axis=1)
+    counts = (true & ~given).T.astype(float) @ (given & ~true).astype(float)
+    order = np.argsort(-counts, axis=None, kind="stable")[:most]
+    support = true.sum(axis=0)
+    found = zip(*np.unravel_index(order, counts.shape), strict=True)
+    return [Pair(int(a), int(b), int(counts[a, b]), float(counts[a, b] / support[a])) for a, b in found if counts[a, b]]
+
+
+def _or_none(value: float) -> float | None:
+    return value if np.isfinite(value) else None
