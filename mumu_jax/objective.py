@@ -4,12 +4,14 @@ from typing import Any
 
 import numpy as np
 from flax import struct
+from jax import nn
 from jaxtyping import Array, Float, UInt8
 
 from mumu_jax import targets
 from mumu_jax.losses import binary_cross_entropy, cosine_loss, softmax_cross_entropy, weighted_sum
 
 LOSSES_OF_LOGITS = {"logistic": binary_cross_entropy, "softmax": softmax_cross_entropy}
+READABLE = {"logistic": nn.sigmoid, "softmax": nn.softmax}
 
 
 @struct.dataclass
@@ -51,10 +53,6 @@ def scores(kind: str, output: Float[Array, "items outputs"], constants: Constant
     return output if kind in LOSSES_OF_LOGITS else targets.cosine_scores(output, constants.label_factors)
 
 
-def readable(kind: str, scores: Float[np.ndarray, "items labels"]) -> Float[np.ndarray, "items labels"]:
+def readable(kind: str, scores: Float[Array | np.ndarray, "items labels"]) -> Float[Array | np.ndarray, "items labels"]:
     """Scores as people read them, an item's in the same order: probabilities of logits, cosines as they are."""
-    if kind == "logistic":
-        return np.exp(-np.logaddexp(0, -scores))
-    if kind == "softmax":
-        return np.exp(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))
-    return scores
+    return READABLE[kind](scores) if kind in READABLE else scores

@@ -12,7 +12,7 @@ import pytest
 from conftest import succeed
 from PIL import Image
 
-from mumu_jax import evaluate, extract, loop, objective, tag, train
+from mumu_jax import evaluate, extract, loop, objective, scorer, tag, train
 from mumu_jax.data.loader import array_items
 from mumu_jax.data.manifest import read_manifest
 from mumu_jax.data.store import sha256_of
@@ -358,7 +358,7 @@ def test_tags_of_files_that_share_a_stem(fusion, small_runs, own, tmp_path, monk
     tag.main([f"--workdir={fusion}", str(own / "inner" / "b.txt"), f"--out={out}"])  # named by one of its files
     assert out.read_bytes() == before
     run.config.fusion.missing = "mask"
-    monkeypatch.setattr(tag, "load_run", lambda workdir: run if workdir == fusion else load_run(workdir))
+    monkeypatch.setattr(scorer, "load_run", lambda workdir: run if workdir == fusion else load_run(workdir))
     tag.main([f"--workdir={fusion}", str(own), f"--out={tmp_path / 'masked.jsonl'}"])
     assert [row["error"] for row in tags_of(tmp_path / "masked.jsonl").values()] == [None] * 4
 

@@ -13,12 +13,13 @@ import soundfile
 from conftest import SHARED, succeed
 from jax.sharding import Mesh
 
-from mumu_jax import objective, parallel, tag
+from mumu_jax import objective, parallel, scorer, tag
 from mumu_jax.data import audio
 from mumu_jax.data.sources import table
 from mumu_jax.data.sources.request import Request
 from mumu_jax.errors import UserError
 from mumu_jax.reading import Read, read_song, reader_of
+from mumu_jax.scorer import scorer_of
 from mumu_jax.tag import score_files
 from mumu_jax.tags import FIELDS
 from mumu_jax.workdir import TrainedRun, fingerprint, load_run
@@ -89,7 +90,7 @@ def run(small_run) -> TrainedRun:
 @pytest.fixture
 def call(small_run, run, serial, monkeypatch):
     """`python -m mumu_jax.tag --workdir=… arguments`, in this process."""
-    monkeypatch.setattr(tag, "load_run", lambda workdir: run)
+    monkeypatch.setattr(scorer, "load_run", lambda workdir: run)
     return lambda *arguments, workdir=small_run: tag.main([f"--workdir={workdir}", *map(str, arguments)])
 
 
@@ -221,7 +222,7 @@ def test_scores_are_the_album_networks_of_the_mean_vector(tmp_path, run, serial)
         tone(tmp_path / "short.wav", 4, 2),
         tone(tmp_path / "middle.wav", 33, 3),
     ]
-    found = list(score_files(run, paths, reader_of(run.inputs), batch_size=8, workers=1))
+    found = list(score_files(scorer_of(run, "run", {}), paths, reader_of(run.inputs), batch_size=8, workers=1))
     assert [song.path for song, _ in found] == paths
     assert [len(song.records) for song, _ in found] == [6, 0, 1, 4]
     for song, scores in found:
@@ -250,7 +251,10 @@ def test_scores_do_not_depend_on_batch_size_or_devices(songs, run, serial, monke
     paths = [tone(tmp_path / "long.wav", 33), *tag.find_files([songs], reader_of(run.inputs))]
 
     def scores(batch_size: int) -> np.ndarray:
-        found = [scores for _, scores in score_files(run, paths, reader_of(run.inputs), batch_size, workers=1)]
+        found = [
+            scores
+            for _, scores in score_files(scorer_of(run, "run", {}), paths, reader_of(run.inputs), batch_size, workers=1)
+        ]
         return np.stack([one for one in found if one is not None])
 
     by_eight_devices = scores(16)

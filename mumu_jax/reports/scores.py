@@ -96,7 +96,7 @@ def calibration(
 
     `scores` are as the network gave them, for logistic and softmax targets logits.
     """
-    scores = readable(target, scores)
+    scores = np.asarray(readable(target, scores))
     if target == "softmax":
         top = np.asarray(metrics.top_labels(scores, 1))
         scores, labels = np.take_along_axis(scores, top, axis=1), np.take_along_axis(labels, top, axis=1)
