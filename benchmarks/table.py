@@ -1,6 +1,7 @@
 """`python -m benchmarks.table`: the README's figures, from the rows in `results/`; `--write` puts them there.
 
-Of each thing that was measured, the newest row counts.
+Of each thing that was measured, the newest row counts.  `results/table2.csv` is what `mumu_jax.reproduce` wrote for the
+mini dataset.
 """
 
 import argparse
@@ -13,9 +14,10 @@ from benchmarks.output import digits
 from mumu_jax.cli import run_command
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_experiments
+from mumu_jax.table2 import TABLE, read_table
+from mumu_jax.table2_text import as_markdown
 
 README = results.FOLDER.parent.parent / "README.md"
-BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 
 Row = dict[str, Any]
 ABSENT = "–"
@@ -25,21 +27,32 @@ WANTED = "NVIDIA H200"
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description=__doc__)
-    parser.add_argument("--write", action="store_true", help=f"replace what is between {BEGIN} and {END} in README.md")
-    rendered = render(results.read())
+    parser.add_argument("--write", action="store_true", help="put them into README.md, in the place of what is there")
     if parser.parse_args(argv).write:
-        README.write_text(insert(README.read_text(encoding="utf-8"), rendered), encoding="utf-8")
+        README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
     else:
-        print(rendered)
+        print("\n\n".join(sections().values()))
     return 0
 
 
-def insert(text: str, rendered: str) -> str:
-    """`text` with `rendered` between the markers, in the place of what is there."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def sections() -> dict[str, str]:
+    """What the README shows, in Markdown, by the marker that it stands behind."""
+    return {"benchmarks": render(results.read()), "table2": as_markdown(read_table(results.FOLDER / TABLE)).strip()}
+
+
+def renewed(text: str) -> str:
+    """The README with today's figures."""
+    for marker, rendered in sections().items():
+        text = insert(text, marker, rendered)
+    return text
+
+
+def insert(text: str, marker: str, rendered: str) -> str:
+    """`text` with `rendered` between <!-- marker --> and <!-- /marker -->, in the place of what is there."""
+    before, begin, rest = text.partition(f"<!-- {marker} -->")
+    _, end, after = rest.partition(f"<!-- /{marker} -->")
     if not begin or not end:
-        raise UserError(f"{README} has no {BEGIN} … {END}; add the two lines where the tables belong")
+        raise UserError(f"{README} has no <!-- {marker} --> … <!-- /{marker} -->; add the two lines where these belong")
     return f"{before}{begin}\n{rendered}\n{end}{after}"
 
 

@@ -23,12 +23,13 @@ from mumu_jax.extract import keep_features
 from mumu_jax.flags import check_network
 from mumu_jax.plan import Plan, make_plan
 from mumu_jax.presets import PRESETS
+from mumu_jax.reports.page import make_page
 from mumu_jax.signals import EXIT_INTERRUPTED, Interrupted, StopWish, stop_wish
 from mumu_jax.table2 import MARKDOWN, TABLE, Row, measure, read_result, run_folder, write_table
 from mumu_jax.table2_text import as_markdown, print_rows
 from mumu_jax.train import train
 
-SETTINGS = "reproduce.json"
+SETTINGS, REPORT = "reproduce.json", "report.html"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -48,7 +49,9 @@ def main(argv: Sequence[str]) -> int:
     print_rows(rows)
     for (row, seed), why in failed.items():
         print(f"failed: {row}, seed {seed}: {why}; see {_log(workdir, row, seed)}", file=sys.stderr)
-    print(f"written: {workdir / TABLE}, {workdir / MARKDOWN}")
+    with replacing(workdir / REPORT) as part:
+        part.write_text(make_page(workdir, None), encoding="utf-8")
+    print(f"written: {', '.join(str(workdir / name) for name in (TABLE, MARKDOWN, REPORT))}")
     return 1 if failed else 0
 
 

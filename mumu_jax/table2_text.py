@@ -19,6 +19,7 @@ COLUMNS = (
     "paper",
     *(c for k in KS for c in (f"C@{k}", "paper")),
 )
+IN_MILLIONS = 100_000  # parameters, from here on
 CHANCE = 0.5  # the ROC-AUC of random scores
 
 
@@ -50,7 +51,7 @@ def cells(row: Row) -> list[str]:
     coverage = [_number(getattr(row, f"{whose}coverage_at_{k}"), ".2f") for k in KS for whose in ("", "paper_")]
     return [
         *(row.row, row.target),
-        *("" if row.params is None else f"{row.params / 1e6:.2f}M", row.paper_params),
+        *("" if row.params is None else _count(row.params), row.paper_params),
         *(_number(row.epoch_s, ".3g"), _number(row.paper_epoch_s, ",.0f")),
         *(auc, _number(row.paper_roc_auc, ".3f")),
         *coverage,
@@ -78,6 +79,10 @@ def finding(rows: Sequence[Row]) -> list[str]:
     single, fusion = (f"{row.row} {row.target} ({row.roc_auc_mean:.3f})" for row in best)
     least = min(row.roc_auc_mean or 0 for row in measured)
     return [f"AUC: best of one modality {single}, best fusion {fusion}, the lowest of all {least:.3f}, chance {CHANCE}"]
+
+
+def _count(n_params: int) -> str:
+    return f"{n_params / 1e6:.2f}M" if n_params >= IN_MILLIONS else f"{n_params:,}"
 
 
 def _number(value: float | None, how: str) -> str:

@@ -238,18 +238,17 @@ def test_what_was_not_measured_says_so():
 
 
 def test_table_goes_between_its_markers():
-    text = f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n"
-    once = table.insert(text, "new")
-    assert once == f"before\n{table.BEGIN}\nnew\n{table.END}\nafter\n"
-    assert table.insert(once, "new") == once
+    text = "before\n<!-- of -->\nold\n<!-- /of -->\nafter\n"
+    once = table.insert(text, "of", "new")
+    assert once == "before\n<!-- of -->\nnew\n<!-- /of -->\nafter\n"
+    assert table.insert(once, "of", "new") == once
     with pytest.raises(UserError, match="README"):
-        table.insert("no markers", "new")
+        table.insert("no markers", "of", "new")
 
 
 def test_readme_shows_the_committed_figures():
     text = table.README.read_text(encoding="utf-8")
-    if table.BEGIN in text:
-        assert table.insert(text, table.render(results.read())) == text, "run python -m benchmarks.table --write"
+    assert table.renewed(text) == text, "run python -m benchmarks.table --write"
 
 
 def test_committed_rows_are_whole():

@@ -17,6 +17,7 @@ from mumu_jax.models.dropout import dropout
 from mumu_jax.models.precision import compute_dtype
 from mumu_jax.models.pretrained import SIDE
 from mumu_jax.models.shallow import Shallow
+from mumu_jax.models.vit import ViT
 
 EXPERIMENTS = load_experiments()
 
@@ -70,6 +71,8 @@ def test_network_contract(name):
     model = build_item_network(config, n_outputs)
     if isinstance(model, DenseNet):
         model = model.clone(blocks=(1, 2, 1, 1))
+    if isinstance(model, ViT):
+        model = model.clone(depth=2)
     inputs = jax.tree.map(jnp.asarray, standardized(random_inputs(config, (2,), np.random.default_rng(1))))
     if config.modality == "image":
         inputs = inputs[:, :SIDE, :SIDE]
@@ -133,7 +136,7 @@ def loss_output_and_gradients(model, params, patches):
         output, _ = model.apply({"params": params}, patches)
         return jnp.mean((output - jnp.linspace(-1, 1, output.shape[1])) ** 2), output
 
-    (value, output), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+    (value, output), gradients = quick_jit(jax.value_and_grad(loss, has_aux=True))(params)
     return value, output, gradients
 
 
@@ -142,7 +145,7 @@ def loss_output_and_gradients(model, params, patches):
 )
 def test_backends_compute_the_same_and_bfloat16_nearly(variant):
     patches = jax.random.normal(jax.random.key(1), (3, 322, 96))
-    params = small_cnn(variant).init(jax.random.key(0), patches)["params"]
+    params = quick_jit(small_cnn(variant).init)(jax.random.key(0), patches)["params"]
     value, output, gradients = loss_output_and_gradients(small_cnn(variant, backend="cpu"), params, patches)
     _, other, others = loss_output_and_gradients(small_cnn(variant, backend="gpu"), params, patches)
     np.testing.assert_allclose(other, output, atol=2e-6)
