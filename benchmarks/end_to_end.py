@@ -57,8 +57,7 @@ def main(argv: Sequence[str]) -> int:
         # Every turn compiles anew, and that is not what is measured.
         jax.config.update("jax_compilation_cache_dir", compiled)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        settings = Config().audio
-        with prepared_data(arguments.data_dir, {"train": arguments.tracks, "val": N_VAL}, settings) as data_dir:
+        with prepared_data(arguments.data_dir, {"train": arguments.tracks, "val": N_VAL}) as data_dir:
             for name in arguments.config:
                 for batch_size in arguments.batch_size or default_batch_sizes(name):
                     for mode in arguments.mode:

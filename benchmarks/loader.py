@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     """Measure streaming of fixed and random patches with each number of threads, and the resident split."""
     arguments = parse(argv)
     out = Output(BENCHMARK, not arguments.no_save, LOADING)
-    with prepared_data(arguments.data_dir, {"train": arguments.tracks, "val": 32}, CONFIG.audio) as data_dir:
+    with prepared_data(arguments.data_dir, {"train": arguments.tracks, "val": 32}) as data_dir:
         prepared = open_prepared(data_dir, CONFIG.audio, verify=False)
         for patch in ("fixed", "random"):
             for n_threads in arguments.read_threads:

@@ -1,47 +1,54 @@
-"""Prepared data as `mumu_jax.prepare` leaves it, but with noise for CQTs: loading does not depend on the sound."""
+"""Prepared data as `mumu_jax.prepare` leaves it, but made of noise: speed does not depend on the sound."""
 
+import dataclasses
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from mumu_jax.config import AudioSettings
+from mumu_jax.atomic import write_json
+from mumu_jax.config import Config
 from mumu_jax.data import description, patches, store
 from mumu_jax.data.manifest import Album, Label, Track, write_labels, write_manifest
 from mumu_jax.data.modalities import MODALITIES
+from mumu_jax.data.modalities.timbre import N_VALUES
+from mumu_jax.data.modality import Modality
 from mumu_jax.data.shards import WRITER_OPTIONS, Shard, Sidecar, plan
 
 N_LABELS, LABELS_PER_ALBUM, TRACKS_PER_ALBUM = 250, 6, 5
-N_SOUNDS = 64  # different CQTs; more would only take longer to make
+N_DIFFERENT = {"audio": 64, "timbre": 4096, "text": 4096, "image": 64}  # more would only take longer to make
+N_WORDS, WORD_EXPONENT, WORDS_A_TEXT, CATEGORIES_A_TEXT = 50_000, 1.2, 250, 10
+
+Fields = dict[str, Any]
 
 
 @contextmanager
-def prepared_data(data_dir: Path | None, n_tracks: dict[str, int], settings: AudioSettings) -> Iterator[Path]:
-    """`data_dir`, or made-up data for as long as the block runs."""
+def prepared_data(data_dir: Path | None, n_tracks: dict[str, int]) -> Iterator[Path]:
+    """`data_dir`, or made-up audio for as long as the block runs."""
     if data_dir is not None:
         yield data_dir
         return
     with tempfile.TemporaryDirectory(prefix="mumu_jax_benchmark_") as folder:
-        make(Path(folder), n_tracks, settings)
+        make(Path(folder), n_tracks)
         yield Path(folder)
 
 
-def make(data_dir: Path, n_tracks: dict[str, int], settings: AudioSettings) -> None:
-    """Shards, description and manifest with so many tracks of 30 s (124 KB each) in each split."""
+def make(data_dir: Path, n_tracks: dict[str, int], modalities: Sequence[str] = ("audio",)) -> None:
+    """Shards, description and manifest with so many tracks of 30 s (124 KB each) in each split, five an album."""
     rng = np.random.default_rng(0)
     labels = [Label(f"genre {i:03d}") for i in range(N_LABELS)]
     albums = [album for split, n in n_tracks.items() for album in _albums(split, n, labels, rng)]
-    shape = (patches.n_frames_of_excerpt(settings), settings.n_bins)
-    sounds = [rng.uniform(settings.floor_db, 0, shape).astype(np.float16) for _ in range(N_SOUNDS)]
-    audio = MODALITIES["audio"]
-    folder = data_dir / audio.name
-    (folder / "sidecars").mkdir(parents=True, exist_ok=True)
-    planned = plan(albums, labels, audio, folder)
-    sidecars = [_write(folder, shard, sounds, settings) for shard in planned]
-    description.finish(folder, planned, sidecars, albums, labels, audio, settings)
+    for modality in (MODALITIES[name] for name in modalities):
+        folder, settings = data_dir / modality.name, getattr(Config(), modality.name)
+        (folder / "sidecars").mkdir(parents=True, exist_ok=True)
+        contents = [NOISE[modality.name](settings, rng) for _ in range(N_DIFFERENT[modality.name])]
+        planned = plan(albums, labels, modality, folder)
+        sidecars = [_write(folder, shard, contents, modality) for shard in planned]
+        description.finish(folder, planned, sidecars, albums, labels, modality, settings)
     write_manifest(data_dir / "manifest.jsonl", albums)
     write_labels(data_dir / "labels.json", labels)
 
@@ -56,20 +63,49 @@ def _albums(split: str, n_tracks: int, labels: Sequence[Label], rng: np.random.G
     return albums
 
 
-def _write(folder: Path, shard: Shard, sounds: Sequence[np.ndarray], settings: AudioSettings) -> Sidecar:
+def _cqt(settings: Any, rng: np.random.Generator) -> Fields:
+    shape = (patches.n_frames_of_excerpt(settings), settings.n_bins)
+    return {"cqt": rng.uniform(settings.floor_db, 0, shape).astype(np.float16)}
+
+
+def _timbre(settings: Any, rng: np.random.Generator) -> Fields:
+    return {"timbre": rng.standard_normal(N_VALUES).astype(np.float32)}
+
+
+def _text(settings: Any, rng: np.random.Generator) -> Fields:
+    """Words as often as those of a language, and categories."""
+    words = [f"word{n}" for n in rng.zipf(WORD_EXPONENT, WORDS_A_TEXT) % N_WORDS]
+    categories = tuple(f"category {n}" for n in rng.zipf(WORD_EXPONENT, CATEGORIES_A_TEXT) % N_WORDS)
+    return {"text": " ".join(words)[: settings.max_chars], "categories": categories}
+
+
+def _image(settings: Any, rng: np.random.Generator) -> Fields:
+    return {"image": rng.integers(0, 256, (settings.side_px, settings.side_px, 3), np.uint8)}
+
+
+NOISE: dict[str, Callable[[Any, np.random.Generator], Fields]] = {
+    "audio": _cqt,
+    "timbre": _timbre,
+    "text": _text,
+    "image": _image,
+}
+
+
+def _write(folder: Path, shard: Shard, contents: Sequence[Fields], modality: Modality) -> Sidecar:
     """One shard and what is known of it."""
-    path = folder / shard.name
+    path, n_records = folder / shard.name, len(shard.rows)
     writer = ArrayRecordWriter(str(path), WRITER_OPTIONS)
     for i, row in enumerate(shard.rows):
-        writer.write(
-            store.encode(row.album_id, row.item_id, row.columns, {"cqt": sounds[i % len(sounds)]}, MODALITIES["audio"])
-        )
+        fields = contents[(shard.index * n_records + i) % len(contents)]
+        writer.write(store.encode(row.album_id, row.item_id, row.columns, fields, modality))
     writer.close()
-    return Sidecar(
+    sidecar = Sidecar(
         fingerprint="made up",
         sha256=store.sha256_of(path),
         bytes=path.stat().st_size,
-        records=len(shard.rows),
-        counts={"seconds": settings.excerpt_s * len(shard.rows), "silent": 0},
+        records=n_records,
+        counts={"seconds": Config().audio.excerpt_s * n_records, "silent": 0, "empty": 0, "linked": n_records},
         ids=[[row.album_id, row.item_id] for row in shard.rows],
     )
+    write_json(folder / shard.sidecar, dataclasses.asdict(sidecar))
+    return sidecar

@@ -29,6 +29,10 @@ _COLUMNS: dict[str, tuple[int, Callable[[Row], Any]]] = {
     "kernels": (7, lambda row: row["n_kernels"]),
     "MB/example": (10, lambda row: f"{row['bytes_per_example'] / 1e6:.1f}"),
     "giant": (5, lambda row: row["n_giant_windows"]),
+    "runs": (4, lambda row: row["n_runs"]),
+    "failed": (6, lambda row: row["n_failed"]),
+    "epochs": (6, lambda row: row["n_epochs"]),
+    "minutes": (7, lambda row: f"{row['seconds'] / 60:.1f}"),
 }
 _WHAT = ("config", "precision", "batch", "mode", "devices", "examples/s (quartiles)")
 TRAINING = (*_WHAT, "s/epoch", "GFLOP/s", "MFU", "wait", "MB", "compile s", "peer/s", "ratio (quartiles)", "peer's way")

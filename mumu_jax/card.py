@@ -32,7 +32,7 @@ order of the scores; {n_seen} of them occur in training. Training started from {
 
 ## Results
 
-On the {split} split, as the run's own evaluation has them; `chance` is what random scores reach:
+On the {split} split{other}; `chance` is what random scores reach:
 
 {metrics}
 
@@ -70,7 +70,8 @@ print(sorted(zip(scores[0].tolist(), labels), reverse=True)[:5])
 
 ## Limits
 
-* The programs are for CPUs and NVIDIA GPUs and compute in {precision}, whatever the device.
+* The programs are for CPUs and NVIDIA GPUs and compute in {precision}, whatever the device. A run that was trained on a
+  GPU computes in bfloat16 there, by default: its scores and the results above differ from these by that rounding.
 * It knows the genres of its data and no others, and repeats the habits of those who gave them; the scores of genres
   that are rare there mean little. Other input than the above gets scores, too, and they mean nothing.
 * `model.json` holds the SHA-256 of each file and the version of JAX that made the programs ({jax}). JAX promises that
@@ -96,6 +97,7 @@ def card(run: TrainedRun, inputs: Inputs, evaluation: Mapping[str, Any], weights
     """
     config, two = inputs.config, run.track is not None
     text, example = _describe(inputs)
+    checksum = evaluation["data"]["checksum"]
     name = example.partition(" =")[0]
     calls = [f'scores, _ = load("album")({name})']
     if two:
@@ -114,6 +116,7 @@ def card(run: TrainedRun, inputs: Inputs, evaluation: Mapping[str, Any], weights
         n_seen=int(run.seen.sum()),
         weights=f"the published {weights['source']} (SHA-256 {weights['sha256']})" if weights else "random weights",
         split=evaluation["split"],
+        other="" if checksum == run.data_checksum else f" of other data (checksum `{checksum}`)",
         metrics=_table(evaluation),
         inputs=f"`{'track' if two else 'album'}`: {text}",
         scores=SCORES[config.target.kind],

@@ -93,7 +93,7 @@ class ModelSettings:
     kernel: str = "4x70"  # frames × bins
     width: str = "high"  # number of filters
     width_divisor: int = 1  # of which there are so many times fewer: for trials
-    depth: int = 101  # layers; 10 is a small one for small data, without published weights
+    depth: int = 101  # layers; 10 and 14 (bottlenecks) are small ones for small data, without published weights
     weights: str = ""  # what scripts/convert_weights.py wrote; without, the network starts from random weights
     trainable: str = ""  # a regular expression: parameters whose path has no match stay as they are; all match ""
     dropout: float = 0.0  # section 6.1: 0.5 for HIGH with COSINE; the authors' code: 0.5 for text; 6.4: 0.7 for fusion
@@ -181,7 +181,7 @@ CHOICES = {
     "kernel": ("4x70", "4x96", "3x3"),
     "width": ("low", "high"),
     "width_divisor": (1, 2, 4, 8, 16, 32),
-    "depth": (10, 18, 34, 50, 101, 152),
+    "depth": (10, 14, 18, 34, 50, 101, 152),
     "kind": ("cosine", "logistic", "softmax"),
     "algorithm": ("adam", "adamw", "sgd"),
     "patch": ("fixed", "random"),

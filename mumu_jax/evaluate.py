@@ -1,7 +1,6 @@
 """`python -m mumu_jax.evaluate`: a trained run's metrics on a split, by album, and by track where it has tracks."""
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from mumu_jax.errors import UserError
 from mumu_jax.extract import Watch, extract_features, predict_once, see_items
 from mumu_jax.features import check_format, write_features
 from mumu_jax.fusion import open_data
+from mumu_jax.metrics import or_none
 from mumu_jax.predict import SplitPredictions
 from mumu_jax.thumbnails import choose_thumbnails, write_thumbnails
 from mumu_jax.workdir import TrainedRun, fingerprint, load_run
@@ -118,7 +118,7 @@ def evaluate(run: TrainedRun, prepared: Dataset, split: str, workdir: Path, watc
     if run.config.target.kind == "softmax":
         matrix = np.asarray(single_label.confusion_matrix(levels["album"].found.scores, levels["album"].found.labels))
         of_genres = single_label.accuracy_by_label(matrix).tolist()
-        result["accuracy_by_genre"] = dict(zip(label_names, map(_or_none, of_genres), strict=True))
+        result["accuracy_by_genre"] = dict(zip(label_names, map(or_none, of_genres), strict=True))
     if distributed.is_main():
         arrays = {
             f"{name}_{what}": array
@@ -194,12 +194,7 @@ def _summarize(scores: np.ndarray, labels: np.ndarray, run: TrainedRun) -> dict[
     found = metrics.summarize(scores, labels, run.seen)
     if run.config.target.kind == "softmax":
         found |= single_label.summarize(scores, labels)
-    return {name: _or_none(value) for name, value in found.items()}
-
-
-def _or_none(value: float | int) -> float | int | None:
-    """JSON has no NaN, such as a macro mean over no label."""
-    return value if math.isfinite(value) else None
+    return {name: or_none(value) for name, value in found.items()}
 
 
 def _chance(n_items: int, run: TrainedRun) -> dict[str, float]:

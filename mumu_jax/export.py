@@ -56,6 +56,8 @@ def _replacing_folder(folder: Path) -> Iterator[Path]:
             folder.rename(old)
         temporary.rename(folder)
     finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
         for rest in (temporary, old):
             shutil.rmtree(rest, ignore_errors=True)
 

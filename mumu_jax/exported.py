@@ -39,7 +39,15 @@ from mumu_jax.models.sparse import densify
 from mumu_jax.network import Network, apply, see
 from mumu_jax.objective import Constants
 from mumu_jax.scorer import Predict, Scorer, Scores, Vectors, source_folders
-from mumu_jax.workdir import Trained, TrainedRun, fingerprint, load_run, network_of_items, source_of_weights
+from mumu_jax.workdir import (
+    FINAL_SPLITS,
+    Trained,
+    TrainedRun,
+    fingerprint,
+    load_run,
+    network_of_items,
+    source_of_weights,
+)
 
 FORMAT = "mumu_jax export 1"
 ABOUT = "model.json"
@@ -157,13 +165,16 @@ def weights_of(trained: Trained) -> dict[str, np.ndarray]:
 def _write_sources(workdir: Path, folder: Path) -> None:
     """fusion.json as it is in the run, but for where the sources lie."""
     kept = read_kept(workdir)
-    sources = {name: dataclasses.replace(source, path=f"{SOURCES}/{name}") for name, source in kept.sources.items()}
+    sources = {
+        name: dataclasses.replace(source, path=f"{SOURCES}/{name}", relative="")
+        for name, source in kept.sources.items()
+    }
     write_json(folder / FUSION, dataclasses.asdict(dataclasses.replace(kept, sources=sources)) | {"data_dir": ""})
 
 
 def _read_evaluation(workdir: Path) -> dict[str, Any]:
     """Of the test split; of val where the data has no test split."""
-    paths = [path for split in ("test", "val") if (path := workdir / f"eval_{split}.json").exists()]
+    paths = [path for split in FINAL_SPLITS if (path := workdir / f"eval_{split}.json").exists()]
     try:
         return json.loads(paths[0].read_text(encoding="utf-8"))
     except (IndexError, OSError, ValueError) as error:

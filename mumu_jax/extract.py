@@ -138,9 +138,9 @@ def _open_source(name: str, path: Path, data_dir: Path | None) -> tuple[TrainedR
 def _check_kept(kept: Kept, runs: Mapping[str, Path], workdir: Path) -> None:
     """Raise UserError where `runs` are not those whose vectors are kept, or have changed; they may be gone."""
     for name, path in runs.items():
-        source = kept.sources[name]
-        found = fingerprint(path) if (path / "config.json").exists() else source.fingerprint
-        if (str(path.absolute()), found) != (source.path, source.fingerprint):
+        source, there = kept.sources[name], (path / "config.json").exists()
+        found = fingerprint(path) if there else "not there"
+        if found != source.fingerprint and (there or str(path.absolute()) != source.path):
             raise UserError(
                 f"{workdir} keeps the vectors of {name}={source.path} ({source.fingerprint}), not of {path} ({found}); "
                 "leave --features out to go on with those, or give another --workdir"

@@ -9,6 +9,7 @@ features/*.npz   by modality the vectors of all albums that have it, as `feature
 import dataclasses
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,12 +32,21 @@ FUSION = "fusion.json"
 
 @dataclass(frozen=True)
 class Source:
-    """A run whose vectors are kept: where it was, its fingerprint, the vectors' width and their file's checksum."""
+    """A run whose vectors are kept: where it was, its fingerprint, the vectors' width and their file's checksum.
+
+    `relative` is where it was as seen from the fusion's folder: both may have moved together.
+    """
 
     path: str
     fingerprint: str
     width: int
     sha256: str
+    relative: str = ""
+
+    def folder(self, workdir: Path) -> Path:
+        """Where it is now, if it is in one of these places; `workdir` is the fusion's folder."""
+        places = [Path(self.path), workdir / self.relative] if self.relative else [workdir / self.path]
+        return next((place for place in places if (place / "config.json").exists()), places[0])
 
 
 @dataclass(frozen=True)
@@ -153,7 +163,9 @@ def keep(
     for name, found in features.items():
         path = _file_of(workdir, name)
         write_features(path, found)
-        sources[name] = Source(str(runs[name].absolute()), found.run, found.vectors.shape[1], sha256_of(path))
+        run = runs[name].absolute()
+        relative = os.path.relpath(run, workdir.absolute())
+        sources[name] = Source(str(run), found.run, found.vectors.shape[1], sha256_of(path), relative)
     kept = Kept(data_dir.absolute(), dataset.albums_sha256, dataset.labels, sources)
     write_json(workdir / FUSION, dataclasses.asdict(kept) | {"data_dir": str(kept.data_dir)})
 

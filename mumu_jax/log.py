@@ -10,8 +10,13 @@ from typing import Any
 _hidden = sys.modules.setdefault("torch", None) is None  # type: ignore[arg-type]
 from tensorboardX import SummaryWriter  # noqa: E402
 
+from mumu_jax.errors import UserError  # noqa: E402
+
 if _hidden:
     del sys.modules["torch"]
+
+
+METRICS, PERF = "metrics.jsonl", "perf.jsonl"
 
 
 class MetricsLog:
@@ -21,8 +26,9 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._metrics = (folder / "metrics.jsonl").open("ab")
-        self._perf = (folder / "perf.jsonl").open("a", encoding="utf-8")
+        self._metrics = (folder / METRICS).open("ab")
+        _cut_half_line(folder / PERF)
+        self._perf = (folder / PERF).open("a", encoding="utf-8")
         self._events = SummaryWriter(str(folder / "events"), flush_secs=10)
         # Where the next line goes.  Lines beyond it are of steps that a kill undid: the next line removes them.
         self.position = 0
@@ -70,6 +76,23 @@ class Silent(MetricsLog):
     def sync(self) -> None: ...
 
     def __exit__(self, *error: object) -> None: ...
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a file of JSON lines: a run that is under way, or was killed, may have begun another.
+
+    None where there is no file.  Raises UserError on anything else.
+    """
+    try:
+        return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); restore it") from error
+
+
+def _cut_half_line(path: Path) -> None:
+    """What a kill left behind the last line would make the next one unreadable."""
+    if path.exists():
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
 def _line(phase: str, epoch: int, step: int, values: dict[str, Any]) -> str:

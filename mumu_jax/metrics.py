@@ -21,6 +21,7 @@ All functions but `summarize` are jitted (`k` static) and share these rules:
 scikit-learn (float64) is the reference where it has the metric; float32 results agree with it to 1e-6.
 """
 
+import math
 from functools import partial
 
 import jax
@@ -65,6 +66,11 @@ def summarize(
         "n_labels_unseen": int((~seen).sum()),
     }
     return macro | {name: float(value) for name, value in by_k.items()} | counts
+
+
+def or_none(value: float) -> float | None:
+    """A metric for JSON, which has no NaN, such as a macro mean over no label."""
+    return value if math.isfinite(value) else None
 
 
 @jax.jit

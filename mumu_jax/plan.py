@@ -1,7 +1,7 @@
 """Which runs Table 2 takes: its rows in the paper's order, those that the data allows, and what fusions join."""
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from mumu_jax import presets
 from mumu_jax.config import Config
 from mumu_jax.data.manifest import SPLITS
 from mumu_jax.data.modalities import MODALITIES
-from mumu_jax.data.store import open_prepared, read_description
+from mumu_jax.data.store import DESCRIPTION, Prepared, open_prepared, read_description
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
 
@@ -26,7 +26,7 @@ class Plan:
     """What is to be trained.
 
     `rows` are experiments, in order; `impossible` says why the data does not allow some of them; `sources` are the rows
-    that fusions join, by modality.
+    that fusions join, by modality; `checksums` are of the data, by modality; `image_weights` is a file or empty.
     """
 
     data_dir: Path
@@ -35,7 +35,8 @@ class Plan:
     image_weights: str
     rows: list[str]
     impossible: dict[str, str]
-    sources: dict[str, str] = field(default_factory=lambda: SOURCES)
+    sources: dict[str, str]
+    checksums: dict[str, str]
 
     @property
     def runs(self) -> list[tuple[str, int]]:
@@ -68,10 +69,15 @@ def table_rows() -> list[str]:
 def make_plan(data_dir: Path, patterns: str, preset: str, seeds: int, image_weights: str) -> Plan:
     """The rows that `patterns` name, and those that fusions among them join.
 
-    Raises UserError where there is no such row, or where the data allows none.
+    Raises UserError where there is no such row, where the data allows none, and on data or weights that are damaged.
     """
     configs = {row: load_experiments()[row].config for row in table_rows()}
-    lacking = {name: why for name in MODALITIES if (why := _lacks(data_dir, name))}
+    there = {
+        name: open_prepared(data_dir, getattr(Config(), name))
+        for name in MODALITIES
+        if (data_dir / name / DESCRIPTION).exists()
+    }
+    lacking = {name: why for name in MODALITIES if (why := _lacks(there.get(name), name))}
     sources = dict(SOURCES)
     without_entities = _without_entities(data_dir) if "text" not in lacking else ""
     if without_entities:
@@ -90,7 +96,8 @@ def make_plan(data_dir: Path, patterns: str, preset: str, seeds: int, image_weig
     fusions = [row for row in wanted if configs[row].modality == "fusion" and row not in impossible]
     joined = {sources[name] for row in fusions for name in configs[row].fusion.names}
     rows = [row for row in configs if row in wanted or row in joined]
-    return Plan(data_dir, preset, seeds, image_weights, rows, impossible, sources)
+    checksums = {name: prepared.checksum for name, prepared in there.items()}
+    return Plan(data_dir, preset, seeds, image_weights, rows, impossible, sources, checksums)
 
 
 def _match(patterns: str, rows: list[str]) -> list[str]:
@@ -106,12 +113,10 @@ def _match(patterns: str, rows: list[str]) -> list[str]:
     return [row for row in rows if row in wanted]
 
 
-def _lacks(data_dir: Path, modality: str) -> str:
+def _lacks(prepared: Prepared | None, modality: str) -> str:
     """Why networks of a modality cannot be trained and tested on the data; nothing where they can."""
-    try:
-        prepared = open_prepared(data_dir, getattr(Config(), modality))
-    except UserError as error:
-        return str(error)
+    if prepared is None:
+        return f"the data has no {modality}: prepare it, with {modality} among the --modalities"
     empty = [split for split in SPLITS if not len(prepared.split(split))]
     return f"no album of the {' and '.join(empty)} split has {modality}" if empty else ""
 

@@ -32,7 +32,7 @@ def report_run(arguments: argparse.Namespace) -> None:
     out = arguments.out or arguments.workdir / "report.html"
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as part:
-        part.write_text(page, encoding="utf-8")
+        part.write_text(page, encoding="utf-8", errors="backslashreplace")  # folders may be named by any bytes
     print(f"written: {out}")
 
 

@@ -8,7 +8,7 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -18,14 +18,18 @@ from mumu_jax import progress
 from mumu_jax.atomic import only_one, replacing, write_json
 from mumu_jax.cli import positive, run_command
 from mumu_jax.compiled import keep_compiled_programs
+from mumu_jax.data.store import sha256_of
 from mumu_jax.errors import UserError
+from mumu_jax.experiments import load_config
 from mumu_jax.extract import keep_features
 from mumu_jax.flags import check_network
+from mumu_jax.log import read_lines
 from mumu_jax.plan import Plan, make_plan
 from mumu_jax.presets import PRESETS
+from mumu_jax.pretraining import load_for
 from mumu_jax.reports.page import make_page
 from mumu_jax.signals import EXIT_INTERRUPTED, Interrupted, StopWish, stop_wish
-from mumu_jax.table2 import MARKDOWN, TABLE, Row, measure, read_result, run_folder, write_table
+from mumu_jax.table2 import MARKDOWN, TABLE, TIMES, Row, measure, read_result, run_folder, write_table
 from mumu_jax.table2_text import as_markdown, print_rows
 from mumu_jax.train import train
 
@@ -45,100 +49,125 @@ def main(argv: Sequence[str]) -> int:
         except Interrupted as interrupted:
             print(f"{interrupted}; the same command goes on from here", file=sys.stderr)
             return EXIT_INTERRUPTED
-        rows = _write(workdir, plan, failed)
-    print_rows(rows)
-    for (row, seed), why in failed.items():
-        print(f"failed: {row}, seed {seed}: {why}; see {_log(workdir, row, seed)}", file=sys.stderr)
+        rows = _write(workdir, plan)
     with replacing(workdir / REPORT) as part:
-        part.write_text(make_page(workdir, None), encoding="utf-8")
+        part.write_text(make_page(workdir, None), encoding="utf-8", errors="backslashreplace")
+    print_rows(rows)
+    times = [(line["row"], line["seed"], line["seconds"]) for line in read_lines(workdir / TIMES)]
+    print(f"{len({time[:2] for time in times})} runs took {sum(time[2] for time in times) / 60:.1f} min")
+    for row, seed in failed:
+        log, folder = _log(workdir, row, seed), run_folder(workdir, row, seed)
+        print(f"failed: {row}, seed {seed}: see {log}; to do it all over, remove {folder}", file=sys.stderr)
     print(f"written: {', '.join(str(workdir / name) for name in (TABLE, MARKDOWN, REPORT))}")
     return 1 if failed else 0
 
 
-def reproduce(plan: Plan, workdir: Path, stop: StopWish) -> dict[tuple[str, int], str]:
-    """Do all runs of the plan that are not finished, keeping the table up to date: why those that failed did."""
-    failed: dict[tuple[str, int], str] = {}
+def reproduce(plan: Plan, workdir: Path, stop: StopWish) -> list[tuple[str, int]]:
+    """Do all runs of the plan that are not finished, keeping the table up to date: those that failed."""
     todo = [run for run in plan.runs if read_result(run_folder(workdir, *run)) is None]
-    start, n_runs = time.monotonic(), len(plan.runs)
+    failed, n_runs = [], len(plan.runs)
     n_before = n_runs - len(todo)
     if n_before:
         print(f"{n_before} of {n_runs} runs are finished already")
     with progress.bar(n_runs, "Table 2", n_before) as bar:
-        for n_done, (row, seed) in enumerate(todo, n_before + 1):
+        for n_done, (row, seed) in enumerate(stop.watch(todo), n_before + 1):
             bar.advance(0, f"{row}, seed {seed}")
-            began = time.monotonic()
-            why = _try(plan, workdir, row, seed, failed, stop)
-            if why:
-                failed[row, seed] = why
-            bar.advance()
-            _write(workdir, plan, failed)
+            seconds, why = _try(plan, workdir, row, seed, stop)
             said = f"failed: {why}" if why else _summary(run_folder(workdir, row, seed))
-            print(f"{n_done:3}/{n_runs}  {row}, seed {seed}: {said}, {time.monotonic() - began:.0f} s", flush=True)
-    print(f"{len(todo)} runs in {(time.monotonic() - start) / 60:.1f} min")
+            if why:
+                failed.append((row, seed))
+            bar.advance()
+            _write(workdir, plan)
+            print(f"{n_done:3}/{n_runs}  {row}, seed {seed}: {said}, {seconds:.0f} s", flush=True)
     return failed
 
 
-def _try(plan: Plan, workdir: Path, row: str, seed: int, failed: Mapping[tuple[str, int], str], stop: StopWish) -> str:
-    """Train and evaluate one run; why it failed, if it did.  What it says goes to its own file."""
-    log = _log(workdir, row, seed)
+def _try(plan: Plan, workdir: Path, row: str, seed: int, stop: StopWish) -> tuple[float, str]:
+    """Train and evaluate one run: (seconds, why it failed, if it did), which TIMES keeps.  Its log has what it says."""
+    log, start, why = _log(workdir, row, seed), time.monotonic(), "interrupted"
     log.parent.mkdir(exist_ok=True)
-    with log.open("a", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
-        try:
-            _run(plan, workdir, row, seed, failed, stop)
-        except Interrupted:
-            raise
-        except UserError as error:
-            why = str(error)
-        except Exception as error:  # whatever one row meets, the others do not depend on it
-            traceback.print_exc()
-            why = f"{type(error).__name__}: {error}".splitlines()[0]
-        else:
-            why = ""
+    try:
+        with log.open("a", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
+            why = _run(plan, workdir, row, seed, stop)
+    finally:
+        seconds = time.monotonic() - start
+        line = json.dumps({"row": row, "seed": seed, "seconds": seconds, "failed": why})
+        with (workdir / TIMES).open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
     jax.clear_caches()  # programs of other rows are of no use to the next
-    return why
+    return seconds, why
 
 
-def _run(plan: Plan, workdir: Path, row: str, seed: int, failed: Mapping[tuple[str, int], str], stop: StopWish) -> None:
-    """`mumu_jax.train` of one row."""
+def _run(plan: Plan, workdir: Path, row: str, seed: int, stop: StopWish) -> str:
+    """Why the run failed; nothing where it did not."""
+    try:
+        _train(plan, workdir, row, seed, stop)
+    except Interrupted:
+        raise
+    except UserError as error:
+        return str(error)
+    except Exception as error:  # whatever one row meets, the others do not depend on it
+        traceback.print_exc()
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return ""
+
+
+def _train(plan: Plan, workdir: Path, row: str, seed: int, stop: StopWish) -> None:
+    """`mumu_jax.train` of one row, of a fusion on the runs of its seed."""
     config, folder = plan.config(row, seed), run_folder(workdir, row, seed)
     if config.modality == "fusion":
-        joined = {name: plan.sources[name] for name in config.fusion.names}
-        for source in joined.values():
-            if (source, seed) in failed:
-                raise UserError(f"it joins {source}, which failed")
-        runs = {name: run_folder(workdir, source, seed) for name, source in joined.items()}
+        runs = {name: run_folder(workdir, plan.sources[name], seed) for name in config.fusion.names}
+        for run in runs.values():
+            if read_result(run) is None:
+                raise UserError(f"it joins {run}, which failed; mend that one first")
         keep_features(config, runs, plan.data_dir, folder, stop.watch)
     check_network(config)
     train(config, plan.data_dir, folder, stop)
+    if read_result(folder) is None:
+        raise UserError(
+            "there is no result of the data's own test albums: a fusion's lack a modality, or it was last evaluated on "
+            f"other data, and python -m mumu_jax.evaluate --workdir={folder} mends that"
+        )
 
 
 def _claim(workdir: Path, plan: Plan) -> None:
     """Raise UserError where `workdir` holds another table: rows of two kinds cannot be compared."""
-    path = workdir / SETTINGS
-    now = {"preset": plan.preset, "data_dir": str(plan.data_dir.absolute()), "image_weights": plan.image_weights}
-    if not path.exists():
-        write_json(path, now)
-    for name, value in json.loads(path.read_text(encoding="utf-8")).items():
-        if value != now[name]:
+    path, weights = workdir / SETTINGS, ""
+    if plan.image_weights:
+        images = [row for row, _ in plan.runs if load_config(row).modality == "image"]
+        found = [load_for(plan.config(row, 0).model) for row in images[:1]]  # before it is remembered
+        weights = found[0].about["sha256"] if found else sha256_of(Path(plan.image_weights))
+    now = {"preset": plan.preset, "image_weights": weights, "data": plan.checksums}
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else now
+    for name in ("preset", "image_weights"):
+        if before[name] != now[name]:
             raise UserError(
-                f"{workdir} holds a table made with --{name}={value}, not {now[name]}; give the same, or another "
+                f"{workdir} holds a table made with --{name}={before[name] or 'nothing'}, not {now[name] or 'nothing'};"
+                " give the same, or another --workdir"
+            )
+    for name, checksum in plan.checksums.items():
+        if before["data"].get(name, checksum) != checksum:
+            raise UserError(
+                f"{workdir} holds a table of other data: the {name} of {plan.data_dir} has changed; give another "
                 "--workdir"
             )
+    write_json(path, {**before, "data": {**before["data"], **plan.checksums}})
 
 
-def _write(workdir: Path, plan: Plan, failed: Mapping[tuple[str, int], str]) -> list[Row]:
-    rows = measure(plan, workdir, failed)
+def _write(workdir: Path, plan: Plan) -> list[Row]:
+    rows = measure(plan, workdir)
     write_table(workdir / TABLE, rows)
     with replacing(workdir / MARKDOWN) as part:
-        part.write_text(as_markdown(rows), encoding="utf-8")
+        part.write_text(as_markdown(rows), encoding="utf-8", errors="backslashreplace")
     return rows
 
 
 def _summary(folder: Path) -> str:
     result = read_result(folder)
-    assert result is not None  # the run has ended well
-    epoch = "" if result.epoch_s is None else f", {result.epoch_s:.3g} s/epoch"
-    return f"album AUC {result.album['roc_auc_macro']:.3f}{epoch}"
+    assert result is not None  # or `_train` would have raised
+    auc, epoch = result.album["roc_auc_macro"], result.epoch_s
+    said = "no album AUC" if auc is None else f"album AUC {auc:.3f}"
+    return said if epoch is None else f"{said}, {epoch:.3g} s/epoch"
 
 
 def _log(workdir: Path, row: str, seed: int) -> Path:

@@ -88,14 +88,14 @@ def source_folders(inputs: Inputs, workdir: Path) -> dict[str, Path]:
     """
     sources = inputs.sources or {}
     for name, source in sources.items():
-        path = Path(source.path)
+        path = source.folder(workdir)
         found = fingerprint(path) if (path / "config.json").exists() else "not there"
         if found != source.fingerprint:
             raise UserError(
                 f"{workdir} sees {name} by the run {source.fingerprint} in {path}, and it is {found} now; put that run "
                 "back in its place"
             )
-    return {name: Path(source.path) for name, source in sources.items()}
+    return {name: source.folder(workdir) for name, source in sources.items()}
 
 
 def _predict(trained: Trained, inputs: Any, batch_size: int) -> tuple[Scores, Vectors]:

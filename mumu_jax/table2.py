@@ -1,6 +1,7 @@
 """Table 2 of Oramas et al. 2017: each row as its runs came out, beside what is printed there.
 
 WORKDIR/<experiment>/seed<k>/   the runs
+WORKDIR/times.jsonl             a line for each try of a run: how long it took, and why it failed, if it did
 WORKDIR/table2.csv, table2.md   the table
 """
 
@@ -17,10 +18,12 @@ from mumu_jax import presets
 from mumu_jax.atomic import replacing
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_experiments
+from mumu_jax.log import PERF, read_lines
 from mumu_jax.metrics import KS
 from mumu_jax.plan import Plan, table_rows
 
 TABLE, MARKDOWN = "table2.csv", "table2.md"
+TIMES = "times.jsonl"
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Result:
     """Of one finished run: its test albums' metrics, parameters, and seconds an epoch of the network of the items."""
 
     album: dict[str, Any]
-    params: int
+    params: int | None
     epoch_s: float | None
 
 
@@ -66,42 +69,50 @@ def run_folder(workdir: Path, experiment: str, seed: int) -> Path:
 
 
 def read_result(folder: Path) -> Result | None:
-    """What a run came out as; None where it is not finished."""
+    """What a run came out as; None where it is not finished, or was last scored on other data than its own."""
     path = folder / "eval_test.json"
     if not path.exists():
         return None
-    timings = [json.loads(line) for line in (folder / "perf.jsonl").read_text().splitlines()]
-    phase = min((line["phase"] for line in timings), key=("track", "album").index)
+    found, about = (json.loads(file.read_text(encoding="utf-8")) for file in (path, folder / "config.json"))
+    if found["data"]["checksum"] != about["data"]["checksum"]:
+        return None
+    timings = read_lines(folder / PERF)
+    phase = "track" if any(line["phase"] == "track" for line in timings) else "album"
     epochs = [line["perf/epoch_s"] for line in timings if line["phase"] == phase and "perf/epoch_s" in line]
-    params = json.loads((folder / "config.json").read_text(encoding="utf-8"))["params"]
-    album = json.loads(path.read_text(encoding="utf-8"))["album"]
-    return Result(album, params, statistics.median(epochs) if epochs else None)
+    return Result(found["album"], about.get("params"), statistics.median(epochs) if epochs else None)
 
 
-def measure(plan: Plan, workdir: Path, failed: Mapping[tuple[str, int], str]) -> list[Row]:
+def read_failures(workdir: Path) -> dict[tuple[str, int], str]:
+    """Why the last try of a run failed, by (experiment, seed), of those whose last try did."""
+    last = {(line["row"], line["seed"]): line["failed"] for line in read_lines(workdir / TIMES)}
+    return {run: why for run, why in last.items() if why}
+
+
+def measure(plan: Plan, workdir: Path) -> list[Row]:
     """The rows of the plan, and others that the folder has runs of, whatever their number of seeds."""
-    return [row for name in table_rows() for row in _measure_row(name, plan, workdir, failed)]
+    failures = read_failures(workdir)
+    return [row for name in table_rows() for row in _measure_row(name, plan, workdir, failures)]
 
 
-def _measure_row(name: str, plan: Plan, workdir: Path, failed: Mapping[tuple[str, int], str]) -> Iterator[Row]:
+def _measure_row(name: str, plan: Plan, workdir: Path, failures: Mapping[tuple[str, int], str]) -> Iterator[Row]:
     found = [read_result(folder) for folder in sorted((workdir / name).glob("seed*"))]
     results = [result for result in found if result is not None]
-    if not results and name not in plan.rows:
+    notes = [f"seed {seed} failed: {why}" for (failed, seed), why in failures.items() if failed == name]
+    if not (results or notes or name in plan.rows):
         return
     experiment = load_experiments()[name]
     row, _, target = name.rpartition("_")
-    notes = [f"seed {seed} failed: {why}" for (failed_name, seed), why in failed.items() if failed_name == name]
     values: dict[str, Any] = {"note": plan.impossible.get(name, "; ".join(notes))}
     if results:
-        aucs = [result.album["roc_auc_macro"] for result in results]
+        aucs = [auc for result in results if (auc := result.album["roc_auc_macro"]) is not None]
         epochs = [result.epoch_s for result in results if result.epoch_s is not None]
         values |= {
             "params": results[0].params,
             "epoch_s": statistics.median(epochs) if epochs else None,
-            "roc_auc_mean": statistics.fmean(aucs),
+            "roc_auc_mean": statistics.fmean(aucs) if aucs else None,
             "roc_auc_sd": statistics.stdev(aucs) if len(aucs) > 1 else None,
             "seeds": len(results),
-            "cuts": presets.describe(plan.preset, experiment.config),
+            "cuts": ", ".join(filter(None, (presets.describe(plan.preset, experiment.config), _start(name, plan)))),
         }
         for k in KS:
             values[f"coverage_at_{k}"] = statistics.fmean(result.album[f"coverage_at_{k}"] for result in results)
@@ -111,12 +122,17 @@ def _measure_row(name: str, plan: Plan, workdir: Path, failed: Mapping[tuple[str
     yield Row(row, target, **values)
 
 
+def _start(name: str, plan: Plan) -> str:
+    """Without ImageNet's weights a network of covers is not the paper's."""
+    return "from random weights" if name.startswith("image") and not plan.image_weights else ""
+
+
 # --- as files -----------------------------------------------------------------------------------------------
 
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:
     """A CSV with a line a row; an empty cell is None."""
-    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as part, part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(Row)])
         writer.writeheader()
         writer.writerows(dataclasses.asdict(row) for row in rows)

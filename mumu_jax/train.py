@@ -32,6 +32,7 @@ from mumu_jax.objective import Constants
 from mumu_jax.preparation import Job, prepare
 from mumu_jax.signals import EXIT_INTERRUPTED, Interrupted, StopWish, stop_wish
 from mumu_jax.workdir import (
+    FINAL_SPLITS,
     Trained,
     album_network,
     claim,
@@ -82,7 +83,7 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopWish) -> None
                 f"split {split!r} of {prepared.folder} has no {prepared.item}, and training needs some; "
                 f"prepare more data, or say in the source which albums are its {split!r} split"
             )
-    final_split = "test" if len(prepared.split("test")) else "val"
+    final_split = next(split for split in FINAL_SPLITS if len(prepared.split(split)))
     mesh = parallel.make_mesh()
     parallel.check_kind(config.parallel)
     parallel.check_batch_sizes(mesh, optim=config.optim.batch_size, album_optim=config.album_optim.batch_size)

@@ -44,6 +44,8 @@ from mumu_jax.objective import Constants, n_outputs
 from mumu_jax.optim import make_optimizer
 from mumu_jax.state import abstract_variables, create_state, n_values
 
+FINAL_SPLITS = ("test", "val")  # what a run is scored on at its end: the first that its data has
+
 
 @dataclass(frozen=True)
 class Trained:

@@ -74,7 +74,7 @@ def test_features_are_named_in_either_form_and_any_order():
         (["--config=text_vsm", "--config.model.family=shallow"], ["family is 'shallow'", "'text'; choose 'mlp'"]),
         ([NAME, "--config.optim.weight_decay=0.1"], ["weight_decay is for adamw and sgd", "'adam'; choose another"]),
         ([NAME, "--config.model.trainable=("], ["config.model.trainable is '('", "no regular expression", "mend it"]),
-        (["--config=image_resnet101", "--config.model.depth=99"], ["config.model.depth is 99", "10, 18, 34"]),
+        (["--config=image_resnet101", "--config.model.depth=99"], ["config.model.depth is 99", "10, 14, 18, 34"]),
         (["--config=image_resnet101", "--config.augment.max_aspect=0.5"], ["max_aspect is 0.5", "at least 1"]),
         (["--config=text_vsm", "--config.data.patch=random"], ["patch='random' is for audio", "this is text"]),
         ([NAME, "--config.modality=timbre"], ["family is 'cnn'", "choose 'shallow', or another experiment"]),

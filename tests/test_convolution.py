@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from quick import quick_jit
 
 from mumu_jax.models import convolution
 from mumu_jax.models.cnn import VARIANTS
@@ -55,7 +56,7 @@ def assert_equal_to_plain(layer, formulation=None, backend=None):
             y, pull = jax.vjp(function, *arguments)
             return y, *pull(jax.random.normal(jax.random.key(3), y.shape))
 
-        return jax.jit(run)(x, kernel, bias)
+        return quick_jit(run)(x, kernel, bias)
 
     plain = value_and_gradients(lambda *a: plain_conv_pool(*a, pool, padding))
     ours = value_and_gradients(lambda *a: conv_pool(*a, pool, padding, backend=backend, formulation=formulation))

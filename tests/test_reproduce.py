@@ -1,6 +1,7 @@
 """Table 2 in one command: its plan, its runs, its files."""
 
 import csv
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -14,7 +15,7 @@ from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
 from mumu_jax.plan import make_plan, table_rows
 from mumu_jax.signals import EXIT_INTERRUPTED, Interrupted
-from mumu_jax.table2 import Row, read_table, run_folder, write_table
+from mumu_jax.table2 import Row, read_result, read_table, run_folder, write_table
 from mumu_jax.table2_text import COLUMNS, as_markdown, cells, finding
 
 SPEC = REPOSITORY.parent / "shared" / "spec" / "oramas2017.md"
@@ -81,7 +82,7 @@ def test_what_the_data_does_not_allow_is_left_out(small_data, tmp_path):
     found = plan(data)
     assert "linked entity" in found.impossible["text_vsm_sem_cosine"]
     assert found.sources["text"] == "text_vsm_cosine"
-    with pytest.raises(UserError, match="allows none"):
+    with pytest.raises(UserError, match="allows none of the rows: the data has no timbre: prepare it"):
         plan(tmp_path / "nothing")
 
 
@@ -119,12 +120,12 @@ def test_table_survives_its_file(tmp_path):
 
 
 def test_text_says_all_there_is():
-    assert cells(ROWS[0])[:8] == ["text_vsm", "cosine", "24.78M", "25M", "0.5", "11", "0.900 ± 0.010", "0.901"]
+    assert cells(ROWS[0])[:9] == ["text_vsm", "cosine", "24.78M", "25M", "0.5", "11", "5", "0.900 ± 0.010", "0.901"]
     assert all(len(cells(row)) == len(COLUMNS) for row in ROWS)
     assert "text_vsm cosine (0.900), best fusion fusion_at cosine (0.930)" in finding(ROWS)[0]
     assert finding(ROWS[:1]) == []
     lines = as_markdown(ROWS).splitlines()
-    assert len({line.count("|") for line in lines[:5]}) == 1
+    assert len({line.count("|") for line in lines[2:7]}) == 1
     assert "* fusion_at: optim.max_epochs 100 → 20 (÷ 5)" in lines
 
 
@@ -138,6 +139,8 @@ class FakeTraining:
         self.done: list[str] = []
         self.fails: dict[str, Exception] = {}
         self.joined: dict[str, dict] = {}
+        self.auc: dict[str, float | None] = {}  # that is not as below
+        self.split: dict[str, str] = {}  # that the final evaluation is of
         monkeypatch.setattr(reproduce, "train", self.train)
         monkeypatch.setattr(reproduce, "keep_features", self.keep_features)
         monkeypatch.setattr(reproduce, "check_network", lambda config: None)
@@ -151,12 +154,13 @@ class FakeTraining:
             raise self.fails[config.name]
         print(f"training {config.name}")
         self.done.append(f"{config.name} {config.seed}")
-        workdir.mkdir(parents=True)
+        workdir.mkdir(parents=True, exist_ok=True)
         (workdir / "perf.jsonl").write_text('{"phase": "album", "perf/epoch_s": 2.0}\n')
-        (workdir / "config.json").write_text('{"params": 1000}')
+        (workdir / "config.json").write_text('{"params": 1000, "data": {"checksum": "d"}}')
         auc = {"text_vsm_sem_cosine": 0.8, "fusion_ati_cosine": 0.9}.get(config.name, 0.7) + config.seed / 100
-        album = {"roc_auc_macro": auc, **{f"coverage_at_{k}": 0.5 for k in (1, 3, 5)}}
-        (workdir / "eval_test.json").write_text(json.dumps({"album": album}))
+        album = {"roc_auc_macro": self.auc.get(config.name, auc), **{f"coverage_at_{k}": 0.5 for k in (1, 3, 5)}}
+        found = {"album": album, "data": {"checksum": "d"}}
+        (workdir / f"eval_{self.split.get(config.name, 'test')}.json").write_text(json.dumps(found))
 
 
 @pytest.fixture
@@ -190,9 +194,11 @@ def test_failed_row_does_not_stop_the_others_and_is_tried_again(training, small_
     assert call(small_data, tmp_path / "W", "--seeds=1") == 1
     found = {f"{row.row}_{row.target}": row for row in read_table(tmp_path / "W" / "table2.csv")}
     assert found["text_vsm_sem_cosine"].note == "seed 0 failed: ValueError: broken"
-    assert "joins text_vsm_sem_cosine, which failed" in found["fusion_at_cosine"].note
+    assert "text_vsm_sem_cosine/seed0, which failed" in found["fusion_at_cosine"].note
     assert found["fusion_ai_cosine"].roc_auc_mean == pytest.approx(0.7)
-    assert "failed: timbre_mlp_logistic, seed 0: no" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "timbre_mlp_logistic, seed 0: failed: no" in said.out
+    assert "failed: timbre_mlp_logistic, seed 0: see " in said.err
     assert "Traceback" in (tmp_path / "W" / "logs" / "text_vsm_sem_cosine_seed0.log").read_text()
     training.fails, training.done = {}, []
     assert call(small_data, tmp_path / "W", "--seeds=1") == 0
@@ -212,22 +218,61 @@ def test_interrupted_table_goes_on(training, small_data, tmp_path, capsys):
     assert len(training.done) == len(set(training.done)) == 5
 
 
-def test_folder_of_another_table_is_refused(training, small_data, tmp_path):
+def test_row_without_a_result_fails_alone(training, small_data, tmp_path):
+    """No album of the test split has all modalities; no label has a positive and a negative there."""
+    training.split["text_vsm_cosine"], training.auc["text_vsm_logistic"] = "val", None
+    assert call(small_data, tmp_path / "W", "--rows=text_*,timbre_mlp", "--seeds=1") == 1
+    found = {f"{row.row}_{row.target}": row for row in read_table(tmp_path / "W" / "table2.csv")}
+    assert "there is no result of the data's own test albums" in found["text_vsm_cosine"].note
+    assert (found["text_vsm_logistic"].roc_auc_mean, found["text_vsm_logistic"].seeds) == (None, 1)
+    assert found["timbre_mlp_logistic"].roc_auc_mean == pytest.approx(0.7)
+    training.done = []
+    assert call(small_data, tmp_path / "W", "--rows=timbre_mlp", "--seeds=1") == 0
+    assert training.done == []
+    found = {f"{row.row}_{row.target}": row for row in read_table(tmp_path / "W" / "table2.csv")}
+    assert "there is no result" in found["text_vsm_cosine"].note  # of rows that were not asked for now
+
+
+def test_scores_of_other_data_are_not_taken(training, small_data, tmp_path):
+    assert call(small_data, tmp_path / "W", "--rows=timbre_mlp", "--seeds=1") == 0
+    path = run_folder(tmp_path / "W", "timbre_mlp_logistic", 0) / "eval_test.json"
+    path.write_text(path.read_text().replace('"checksum": "d"', '"checksum": "other"'))
+    assert read_result(path.parent) is None
+
+
+def test_folder_of_another_table_is_refused(training, small_data, tmp_path, monkeypatch):
     assert call(small_data, tmp_path / "W", "--rows=timbre_mlp", "--seeds=1") == 0
     with pytest.raises(UserError, match="--preset=smoke, not paper"):
         call(small_data, tmp_path / "W", "--preset=paper")
+    changed = dataclasses.replace(plan(small_data, "timbre_mlp"), checksums={"timbre": "another"})
+    monkeypatch.setattr(reproduce, "make_plan", lambda *arguments: changed)
+    with pytest.raises(UserError, match=r"the timbre of .* has changed"):
+        call(small_data, tmp_path / "W")
 
 
-def test_command_trains_for_real_and_goes_on(small_data, tmp_path):
-    arguments = (f"--data_dir={small_data}", f"--workdir={tmp_path / 'W'}", "--preset=smoke", "--rows=timbre_mlp")
-    first = succeed("mumu_jax.reproduce", *arguments, "--seeds=1")
-    assert "1/1  timbre_mlp_logistic, seed 0: album AUC 0." in first.stdout
-    second = succeed("mumu_jax.reproduce", *arguments, "--seeds=2")
-    assert "1 of 2 runs are finished already" in second.stdout
+def test_weights_that_do_not_fit_are_told_before_anything_is_done(training, small_data, tmp_path):
+    with pytest.raises(UserError, match=r"nothing\.safetensors"):
+        call(small_data, tmp_path / "W", f"--image_weights={tmp_path / 'nothing.safetensors'}")
+    assert call(small_data, tmp_path / "W", "--rows=image_*", "--seeds=1") == 0
+    assert all("from random weights" in row.cuts for row in read_table(tmp_path / "W" / "table2.csv"))
+
+
+def test_trains_for_real_and_goes_on(small_data, tmp_path, capsys):
+    assert call(small_data, tmp_path / "W", "--rows=timbre_mlp", "--seeds=1") == 0
+    assert "1/1  timbre_mlp_logistic, seed 0: album AUC 0." in capsys.readouterr().out
+    assert call(small_data, tmp_path / "W", "--rows=timbre_mlp", "--seeds=2") == 0
+    said = capsys.readouterr().out
+    assert "1 of 2 runs are finished already" in said
+    assert "2 runs took " in said
     [row] = read_table(tmp_path / "W" / "table2.csv")
     assert row.seeds == 2
     assert row.epoch_s is not None
-    complain("mumu_jax.reproduce", *arguments[:2], "--rows=nothing", says=["--rows", "'nothing'"])
+    assert "Table 2" in (tmp_path / "W" / "report.html").read_text()
+
+
+def test_command_says_what_it_wants(small_data, tmp_path):
+    where = (f"--data_dir={small_data}", f"--workdir={tmp_path / 'W'}")
+    complain("mumu_jax.reproduce", *where, "--rows=nothing", says=["--rows", "'nothing'"])
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from mumu_jax.errors import UserError
 from mumu_jax.figures import figures_of
 from mumu_jax.reports import charts, scores, svg, what
 from mumu_jax.reports.run import Run, read_run
@@ -45,6 +46,10 @@ def make_page(workdir: Path, split: str | None) -> str:
     read = {name: Markup((PARTS / name).read_text(encoding="utf-8")) for name in ("style.css", "script.js")}
     with svg.style():
         if (workdir / TABLE).exists():
+            if split:
+                raise UserError(
+                    f"--split={split} is for a run, and {workdir} holds Table 2, of test albums; leave it out"
+                )
             content = _about_table(workdir)
         else:
             content = _about_run(read_run(workdir, split))

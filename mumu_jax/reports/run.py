@@ -1,4 +1,4 @@
-"""A run's folder, finished or not, as a report needs it: nothing else is read, and no network is built."""
+"""A run's folder, finished or not, as a report needs it: no network is built."""
 
 import json
 import zipfile
@@ -13,9 +13,8 @@ from mumu_jax.config import Config
 from mumu_jax.data.manifest import read_labels
 from mumu_jax.errors import UserError
 from mumu_jax.fusion import FUSION, Source, read_kept
-from mumu_jax.workdir import read_about, read_constants
-
-SPLITS = ("test", "val")  # what a report is about, the first that was scored
+from mumu_jax.log import METRICS, PERF, read_lines
+from mumu_jax.workdir import FINAL_SPLITS, read_about, read_constants
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Run:
 
 
 def read_run(folder: Path, split: str | None) -> Run:
-    """The run, with what was found on `split`; None: the first of `SPLITS` that was scored.
+    """The run, with what was found on `split`; None: the first of `FINAL_SPLITS` that was scored.
 
     Raises UserError if `folder` is no run, if a file of it is damaged, or if it was not scored on the split asked for.
     """
@@ -54,13 +53,13 @@ def read_run(folder: Path, split: str | None) -> Run:
             "--workdir of mumu_jax.train or of mumu_jax.reproduce"
         )
     about, config = read_about(folder / "config.json")
-    scored = [name for name in SPLITS if (folder / f"eval_{name}.json").exists()]
+    scored = [name for name in FINAL_SPLITS if (folder / f"eval_{name}.json").exists()]
     if split and not (folder / f"eval_{split}.json").exists():
         raise UserError(
             f"{folder} has no eval_{split}.json; score it: python -m mumu_jax.evaluate --workdir={folder} "
             f"--split={split}"
         )
-    split = split or (scored or SPLITS)[0]
+    split = split or (scored or FINAL_SPLITS)[0]
     labels = read_labels(folder / "labels.json")
     result, predictions = folder / f"eval_{split}.json", folder / f"predictions_{split}.npz"
     return Run(
@@ -70,8 +69,8 @@ def read_run(folder: Path, split: str | None) -> Run:
         sources=read_kept(folder).sources if (folder / FUSION).exists() else {},
         label_names=[label.name for label in labels],
         seen=read_constants(folder)[1],
-        metrics=_read_lines(folder / "metrics.jsonl"),
-        perf=_read_lines(folder / "perf.jsonl"),
+        metrics=read_lines(folder / METRICS),
+        perf=read_lines(folder / PERF),
         split=split,
         result=_read_json(result) if result.exists() else None,
         predictions=_read_predictions(predictions, len(labels)) if predictions.exists() else None,
@@ -81,17 +80,6 @@ def read_run(folder: Path, split: str | None) -> Run:
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); restore it") from error
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines: a run that is under way, or was killed, may have begun another."""
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")[:-1]
-    try:
-        return [json.loads(line) for line in lines]
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}); restore it") from error
 

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Float64, Int, Shaped
 from sklearn.metrics import roc_curve
 
 from mumu_jax import metrics
+from mumu_jax.metrics import or_none
 from mumu_jax.objective import readable
 
 MAX_POINTS = 100  # of a ROC curve
@@ -64,7 +65,7 @@ def by_label(
     precision = np.asarray(metrics.average_precision(scores, labels)).tolist()
     support = np.count_nonzero(labels, axis=0).tolist()
     return [
-        OfLabel(i, name, support[i], _or_none(roc_auc[i]), _or_none(precision[i]), bool(seen[i]))
+        OfLabel(i, name, support[i], or_none(roc_auc[i]), or_none(precision[i]), bool(seen[i]))
         for i, name in enumerate(names)
     ]
 
@@ -128,7 +129,3 @@ def confused_pairs(
     support = true.sum(axis=0)
     found = zip(*np.unravel_index(order, counts.shape), strict=True)
     return [Pair(int(a), int(b), int(counts[a, b]), float(counts[a, b] / support[a])) for a, b in found if counts[a, b]]
-
-
-def _or_none(value: float) -> float | None:
-    return value if np.isfinite(value) else None

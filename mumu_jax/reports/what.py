@@ -19,7 +19,7 @@ NAMES = {
 
 def facts(run: Run) -> Iterator[tuple[str, str]]:
     """(what it is, what it was) of the network, the data, and where it was trained."""
-    versions, data, model = dict(run.about["versions"]), run.about["data"], run.config.model
+    versions, data, model = dict(run.about.get("versions", {})), run.about["data"], run.config.model
     network = [model.family, model.kernel, model.width] if model.family == "cnn" else [model.family]
     network += [str(model.depth)] if model.family == "resnet" else []
     yield "Network", f"{' '.join(network)} on {run.config.modality}, {run.config.target.kind} targets"

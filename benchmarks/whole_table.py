@@ -1,0 +1,77 @@
+"""`python -m benchmarks.whole_table`: how long `mumu_jax.reproduce` takes for data of MuMu's size, made of noise.
+
+There is nothing to learn in noise: early stopping ends each run after a few epochs.  The row says how many there were.
+With --folder, the data and the runs stay, and the same command goes on.
+"""
+
+import argparse
+import contextlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.made_up import N_DIFFERENT, TRACKS_PER_ALBUM, make
+from benchmarks.output import Output
+from mumu_jax.cli import positive, run_command
+from mumu_jax.errors import UserError
+from mumu_jax.log import read_lines
+from mumu_jax.presets import PRESETS
+from mumu_jax.table2 import TIMES
+
+MUMU_ALBUMS = 31_471
+SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
+COLUMNS = ("config", "mode", "runs", "failed", "epochs", "minutes")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Make the data, run the whole table, add a row; 1 if a run failed."""
+    arguments = _parse(argv)
+    out = Output("whole_table", save=not arguments.no_save, titles=COLUMNS)
+    where = tempfile.TemporaryDirectory(prefix="mumu_jax_benchmark_")
+    with where if arguments.folder is None else contextlib.nullcontext(arguments.folder) as folder:
+        data_dir, workdir = Path(folder) / "data", Path(folder) / "table2"
+        if not (data_dir / "labels.json").exists():  # which is written last
+            n_tracks = {split: round(share * arguments.albums) * TRACKS_PER_ALBUM for split, share in SHARES.items()}
+            make(data_dir, n_tracks, tuple(N_DIFFERENT))
+        command = [sys.executable, "-m", "mumu_jax.reproduce", f"--data_dir={data_dir}", f"--workdir={workdir}"]
+        command += [f"--rows={arguments.rows}", f"--seeds={arguments.seeds}", f"--preset={arguments.preset}"]
+        status = subprocess.run(command).returncode
+        if status not in (0, 1):
+            raise UserError(f"mumu_jax.reproduce ended with {status}; what it said is above")
+        out.add({"config": arguments.rows, "mode": arguments.preset, **_measured(workdir), "albums": arguments.albums})
+    return max(status, out.status)
+
+
+def _measured(workdir: Path) -> dict[str, Any]:
+    lines = read_lines(workdir / TIMES)
+    epochs = sum(_n_epochs(path) for path in workdir.glob("*/seed*/metrics.jsonl"))
+    why = {(line["row"], line["seed"]): line["failed"] for line in lines}  # of the last try
+    counts = {"n_runs": len(why), "n_failed": sum(map(bool, why.values())), "n_epochs": epochs}
+    return {**counts, "seconds": sum(line["seconds"] for line in lines)}
+
+
+def _n_epochs(path: Path) -> int:
+    """Of the network that sees the items; the album network's take no time."""
+    lines = read_lines(path)
+    phase = lines[0]["phase"]
+    return sum(line["phase"] == phase and "val/loss" in line for line in lines)
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.whole_table", description=__doc__)
+    parser.add_argument(
+        "--albums", type=positive, default=MUMU_ALBUMS, help="MuMu's by default: 25 GB, five tracks each"
+    )
+    parser.add_argument("--rows", default="*", help="as those of mumu_jax.reproduce; default: all")
+    parser.add_argument("--seeds", type=positive, default=1, help="default: %(default)s")
+    parser.add_argument("--preset", choices=PRESETS, default="paper", help="default: %(default)s")
+    parser.add_argument("--folder", type=Path, help="where the data and the runs stay; a temporary one by default")
+    parser.add_argument("--no_save", action="store_true", help="print the row without adding it to results/")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    run_command(main)
