@@ -18,7 +18,6 @@ from mumu_jax import progress
 from mumu_jax.atomic import only_one, replacing, write_json
 from mumu_jax.cli import positive, run_command
 from mumu_jax.compiled import keep_compiled_programs
-from mumu_jax.data.store import sha256_of
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
 from mumu_jax.extract import keep_features
@@ -132,14 +131,13 @@ def _train(plan: Plan, workdir: Path, row: str, seed: int, stop: StopWish) -> No
 
 def _claim(workdir: Path, plan: Plan) -> None:
     """Raise UserError where `workdir` holds another table: rows of two kinds cannot be compared."""
-    path, weights = workdir / SETTINGS, ""
-    if plan.image_weights:
-        images = [row for row, _ in plan.runs if load_config(row).modality == "image"]
-        found = [load_for(plan.config(row, 0).model) for row in images[:1]]  # before it is remembered
-        weights = found[0].about["sha256"] if found else sha256_of(Path(plan.image_weights))
-    now = {"preset": plan.preset, "image_weights": weights, "data": plan.checksums}
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else now
-    for name in ("preset", "image_weights"):
+    path, images = workdir / SETTINGS, [row for row, _ in plan.runs if load_config(row).modality == "image"]
+    now = {"preset": plan.preset, "data": plan.checksums}
+    if images:  # of other rows it does not matter
+        named = plan.config(images[0], 0).model
+        now["image_weights"] = load_for(named).about["sha256"] if named.weights else ""
+    before = {**now, **json.loads(path.read_text(encoding="utf-8"))} if path.exists() else now
+    for name in now.keys() - {"data"}:
         if before[name] != now[name]:
             raise UserError(
                 f"{workdir} holds a table made with --{name}={before[name] or 'nothing'}, not {now[name] or 'nothing'};"

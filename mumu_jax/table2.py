@@ -56,11 +56,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """Of one finished run: its test albums' metrics, parameters, and seconds an epoch of the network of the items."""
+    """Of one finished run: its test albums' metrics, and parameters, seconds an epoch and first weights of the network
+    of the items (None: random ones).
+    """
 
     album: dict[str, Any]
     params: int | None
     epoch_s: float | None
+    weights: dict[str, str] | None
 
 
 def run_folder(workdir: Path, experiment: str, seed: int) -> Path:
@@ -79,7 +82,8 @@ def read_result(folder: Path) -> Result | None:
     timings = read_lines(folder / PERF)
     phase = "track" if any(line["phase"] == "track" for line in timings) else "album"
     epochs = [line["perf/epoch_s"] for line in timings if line["phase"] == phase and "perf/epoch_s" in line]
-    return Result(found["album"], about.get("params"), statistics.median(epochs) if epochs else None)
+    epoch_s = statistics.median(epochs) if epochs else None
+    return Result(found["album"], about.get("params"), epoch_s, about.get("weights"))
 
 
 def read_failures(workdir: Path) -> dict[tuple[str, int], str]:
@@ -112,7 +116,7 @@ def _measure_row(name: str, plan: Plan, workdir: Path, failures: Mapping[tuple[s
             "roc_auc_mean": statistics.fmean(aucs) if aucs else None,
             "roc_auc_sd": statistics.stdev(aucs) if len(aucs) > 1 else None,
             "seeds": len(results),
-            "cuts": ", ".join(filter(None, (presets.describe(plan.preset, experiment.config), _start(name, plan)))),
+            "cuts": ", ".join(filter(None, (presets.describe(plan.preset, experiment.config), _start(name, results)))),
         }
         for k in KS:
             values[f"coverage_at_{k}"] = statistics.fmean(result.album[f"coverage_at_{k}"] for result in results)
@@ -122,9 +126,9 @@ def _measure_row(name: str, plan: Plan, workdir: Path, failures: Mapping[tuple[s
     yield Row(row, target, **values)
 
 
-def _start(name: str, plan: Plan) -> str:
+def _start(name: str, results: Sequence[Result]) -> str:
     """Without ImageNet's weights a network of covers is not the paper's."""
-    return "from random weights" if name.startswith("image") and not plan.image_weights else ""
+    return "from random weights" if name.startswith("image") and not all(one.weights for one in results) else ""
 
 
 # --- as files -----------------------------------------------------------------------------------------------
