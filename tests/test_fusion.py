@@ -19,7 +19,7 @@ from mumu_jax.data.store import sha256_of
 from mumu_jax.errors import UserError
 from mumu_jax.extract import predict_once
 from mumu_jax.features import Features, read_features, write_features
-from mumu_jax.fusion import FUSION, fuse, join, open_data
+from mumu_jax.fusion import FUSION, Source, fuse, join, open_data
 from mumu_jax.signals import EXIT_INTERRUPTED
 from mumu_jax.workdir import fingerprint, load_run
 
@@ -61,6 +61,15 @@ def test_each_vector_has_length_one_and_zeros_stay():
     np.testing.assert_allclose(fused[[0, 2]], expected, rtol=1e-6)
     np.testing.assert_array_equal(fused[1, 3:], 0)
     assert fused.dtype == np.float32
+
+
+def test_runs_are_found_where_they_moved_with_the_fusion(tmp_path):
+    source = Source("/gone/table/audio", "fingerprint", 3, "sha256", "../audio")
+    for name in ("audio", "fusion"):
+        (tmp_path / name).mkdir()
+    assert source.folder(tmp_path / "fusion") == Path("/gone/table/audio")
+    (tmp_path / "audio" / "config.json").touch()
+    assert source.folder(tmp_path / "fusion").resolve() == tmp_path / "audio"
 
 
 @pytest.mark.parametrize("missing", ["drop", "mask"])
