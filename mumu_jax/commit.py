@@ -3,11 +3,13 @@
 import subprocess
 from pathlib import Path
 
+CODE = (":/mumu_jax", ":/configs", ":/benchmarks", ":/pyproject.toml")
+
 
 def commit() -> str | None:
     """The short hash of the checkout that the package lies in, `+dirty` where files differ from it; None without one.
 
-    The results of benchmarks do not count: writing them changes no code.
+    Only code counts: runs, models and results of benchmarks may lie in the checkout.
     """
     here = Path(__file__)
 
@@ -17,7 +19,7 @@ def commit() -> str | None:
 
     try:
         git("ls-files", "--error-unmatch", here.name)  # an installed package may lie in another project's checkout
-        dirty = git("status", "--porcelain", "--", ":/", ":(top,exclude)benchmarks/results")
+        dirty = git("status", "--porcelain", "--", *CODE, ":(top,exclude)benchmarks/results")
         return git("rev-parse", "--short", "HEAD") + ("+dirty" if dirty else "")
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -220,6 +220,11 @@ def open_export(folder: Path) -> Scorer:
 def read_about(folder: Path) -> dict[str, Any]:
     """model.json; raises UserError where there is none of ours."""
     path = folder / ABOUT
+    if not path.exists():
+        raise UserError(
+            f"{folder} is not an export: it has no {ABOUT}; make one with python -m mumu_jax.export, or name a run by "
+            "--workdir"
+        )
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         if about["format"] != FORMAT or not isinstance(about["run"], str):

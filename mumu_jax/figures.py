@@ -204,7 +204,8 @@ def _tsne(vectors: Shaped[np.ndarray, "points d"], of_what: str) -> Float[np.nda
     n_points, n_different = len(vectors), len(np.unique(vectors, axis=0))
     if n_different < LEAST_POINTS:
         raise UserError(
-            f"t-SNE needs {LEAST_POINTS} different vectors, and there are {n_different} {of_what}; it takes more data"
+            f"t-SNE needs {LEAST_POINTS} different vectors, and there are {n_different} {of_what}; it takes albums of "
+            "more genres"
         )
     tsne = TSNE(init="pca", random_state=0, perplexity=min(30, (n_points - 1) / 3))
     with threadpool_limits(1):  # the order in which threads add up is left to chance

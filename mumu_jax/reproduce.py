@@ -28,11 +28,11 @@ from mumu_jax.presets import PRESETS
 from mumu_jax.pretraining import load_for
 from mumu_jax.reports.page import make_page
 from mumu_jax.signals import EXIT_INTERRUPTED, Interrupted, StopWish, stop_wish
-from mumu_jax.table2 import MARKDOWN, TABLE, TIMES, Row, measure, read_result, run_folder, write_table
+from mumu_jax.table2 import MARKDOWN, SETTINGS, TABLE, TIMES, Row, measure, read_result, run_folder, write_table
 from mumu_jax.table2_text import as_markdown, print_rows
 from mumu_jax.train import train
 
-SETTINGS, REPORT = "reproduce.json", "report.html"
+REPORT = "report.html"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -43,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
     workdir = arguments.workdir
     with only_one(workdir, "reproducing the table in"), stop_wish() as stop:
         _claim(workdir, plan)
+        print(plan, flush=True)
         try:
             failed = reproduce(plan, workdir, stop)
         except Interrupted as interrupted:
@@ -131,11 +132,14 @@ def _train(plan: Plan, workdir: Path, row: str, seed: int, stop: StopWish) -> No
 
 def _claim(workdir: Path, plan: Plan) -> None:
     """Raise UserError where `workdir` holds another table: rows of two kinds cannot be compared."""
+    if (workdir / "config.json").exists():
+        raise UserError(f"{workdir} is the folder of a single run; give another --workdir")
     path, images = workdir / SETTINGS, [row for row, _ in plan.runs if load_config(row).modality == "image"]
     now = {"preset": plan.preset, "data": plan.checksums}
     if images:  # of other rows it does not matter
         named = plan.config(images[0], 0).model
         now["image_weights"] = load_for(named).about["sha256"] if named.weights else ""
+    described = {"data_dir": str(plan.data_dir.absolute()), "about_data": plan.data}
     before = {**now, **json.loads(path.read_text(encoding="utf-8"))} if path.exists() else now
     for name in now.keys() - {"data"}:
         if before[name] != now[name]:
@@ -149,14 +153,14 @@ def _claim(workdir: Path, plan: Plan) -> None:
                 f"{workdir} holds a table of other data: the {name} of {plan.data_dir} has changed; give another "
                 "--workdir"
             )
-    write_json(path, {**before, "data": {**before["data"], **plan.checksums}})
+    write_json(path, {**before, **described, "data": {**before["data"], **plan.checksums}})
 
 
 def _write(workdir: Path, plan: Plan) -> list[Row]:
     rows = measure(plan, workdir)
     write_table(workdir / TABLE, rows)
     with replacing(workdir / MARKDOWN) as part:
-        part.write_text(as_markdown(rows), encoding="utf-8", errors="backslashreplace")
+        part.write_text(f"On {plan.data}.\n\n{as_markdown(rows)}", encoding="utf-8", errors="backslashreplace")
     return rows
 
 

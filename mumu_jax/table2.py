@@ -1,6 +1,7 @@
 """Table 2 of Oramas et al. 2017: each row as its runs came out, beside what is printed there.
 
 WORKDIR/<experiment>/seed<k>/   the runs
+WORKDIR/reproduce.json          what they are made with, and of which data
 WORKDIR/times.jsonl             a line for each try of a run: how long it took, and why it failed, if it did
 WORKDIR/table2.csv, table2.md   the table
 """
@@ -23,7 +24,7 @@ from mumu_jax.metrics import KS
 from mumu_jax.plan import Plan, table_rows
 
 TABLE, MARKDOWN = "table2.csv", "table2.md"
-TIMES = "times.jsonl"
+SETTINGS, TIMES = "reproduce.json", "times.jsonl"
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,8 @@ def load_run(workdir: Path) -> TrainedRun:
     path = workdir / "config.json"
     if not path.exists():
         raise UserError(f"{workdir} is not a run: it has no config.json; give the --workdir of a training run")
+    if (workdir / "model.json").exists():
+        raise UserError(f"{workdir} is an export, not a run; python -m mumu_jax.tag --model={workdir} uses it")
     about, config = read_about(path)
     constants, seen = read_constants(workdir)
     inputs = load_inputs(config, workdir)

@@ -54,6 +54,8 @@ def test_sources_come_before_the_fusions_that_join_them(small_data):
         for seed in (0, 1)
         for row in ("text_vsm_sem_cosine", "image_resnet101_logistic", "fusion_ti_logistic", "fusion_ti_cosine")
     ]
+    assert of_one.added == ["text_vsm_sem_cosine", "image_resnet101_logistic"]
+    assert "8 runs on 96 albums (60 train, 12 val, 24 test)" in str(of_one)
     assert plan(small_data, "text_vsm_cosine,timbre*").rows == ["timbre_mlp_logistic", "text_vsm_cosine"]
 
 
@@ -82,7 +84,8 @@ def test_what_the_data_does_not_allow_is_left_out(small_data, tmp_path):
     found = plan(data)
     assert "linked entity" in found.impossible["text_vsm_sem_cosine"]
     assert found.sources["text"] == "text_vsm_cosine"
-    with pytest.raises(UserError, match="allows none of the rows: the data has no timbre: prepare it"):
+    assert "left out: fusion_ti_cosine: the data has no image" in str(found)
+    with pytest.raises(UserError, match="there is no prepared data in"):
         plan(tmp_path / "nothing")
 
 
@@ -250,6 +253,12 @@ def test_folder_of_another_table_is_refused(training, small_data, tmp_path, monk
         call(small_data, tmp_path / "W")
 
 
+def test_folder_of_a_run_is_refused(training, small_data, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="the folder of a single run"):
+        call(small_data, tmp_path)
+
+
 def test_weights_that_do_not_fit_are_told_before_anything_is_done(training, small_data, tmp_path):
     with pytest.raises(UserError, match=r"nothing\.safetensors"):
         call(small_data, tmp_path / "W", f"--image_weights={tmp_path / 'nothing.safetensors'}")
@@ -267,7 +276,7 @@ def test_trains_for_real_and_goes_on(small_data, tmp_path, capsys):
     [row] = read_table(tmp_path / "W" / "table2.csv")
     assert row.seeds == 2
     assert row.epoch_s is not None
-    assert "Table 2" in (tmp_path / "W" / "report.html").read_text()
+    assert "96 albums (60 train, 12 val, 24 test)" in (tmp_path / "W" / "report.html").read_text()
 
 
 def test_command_says_what_it_wants(small_data, tmp_path):

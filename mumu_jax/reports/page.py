@@ -14,7 +14,7 @@ from mumu_jax.errors import UserError
 from mumu_jax.figures import figures_of
 from mumu_jax.reports import charts, scores, svg, what
 from mumu_jax.reports.run import Run, read_run
-from mumu_jax.table2 import TABLE, Row, read_table
+from mumu_jax.table2 import SETTINGS, TABLE, Row, read_table
 
 PARTS = Path(__file__).parent / "page"
 MOST_K = 50
@@ -60,6 +60,7 @@ def make_page(workdir: Path, split: str | None) -> str:
 def _about_run(run: Run) -> dict[str, Any]:
     content: dict[str, Any] = {
         "title": run.config.name or run.folder.name,
+        "sees": run.config.fusion.modalities.replace("+", ", ") if run.sources else run.config.modality,
         "run": run,
         "levels": [shown for level, shown in what.LEVELS.items() if level in (run.result or {})],
         "result": what.metrics_by_level(run.result or {}),
@@ -113,7 +114,10 @@ def _about_table(workdir: Path) -> dict[str, Any]:
     rows = read_table(workdir / TABLE)
     links = {(row.row, row.target): list(_reports(workdir, row)) for row in rows}
     chart = svg.inline(charts.table2(rows), "table2")
-    return {"title": "Table 2", "run": None, "table": rows, "links": links, "drawn_table": chart, "labels": None}
+    settings = workdir / SETTINGS
+    about = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else {}
+    content = {"title": "Table 2", "run": None, "table": rows, "links": links, "drawn_table": chart, "labels": None}
+    return content | {"about": about}
 
 
 def _reports(workdir: Path, row: Row) -> Iterator[tuple[str, str]]:
