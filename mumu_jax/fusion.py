@@ -46,7 +46,8 @@ class Source:
     def folder(self, workdir: Path) -> Path:
         """Where it is now, if it is in one of these places; `workdir` is the fusion's folder."""
         places = [Path(self.path), workdir / self.relative] if self.relative else [workdir / self.path]
-        return next((place for place in places if (place / "config.json").exists()), places[0])
+        # No export has constants.
+        return next((place for place in places if (place / "constants.npz").exists()), places[0])
 
 
 @dataclass(frozen=True)

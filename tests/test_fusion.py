@@ -68,7 +68,7 @@ def test_runs_are_found_where_they_moved_with_the_fusion(tmp_path):
     for name in ("audio", "fusion"):
         (tmp_path / name).mkdir()
     assert source.folder(tmp_path / "fusion") == Path("/gone/table/audio")
-    (tmp_path / "audio" / "config.json").touch()
+    (tmp_path / "audio" / "constants.npz").touch()
     assert source.folder(tmp_path / "fusion").resolve() == tmp_path / "audio"
 
 
@@ -221,6 +221,8 @@ def test_finished_fusion_says_so_and_refuses_other_runs(fusion, small_runs, smal
     assert train.main([*SETTINGS, f"--workdir={fusion}", f"--features={named(small_runs)}"]) == 0
     assert capsys.readouterr().out.count("is finished") == 2
     other = Path(shutil.copytree(small_runs["text"], tmp_path / "text"))
+    with (other / "config.json").open("a") as file:
+        file.write("\n")  # another run than the one that is kept
     with pytest.raises(UserError, match=r"keeps the vectors of text=.*, not of .*text .*another --workdir"):
         train.main([*SETTINGS, f"--workdir={fusion}", f"--features={named({**small_runs, 'text': other})}"])
     with pytest.raises(UserError, match=r"config.fusion.missing='drop', not 'mask'"):
@@ -378,7 +380,7 @@ def test_tag_refuses_runs_that_moved_and_folders_without_files(fusion, own, tmp_
         tag.main([f"--workdir={fusion}", str(tmp_path / "own2")])
     workdir = Path(shutil.copytree(fusion, tmp_path / "run"))
     about = json.loads((workdir / FUSION).read_text())
-    about["sources"]["text"]["path"] = str(tmp_path / "gone")
+    about["sources"]["text"] |= {"path": str(tmp_path / "gone"), "relative": "../gone"}
     (workdir / FUSION).write_text(json.dumps(about))
     with pytest.raises(UserError, match=r"sees text by the run text_vsm-\w+ in .*gone, and it is not there now; put"):
         tag.main([f"--workdir={workdir}", str(own)])
