@@ -199,10 +199,11 @@ def _summarize(scores: np.ndarray, labels: np.ndarray, run: TrainedRun) -> dict[
 
 def _chance(n_items: int, run: TrainedRun) -> dict[str, float]:
     """What uniformly random scores reach: an AUC of 1/2, and a coverage that grows with the number of items."""
-    shares = {k: min(k, len(run.labels)) / len(run.labels) for k in metrics.KS}
-    by_k = {f"coverage_at_{k}": 1 - (1 - share) ** n_items for k, share in shares.items()}
+    n_labels = len(run.labels)
+    ks = {k: min(k, n_labels) for k in metrics.KS}
+    by_k = {f"coverage_at_{k}": metrics.coverage_by_chance(top, n_labels, n_items) for k, top in ks.items()}
     if run.config.target.kind == "softmax":
-        by_k |= {f"accuracy_at_{k}": share for k, share in shares.items()}
+        by_k |= {f"accuracy_at_{k}": top / n_labels for k, top in ks.items()}
     return {"roc_auc_macro": 0.5, **by_k}
 
 

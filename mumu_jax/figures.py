@@ -1,7 +1,6 @@
 """`python -m mumu_jax.report figures`: figures 1 and 2 of Oramas et al. 2017, of a run or of reproduce."""
 
 import argparse
-import json
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from mumu_jax.maps import by_frequency, draw_covers, draw_marks
 from mumu_jax.table2 import TABLE
 from mumu_jax.targets import item_factors
 from mumu_jax.thumbnails import read_thumbnails
-from mumu_jax.workdir import read_constants
+from mumu_jax.workdir import read_about, read_constants
 
 MAX_ALBUMS = 2_000  # of figure 1: t-SNE takes 20 s then, at worst
 MAX_COVERS = 200  # of figure 2: of more one sees less
@@ -125,11 +124,7 @@ def _figure_1(runs: Sequence[Path]) -> tuple[str, Figure]:
 def _labels_of_albums(run: Path, labels: Sequence[Label]) -> tuple[UInt8[np.ndarray, "albums labels"], str]:
     """(multi-hot labels, what albums they are of): those the factors were made from, where the data are still there."""
     column = {label.name: i for i, label in enumerate(labels)}
-    path = run / "config.json"
-    try:
-        manifest = Path(json.loads(path.read_bytes())["data"]["dir"]) / "manifest.jsonl"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not what a training run writes ({error!r}); restore it") from error
+    manifest = Path(read_about(run / "config.json")[0]["data"]["dir"]) / "manifest.jsonl"
     albums = read_manifest(manifest) if manifest.exists() else []
     genres = [album.genres for album in albums if album.split in ("train", "val")]
     if genres and all(genre in column for of_album in genres for genre in of_album):

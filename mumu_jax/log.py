@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mumu_jax.errors import UserError
+
 # Where PyTorch is installed tensorboardX imports it, for seconds and for nothing: to an import, None is not there.
 _hidden = sys.modules.setdefault("torch", None) is None  # type: ignore[arg-type]
 from tensorboardX import SummaryWriter  # noqa: E402
-
-from mumu_jax.errors import UserError  # noqa: E402
 
 if _hidden:
     del sys.modules["torch"]

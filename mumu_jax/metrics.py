@@ -121,6 +121,11 @@ def coverage_at_k(
     return jnp.mean(reached)
 
 
+def coverage_by_chance(k: int, n_labels: int, n_items: int) -> float:
+    """What random scores reach at k: the probability that a label is in at least one item's top k (0 to 1)."""
+    return 1 - (1 - k / n_labels) ** n_items
+
+
 @partial(jax.jit, static_argnames="k")
 def precision_at_k(
     scores: Float[Array, "items labels"],

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from mumu_jax.errors import UserError
 from mumu_jax.figures import figures_of
+from mumu_jax.metrics import coverage_by_chance
 from mumu_jax.reports import charts, scores, svg, what
 from mumu_jax.reports.run import Run, read_run
 from mumu_jax.table2 import SETTINGS, TABLE, Row, read_table
@@ -88,7 +89,8 @@ def _about_scores(run: Run) -> dict[str, Any]:
     for column in drawable[:CURVES_AT_FIRST]:
         drawn = drawn.replace(f'id="roc-{column}"', f'id="roc-{column}" class="on"')
     coverage = scores.coverage(found, MOST_K)
-    chance = 1 - (1 - np.arange(1, len(coverage) + 1) / len(run.label_names)) ** n_items
+    n_labels = len(run.label_names)
+    chance = np.array([coverage_by_chance(k, n_labels, n_items) for k in range(1, len(coverage) + 1)])
     calibration = scores.calibration(found, labels, target)
     return {
         "n_items": n_items,
