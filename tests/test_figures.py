@@ -40,7 +40,8 @@ LABELS_OF_ALBUMS = labels_of(np.random.default_rng(0), 160)
 def make_run(folder: Path, data_dir: Path, factors: bool = True, finished: bool = True) -> Path:
     """What figures read of a run's folder."""
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"data": {"dir": str(data_dir)}}))
+    about = {"config": {}, "data": {"dir": str(data_dir), "checksum": "c0ffee"}}
+    (folder / "config.json").write_text(json.dumps(about))
     write_labels(folder / "labels.json", LABELS)
     C = np.asarray(targets.label_factors(targets.ppmi(LABELS_OF_ALBUMS), 8))
     C = C if factors else np.zeros((len(LABELS), 0), np.float32)
