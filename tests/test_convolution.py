@@ -87,8 +87,8 @@ def test_every_formulation_is_compared():
 @pytest.mark.parametrize(
     ("backend", "experiment", "choices"),
     [
-        ("cpu", ("4x70", "high"), ["banded", "im2col", "im2col", "im2col"]),
-        ("cpu", ("4x96", "low"), ["im2col"] * 4),
+        ("cpu", ("4x70", "high"), ["quartered_banded", "quartered_im2col", "quartered_im2col", "im2col"]),
+        ("cpu", ("4x96", "low"), ["quartered_im2col"] * 3 + ["im2col"]),
         ("cpu", ("3x3", "high"), ["im2col", "winograd", "winograd", "im2col"]),
         ("gpu", ("4x70", "low"), ["banded", "folded", "folded", "folded"]),
         ("gpu", ("4x96", "high"), ["folded"] * 4),
@@ -100,11 +100,30 @@ def test_choice_of_formulation(backend, experiment, choices):
     assert [fastest(backend, *shapes(layer)) for layer in layers] == choices
 
 
+def test_fewer_products_do_not_pay_for_a_matrix_of_more_rows_than_the_input():
+    assert fastest("cpu", (32, 19, 1, 512), (4, 1, 512, 1024)) == "im2col"
+    assert fastest("cpu", (32, 79, 1, 512), (4, 1, 512, 1024)) == "quartered_im2col"
+
+
+@pytest.mark.parametrize("counts", [(1, 1), (2, 1), (4, 2)])
+def test_pool_of_phases_equals_that_of_the_whole(counts):
+    n, m = counts
+    y = jax.random.randint(jax.random.key(0), (2, 8, 12, 3), 0, 4).astype(jnp.float32)  # with ties
+    phases = tuple(tuple(y[:, i::n, j::m] for j in range(m)) for i in range(n))
+    largest, place = max_and_place(((y,),), (4, 2))
+    for one, other in zip(max_and_place(phases, (4, 2)), (largest, place), strict=True):
+        np.testing.assert_array_equal(one, other)
+    ((whole,),) = unpool(largest, place, (4, 2), (1, 1))
+    for i, row in enumerate(unpool(largest, place, (4, 2), counts)):
+        for j, phase in enumerate(row):
+            np.testing.assert_array_equal(phase, whole[:, i::n, j::m])
+
+
 def test_pool_gradient_goes_to_the_first_of_equal_maxima():
     y = jnp.array([[0.0, 2.0, 1.0, 1.0], [2.0, 2.0, 1.0, 1.0]])[None, :, :, None]
-    largest, place = max_and_place(y, (2, 2))
+    largest, place = max_and_place(((y,),), (2, 2))
     np.testing.assert_array_equal(largest.ravel(), [2, 1])
-    gradient = unpool(jnp.array([3.0, 4.0]).reshape(1, 1, 2, 1), place, (2, 2))
+    ((gradient,),) = unpool(jnp.array([3.0, 4.0]).reshape(1, 1, 2, 1), place, (2, 2), (1, 1))
     np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 3, 4, 0], [0, 0, 0, 0]])
 
 

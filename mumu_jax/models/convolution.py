@@ -41,13 +41,13 @@ class _Layer(NamedTuple):
     cached_bytes: float  # that a chunk's products may fill
 
     def convolve(self, x, matrix):
-        """The convolution, in pieces that cover the output's bins in order."""
+        """The convolution, in pieces that cover the output's bins in order, each in phases that divide the pool."""
         return FORMULATIONS[self.formulation].apply(x, matrix.astype(x.dtype), self.kernel_shape, self.pool)
 
     def item_bytes(self, x, matrix) -> int:
         """The size of one item's products: of one piece, because each is pooled before the next is made."""
-        piece: Any = jax.eval_shape(self.convolve, x[:1], matrix)[0]
-        return piece.size * piece.dtype.itemsize
+        piece = jax.tree.leaves(jax.eval_shape(self.convolve, x[:1], matrix)[0])
+        return sum(phase.size * phase.dtype.itemsize for phase in piece)
 
     def items_a_chunk(self, x, matrix) -> int:
         item_bytes = self.item_bytes(x, matrix)
@@ -139,9 +139,9 @@ def _bwd(layer: _Layer, residuals, g):
 
     def backward(total, given):
         x, g, places = given
-        n_pieces = len(jax.eval_shape(layer.convolve, x, matrix))
-        parts = zip(jnp.split(g, n_pieces, axis=2), jnp.split(places, n_pieces, axis=2), strict=True)
-        dy = tuple(unpool(g, places, layer.pool) for g, places in parts)
+        shapes = jax.eval_shape(layer.convolve, x, matrix)
+        parts = zip(*(jnp.split(whole, len(shapes), axis=2) for whole in (g, places)), shapes, strict=True)
+        dy = tuple(unpool(g, places, layer.pool, (len(phases), len(phases[0]))) for g, places, phases in parts)
         dx, dmatrix = jax.vjp(layer.convolve, x, matrix)[1](dy)
         return total + dmatrix, None if differentiated is None else dx
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
-from mumu_jax.models.pooling import Window
+from mumu_jax.models.pooling import Phases, Window
 from mumu_jax.models.precision import product_precision
 
 # A banded matrix covers this many output bins: a wider band wastes products on zeros, and what lies between the
@@ -25,8 +25,9 @@ class Formulation(NamedTuple):
     """How to convolve: both functions are linear in each array they are given, so the gradients follow."""
 
     expand: Callable[[Any, Window], Any]  # (kernel, pool) → matrix
-    apply: Callable[[Any, Any, tuple[int, ...], Window], tuple[Any, ...]]
-    # (input, matrix, the kernel's shape, pool) → the convolution, in pieces that cover the output's bins in order
+    apply: Callable[[Any, Any, tuple[int, ...], Window], tuple[Phases, ...]]
+    # (input, matrix, the kernel's shape, pool) → the convolution, in pieces that cover the output's bins in order,
+    # each in phases that divide the pool
 
 
 def _positions(x, kernel_shape) -> tuple[int, int]:
@@ -45,9 +46,28 @@ def _align(parts):
     return jnp.concatenate([*parts, jnp.zeros((*parts[0].shape[:-1], missing), parts[0].dtype)], axis=-1)
 
 
+def _in_order(y) -> Phases:
+    return ((y,),)
+
+
+def _for_pool(phases: list[list[Any]], pool) -> Phases:
+    """The same phases; those of an axis along which they do not divide the pool are put in order."""
+    if pool[0] % len(phases):
+        phases = [[_interleave(column, axis=1) for column in zip(*phases, strict=True)]]
+    if pool[1] % len(phases[0]):
+        phases = [[_interleave(row, axis=2)] for row in phases]
+    return tuple(map(tuple, phases))
+
+
+def _interleave(parts, axis: int):
+    y = jnp.stack(parts, axis=axis + 1)
+    return y.reshape(*y.shape[:axis], -1, *y.shape[axis + 2 :])
+
+
 def _apply_plain(x, kernel, kernel_shape, pool):
     numbers, precision = ("NHWC", "HWIO", "NHWC"), product_precision(x.dtype)
-    return (lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=numbers, precision=precision),)
+    y = lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=numbers, precision=precision)
+    return (_in_order(y),)
 
 
 def _apply_folded(x, kernel, kernel_shape, pool):
@@ -56,7 +76,7 @@ def _apply_folded(x, kernel, kernel_shape, pool):
     x, kernel = x.reshape(*x.shape[:2], kf * cin), kernel.reshape(kt, kf * cin, cout)
     numbers, precision = ("NWC", "WIO", "NWC"), product_precision(x.dtype)
     y = lax.conv_general_dilated(x, kernel, (1,), "VALID", dimension_numbers=numbers, precision=precision)
-    return (y[:, :, None],)
+    return (_in_order(y[:, :, None]),)
 
 
 def _apply_im2col(x, kernel, kernel_shape, pool):
@@ -67,7 +87,7 @@ def _apply_im2col(x, kernel, kernel_shape, pool):
         x, kf = x.reshape(*x.shape[:2], 1, -1), 1
     taps = [x[:, i : i + n_frames, j : j + n_bins] for i in range(kt) for j in range(kf)]
     y = _dot(jnp.concatenate(taps, axis=-1), kernel.reshape(-1, cout))
-    return (y.reshape(-1, n_frames, n_bins, cout),)
+    return (_in_order(y.reshape(-1, n_frames, n_bins, cout)),)
 
 
 def _expand_banded(kernel, pool):
@@ -90,7 +110,7 @@ def _apply_banded(x, matrix, kernel_shape, pool):
     span, pieces = BAND_BINS + kf - 1, []
     for low in range(0, n_bins, BAND_BINS):
         rows = _align([x[:, i : i + n_frames, low : low + span, 0] for i in range(kt)])
-        pieces.append(_dot(rows, matrix).reshape(-1, n_frames, BAND_BINS, cout))
+        pieces.append(_in_order(_dot(rows, matrix).reshape(-1, n_frames, BAND_BINS, cout)))
     return tuple(pieces)
 
 
@@ -113,7 +133,7 @@ def _apply_window(x, matrix, kernel_shape, pool):
         for j in range(kf + pf - 1)
     ]
     y = _dot(_align(taps), matrix).reshape(-1, n_frames // pt, n_bins // pf, pt, pf, cout)
-    return (y.swapaxes(2, 3).reshape(-1, n_frames, n_bins, cout),)
+    return (tuple(tuple(y[:, :, :, i, j] for j in range(pf)) for i in range(pt)),)
 
 
 # F(2, 3) of Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks": y = A [(G k) · (B x)] gives two
@@ -150,8 +170,39 @@ def _apply_winograd(x, matrix, kernel_shape, pool):
     tiles = jnp.stack([tile.reshape(-1, tile.shape[-1]) for tile in tiles])
     y = jnp.matmul(tiles, matrix, precision=product_precision(x.dtype))
     y = y.reshape(4, 4, -1, n_frames // 2, n_bins // 2, cout)
-    y = [jnp.stack(_combine(_A, list(row)), axis=3) for row in _combine(_A, list(y))]
-    return (jnp.stack(y, axis=2).reshape(-1, n_frames, n_bins, cout),)
+    return (_for_pool([_combine(_A, list(row)) for row in _combine(_A, list(y))], pool),)
+
+
+def _halved(whole: Formulation) -> Formulation:
+    """Two neighbouring frames of a convolution from three of half as many taps over time, where plainly there are four.
+
+    With the kernel's even and odd taps and the input's even and odd frames, y_even = k_even·x_even + k_odd·x_odd and
+    y_odd = k_even·x_odd + k_odd·x_even_next have the product p = (k_even + k_odd)·x_odd in common: y_even = p +
+    k_even·(x_even − x_odd), y_odd = p + k_odd·(x_even_next − x_odd).  The fast FIR algorithm of Mou and Duhamel 1991,
+    "Short-Length FIR Filters and Their Use in Fast Nonrecursive Filtering"; it can be nested, and loses no digit.
+    """
+
+    def expand(kernel, pool):
+        even, odd = kernel[0::2], kernel[1::2]
+        return jnp.stack([whole.expand(taps, pool) for taps in (even + odd, even, odd)])
+
+    def apply(x, matrix, kernel_shape, pool):
+        half = (kernel_shape[0] // 2, *kernel_shape[1:])
+        even, odd = x[:, 0::2], x[:, 1::2]
+        inputs = (odd, even[:, :-1] - odd, even[:, 1:] - odd)
+        products = [whole.apply(part, taps, half, pool) for part, taps in zip(inputs, matrix, strict=True)]
+        return tuple(_for_pool(_sums(*piece), pool) for piece in zip(*products, strict=True))
+
+    return Formulation(expand, apply)
+
+
+def _sums(common, evens, odds) -> list[list[Any]]:
+    """The phases of common + evens and of common + odds, frame by frame in turns."""
+    return [
+        [one + other for one, other in zip(row, rest, strict=True)]
+        for row, *both in zip(common, evens, odds, strict=True)
+        for rest in both
+    ]
 
 
 def _as_it_is(kernel, pool):
@@ -166,6 +217,7 @@ FORMULATIONS = {
     "window": Formulation(_expand_window, _apply_window),
     "winograd": Formulation(_expand_winograd, _apply_winograd),
 }
+FORMULATIONS |= {f"quartered_{name}": _halved(_halved(FORMULATIONS[name])) for name in ("banded", "im2col")}
 
 
 # Formulations that copy the input once a tap of the kernel are for few taps.
@@ -184,6 +236,8 @@ def supported(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> set[st
         "window": cin == 1 and kt * kf <= FEW_TAPS,
         "winograd": (kt, kf) == (3, 3) and n_frames % 2 == n_bins % 2 == 0,
     }
+    for name in ("banded", "im2col"):
+        possible[f"quartered_{name}"] = possible[name] and kt % 4 == n_frames % 4 == 0
     return {name for name, yes in possible.items() if yes}
 
 
@@ -192,11 +246,14 @@ def fastest(backend: str, x_shape: tuple[int, ...], kernel_shape: tuple[int, ...
 
     Measured on a CPU.  On accelerators chosen from the bytes and kernels of modules compiled for one, not timed.
     """
-    _, kf, cin, _ = kernel_shape
+    kt, kf, cin, _ = kernel_shape
     names = supported(x_shape, kernel_shape)
     if kf <= BAND_BINS:  # a band would be mostly zeros
-        names.discard("banded")
+        names -= {"banded", "quartered_banded"}
     if cin == 1:  # the transforms would cost more than they save
         names.discard("winograd")
-    order = ("banded", "winograd", "im2col") if backend == "cpu" else ("banded", "folded", "window")
+    if x_shape[0] * (x_shape[1] - kt + 1) * (x_shape[2] - kf + 1) < kt * kf * cin:  # so would that of the matrix
+        names.discard("quartered_im2col")
+    on_cpu = ("quartered_banded", "winograd", "quartered_im2col", "im2col")
+    order = on_cpu if backend == "cpu" else ("banded", "folded", "window")
     return next((name for name in order if name in names), "plain")
