@@ -110,8 +110,8 @@ def test_pool_of_phases_equals_that_of_the_whole(counts):
     n, m = counts
     y = jax.random.randint(jax.random.key(0), (2, 8, 12, 3), 0, 4).astype(jnp.float32)  # with ties
     phases = tuple(tuple(y[:, i::n, j::m] for j in range(m)) for i in range(n))
-    largest, place = max_and_place(((y,),), (4, 2))
-    for one, other in zip(max_and_place(phases, (4, 2)), (largest, place), strict=True):
+    largest, place = max_and_place([((y,),)], (4, 2))
+    for one, other in zip(max_and_place([phases], (4, 2)), (largest, place), strict=True):
         np.testing.assert_array_equal(one, other)
     ((whole,),) = unpool(largest, place, (4, 2), (1, 1))
     for i, row in enumerate(unpool(largest, place, (4, 2), counts)):
@@ -119,9 +119,21 @@ def test_pool_of_phases_equals_that_of_the_whole(counts):
             np.testing.assert_array_equal(phase, whole[:, i::n, j::m])
 
 
+def test_pool_of_bfloat16_equals_that_of_float32():
+    """One maximum finds value and place; negative values, ties and infinities included."""
+    y = jax.random.randint(jax.random.key(0), (4, 8, 12, 5), -4, 4) / 4
+    y = y.at[0, :4, :2, 0].set(-jnp.inf).at[0, 1, 3, 0].set(jnp.inf).at[1, :4, :2].multiply(1e-3)
+    pieces = [((part,),) for part in jnp.split(y, 3, axis=2)]
+    packed = max_and_place([((part.astype(jnp.bfloat16),),) for ((part,),) in pieces], (4, 2))
+    rounded = max_and_place([((part.astype(jnp.bfloat16).astype(jnp.float32),),) for ((part,),) in pieces], (4, 2))
+    assert packed[0].dtype == jnp.bfloat16
+    for one, other in zip(packed, rounded, strict=True):
+        np.testing.assert_array_equal(one.astype(jnp.float32), other.astype(jnp.float32))
+
+
 def test_pool_gradient_goes_to_the_first_of_equal_maxima():
     y = jnp.array([[0.0, 2.0, 1.0, 1.0], [2.0, 2.0, 1.0, 1.0]])[None, :, :, None]
-    largest, place = max_and_place(((y,),), (2, 2))
+    largest, place = max_and_place([((y,),)], (2, 2))
     np.testing.assert_array_equal(largest.ravel(), [2, 1])
     ((gradient,),) = unpool(jnp.array([3.0, 4.0]).reshape(1, 1, 2, 1), place, (2, 2), (1, 1))
     np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 3, 4, 0], [0, 0, 0, 0]])

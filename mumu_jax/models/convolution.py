@@ -119,10 +119,9 @@ def _conv_pool(x, matrix, bias, layer: _Layer):
 
 def _pooled_and_places(x, matrix, bias, layer: _Layer):
     def forward(carry, x):
-        pooled, places = zip(*(max_and_place(y, layer.pool) for y in layer.convolve(x, matrix)), strict=True)
-        y = jnp.concatenate(pooled, axis=2) + bias
-        places = jnp.where(y > 0, jnp.concatenate(places, axis=2), NOWHERE)
-        return carry, (jnn.relu(y).astype(x.dtype), places)
+        pooled, places = max_and_place(layer.convolve(x, matrix), layer.pool)
+        y = pooled + bias
+        return carry, (jnn.relu(y).astype(x.dtype), jnp.where(y > 0, places, NOWHERE))
 
     return _over_chunks(forward, None, x, layer.items_a_chunk(x, matrix))[1]
 

@@ -4,9 +4,11 @@ The gradient goes to exactly one element of each window: where several are large
 (frame, bin).  The place is one byte a window, so a window holds at most 255 elements.
 """
 
+from collections.abc import Sequence
 from itertools import product
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, UInt8
 
 Window = tuple[int, int]  # frames × bins
@@ -16,22 +18,18 @@ Window = tuple[int, int]  # frames × bins
 Phases = tuple[tuple[Float[Array, "items frames bins c"], ...], ...]
 
 
-def max_and_place(phases: Phases, window: Window) -> tuple[Float[Array, "items t f c"], UInt8[Array, "items t f c"]]:
+def max_and_place(
+    pieces: Sequence[Phases], window: Window
+) -> tuple[Float[Array, "items t f c"], UInt8[Array, "items t f c"]]:
     """Each window's maximum, and where it first occurs: frame · (bins of a window) + bin.
 
-    The numbers of phases divide the window's.
+    The pieces cover the bins in order; their numbers of phases divide the window's.
     """
-    (pt, pf), (n, m) = window, (len(phases), len(phases[0]))
-    items, frames, bins, channels = phases[0][0].shape
-    cut = (items, frames * n // pt, pt // n, bins * m // pf, pf // m, channels)
-    windows = [[phase.reshape(cut) for phase in row] for row in phases]
-    # Element by element, because that fuses into one pass whose inner loop runs over the channels.
-    elements = [windows[i % n][j % m][:, :, i // n, :, j // m] for i, j in product(range(pt), range(pf))]
-    largest, place = elements[0], jnp.zeros(elements[0].shape, jnp.uint8)
-    for number, element in enumerate(elements[1:], start=1):
-        place = jnp.where(element > largest, jnp.uint8(number), place)
-        largest = jnp.maximum(largest, element)
-    return largest, place
+    parts = [_elements(phases, window) for phases in pieces]
+    if parts[0][0].dtype == jnp.bfloat16 and window != (1, 1):
+        return _unpack(jnp.concatenate([_packed_max(elements) for elements in parts], axis=2))
+    largest, place = zip(*map(_max_and_place, parts), strict=True)
+    return jnp.concatenate(largest, axis=2), jnp.concatenate(place, axis=2)
 
 
 def unpool(
@@ -49,3 +47,48 @@ def unpool(
         return y.reshape(items, t * (pt // n), f * (pf // m), channels)
 
     return tuple(tuple(phase(i, j) for j in range(m)) for i in range(n))
+
+
+def _elements(phases: Phases, window: Window) -> list[Float[Array, "items t f c"]]:
+    """Those of all windows, one after the other: that fuses into one pass whose inner loop runs over the channels."""
+    (pt, pf), (n, m) = window, (len(phases), len(phases[0]))
+    items, frames, bins, channels = phases[0][0].shape
+    cut = (items, frames * n // pt, pt // n, bins * m // pf, pf // m, channels)
+    windows = [[phase.reshape(cut) for phase in row] for row in phases]
+    return [windows[i % n][j % m][:, :, i // n, :, j // m] for i, j in product(range(pt), range(pf))]
+
+
+def _max_and_place(elements):
+    largest, place = elements[0], jnp.zeros(elements[0].shape, jnp.uint8)
+    for number, element in enumerate(elements[1:], start=1):
+        place = jnp.where(element > largest, jnp.uint8(number), place)
+        largest = jnp.maximum(largest, element)
+    return largest, place
+
+
+def _packed_max(elements):
+    """The same of bfloat16, as integers: the value in the upper half, 255 − place in the lower.
+
+    One maximum finds both, so that the elements are read once; from two results XLA makes two passes where the pieces
+    are put together.
+    """
+    packed = [(_ordered(element).astype(jnp.int32) << 16) + (255 - number) for number, element in enumerate(elements)]
+    largest = packed[0]
+    for one in packed[1:]:
+        largest = jnp.maximum(largest, one)
+    return largest
+
+
+def _unpack(packed):
+    bits = _inverted_where_negative((packed >> 16).astype(jnp.int16))
+    return lax.bitcast_convert_type(bits, jnp.bfloat16), (255 - (packed & 255)).astype(jnp.uint8)
+
+
+def _ordered(x):
+    """Integers that sort as these bfloat16 values."""
+    return _inverted_where_negative(lax.bitcast_convert_type(x, jnp.int16))
+
+
+def _inverted_where_negative(bits):
+    """All but the sign; its own inverse."""
+    return jnp.where(bits < 0, bits ^ 0x7FFF, bits)
