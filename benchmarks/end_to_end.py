@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from benchmarks import flops, results, timing
 from benchmarks.made_up import prepared_data
-from benchmarks.options import SIX, add_common, check_devices, experiments, names, numbers
+from benchmarks.options import SIX, add_common, add_precision, check_devices, experiments, names, numbers
 from benchmarks.output import Output
 from benchmarks.peak import Peak
 from benchmarks.train_step import (
@@ -40,7 +41,6 @@ from mumu_jax.experiments import load_config
 from mumu_jax.feed import Feed, open_feeds
 from mumu_jax.log import MetricsLog
 from mumu_jax.loop import Run, Task, fit
-from mumu_jax.models.precision import compute_dtype
 from mumu_jax.objective import Constants
 from mumu_jax.signals import StopWish
 
@@ -59,18 +59,19 @@ def main(argv: Sequence[str]) -> int:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         with prepared_data(arguments.data_dir, {"train": arguments.tracks, "val": N_VAL}) as data_dir:
             for name in arguments.config:
-                for batch_size in arguments.batch_size or default_batch_sizes(name):
-                    for mode in arguments.mode:
-                        try:
-                            out.add(measure(name, batch_size, mode, data_dir, arguments))
-                        except Exception as error:
-                            out.fail(f"{name}, batch {batch_size}, {mode}", error)
+                batch_sizes = arguments.batch_size or default_batch_sizes(name)
+                for precision, batch_size, mode in product(arguments.precision, batch_sizes, arguments.mode):
+                    try:
+                        out.add(measure(name, precision, batch_size, mode, data_dir, arguments))
+                    except Exception as error:
+                        out.fail(f"{name}, {precision}, batch {batch_size}, {mode}", error)
     return out.status
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.end_to_end", description=__doc__)
     parser.add_argument("--config", type=names(experiments("audio")), default=SIX, help="the six CNNs by default")
+    add_precision(parser)
     parser.add_argument("--batch_size", type=numbers, help="32,256,1024 by default; on a CPU 32, for HIGH-3x3 8")
     parser.add_argument("--mode", type=names(["auto", "resident", "streaming"]), default=["auto"], help="of the data")
     parser.add_argument("--data_dir", type=Path, help="what mumu_jax.prepare wrote; by default it is made up")
@@ -81,11 +82,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def measure(name: str, batch_size: int, mode: str, data_dir: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+def measure(
+    name: str, precision: str, batch_size: int, mode: str, data_dir: Path, arguments: argparse.Namespace
+) -> dict[str, Any]:
     """One row: an epoch of training and as many synthetic steps take turns."""
     config = load_config(name)
-    config.optim.batch_size, config.optim.max_epochs, config.data.mode = batch_size, 1, mode
-    precision = np.dtype(compute_dtype(config.model.precision)).name
+    config.model.precision, config.data.mode = precision, mode
+    config.optim.batch_size, config.optim.max_epochs = batch_size, 1
     items = _splits(data_dir, config)
     constants = synthetic_constants(config, items["train"].n_labels)
     flops_an_item, peak = flops.train_flops(config, objective.n_outputs(config.target.kind, constants)), Peak(precision)

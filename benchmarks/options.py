@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import jax
 
 from mumu_jax.cli import positive
+from mumu_jax.config import CHOICES
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_experiments
 
@@ -57,6 +58,13 @@ def check_peer(peer: str | None) -> None:
             importlib.import_module("torch")
         except ImportError as error:
             raise UserError("--peer=torch needs PyTorch, which is not installed; pip install torch") from error
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """What to compute in: by default what training would, and on an accelerator float32 beside it."""
+    default = ["float32"] if jax.default_backend() == "cpu" else ["bfloat16", "float32"]
+    choices = [precision for precision in CHOICES["precision"] if precision != "auto"]
+    parser.add_argument("--precision", type=names(choices), default=default, help="float32, bfloat16")
 
 
 def add_common(parser: argparse.ArgumentParser, repeats: int, seconds: float) -> None:

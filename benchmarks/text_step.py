@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from benchmarks import results, timing
-from benchmarks.options import add_common, check_peer, experiments, names, numbers
+from benchmarks.options import add_common, add_precision, check_peer, experiments, names, numbers
 from benchmarks.output import COMPARISON, Output
 from benchmarks.train_step import EPOCHS, LABELS_PER_ITEM, N_LABELS, Trainer
 from mumu_jax.batch import Batch, Sparse
@@ -53,8 +53,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--config", type=names(experiments("text")), default=["text_vsm"], help="comma-separated; default text_vsm"
     )
-    precisions = ["float32"] if on_cpu else ["bfloat16", "float32"]
-    parser.add_argument("--precision", type=names(("float32", "bfloat16")), default=precisions)
+    add_precision(parser)
     parser.add_argument("--batch_size", type=numbers, default=[32], help="comma-separated; default 32")
     parser.add_argument("--peer", choices=["torch"], help="measure PyTorch's dense step beside ours")
     add_common(parser, repeats=7, seconds=2.0 if on_cpu else 1.0)

@@ -16,13 +16,23 @@ import numpy as np
 from jax.sharding import Mesh
 
 from benchmarks import flops, results, timing
-from benchmarks.options import IMAGES, SIX, add_common, check_devices, check_peer, experiments, names, numbers
+from benchmarks.options import (
+    IMAGES,
+    SIX,
+    add_common,
+    add_precision,
+    check_devices,
+    check_peer,
+    experiments,
+    names,
+    numbers,
+)
 from benchmarks.output import Output
 from benchmarks.peak import Peak
 from mumu_jax import objective, parallel
 from mumu_jax.batch import Batch
 from mumu_jax.cli import run_command
-from mumu_jax.config import CHOICES, Config
+from mumu_jax.config import Config
 from mumu_jax.experiments import load_config
 from mumu_jax.network import Network, item_network
 from mumu_jax.objective import Constants
@@ -60,12 +70,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--config", type=names(known), default=[*SIX, *IMAGES], help=f"default {','.join(SIX + IMAGES)}"
     )
-    parser.add_argument(
-        "--precision",
-        type=names(p for p in CHOICES["precision"] if p != "auto"),
-        default=["float32"] if on_cpu else ["bfloat16", "float32"],
-        help="float32, bfloat16",
-    )
+    add_precision(parser)
     parser.add_argument("--batch_size", type=numbers, help="default: 32,256, of audio 1024; on a CPU 32 or 8")
     parser.add_argument("--devices", type=numbers, default=[1], help="1,2,4,8: strong and weak scaling")
     parser.add_argument("--peer", choices=["torch"], help="measure PyTorch's network beside ours")

@@ -105,6 +105,11 @@ def test_fewer_products_do_not_pay_for_a_matrix_of_more_rows_than_the_input():
     assert fastest("cpu", (32, 79, 1, 512), (4, 1, 512, 1024)) == "quartered_im2col"
 
 
+def test_bfloat16_is_not_added_before_it_is_multiplied():
+    assert fastest("cpu", (32, 79, 1, 256), (4, 1, 256, 512), jnp.bfloat16) == "im2col"
+    assert fastest("cpu", (32, 319, 93, 1), (4, 70, 1, 256), jnp.bfloat16) == "banded"
+
+
 @pytest.mark.parametrize("counts", [(1, 1), (2, 1), (4, 2)])
 def test_pool_of_phases_equals_that_of_the_whole(counts):
     n, m = counts

@@ -69,7 +69,7 @@ def conv_pool(
     """
     backend = backend or jax.default_backend()
     x = _crop(x, kernel.shape[:2], pool, padding)
-    formulation = formulation or fastest(backend, x.shape, kernel.shape)
+    formulation = formulation or fastest(backend, x.shape, kernel.shape, x.dtype)
     matrix = FORMULATIONS[formulation].expand(kernel, pool)
     # An accelerator's cache holds no chunk that fills its units.
     cached_bytes = max(CACHED_BYTES, CACHED_MATRICES * matrix.nbytes) if backend == "cpu" else math.inf

@@ -219,6 +219,8 @@ FORMULATIONS = {
 }
 FORMULATIONS |= {f"quartered_{name}": _halved(_halved(FORMULATIONS[name])) for name in ("banded", "im2col")}
 
+# These add inputs before they multiply, which in bfloat16 would round them once more.
+FAST_ALGORITHMS = {"winograd", "quartered_banded", "quartered_im2col"}
 
 # Formulations that copy the input once a tap of the kernel are for few taps.
 FEW_TAPS = 16
@@ -241,19 +243,21 @@ def supported(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> set[st
     return {name for name, yes in possible.items() if yes}
 
 
-def fastest(backend: str, x_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> str:
-    """The formulation to use on `backend`.
+def fastest(backend: str, x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], dtype: Any = jnp.float32) -> str:
+    """The formulation to use on `backend` for an input of this dtype.
 
     Measured on a CPU.  On accelerators chosen from the bytes and kernels of modules compiled for one, not timed.
     """
     kt, kf, cin, _ = kernel_shape
     names = supported(x_shape, kernel_shape)
+    if dtype != jnp.float32:
+        names -= FAST_ALGORITHMS
     if kf <= BAND_BINS:  # a band would be mostly zeros
         names -= {"banded", "quartered_banded"}
     if cin == 1:  # the transforms would cost more than they save
         names.discard("winograd")
     if x_shape[0] * (x_shape[1] - kt + 1) * (x_shape[2] - kf + 1) < kt * kf * cin:  # so would that of the matrix
         names.discard("quartered_im2col")
-    on_cpu = ("quartered_banded", "winograd", "quartered_im2col", "im2col")
+    on_cpu = ("quartered_banded", "banded", "winograd", "quartered_im2col", "im2col")
     order = on_cpu if backend == "cpu" else ("banded", "folded", "window")
     return next((name for name in order if name in names), "plain")
