@@ -63,7 +63,20 @@ NO_KERNEL = {
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier", "partition-id"),
     *("while", "call", "conditional", "async-start", "async-update", "async-done"),
 }
-BITS = {"pred": 8, "s8": 8, "u8": 8, "bf16": 16, "f16": 16, "s32": 32, "u32": 32, "f32": 32, "s64": 64, "u64": 64}
+BITS = {
+    "pred": 8,
+    "s8": 8,
+    "u8": 8,
+    "s16": 16,
+    "u16": 16,
+    "bf16": 16,
+    "f16": 16,
+    "s32": 32,
+    "u32": 32,
+    "f32": 32,
+    "s64": 64,
+    "u64": 64,
+}
 
 
 class Instruction(NamedTuple):
@@ -156,13 +169,11 @@ def parse_module(text: str) -> dict[str, dict[str, Instruction]]:
         elif found := re.match(r"\s+(?:ROOT )?%([\w.\-]+) = (.*?) ([a-z][\w\-]*)\((.*)", line):
             name, shape, opcode, rest = found.groups()
             operands = tuple(re.findall(r"%([\w.\-]+)", rest.split("), ")[0]))
-            current[name] = Instruction(opcode, _bytes(shape), operands, line)
+            current[name] = Instruction(opcode, _bytes(shape, opcode), operands, line)
     return computations
 
 
-def kernels_of(
-    computations: dict[str, dict[str, Instruction]], name: str = "ENTRY"
-) -> Iterator[tuple[Instruction, int]]:
+def kernels_of(computations: dict[str, dict[str, Instruction]], name: str) -> Iterator[tuple[Instruction, int]]:
     """What the device runs, and the bytes it reads and writes: each operand and result once; a loop's body once."""
     computation = computations[name]
     for one in computation.values():
@@ -175,8 +186,8 @@ def kernels_of(
 
 
 def step_of(computations: dict[str, dict[str, Instruction]]) -> list[tuple[Instruction, int]]:
-    """The kernels of the body of the entry's largest loop, and their bytes."""
-    loops = [one for one in computations["ENTRY"].values() if one.opcode == "while"]
+    """The kernels of the body of the largest loop, and their bytes.  Raises ValueError where there is no loop."""
+    loops = [one for computation in computations.values() for one in computation.values() if one.opcode == "while"]
     bodies = [
         list(kernels_of(computations, found)) for one in loops for found in re.findall(r"body=%([\w.\-]+)", one.text)
     ]
@@ -191,10 +202,10 @@ def giant_windows(computations: dict[str, dict[str, Instruction]]) -> list[str]:
     return [line for size, line in sizes if size and int(size[1]) > LONGEST_KERNEL]
 
 
-def _bytes(shape: str) -> int:
-    """Of an array, or of all arrays of a tuple; a convolution's workspace (u8) is none of its results."""
+def _bytes(shape: str, opcode: str) -> int:
+    """Of an array, or of all arrays of a tuple; a library call's workspace (u8) is none of its results."""
     found = re.findall(r"\b([a-z]+\d*)\[([\d,]*)\]", shape)
-    arrays = [(kind, dims) for kind, dims in found if not (kind == "u8" and shape.startswith("("))]
+    arrays = [(kind, dims) for kind, dims in found if not (kind == "u8" and opcode == "custom-call")]
     return sum(BITS.get(kind, 0) // 8 * math.prod(map(int, filter(None, dims.split(",")))) for kind, dims in arrays)
 
 

@@ -183,7 +183,11 @@ def _end_to_end(rows: list[Row]) -> str:
         "of the ceiling": lambda row: _spread(row, "ratio", ".2f"),
         "waiting for input": lambda row: f"{row['input_wait_fraction']:.1%}",
     }
-    return _markdown(columns, sorted(rows, key=lambda row: (row["device"], row["mode"], _order(row["config"]))))
+
+    def place(row: Row) -> Any:
+        return row["device"], row["mode"], _order(row["config"]), row["precision"], row["batch_size"]
+
+    return _markdown(columns, sorted(rows, key=place))
 
 
 def _loading(rows: list[Row]) -> str:

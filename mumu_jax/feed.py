@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from mumu_jax.batch import Batch
 from mumu_jax.config import DataSettings
+from mumu_jax.data.allocator import keep_freed_chunks
 from mumu_jax.data.loader import Items, Schedule, read_blocks, stream
 from mumu_jax.distributed import is_main, least_of_all
 from mumu_jax.errors import UserError
@@ -64,6 +65,8 @@ def open_feeds(splits: dict[str, Items], settings: DataSettings, mesh: Mesh) -> 
 
 def _load(items: Items, mesh: Mesh, read_threads: int) -> Resident:
     """Every row once, each read by the process whose device will hold it."""
+    if jax.default_backend() == "cpu":
+        keep_freed_chunks()
     rows, sharding = n_rows(len(items), mesh), split_items(mesh)
     shards: list[Any] = []
     places: dict[Any, Any] = dict(sharding.addressable_devices_indices_map((rows,)))

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
+from jax.core import ShapedArray
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
@@ -37,15 +38,6 @@ def check_batch_sizes(mesh: Mesh, **batch_sizes: int) -> None:
                 f"config.{field}.batch_size is {batch_size}, which {mesh.size} devices do not divide; "
                 f"choose a multiple of {mesh.size}"
             )
-
-
-def check_kind(kind: str) -> None:
-    """Raise UserError for `pmap` with several processes: it would move its arguments through the host every call."""
-    if kind == "pmap" and jax.process_count() > 1:
-        raise UserError(
-            f"config.parallel='pmap' is for the devices of one process, and there are {jax.process_count()}; "
-            "leave it out, or say 'jit', which runs the same program on each device"
-        )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -115,13 +107,14 @@ def compile_train_chunk(
         devices=list(mesh.devices.flat),
         donate_argnums=0,
     )
-    sharding = split_items(mesh, leading=1)
-    deal = jax.jit(partial(_deal, n_devices=mesh.size), out_shardings=sharding)
+    deal = jax.jit(partial(_deal, n_devices=mesh.size), out_shardings=split_items(mesh, leading=1))
     state, chunk, constants = arguments
-    dealt = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), jax.eval_shape(deal, chunk)
+    # Abstract values are of all processes; of arrays and their shapes pmap would ask for this process's part, and move
+    # it through the host at every call.
+    abstract = jax.tree.map(
+        lambda leaf: ShapedArray(leaf.shape, leaf.dtype), (state, jax.eval_shape(deal, chunk), constants)
     )
-    return _Dealing(deal, mapped.lower(state, dealt, constants).compile())
+    return _Dealing(deal, mapped.lower(*abstract).compile())
 
 
 def on_each_device(program: Callable[..., Any], mesh: Mesh, in_specs: Any, out_specs: Any) -> Callable[..., Any]:

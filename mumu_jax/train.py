@@ -85,7 +85,6 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopWish) -> None
             )
     final_split = next(split for split in FINAL_SPLITS if len(prepared.split(split)))
     mesh = parallel.make_mesh()
-    parallel.check_kind(config.parallel)
     parallel.check_batch_sizes(mesh, optim=config.optim.batch_size, album_optim=config.album_optim.batch_size)
 
     with only_one(workdir, "training") if distributed.is_main() else nullcontext():

@@ -76,8 +76,15 @@ def test_loader():
 
 
 def test_end_to_end():
-    done = succeed("benchmarks.end_to_end", "--config=audio_low_4x96", "--batch_size=4", "--tracks=40", *QUICK)
-    assert re.search(r"audio_low_4x96 +float32 +4 +resident .* \d+\.\d% .* \d+\.\d\d \(", done.stdout)
+    done = succeed(
+        "benchmarks.end_to_end",
+        "--config=audio_low_4x96",
+        "--batch_size=4",
+        "--tracks=40",
+        "--precision=bfloat16",
+        *QUICK,
+    )
+    assert re.search(r"audio_low_4x96 +bfloat16 +4 +resident .* \d+\.\d% .* \d+\.\d\d \(", done.stdout)
 
 
 @pytest.mark.parametrize("environment", [{}, {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}])
@@ -172,7 +179,8 @@ ENTRY %main.1 (x: f32[2,3]) -> f32[2,3] {
 
 def test_what_a_compiled_module_says():
     computations = h200_module.parse_module(MODULE)
-    kernels = list(h200_module.kernels_of(computations))
+    kernels = list(h200_module.kernels_of(computations, "ENTRY"))
+    assert h200_module.step_of(computations) == kernels[:2]
     assert [(one.opcode, n_bytes) for one, n_bytes in kernels] == [
         ("custom-call", 48),
         ("custom-call", 48),

@@ -72,14 +72,15 @@ def one_process(tmp_path_factory, small_data) -> Path:
 
 
 def test_two_processes_train_like_one(one_process, small_data, tmp_path):
-    """And the first two are killed in mid-epoch: two others, which stream instead, go on to the same end."""
+    """And the first two are killed in mid-epoch: two others, which stream, and use pmap, go on to the same end."""
     workdir = tmp_path / "run"
     arguments = (*SETTINGS, f"--data_dir={small_data}", f"--workdir={workdir}")
     killer = (REPOSITORY / "tests" / "killed_train.py", "chunk:5")
     killed = finish(start_two(*killer, *arguments, "--config.loop.checkpoint_minutes=0"))
     assert [code for code, *_ in killed] == [-9, -9], killed
     assert (workdir / "track").is_dir()
-    done = finish(start_two("-m", "mumu_jax.train", *arguments, "--config.data.mode=streaming"))
+    otherwise = ("--config.data.mode=streaming", "--config.parallel=pmap")
+    done = finish(start_two("-m", "mumu_jax.train", *arguments, *otherwise))
     assert [code for code, *_ in done] == [0, 0], done
     (_, said, _), (_, silence, other) = done
     assert "ROC-AUC" in said

@@ -157,14 +157,6 @@ def test_a_batch_that_the_devices_do_not_divide():
         parallel.check_batch_sizes(parallel.make_mesh(), optim=12)
 
 
-def test_pmap_is_for_one_process(monkeypatch):
-    parallel.check_kind("pmap")
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    parallel.check_kind("auto")
-    with pytest.raises(UserError, match=r"config.parallel='pmap' .* there are 2; leave it out, or say 'jit'"):
-        parallel.check_kind("pmap")
-
-
 def test_probabilities_of_logits_keep_their_order():
     logits = np.array([[-800.0, -1.0, 0.0, 2.0, 800.0]])
     probabilities = objective.readable("logistic", logits)

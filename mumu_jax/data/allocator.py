@@ -4,7 +4,7 @@ import ctypes
 from functools import lru_cache
 
 # glibc's names for these settings, in malloc.h.
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4
 
 
 @lru_cache(maxsize=1)
@@ -19,3 +19,15 @@ def keep_freed_memory() -> None:
         libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the largest that glibc takes
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
         libc.mallopt(M_TOP_PAD, 64 << 20)
+
+
+@lru_cache(maxsize=1)
+def keep_freed_chunks() -> None:
+    """The same for arrays above 32 MB, as chunks of steps are where the host is the device: four times as fast to make.
+
+    Not for hosts of accelerators: what they read once, the whole of a split, would stay with the process.
+    """
+    keep_freed_memory()
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_MAX, 0)

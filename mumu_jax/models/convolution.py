@@ -19,15 +19,16 @@ from jax import lax
 from jax import nn as jnn
 from jaxtyping import Array, Float
 
-from mumu_jax.models.formulations import FORMULATIONS, fastest
+from mumu_jax.models.formulations import FORMULATIONS, fastest, supported
 from mumu_jax.models.pooling import Window, max_and_place, unpool
 
 Padding = Literal["valid", "same"]
 
 NOWHERE = 255  # the place of a maximum that ReLU sets to zero
 
-# What a chunk's products may fill on a CPU: what the cache of a core holds; or, because each chunk adds to the gradient
-# of the whole matrix, a few times that matrix.
+# What outputs before the pool a chunk may have on a CPU: what was measured to stay in the cache, though fast algorithms
+# hold up to four times that in products; or, because each chunk adds to the gradient of the whole matrix, a few times
+# that matrix.
 CACHED_BYTES = 2**21
 CACHED_MATRICES = 2.5
 
@@ -38,14 +39,14 @@ class _Layer(NamedTuple):
     formulation: str
     kernel_shape: tuple[int, ...]
     pool: Window
-    cached_bytes: float  # that a chunk's products may fill
+    cached_bytes: float  # that a chunk's outputs before the pool may fill
 
     def convolve(self, x, matrix):
         """The convolution, in pieces that cover the output's bins in order, each in phases that divide the pool."""
         return FORMULATIONS[self.formulation].apply(x, matrix.astype(x.dtype), self.kernel_shape, self.pool)
 
     def item_bytes(self, x, matrix) -> int:
-        """The size of one item's products: of one piece, because each is pooled before the next is made."""
+        """The size of one item's outputs before the pool, in one piece: each can be pooled before the next is made."""
         piece = jax.tree.leaves(jax.eval_shape(self.convolve, x[:1], matrix)[0])
         return sum(phase.size * phase.dtype.itemsize for phase in piece)
 
@@ -69,7 +70,7 @@ def conv_pool(
     """
     backend = backend or jax.default_backend()
     x = _crop(x, kernel.shape[:2], pool, padding)
-    formulation = formulation or fastest(backend, x.shape, kernel.shape, x.dtype)
+    formulation = formulation or fastest(backend, x.shape, kernel.shape, pool, x.dtype)
     matrix = FORMULATIONS[formulation].expand(kernel, pool)
     # An accelerator's cache holds no chunk that fills its units.
     cached_bytes = max(CACHED_BYTES, CACHED_MATRICES * matrix.nbytes) if backend == "cpu" else math.inf
@@ -79,7 +80,7 @@ def conv_pool(
 
 
 def _cut(x, matrix, layer: _Layer):
-    """A one-channel input as more items of fewer frames, where an item's products would not stay in the cache.
+    """A one-channel input as more items of fewer frames, where an item's outputs would not stay in the cache.
 
     The pieces overlap by the kernel, which costs next to nothing with one channel.
     """
@@ -88,9 +89,13 @@ def _cut(x, matrix, layer: _Layer):
         return x
     kt, pt = layer.kernel_shape[0], layer.pool[0]
     n_frames = x.shape[1] - kt + 1
-    size = pt * max(
-        n for n in _divisors(n_frames // pt) if n == 1 or n * pt * item_bytes <= n_frames * layer.cached_bytes
-    )
+
+    def can_be(size: int) -> bool:
+        shape = (1, size + kt - 1, *x.shape[2:])
+        return layer.formulation in supported(shape, layer.kernel_shape, layer.pool)
+
+    sizes = [size for size in (pt * n for n in _divisors(n_frames // pt)) if can_be(size)]
+    size = max((size for size in sizes if size * item_bytes <= n_frames * layer.cached_bytes), default=min(sizes))
     pieces = jnp.stack([x[:, low : low + size + kt - 1] for low in range(0, n_frames, size)], axis=1)
     return pieces.reshape(-1, *pieces.shape[2:])
 

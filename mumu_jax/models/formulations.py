@@ -1,4 +1,4 @@
-"""Ways to compute a `valid` convolution, each a product of the input and a matrix made from the kernel.
+"""Ways to compute a `valid` convolution, each by products of the input and a matrix made from the kernel.
 
 All give the same values to rounding; which is fastest depends on the shapes and the backend.  One-channel and narrow
 convolutions fill no matrix unit, and copies of the input cost memory traffic, so each trades one for the other.
@@ -217,16 +217,18 @@ FORMULATIONS = {
     "window": Formulation(_expand_window, _apply_window),
     "winograd": Formulation(_expand_winograd, _apply_winograd),
 }
-FORMULATIONS |= {f"quartered_{name}": _halved(_halved(FORMULATIONS[name])) for name in ("banded", "im2col")}
+# Halved twice: nine products where plainly there are sixteen.
+QUARTERED = {f"quartered_{name}": name for name in ("banded", "im2col")}
+FORMULATIONS |= {name: _halved(_halved(FORMULATIONS[whole])) for name, whole in QUARTERED.items()}
 
 # These add inputs before they multiply, which in bfloat16 would round them once more.
-FAST_ALGORITHMS = {"winograd", "quartered_banded", "quartered_im2col"}
+FAST_ALGORITHMS = {"winograd", *QUARTERED}
 
 # Formulations that copy the input once a tap of the kernel are for few taps.
 FEW_TAPS = 16
 
 
-def supported(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> set[str]:
+def supported(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], pool: Window) -> set[str]:
     """The formulations that can compute a `valid` convolution of these shapes, all positions of which are pooled."""
     kt, kf, cin, _ = kernel_shape
     n_frames, n_bins = x_shape[1] - kt + 1, x_shape[2] - kf + 1
@@ -234,29 +236,32 @@ def supported(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> set[st
         "plain": True,
         "folded": n_bins == 1,
         "im2col": n_bins == 1 or kt * kf <= FEW_TAPS,
-        "banded": cin == 1 and n_bins % BAND_BINS == 0,
+        "banded": cin == 1 and n_bins % BAND_BINS == BAND_BINS % pool[1] == 0,
         "window": cin == 1 and kt * kf <= FEW_TAPS,
         "winograd": (kt, kf) == (3, 3) and n_frames % 2 == n_bins % 2 == 0,
     }
-    for name in ("banded", "im2col"):
-        possible[f"quartered_{name}"] = possible[name] and kt % 4 == n_frames % 4 == 0
+    for name, whole in QUARTERED.items():
+        possible[name] = possible[whole] and kt % 4 == n_frames % 4 == 0
     return {name for name, yes in possible.items() if yes}
 
 
-def fastest(backend: str, x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], dtype: Any = jnp.float32) -> str:
+def fastest(
+    backend: str, x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], pool: Window, dtype: Any = jnp.float32
+) -> str:
     """The formulation to use on `backend` for an input of this dtype.
 
     Measured on a CPU.  On accelerators chosen from the bytes and kernels of modules compiled for one, not timed.
     """
     kt, kf, cin, _ = kernel_shape
-    names = supported(x_shape, kernel_shape)
+    names = supported(x_shape, kernel_shape, pool)
     if dtype != jnp.float32:
         names -= FAST_ALGORITHMS
     if kf <= BAND_BINS:  # a band would be mostly zeros
         names -= {"banded", "quartered_banded"}
     if cin == 1:  # the transforms would cost more than they save
         names.discard("winograd")
-    if x_shape[0] * (x_shape[1] - kt + 1) * (x_shape[2] - kf + 1) < kt * kf * cin:  # so would that of the matrix
+    if x_shape[0] * (x_shape[1] - kt + 1) * (x_shape[2] - kf + 1) < kt * kf * cin:
+        # Measured: with fewer positions than the matrix has rows, its transform costs what the products save.
         names.discard("quartered_im2col")
     on_cpu = ("quartered_banded", "banded", "winograd", "quartered_im2col", "im2col")
     order = on_cpu if backend == "cpu" else ("banded", "folded", "window")

@@ -1,7 +1,8 @@
 """Max-pooling without overlap that keeps where each maximum was, so that its gradient reads no activation again.
 
 The gradient goes to exactly one element of each window: where several are largest, to the first in the order of
-(frame, bin).  The place is one byte a window, so a window holds at most 255 elements.
+(frame, bin); in bfloat16 0 counts as larger than −0.  The place is one byte a window, so a window holds at most 255
+elements.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ def max_and_place(
     The pieces cover the bins in order; their numbers of phases divide the window's.
     """
     parts = [_elements(phases, window) for phases in pieces]
-    if parts[0][0].dtype == jnp.bfloat16 and window != (1, 1):
+    if parts[0][0].dtype == jnp.bfloat16 and window != (1, 1):  # which leaves nothing to compare
         return _unpack(jnp.concatenate([_packed_max(elements) for elements in parts], axis=2))
     largest, place = zip(*map(_max_and_place, parts), strict=True)
     return jnp.concatenate(largest, axis=2), jnp.concatenate(place, axis=2)
@@ -59,6 +60,7 @@ def _elements(phases: Phases, window: Window) -> list[Float[Array, "items t f c"
 
 
 def _max_and_place(elements):
+    """The largest of one piece's elements, and its number."""
     largest, place = elements[0], jnp.zeros(elements[0].shape, jnp.uint8)
     for number, element in enumerate(elements[1:], start=1):
         place = jnp.where(element > largest, jnp.uint8(number), place)
@@ -67,10 +69,10 @@ def _max_and_place(elements):
 
 
 def _packed_max(elements):
-    """The same of bfloat16, as integers: the value in the upper half, 255 − place in the lower.
+    """The same of bfloat16, as integers: the value in the upper half, 255 − its number in the lower.
 
-    One maximum finds both, so that the elements are read once; from two results XLA makes two passes where the pieces
-    are put together.
+    One maximum finds both, so that the elements are read once; from two results XLA makes two passes on a GPU where
+    pieces are put together.
     """
     packed = [(_ordered(element).astype(jnp.int32) << 16) + (255 - number) for number, element in enumerate(elements)]
     largest = packed[0]
@@ -85,8 +87,9 @@ def _unpack(packed):
 
 
 def _ordered(x):
-    """Integers that sort as these bfloat16 values."""
-    return _inverted_where_negative(lax.bitcast_convert_type(x, jnp.int16))
+    """Integers that sort as these bfloat16 values, any NaN above all."""
+    bits = _inverted_where_negative(lax.bitcast_convert_type(x, jnp.int16))
+    return jnp.where(jnp.isnan(x), jnp.int16(0x7FFF), bits)
 
 
 def _inverted_where_negative(bits):
