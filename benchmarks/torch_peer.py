@@ -133,7 +133,7 @@ def has_bands(config: Config) -> bool:
 
 
 def _pooled_bands(x: Tensor, conv: Any, pool: tuple[int, int]) -> Tensor:
-    """The first convolution and its pool as products with banded matrices, as in `mumu_jax.models.convolution`."""
+    """The first convolution and its pool as products with banded matrices, as in `mumu_jax.models.formulations`."""
     kernel = conv.weight[:, 0].permute(1, 2, 0)  # [kt, kf, c]
     kt, kf, channels = kernel.shape
     n_frames = (x.shape[1] - kt + 1) // pool[0] * pool[0]
