@@ -11,7 +11,6 @@ import math
 import os
 import re
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -30,7 +29,6 @@ from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
 from mumu_jax.optim import make_optimizer
 from mumu_jax.state import create_state
-from mumu_jax.step import train_chunk
 
 BENCHMARK = "h200_module"
 DEVICE = "NVIDIA H200"
@@ -62,20 +60,6 @@ LONGEST_KERNEL = 4
 NO_KERNEL = {
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier", "partition-id"),
     *("while", "call", "conditional", "async-start", "async-update", "async-done"),
-}
-BITS = {
-    "pred": 8,
-    "s8": 8,
-    "u8": 8,
-    "s16": 16,
-    "u16": 16,
-    "bf16": 16,
-    "f16": 16,
-    "s32": 32,
-    "u32": 32,
-    "f32": 32,
-    "s64": 64,
-    "u64": 64,
 }
 
 
@@ -146,17 +130,17 @@ def compile_chunk(config: Config, batch_size: int, mesh: Mesh) -> str:
     """The text of a training chunk's module for that device."""
     constants = synthetic_constants(config)
     network, tx = build_network(config, constants), make_optimizer(config.optim)
-    chunk = synthetic_chunk(config, 1, 1)
-    chunk = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((N_STEPS, batch_size, *leaf.shape[2:]), leaf.dtype), chunk)
-    state = jax.eval_shape(lambda: create_state(network, tx, item_of(chunk), config.seed))
+    one = synthetic_chunk(config, 1, 1)
+    state = jax.eval_shape(lambda: create_state(network, tx, item_of(one), config.seed))
     here = parallel.replicated(mesh)
-    abstract = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), (state, chunk, constants)
+    state, constants = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), (state, constants)
     )
+    chunk = parallel.abstract_chunk((N_STEPS, batch_size), item_of(one), one.labels.shape[-1], mesh)
     # The networks choose their formulation by the backend that they are traced for.
     with mock.patch.object(jax, "default_backend", return_value="gpu"):
-        steps = jax.jit(partial(train_chunk, network=network, tx=tx), donate_argnums=0)
-        return steps.lower(*abstract).compile().as_text() or ""
+        compiled: Any = parallel.compile_train_chunk("jit", mesh, network, tx, (state, chunk, constants))
+    return compiled.as_text()
 
 
 def parse_module(text: str) -> dict[str, dict[str, Instruction]]:
@@ -206,7 +190,13 @@ def _bytes(shape: str, opcode: str) -> int:
     """Of an array, or of all arrays of a tuple; a library call's workspace (u8) is none of its results."""
     found = re.findall(r"\b([a-z]+\d*)\[([\d,]*)\]", shape)
     arrays = [(kind, dims) for kind, dims in found if not (kind == "u8" and opcode == "custom-call")]
-    return sum(BITS.get(kind, 0) // 8 * math.prod(map(int, filter(None, dims.split(",")))) for kind, dims in arrays)
+    return sum(_item_bytes(kind) * math.prod(map(int, filter(None, dims.split(",")))) for kind, dims in arrays)
+
+
+def _item_bytes(kind: str) -> int:
+    """The names of XLA's types end with their bits, but for pred (a byte) and token (nothing)."""
+    bits = re.search(r"\d+$", kind)
+    return int(bits[0]) // 8 if bits else int(kind == "pred")
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def _training(rows: list[Row], wanted: Sequence[str]) -> str:
         "PyTorch": lambda row: f"{row['peer_examples_per_s']:{digits(row['peer_examples_per_s'])}}",
         "ratio": lambda row: _ratio(row, "ratio"),
     }
-    rows = sorted(rows, key=lambda row: (row["device"], _order(row["config"]), row["precision"], row["batch_size"]))
+    rows = sorted(rows, key=_place)
     if not any(WANTED in row["device"] for row in rows):
         missing = {"device": WANTED, "precision": "bfloat16", "batch_size": 32, "examples_per_s": "not measured"}
         rows += [{**missing, "config": name} for name in wanted]
@@ -172,6 +172,10 @@ def _scaling(rows: list[Row], single: list[Row]) -> str:
     return _markdown(columns, rows)
 
 
+def _place(row: Row) -> Any:
+    return row["device"], _order(row["config"]), row["precision"], row["batch_size"]
+
+
 def _end_to_end(rows: list[Row]) -> str:
     columns: dict[str, Callable[[Row], Any]] = {
         "device": lambda row: row["device"],
@@ -183,11 +187,7 @@ def _end_to_end(rows: list[Row]) -> str:
         "of the ceiling": lambda row: _spread(row, "ratio", ".2f"),
         "waiting for input": lambda row: f"{row['input_wait_fraction']:.1%}",
     }
-
-    def place(row: Row) -> Any:
-        return row["device"], row["mode"], _order(row["config"]), row["precision"], row["batch_size"]
-
-    return _markdown(columns, sorted(rows, key=place))
+    return _markdown(columns, sorted(rows, key=lambda row: (row["device"], row["mode"], *_place(row))))
 
 
 def _loading(rows: list[Row]) -> str:

@@ -91,7 +91,6 @@ def test_two_processes_train_like_one(one_process, small_data, tmp_path):
     assert result["track"]["roc_auc_macro"] == pytest.approx(expected["track"]["roc_auc_macro"], abs=5e-3)
 
 
-@pytest.mark.slow  # the two processes above end with it
 def test_pmap_trains_like_jit(one_process, small_data, tmp_path):
     succeed(
         *("mumu_jax.train", *SETTINGS, f"--data_dir={small_data}", f"--workdir={tmp_path / 'run'}"),

@@ -14,11 +14,9 @@ def keep_freed_memory() -> None:
     By default glibc returns it to the system, which hands it back as fresh pages, one fault each: that doubles the
     time to read a record.  Does nothing where the C library has no such settings.
     """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the largest that glibc takes
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-        libc.mallopt(M_TOP_PAD, 64 << 20)
+    _set(M_MMAP_THRESHOLD, 32 << 20)  # the largest that glibc takes
+    _set(M_TRIM_THRESHOLD, 2**31 - 1)
+    _set(M_TOP_PAD, 64 << 20)
 
 
 @lru_cache(maxsize=1)
@@ -28,6 +26,10 @@ def keep_freed_chunks() -> None:
     Not for hosts of accelerators: what they read once, the whole of a split, would stay with the process.
     """
     keep_freed_memory()
+    _set(M_MMAP_MAX, 0)
+
+
+def _set(setting: int, value: int) -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
-        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(setting, value)

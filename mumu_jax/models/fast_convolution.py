@@ -12,7 +12,8 @@ from jax import lax
 from mumu_jax.models.pooling import Phases, Window
 from mumu_jax.models.precision import product_precision
 
-# The two functions of a formulation: (kernel, pool) → matrix, and (input, matrix, kernel's shape, pool) → pieces.
+# The two functions of a formulation.  (kernel, pool) → matrix; (input, matrix, the kernel's shape, pool) → the
+# convolution, in pieces that cover the output's bins in order, each in phases that divide the pool.
 Expand = Callable[[Any, Window], Any]
 Apply = Callable[[Any, Any, tuple[int, ...], Window], tuple[Phases, ...]]
 

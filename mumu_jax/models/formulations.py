@@ -24,10 +24,8 @@ ALIGNED = 8
 class Formulation(NamedTuple):
     """How to convolve: both functions are linear in each array they are given, so the gradients follow."""
 
-    expand: Expand  # (kernel, pool) → matrix
+    expand: Expand
     apply: Apply
-    # (input, matrix, the kernel's shape, pool) → the convolution, in pieces that cover the output's bins in order,
-    # each in phases that divide the pool
 
 
 def _positions(x, kernel_shape) -> tuple[int, int]:
