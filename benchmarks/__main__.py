@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from mumu_jax.cli import run_command
+from mumu_jax.system.terminal import run_command
 
 BENCHMARKS = ("metrics", "train_step", "text_step", "loader", "end_to_end", "prepare", "covers", "reviews", "linking")
 WITH_PEER = ("train_step", "text_step")

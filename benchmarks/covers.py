@@ -16,11 +16,11 @@ from PIL import Image
 
 from benchmarks import options, results, timing
 from benchmarks.output import COMPARISON, Output
-from mumu_jax.cli import run_command
 from mumu_jax.config import ImageSettings
-from mumu_jax.data.images import read_image
 from mumu_jax.data.modalities import MODALITIES
-from mumu_jax.data.synthetic.covers import LOOKS, draw_cover
+from mumu_jax.data.modalities.image.read import read_image
+from mumu_jax.data.sources.synthetic.covers import LOOKS, draw_cover
+from mumu_jax.system.terminal import run_command
 
 SIDES_PX = (300, 512)  # Amazon's usual size, and that of the album-cover study
 N_COVERS, QUALITY = 48, 85  # different files

@@ -32,17 +32,18 @@ from benchmarks.train_step import (
     synthetic_chunk,
     synthetic_constants,
 )
-from mumu_jax import objective, parallel
-from mumu_jax.cli import positive, run_command
+from mumu_jax.compute import devices
 from mumu_jax.config import Config
 from mumu_jax.data.loader import Items, patch_items
-from mumu_jax.data.store import open_prepared
+from mumu_jax.data.store.records import open_prepared
 from mumu_jax.experiments import load_config
-from mumu_jax.feed import Feed, open_feeds
-from mumu_jax.log import MetricsLog
-from mumu_jax.loop import Run, Task, fit
-from mumu_jax.objective import Constants
-from mumu_jax.signals import StopWish
+from mumu_jax.objectives import objective
+from mumu_jax.objectives.objective import Constants
+from mumu_jax.system.signals import StopWish
+from mumu_jax.system.terminal import positive, run_command
+from mumu_jax.training.feed import Feed, open_feeds
+from mumu_jax.training.log import MetricsLog
+from mumu_jax.training.loop import Run, Task, fit
 
 BENCHMARK = "end_to_end"
 N_VAL = 32
@@ -99,7 +100,7 @@ def measure(
     trainer = Trainer(config, chunk, constants, jax.device_count())
     items["train"] = as_many(items["train"], (CHUNKS + 1) * n_steps * batch_size)
     with redirect_stderr(io.StringIO()):
-        feeds = open_feeds(items, config.data, parallel.make_mesh())
+        feeds = open_feeds(items, config.data, devices.make_mesh())
     waits: list[float] = []
     sides = {
         "ceiling": lambda: timing.rate(trainer.run, n_steps * batch_size, CHUNKS),
@@ -135,7 +136,7 @@ def train(config: Config, feeds: dict[str, Feed], constants: Constants, waits: l
     task = Task("track", build_network(config, constants), constants, feeds["train"], feeds["val"], config.optim)
     with tempfile.TemporaryDirectory(prefix="mumu_jax_run_") as folder, MetricsLog(Path(folder)) as log:
         with redirect_stderr(io.StringIO()):
-            fit(task, Run(config, Path(folder), parallel.make_mesh(), log, StopWish(), seen))
+            fit(task, Run(config, Path(folder), devices.make_mesh(), log, StopWish(), seen))
         lines = [json.loads(line) for line in (Path(folder) / "perf.jsonl").read_text().splitlines()]
     chunks = [line for line in lines if "perf/examples_per_s" in line][1:]
     waits.append(float(np.mean([line["perf/input_wait_fraction"] for line in chunks])))

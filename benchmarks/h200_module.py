@@ -22,13 +22,13 @@ from jax.sharding import Mesh
 from benchmarks.options import SIX, experiments, names, numbers
 from benchmarks.output import Output
 from benchmarks.train_step import build_network, item_of, synthetic_chunk, synthetic_constants
-from mumu_jax import parallel
-from mumu_jax.cli import run_command
+from mumu_jax.compute import devices
+from mumu_jax.compute.optim import make_optimizer
+from mumu_jax.compute.state import create_state
 from mumu_jax.config import Config
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
-from mumu_jax.optim import make_optimizer
-from mumu_jax.state import create_state
+from mumu_jax.system.terminal import run_command
 
 BENCHMARK = "h200_module"
 DEVICE = "NVIDIA H200"
@@ -107,7 +107,7 @@ def h200_mesh() -> Mesh:
             f"no compiler for an H200: {str(error).splitlines()[0]}; with JAX_PLATFORMS=cpu and the wheels "
             "jax-cuda12-plugin, jax-cuda12-pjrt (of jaxlib's version) and nvidia-cuda-nvcc-cu12 there is one"
         ) from error
-    return Mesh(np.array(topology.devices), (parallel.AXIS,))
+    return Mesh(np.array(topology.devices), (devices.AXIS,))
 
 
 def measure(name: str, precision: str, batch_size: int, mesh: Mesh) -> dict[str, Any]:
@@ -132,14 +132,14 @@ def compile_chunk(config: Config, batch_size: int, mesh: Mesh) -> str:
     network, tx = build_network(config, constants), make_optimizer(config.optim)
     one = synthetic_chunk(config, 1, 1)
     state = jax.eval_shape(lambda: create_state(network, tx, item_of(one), config.seed))
-    here = parallel.replicated(mesh)
+    here = devices.replicated(mesh)
     state, constants = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), (state, constants)
     )
-    chunk = parallel.abstract_chunk((N_STEPS, batch_size), item_of(one), one.labels.shape[-1], mesh)
+    chunk = devices.abstract_chunk((N_STEPS, batch_size), item_of(one), one.labels.shape[-1], mesh)
     # The networks choose their formulation by the backend that they are traced for.
     with mock.patch.object(jax, "default_backend", return_value="gpu"):
-        compiled: Any = parallel.compile_train_chunk("jit", mesh, network, tx, (state, chunk, constants))
+        compiled: Any = devices.compile_train_chunk("jit", mesh, network, tx, (state, chunk, constants))
     return compiled.as_text()
 
 

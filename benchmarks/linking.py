@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import results, timing
-from mumu_jax.cli import positive, run_command
-from mumu_jax.data.entities import Gazetteer, build, ntriples
+from mumu_jax.data.modalities.text.entities import Gazetteer, build, ntriples
+from mumu_jax.system.terminal import positive, run_command
 
 N_WORDS, N_CATEGORIES, CATEGORIES_PER_ENTITY = 200_000, 100_000, 4
 TEXT_CHARACTERS, NAMES_PER_WORD = 1_000, 0.1  # an album's text as VSM+SEM cuts it

@@ -16,13 +16,13 @@ from benchmarks import results, timing
 from benchmarks.made_up import prepared_data
 from benchmarks.options import add_common, numbers
 from benchmarks.output import LOADING, Output
-from mumu_jax import parallel
 from mumu_jax.batch import Batch
-from mumu_jax.cli import positive, run_command
+from mumu_jax.compute import devices
 from mumu_jax.config import Config
 from mumu_jax.data.loader import Items, Schedule, patch_items
-from mumu_jax.data.store import Prepared, open_prepared
-from mumu_jax.feed import Feed
+from mumu_jax.data.store.records import Prepared, open_prepared
+from mumu_jax.system.terminal import positive, run_command
+from mumu_jax.training.feed import Feed
 
 BENCHMARK = "loader"
 CONFIG = Config()  # the paper's batch and the chunk of a run
@@ -61,7 +61,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def measure(items: Items, mode: str, patch: str, n_threads: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """One row.  Chunks are taken as fast as they come, so nothing is read ahead of the clock."""
     start = time.perf_counter()
-    feed = Feed(items, mode, n_threads, parallel.make_mesh())
+    feed = Feed(items, mode, n_threads, devices.make_mesh())
     opened_s = time.perf_counter() - start
     schedule = Schedule(len(items), arguments.batch_size, CONFIG.loop.chunk_steps, seed=0)
     chunks = feed.chunks(schedule, range(FOREVER))

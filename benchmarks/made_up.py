@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from mumu_jax.atomic import write_json
 from mumu_jax.config import Config
-from mumu_jax.data import description, patches, store
 from mumu_jax.data.manifest import Album, Label, Track, write_labels, write_manifest
 from mumu_jax.data.modalities import MODALITIES
+from mumu_jax.data.modalities.audio import patches
+from mumu_jax.data.modalities.base import Modality
 from mumu_jax.data.modalities.timbre import N_VALUES
-from mumu_jax.data.modality import Modality
-from mumu_jax.data.shards import WRITER_OPTIONS, Shard, Sidecar, plan
+from mumu_jax.data.store import description, records
+from mumu_jax.data.store.shards import WRITER_OPTIONS, Shard, Sidecar, plan
+from mumu_jax.system.files import write_json
 
 N_LABELS, LABELS_PER_ALBUM, TRACKS_PER_ALBUM = 250, 6, 5
 N_DIFFERENT = {"audio": 64, "timbre": 4096, "text": 4096, "image": 64}  # more would only take longer to make
@@ -97,11 +98,11 @@ def _write(folder: Path, shard: Shard, contents: Sequence[Fields], modality: Mod
     writer = ArrayRecordWriter(str(path), WRITER_OPTIONS)
     for i, row in enumerate(shard.rows):
         fields = contents[(shard.index * n_records + i) % len(contents)]
-        writer.write(store.encode(row.album_id, row.item_id, row.columns, fields, modality))
+        writer.write(records.encode(row.album_id, row.item_id, row.columns, fields, modality))
     writer.close()
     sidecar = Sidecar(
         fingerprint="made up",
-        sha256=store.sha256_of(path),
+        sha256=records.sha256_of(path),
         bytes=path.stat().st_size,
         records=n_records,
         counts={"seconds": Config().audio.excerpt_s * n_records, "silent": 0, "empty": 0, "linked": n_records},

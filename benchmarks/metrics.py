@@ -14,8 +14,8 @@ import numpy as np
 from benchmarks import results, timing
 from benchmarks.options import add_common
 from benchmarks.output import COMPARISON, Output
-from mumu_jax import metrics
-from mumu_jax.cli import run_command
+from mumu_jax.objectives import metrics
+from mumu_jax.system.terminal import run_command
 
 BENCHMARK = "metrics"
 N_ITEMS, N_LABELS, LABELS_PER_ITEM = 3_147, 250, 5.97  # albums of MuMu's test split

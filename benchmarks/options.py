@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 
 import jax
 
-from mumu_jax.cli import positive
 from mumu_jax.config import CHOICES
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_experiments
+from mumu_jax.system.terminal import positive
 
 # The six audio CNNs, with the target that the paper found best.
 SIX = [f"audio_{width}_{kernel}" for kernel in ("4x96", "4x70", "3x3") for width in ("low", "high")]

@@ -17,12 +17,14 @@ import numpy as np
 import soundfile
 
 from benchmarks import results, timing
-from mumu_jax.cli import positive, run_command
 from mumu_jax.config import AudioSettings
-from mumu_jax.data import audio, shards, workers
 from mumu_jax.data.modalities import MODALITIES
+from mumu_jax.data.modalities.audio import decode
 from mumu_jax.data.rejected import Rejected
+from mumu_jax.data.store import shards
 from mumu_jax.errors import UserError
+from mumu_jax.system import workers
+from mumu_jax.system.terminal import positive, run_command
 
 N_SONGS = 8
 PREVIEW_S = 30
@@ -67,7 +69,7 @@ def measure_one_core(paths: list[Path], repeats: int) -> Times:
     """Tracks a second of each part, ours and librosa's taking turns."""
     import librosa
 
-    signals = [next(audio.excerpts(path, SETTINGS)) for path in paths]
+    signals = [next(decode.excerpts(path, SETTINGS)) for path in paths]
 
     def load(path: Path) -> np.ndarray:
         return librosa.load(path, sr=SETTINGS.sr_hz, mono=True)[0]
@@ -87,11 +89,11 @@ def measure_one_core(paths: list[Path], repeats: int) -> Times:
         return timing.rate(lambda: [work(item) for item in items], len(items), 1)
 
     sides = {
-        "decode": partial(rate, lambda path: list(audio.excerpts(path, SETTINGS)), paths),
+        "decode": partial(rate, lambda path: list(decode.excerpts(path, SETTINGS)), paths),
         "librosa decode": partial(rate, load, paths),
-        "cqt": partial(rate, lambda y: audio.log_cqt(y, SETTINGS), signals),
+        "cqt": partial(rate, lambda y: decode.log_cqt(y, SETTINGS), signals),
         "librosa cqt": partial(rate, log_cqt, signals),
-        "track": partial(rate, lambda path: audio.track_cqt(path, SETTINGS), paths),
+        "track": partial(rate, lambda path: decode.track_cqt(path, SETTINGS), paths),
         "librosa track": partial(rate, lambda path: log_cqt(load(path)).T.astype(np.float16), paths),
     }
     timing.take_turns(sides, 1)
@@ -131,7 +133,7 @@ def _inputs(folder: Path | None, made: Path) -> tuple[list[Path], str]:
     if folder is None:
         return list(workers.map_in_order(partial(make_preview, made), range(N_SONGS), 1, _died)), "prepare_mp3_30s"
     paths = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    good = [path for path in paths if not isinstance(audio.read_track(path, SETTINGS), Rejected)]
+    good = [path for path in paths if not isinstance(decode.read_track(path, SETTINGS), Rejected)]
     if not good:
         raise UserError(f"--input={folder}: no audio file that can be prepared is in it")
     return good, f"prepare_{folder.name}"
@@ -141,8 +143,8 @@ def make_preview(folder: Path, number: int) -> Path:
     """A synthetic song as shops sell previews: 30 s of 44.1 kHz stereo, at LAME's default quality."""
     from scipy.signal import resample_poly
 
-    from mumu_jax.data.synthetic.render import SR_HZ, render_track
-    from mumu_jax.data.synthetic.styles import STYLES
+    from mumu_jax.data.sources.synthetic.render import SR_HZ, render_track
+    from mumu_jax.data.sources.synthetic.styles import STYLES
 
     branch = list(STYLES)[number % len(STYLES)]
     song = np.tile(render_track((branch,), np.random.default_rng(number)), 3)[: PREVIEW_S * SR_HZ]

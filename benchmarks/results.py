@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mumu_jax.commit import commit
+from mumu_jax.system.version import commit
 
 FOLDER = Path(__file__).parent / "results"
 

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks import results, timing
-from mumu_jax.cli import positive, run_command
 from mumu_jax.data.sources.mumu.csv_files import HEADER, read_csv
 from mumu_jax.data.sources.mumu.rejections import Rejections
 from mumu_jax.data.sources.mumu.reviews import read_reviews
+from mumu_jax.system.terminal import positive, run_command
 
 N_ALBUMS, N_REVIEWS, N_ROWS, N_ROW_ALBUMS, N_GENRES = 31_471, 447_583, 12_087, 2_321, 16
 TEXT_CHARS = 720  # of a review on average: 438 MB with everything around it

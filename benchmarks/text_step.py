@@ -19,11 +19,11 @@ from benchmarks.options import add_common, add_precision, check_peer, experiment
 from benchmarks.output import COMPARISON, Output
 from benchmarks.train_step import EPOCHS, LABELS_PER_ITEM, N_LABELS, Trainer
 from mumu_jax.batch import Batch, Sparse
-from mumu_jax.cli import run_command
 from mumu_jax.config import Config
 from mumu_jax.experiments import load_config
-from mumu_jax.models.sparse import densify
-from mumu_jax.objective import Constants
+from mumu_jax.models.kernels.sparse import densify
+from mumu_jax.objectives.objective import Constants
+from mumu_jax.system.terminal import run_command
 
 BENCHMARK = "text_step"
 NNZ = 100  # different words in 1,000 characters, about

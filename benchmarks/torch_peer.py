@@ -20,7 +20,7 @@ from mumu_jax.config import Config, OptimSettings
 from mumu_jax.models import mlp
 from mumu_jax.models.cnn import VARIANTS, WIDTHS
 from mumu_jax.models.pretrained import name_of
-from mumu_jax.objective import Constants
+from mumu_jax.objectives.objective import Constants
 
 BAND_BINS = 8
 
@@ -133,7 +133,7 @@ def has_bands(config: Config) -> bool:
 
 
 def _pooled_bands(x: Tensor, conv: Any, pool: tuple[int, int]) -> Tensor:
-    """The first convolution and its pool as products with banded matrices, as in `mumu_jax.models.formulations`."""
+    """The first convolution and its pool as products with banded matrices, as in `models/kernels/formulations.py`."""
     kernel = conv.weight[:, 0].permute(1, 2, 0)  # [kt, kf, c]
     kt, kf, channels = kernel.shape
     n_frames = (x.shape[1] - kt + 1) // pool[0] * pool[0]
@@ -152,7 +152,7 @@ def _pooled_bands(x: Tensor, conv: Any, pool: tuple[int, int]) -> Tensor:
 
 
 def mean_loss(kind: str, output: Tensor, labels: Tensor, factors: Tensor) -> Tensor:
-    """The training loss of `mumu_jax.objective`, without padding."""
+    """The training loss of `mumu_jax.objectives.objective`, without padding."""
     hot, output = labels.float(), output.float()
     if kind == "softmax":
         return functional.cross_entropy(output, hot)
@@ -165,7 +165,7 @@ def mean_loss(kind: str, output: Tensor, labels: Tensor, factors: Tensor) -> Ten
 
 
 def make_optimizer(settings: OptimSettings, parameters: Any, capturable: bool) -> torch.optim.Optimizer:
-    """That of `mumu_jax.optim`, without its schedule."""
+    """That of `mumu_jax.compute.optim`, without its schedule."""
     if settings.algorithm == "sgd":
         rest = {"momentum": settings.momentum, "nesterov": True, "weight_decay": settings.weight_decay}
         return torch.optim.SGD(parameters, settings.learning_rate, fused=True, **rest)

@@ -29,15 +29,16 @@ from benchmarks.options import (
 )
 from benchmarks.output import Output
 from benchmarks.peak import Peak
-from mumu_jax import objective, parallel
 from mumu_jax.batch import Batch
-from mumu_jax.cli import run_command
+from mumu_jax.compute import devices
+from mumu_jax.compute.network import Network, item_network
+from mumu_jax.compute.optim import make_optimizer
+from mumu_jax.compute.state import create_state
 from mumu_jax.config import Config
 from mumu_jax.experiments import load_config
-from mumu_jax.network import Network, item_network
-from mumu_jax.objective import Constants
-from mumu_jax.optim import make_optimizer
-from mumu_jax.state import create_state
+from mumu_jax.objectives import objective
+from mumu_jax.objectives.objective import Constants
+from mumu_jax.system.terminal import run_command
 
 BENCHMARK = "train_step"
 EPOCHS = {"audio": 117_836, "text": 25_177, "image": 25_177}  # training patches and albums of MuMu
@@ -184,15 +185,15 @@ class Trainer:
     """The training chunk of `mumu_jax`, compiled, with state and data on the devices."""
 
     def __init__(self, config: Config, chunk: Batch, constants: Constants, n_devices: int = 1):
-        mesh = Mesh(np.array(jax.devices()[:n_devices]), (parallel.AXIS,))
+        mesh = Mesh(np.array(jax.devices()[:n_devices]), (devices.AXIS,))
         network = build_network(config, constants)
         tx = make_optimizer(config.optim)
         state = create_state(network, tx, item_of(chunk), config.seed)
-        self._state, self._constants = parallel.put_replicated((state, constants), mesh)
-        self._chunk = parallel.put_chunk(chunk, mesh)
+        self._state, self._constants = devices.put_replicated((state, constants), mesh)
+        self._chunk = devices.put_chunk(chunk, mesh)
         start = time.perf_counter()
         arguments = (self._state, self._chunk, self._constants)
-        self._compiled: Any = parallel.compile_train_chunk("jit", mesh, network, tx, arguments)
+        self._compiled: Any = devices.compile_train_chunk("jit", mesh, network, tx, arguments)
         self.compile_s = time.perf_counter() - start  # tracing included
         self.run()
 

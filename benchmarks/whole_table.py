@@ -15,11 +15,11 @@ from typing import Any
 
 from benchmarks.made_up import N_DIFFERENT, TRACKS_PER_ALBUM, make
 from benchmarks.output import Output
-from mumu_jax.cli import positive, run_command
 from mumu_jax.errors import UserError
-from mumu_jax.log import read_lines
-from mumu_jax.presets import PRESETS
-from mumu_jax.table2 import TIMES
+from mumu_jax.reports.presets import PRESETS
+from mumu_jax.reports.table2 import TIMES
+from mumu_jax.system.terminal import positive, run_command
+from mumu_jax.training.log import read_lines
 
 MUMU_ALBUMS = 31_471
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}

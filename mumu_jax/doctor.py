@@ -9,14 +9,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mumu_jax.cli import run_command
-from mumu_jax.data import census, store
-from mumu_jax.data.diagnosis import Coverage, Diagnosis, diagnose
-from mumu_jax.data.diagnosis.fault import SEVERITIES
 from mumu_jax.data.manifest import read_labels, read_manifest
 from mumu_jax.data.modalities import MODALITIES
+from mumu_jax.data.preparation import census
+from mumu_jax.data.preparation.diagnosis import Coverage, Diagnosis, diagnose
+from mumu_jax.data.preparation.diagnosis.fault import SEVERITIES
+from mumu_jax.data.preparation.job import LABELS, MANIFEST
+from mumu_jax.data.store import records
 from mumu_jax.errors import UserError
-from mumu_jax.preparation import LABELS, MANIFEST
+from mumu_jax.system.terminal import run_command
 
 OWNED = ("audio", "covers", "msd")
 TOP = 10  # labels shown from either end, as in the paper's Table 1
@@ -84,10 +85,10 @@ def _prepared(data_dir: Path) -> dict[str, set[str]]:
     found = {}
     for name, modality in MODALITIES.items():
         folder = data_dir / name
-        if (folder / store.DESCRIPTION).exists():
-            described = store.read_description(folder)
+        if (folder / records.DESCRIPTION).exists():
+            described = records.read_description(folder)
             shards = [shard for split in described["splits"].values() for shard in split["shards"]]
-            found[name] = set(store.ShardRecords(folder, shards, modality, described["settings"]).album_ids)
+            found[name] = set(records.ShardRecords(folder, shards, modality, described["settings"]).album_ids)
     return found
 
 

@@ -10,21 +10,22 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mumu_jax import distributed, metrics, single_label
-from mumu_jax.atomic import replacing, write_json
-from mumu_jax.cli import run_command
-from mumu_jax.compiled import keep_compiled_programs
+from mumu_jax.compute.predict import SplitPredictions
 from mumu_jax.data.loader import array_items
 from mumu_jax.data.manifest import SPLITS, Album, read_manifest
-from mumu_jax.data.store import Dataset, Records
+from mumu_jax.data.store.records import Dataset, Records
 from mumu_jax.errors import UserError
-from mumu_jax.extract import Watch, extract_features, predict_once, see_items
-from mumu_jax.features import check_format, write_features
-from mumu_jax.fusion import open_data
-from mumu_jax.metrics import or_none
-from mumu_jax.predict import SplitPredictions
-from mumu_jax.thumbnails import choose_thumbnails, write_thumbnails
-from mumu_jax.workdir import TrainedRun, fingerprint, load_run
+from mumu_jax.objectives import metrics, single_label
+from mumu_jax.objectives.metrics import or_none
+from mumu_jax.runs.extract import Watch, extract_features, predict_once, see_items
+from mumu_jax.runs.features import check_format, write_features
+from mumu_jax.runs.folder import TrainedRun, fingerprint, load_run
+from mumu_jax.runs.fusion import open_data
+from mumu_jax.runs.thumbnails import choose_thumbnails, write_thumbnails
+from mumu_jax.system import processes
+from mumu_jax.system.cache import keep_compiled_programs
+from mumu_jax.system.files import replacing, write_json
+from mumu_jax.system.terminal import run_command
 
 COLUMNS = {
     "roc_auc_macro": "ROC-AUC",
@@ -119,7 +120,7 @@ def evaluate(run: TrainedRun, prepared: Dataset, split: str, workdir: Path, watc
         matrix = np.asarray(single_label.confusion_matrix(levels["album"].found.scores, levels["album"].found.labels))
         of_genres = single_label.accuracy_by_label(matrix).tolist()
         result["accuracy_by_genre"] = dict(zip(label_names, map(or_none, of_genres), strict=True))
-    if distributed.is_main():
+    if processes.is_main():
         arrays = {
             f"{name}_{what}": array
             for name, (ids, found) in levels.items()
@@ -127,7 +128,7 @@ def evaluate(run: TrainedRun, prepared: Dataset, split: str, workdir: Path, watc
         }
         _write_predictions(workdir / f"predictions_{split}.npz", label_names=label_names, **arrays)
         if matrix is not None:
-            from mumu_jax import confusion  # Matplotlib takes a second to import
+            from mumu_jax.runs import confusion  # Matplotlib takes a second to import
 
             confusion.write_table(workdir / f"confusion_{split}.csv", matrix, label_names)
             confusion.write_picture(workdir / f"confusion_{split}.png", matrix, label_names)

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mumu_jax.cli import run_command
 from mumu_jax.errors import UserError
-from mumu_jax.exported import ABOUT, files_in, read_about, write_export
-from mumu_jax.workdir import fingerprint, load_run
+from mumu_jax.runs.exported import ABOUT, files_in, read_about, write_export
+from mumu_jax.runs.folder import fingerprint, load_run
+from mumu_jax.system.terminal import run_command
 
 
 def main(argv: Sequence[str]) -> None:

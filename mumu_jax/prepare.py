@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mumu_jax.cli import positive, run_command
 from mumu_jax.config import validate
-from mumu_jax.data.beam import for_each_under
 from mumu_jax.data.modalities import MODALITIES
-from mumu_jax.data.modality import Modality
+from mumu_jax.data.modalities.base import Modality
+from mumu_jax.data.preparation.job import CORES, MAX_BAD, Job, prepare
+from mumu_jax.data.preparation.summary import BAD_FILES_ALLOWED
 from mumu_jax.data.sources import LAYOUTS
+from mumu_jax.data.store.beam import for_each_under
 from mumu_jax.errors import UserError
-from mumu_jax.preparation import CORES, MAX_BAD, Job, prepare
-from mumu_jax.summary import BAD_FILES_ALLOWED
+from mumu_jax.system.terminal import positive, run_command
 
 TOO_MANY_BAD = 3  # exit status
 FOLDERS = ("audio", "covers", "msd", "entities")  # what a user may name beside the input

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import jax
 
-from mumu_jax.atomic import replacing
-from mumu_jax.cli import positive, run_command
 from mumu_jax.config import TextSettings
 from mumu_jax.data.manifest import SPLITS
-from mumu_jax.data.store import open_prepared, read_description
+from mumu_jax.data.store.records import open_prepared, read_description
 from mumu_jax.errors import UserError
-from mumu_jax.figures import report_figures
+from mumu_jax.reports.figures import report_figures
 from mumu_jax.reports.page import make_page
-from mumu_jax.words import plot, words_by_genre, write_table
+from mumu_jax.reports.words import plot, words_by_genre, write_table
+from mumu_jax.system.files import replacing
+from mumu_jax.system.terminal import positive, run_command
 
 
 def main(argv: Sequence[str]) -> None:

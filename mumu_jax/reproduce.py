@@ -14,23 +14,23 @@ from pathlib import Path
 
 import jax
 
-from mumu_jax import progress
-from mumu_jax.atomic import only_one, replacing, write_json
-from mumu_jax.cli import positive, run_command
-from mumu_jax.compiled import keep_compiled_programs
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
-from mumu_jax.extract import keep_features
-from mumu_jax.flags import check_network
-from mumu_jax.log import read_lines
-from mumu_jax.plan import Plan, make_plan
-from mumu_jax.presets import PRESETS
-from mumu_jax.pretraining import load_for
 from mumu_jax.reports.page import make_page
-from mumu_jax.signals import EXIT_INTERRUPTED, Interrupted, StopWish, stop_wish
-from mumu_jax.table2 import MARKDOWN, SETTINGS, TABLE, TIMES, Row, measure, read_result, run_folder, write_table
-from mumu_jax.table2_text import as_markdown, print_rows
+from mumu_jax.reports.plan import Plan, make_plan
+from mumu_jax.reports.presets import PRESETS
+from mumu_jax.reports.table2 import MARKDOWN, SETTINGS, TABLE, TIMES, Row, measure, read_result, run_folder, write_table
+from mumu_jax.reports.table2_text import as_markdown, print_rows
+from mumu_jax.runs.extract import keep_features
+from mumu_jax.system import progress
+from mumu_jax.system.cache import keep_compiled_programs
+from mumu_jax.system.files import only_one, replacing, write_json
+from mumu_jax.system.signals import EXIT_INTERRUPTED, Interrupted, StopWish, stop_wish
+from mumu_jax.system.terminal import positive, run_command
 from mumu_jax.train import train
+from mumu_jax.training.flags import check_network
+from mumu_jax.training.log import read_lines
+from mumu_jax.training.pretraining import load_for
 
 REPORT = "report.html"
 

@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from mumu_jax.cli import positive, run_command
 from mumu_jax.data.manifest import Label
 from mumu_jax.data.sources.files import files_below
-from mumu_jax.data.workers import map_in_order
 from mumu_jax.errors import UserError
-from mumu_jax.exported import open_export
-from mumu_jax.progress import bar
-from mumu_jax.reading import Read, Reader, died_reading, reader_of
-from mumu_jax.scorer import Scorer, open_run
-from mumu_jax.stems import Stem, find_stems, put_together
-from mumu_jax.tags import Tags, open_tags
+from mumu_jax.runs.exported import open_export
+from mumu_jax.runs.reading import Read, Reader, died_reading, reader_of
+from mumu_jax.runs.scorer import Scorer, open_run
+from mumu_jax.runs.stems import Stem, find_stems, put_together
+from mumu_jax.runs.tags import Tags, open_tags
+from mumu_jax.system.progress import bar
+from mumu_jax.system.terminal import positive, run_command
+from mumu_jax.system.workers import map_in_order
 
 
 def main(argv: Sequence[str]) -> int:

@@ -10,28 +10,19 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from mumu_jax import distributed, parallel, pretraining, targets
-from mumu_jax.albums import mean_by_album
-from mumu_jax.atomic import only_one
-from mumu_jax.cli import run_command
-from mumu_jax.compiled import keep_compiled_programs
+from mumu_jax.compute import devices
 from mumu_jax.config import Config
 from mumu_jax.data.loader import array_items, multi_hot
 from mumu_jax.data.manifest import Album, Label
-from mumu_jax.data.store import Dataset, read_albums
+from mumu_jax.data.preparation.job import Job, prepare
+from mumu_jax.data.store.records import Dataset, read_albums
 from mumu_jax.errors import UserError
 from mumu_jax.evaluate import check_single_label, evaluate, print_table
-from mumu_jax.extract import keep_features, predict_items
-from mumu_jax.feed import Feed, open_feeds
-from mumu_jax.flags import check_network, parse_flags, print_experiments
-from mumu_jax.fusion import open_data
-from mumu_jax.inputs import Inputs, fit_inputs, load_inputs
-from mumu_jax.log import MetricsLog, Silent
-from mumu_jax.loop import Run, Task, fit
-from mumu_jax.objective import Constants
-from mumu_jax.preparation import Job, prepare
-from mumu_jax.signals import EXIT_INTERRUPTED, Interrupted, StopWish, stop_wish
-from mumu_jax.workdir import (
+from mumu_jax.objectives import cosine
+from mumu_jax.objectives.objective import Constants
+from mumu_jax.runs.albums import mean_by_album
+from mumu_jax.runs.extract import keep_features, predict_items
+from mumu_jax.runs.folder import (
     FINAL_SPLITS,
     Trained,
     album_network,
@@ -43,6 +34,18 @@ from mumu_jax.workdir import (
     source_of_weights,
     write_run,
 )
+from mumu_jax.runs.fusion import open_data
+from mumu_jax.runs.inputs import Inputs, fit_inputs, load_inputs
+from mumu_jax.system import processes
+from mumu_jax.system.cache import keep_compiled_programs
+from mumu_jax.system.files import only_one
+from mumu_jax.system.signals import EXIT_INTERRUPTED, Interrupted, StopWish, stop_wish
+from mumu_jax.system.terminal import run_command
+from mumu_jax.training import pretraining
+from mumu_jax.training.feed import Feed, open_feeds
+from mumu_jax.training.flags import check_network, parse_flags, print_experiments
+from mumu_jax.training.log import MetricsLog, Silent
+from mumu_jax.training.loop import Run, Task, fit
 
 MINI_DATA_DIR = Path("data/mini")
 
@@ -53,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.list:
         print_experiments()
         return 0
-    distributed.join(arguments.coordinator, arguments.num_processes, arguments.process_id)
+    processes.join(arguments.coordinator, arguments.num_processes, arguments.process_id)
     keep_compiled_programs()
     check_network(arguments.config)
     config, named = arguments.config, arguments.data_dir or os.environ.get("MUMU_DATA_DIR")
@@ -84,12 +87,12 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopWish) -> None
                 f"prepare more data, or say in the source which albums are its {split!r} split"
             )
     final_split = next(split for split in FINAL_SPLITS if len(prepared.split(split)))
-    mesh = parallel.make_mesh()
-    parallel.check_batch_sizes(mesh, optim=config.optim.batch_size, album_optim=config.album_optim.batch_size)
+    mesh = devices.make_mesh()
+    devices.check_batch_sizes(mesh, optim=config.optim.batch_size, album_optim=config.album_optim.batch_size)
 
-    with only_one(workdir, "training") if distributed.is_main() else nullcontext():
+    with only_one(workdir, "training") if processes.is_main() else nullcontext():
         # The run's folder: new, resumed or finished
-        distributed.main_first(lambda: start_or_resume(workdir, config, prepared, data_dir), str(workdir))
+        processes.main_first(lambda: start_or_resume(workdir, config, prepared, data_dir), str(workdir))
         constants, seen = read_constants(workdir)
         inputs = load_inputs(config, workdir)
         if (workdir / f"eval_{final_split}.json").exists():
@@ -97,7 +100,7 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopWish) -> None
             return
 
         # Training
-        with MetricsLog(workdir) if distributed.is_main() else Silent() as log:
+        with MetricsLog(workdir) if processes.is_main() else Silent() as log:
             fit_networks(prepared, inputs, constants, Run(config, workdir, mesh, log, stop, seen))
 
         # Final evaluation, of what the folder holds
@@ -164,10 +167,10 @@ def fit_constants(config: Config, prepared: Dataset, data_dir: Path) -> tuple[Co
     factors = np.zeros((len(seen), 0), np.float32)
     if config.target.kind == "cosine":
         try:
-            found = targets.label_factors(targets.ppmi(labels), config.target.n_factors)
+            found = cosine.label_factors(cosine.ppmi(labels), config.target.n_factors)
         except ValueError as error:
             raise UserError(f"{data_dir}: {error} (an experiment whose name ends in _logistic)") from error
-        lost = ~np.asarray(targets.has_direction(found))
+        lost = ~np.asarray(cosine.has_direction(found))
         _warn("have no label factor: they score -1, and albums with no other label do not train", prepared, lost)
         factors = np.asarray(found)
     return Constants(prepared.mean, prepared.std, factors), seen
@@ -188,7 +191,7 @@ def make_mini_dataset() -> Path:
         "*** made-up songs to try the system with; python -m mumu_jax.prepare --help prepares your own ***",
         file=sys.stderr,
     )
-    distributed.main_first(lambda: prepare(Job("synthetic", None, MINI_DATA_DIR)), str(MINI_DATA_DIR))
+    processes.main_first(lambda: prepare(Job("synthetic", None, MINI_DATA_DIR)), str(MINI_DATA_DIR))
     return MINI_DATA_DIR
 
 

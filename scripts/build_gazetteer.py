@@ -11,9 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mumu_jax.cli import run_command
-from mumu_jax.data.entities import surfaces
-from mumu_jax.data.entities.build import Sources, build_gazetteer, entities_named
+from mumu_jax.data.modalities.text.entities import surfaces
+from mumu_jax.data.modalities.text.entities.build import Sources, build_gazetteer, entities_named
+from mumu_jax.system.terminal import run_command
 
 
 def main(argv: Sequence[str]) -> None:

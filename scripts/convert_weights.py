@@ -10,11 +10,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mumu_jax.cli import run_command
-from mumu_jax.data.weights import Pretrained, read_weights, write_pretrained
+from mumu_jax.compute.state import n_values
 from mumu_jax.errors import UserError
 from mumu_jax.models.pretrained import NETWORKS, convert
-from mumu_jax.state import n_values
+from mumu_jax.system.terminal import run_command
+from mumu_jax.training.weights import Pretrained, read_weights, write_pretrained
 
 
 def main(argv: Sequence[str]) -> None:

@@ -88,8 +88,8 @@ def small_data(shared_tmp: Path) -> Path:
 
     def make() -> None:
         from mumu_jax.data.manifest import write_manifest
-        from mumu_jax.data.synthetic import make as make_synthetic
-        from mumu_jax.data.synthetic import write_names
+        from mumu_jax.data.sources.synthetic import make as make_synthetic
+        from mumu_jax.data.sources.synthetic import write_names
 
         albums = make_synthetic(shared_tmp / "small_source", 0, 2, {"train": 60, "val": 12, "test": 24})
         write_manifest(shared_tmp / "small_source" / "manifest.jsonl", albums)

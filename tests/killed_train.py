@@ -12,10 +12,10 @@ import sys
 import jax
 import jax.numpy as jnp
 
-from mumu_jax import loop
-from mumu_jax.checkpoint import Checkpoints
-from mumu_jax.cli import run_command
+from mumu_jax.system.terminal import run_command
 from mumu_jax.train import main
+from mumu_jax.training import loop
+from mumu_jax.training.checkpoint import Checkpoints
 
 moment, count = sys.argv[1].split(":")
 calls = 0

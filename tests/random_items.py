@@ -8,7 +8,7 @@ import numpy as np
 from mumu_jax.batch import Sparse
 from mumu_jax.config import Config
 from mumu_jax.experiments import load_experiments
-from mumu_jax.inputs import item_of
+from mumu_jax.runs.inputs import item_of
 
 NNZ = 7
 # By name, those left out that are another one's short name.

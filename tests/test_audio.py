@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from mumu_jax.config import AudioSettings
-from mumu_jax.data import audio, mpeg, patches
+from mumu_jax.data.modalities.audio import decode, mp3, patches
 from mumu_jax.data.rejected import REASONS
 
 SETTINGS = AudioSettings()
@@ -39,8 +39,8 @@ def write(path: Path, y: np.ndarray, sr_hz: int = 22_050, **kwargs) -> Path:
 
 
 def reason(path: Path, settings: AudioSettings = SETTINGS) -> str:
-    with pytest.raises(audio.Rejected) as caught:
-        list(audio.excerpts(path, settings))
+    with pytest.raises(decode.Rejected) as caught:
+        list(decode.excerpts(path, settings))
     assert caught.value.reason in REASONS
     assert caught.value.detail
     return caught.value.reason
@@ -87,7 +87,7 @@ NEAR_DB = 0.001  # to librosa, at and above the floor
 def test_decodes_as_librosa_load(tmp_path, name, sr_hz, n_channels):
     path = write(tmp_path / name, sound(3.1, sr_hz, n_channels), sr_hz)
     expected, _ = librosa.load(path, sr=22_050)
-    (found,) = audio.excerpts(path, SETTINGS)
+    (found,) = decode.excerpts(path, SETTINGS)
     np.testing.assert_array_equal(found, expected)
 
 
@@ -97,18 +97,18 @@ def test_decodes_as_librosa_load(tmp_path, name, sr_hz, n_channels):
 )
 def test_real_recordings_equal_librosa(path):
     expected, _ = librosa.load(path, sr=22_050)
-    (found,) = audio.excerpts(path, SETTINGS)
+    (found,) = decode.excerpts(path, SETTINGS)
     np.testing.assert_array_equal(found, expected)
-    cqt, seconds, silent = audio.track_cqt(path, SETTINGS)
-    np.testing.assert_allclose(audio.log_cqt(found, SETTINGS), oracle_cqt(expected), rtol=0, atol=NEAR_DB)
-    np.testing.assert_array_equal(cqt, audio.log_cqt(found, SETTINGS).astype(np.float16))
+    cqt, seconds, silent = decode.track_cqt(path, SETTINGS)
+    np.testing.assert_allclose(decode.log_cqt(found, SETTINGS), oracle_cqt(expected), rtol=0, atol=NEAR_DB)
+    np.testing.assert_array_equal(cqt, decode.log_cqt(found, SETTINGS).astype(np.float16))
     assert seconds == pytest.approx(len(expected) / 22_050)
     assert not silent
 
 
 def test_log_cqt_is_the_specs():
     y = sound(6)[:, 0]
-    cqt = audio.log_cqt(y, SETTINGS)
+    cqt = decode.log_cqt(y, SETTINGS)
     np.testing.assert_allclose(cqt, oracle_cqt(y), rtol=0, atol=NEAR_DB)
     assert cqt.dtype == np.float32
     assert cqt.shape == (1 + len(y) // 1024, 96)
@@ -118,19 +118,19 @@ def test_log_cqt_is_the_specs():
 
 @pytest.mark.parametrize("seconds", [1 / 22_050, 0.1, 0.7, 4])
 def test_short_input_works_without_warnings(seconds):
-    cqt = audio.log_cqt(sound(seconds)[:, 0], SETTINGS)
-    assert cqt.shape == (1 + round(max(seconds, audio.SHORTEST_S) * 22_050) // 1024, 96)
+    cqt = decode.log_cqt(sound(seconds)[:, 0], SETTINGS)
+    assert cqt.shape == (1 + round(max(seconds, decode.SHORTEST_S) * 22_050) // 1024, 96)
     assert cqt.max() == 0
 
 
 @pytest.mark.parametrize("level", [0.0, 1e-12])
 def test_silence_is_at_the_floor(level):
-    assert (audio.log_cqt(level * sound(2)[:, 0], SETTINGS) == -80).all()
+    assert (decode.log_cqt(level * sound(2)[:, 0], SETTINGS) == -80).all()
 
 
 @needs_shared
 def test_the_real_silent_track_is_kept_at_the_floor():
-    cqt, seconds, silent = audio.track_cqt(SUPER / "odisea_carnavalera.mp3", SETTINGS)
+    cqt, seconds, silent = decode.track_cqt(SUPER / "odisea_carnavalera.mp3", SETTINGS)
     assert silent
     assert (cqt == -80).all()
     assert seconds == pytest.approx(30, abs=0.1)
@@ -154,7 +154,7 @@ def test_long_files_are_cut_into_complete_excerpts(tmp_path, seconds, starts):
     settings = AudioSettings(excerpt_s=2)
     path = write(tmp_path / "long.wav", sound(seconds), subtype="FLOAT")
     whole, _ = librosa.load(path, sr=22_050)
-    found = list(audio.excerpts(path, settings))
+    found = list(decode.excerpts(path, settings))
     assert len(found) == len(starts)
     for excerpt, start in zip(found, starts, strict=True):
         begin = round(start * 22_050)
@@ -166,8 +166,8 @@ def test_a_long_track_is_its_excerpts_each_to_its_own_maximum(tmp_path):
     settings = AudioSettings(excerpt_s=2)
     y = sound(5) * np.repeat([1.0, 0.01], [2 * 22_050, 3 * 22_050])[:, None]
     path = write(tmp_path / "fading.wav", y, subtype="FLOAT")
-    cqt, seconds, silent = audio.track_cqt(path, settings)
-    pieces = [audio.log_cqt(piece, settings) for piece in audio.excerpts(path, settings)]
+    cqt, seconds, silent = decode.track_cqt(path, settings)
+    pieces = [decode.log_cqt(piece, settings) for piece in decode.excerpts(path, settings)]
     np.testing.assert_array_equal(cqt, np.concatenate(pieces).astype(np.float16))
     n_frames = patches.n_frames_of_excerpt(settings)
     assert len(cqt) == 3 * n_frames
@@ -178,9 +178,9 @@ def test_a_long_track_is_its_excerpts_each_to_its_own_maximum(tmp_path):
 
 def test_memory_is_bounded_by_the_excerpt(tmp_path):
     path = write(tmp_path / "hour.wav", np.zeros((600 * 8_000, 1), np.float32), 8_000)
-    list(audio.excerpts(write(tmp_path / "warm.wav", sound(1)), SETTINGS))
+    list(decode.excerpts(write(tmp_path / "warm.wav", sound(1)), SETTINGS))
     tracemalloc.start()
-    assert sum(1 for _ in audio.excerpts(path, SETTINGS)) == 20
+    assert sum(1 for _ in decode.excerpts(path, SETTINGS)) == 20
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 16_000_000  # ten minutes at 22,050 Hz in float32 are 53 MB
@@ -233,7 +233,7 @@ def test_truncated_opus(tmp_path):
 
 
 def test_what_is_cut_by_less_than_the_tolerance_is_kept(tmp_path):
-    (y,) = audio.excerpts(truncate(write(tmp_path / "x.wav", sound(6)), 0.95), SETTINGS)
+    (y,) = decode.excerpts(truncate(write(tmp_path / "x.wav", sound(6)), 0.95), SETTINGS)
     assert len(y) == pytest.approx(5.7 * 22_050, abs=100)
 
 
@@ -243,7 +243,7 @@ def test_a_wav_header_that_does_not_know_the_length_is_no_truncation(tmp_path):
     at = data.index(b"data") + 4
     data[4:8] = data[at : at + 4] = b"\xff" * 4  # as ffmpeg writes to a pipe
     path.write_bytes(data)
-    (y,) = audio.excerpts(path, SETTINGS)
+    (y,) = decode.excerpts(path, SETTINGS)
     assert len(y) == 3 * 22_050
 
 
@@ -258,12 +258,12 @@ def test_damage_that_makes_the_decoder_lose_more_than_half_a_second(tmp_path, na
 
 def without_tag(path: Path) -> Path:
     """Drop the first frame, which is LAME's Xing frame."""
-    data, stream = path.read_bytes(), mpeg.scan(path)
+    data, stream = path.read_bytes(), mp3.scan(path)
     assert stream.tagged
-    first = mpeg._frame(data, stream.start)
+    first = mp3._frame(data, stream.start)
     assert first is not None
     path.write_bytes(data[stream.start + first.n_bytes :])
-    assert not mpeg.scan(path).tagged
+    assert not mp3.scan(path).tagged
     return path
 
 
@@ -275,7 +275,7 @@ def test_variable_bit_rate_without_a_tag_is_decoded_whole(tmp_path, quiet_first)
     path = tmp_path / "vbr.mp3"
     with soundfile.SoundFile(path, "w", 44_100, 1, bitrate_mode="VARIABLE", compression_level=0.5) as file:
         file.write(y)
-    (decoded,) = audio.excerpts(without_tag(path), SETTINGS)
+    (decoded,) = decode.excerpts(without_tag(path), SETTINGS)
     assert len(decoded) / 22_050 == pytest.approx(10, abs=0.1)
     halves = np.array_split(decoded[: 10 * 22_050], 2)
     assert (halves[0].std() < halves[1].std()) == quiet_first
@@ -302,22 +302,22 @@ def test_real_mp3_with_a_hole(tmp_path, with_noise):
 @pytest.mark.parametrize("n_channels", [1, 2])
 def test_frames_are_counted(tmp_path, sr_hz, n_channels):
     path = write(tmp_path / "x.mp3", sound(3, sr_hz, n_channels), sr_hz)
-    stream = mpeg.scan(path)
+    stream = mp3.scan(path)
     assert stream.tagged
     assert not stream.cut
     assert stream.seconds == pytest.approx(3, abs=0.2)  # the encoder's padding
-    assert mpeg.scan(truncate(path, 0.9)).cut
+    assert mp3.scan(truncate(path, 0.9)).cut
 
 
 def test_tags_around_the_frames_are_no_frames(tmp_path):
     path = without_tag(write(tmp_path / "x.mp3", sound(3)))
-    before, (decoded,) = mpeg.scan(path), audio.excerpts(path, SETTINGS)
+    before, (decoded,) = mp3.scan(path), decode.excerpts(path, SETTINGS)
     picture = b"\xff\xfb\x90\x44" * 500
     id3v2 = b"ID3\x04\0\0" + bytes([0, 0, len(picture) >> 7, len(picture) & 127]) + picture
     path.write_bytes(id3v2 + path.read_bytes() + b"TAG" + bytes(125))
-    after = mpeg.scan(path)
+    after = mp3.scan(path)
     assert (after.seconds, after.cut) == (before.seconds, False)
-    (again,) = audio.excerpts(path, SETTINGS)
+    (again,) = decode.excerpts(path, SETTINGS)
     np.testing.assert_array_equal(again, decoded)
 
 
@@ -325,9 +325,10 @@ def test_tags_around_the_frames_are_no_frames(tmp_path):
 def test_scan_of_what_is_no_mp3(tmp_path, data):
     path = tmp_path / "x.mp3"
     path.write_bytes(data)
-    assert mpeg.scan(path).n_frames == 0
+    assert mp3.scan(path).n_frames == 0
 
 
 def test_worker_processes_import_little():
-    code = "import sys, mumu_jax.data.audio as a; sys.exit(bool({'jax', 'librosa', 'scipy'} & sys.modules.keys()))"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    code = "import sys, mumu_jax.data.modalities.audio.decode; print({'jax', 'librosa', 'scipy'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stdout + done.stderr

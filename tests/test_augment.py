@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from PIL import Image, ImageOps
 from scipy import ndimage, stats
 
-from mumu_jax.augment import (
+from mumu_jax.compute.augment import (
     Augmentation,
     augment,
     centre_view,

@@ -7,8 +7,8 @@ import pytest
 from conftest import complain
 from test_prepare import make_collection, prepare, prepared_bytes
 
-from mumu_jax.data import shards
-from mumu_jax.data.beam import for_each_under
+from mumu_jax.data.store import shards
+from mumu_jax.data.store.beam import for_each_under
 from mumu_jax.errors import UserError
 
 

@@ -14,7 +14,7 @@ from benchmarks import __main__ as all_benchmarks
 from benchmarks import h200_module, results, table, timing, train_step
 from benchmarks.output import Output
 from mumu_jax.config import Config
-from mumu_jax.data.store import open_prepared
+from mumu_jax.data.store.records import open_prepared
 from mumu_jax.errors import UserError
 
 QUICK = ("--repeats=1", "--seconds=0.01", "--no_save")

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from conftest import complain, succeed
 
-from mumu_jax.data.census import ALL, Contents, take
 from mumu_jax.data.manifest import Album, Label, Track, write_labels, write_manifest
+from mumu_jax.data.preparation.census import ALL, Contents, take
 
 HERE = Path("/nowhere")
 LABELS = [Label(name) for name in ("Blues", "Jazz", "Pop", "Rock", "[Unused]")]

@@ -11,16 +11,17 @@ import soundfile
 from conftest import complain, succeed
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from mumu_jax import evaluate, parallel, prepare, tag, train
-from mumu_jax.cli import run_command
+from mumu_jax import evaluate, prepare, tag, train
+from mumu_jax.compute import devices
 from mumu_jax.config import AudioSettings
-from mumu_jax.data import store
 from mumu_jax.data.manifest import Album, read_manifest, write_manifest
-from mumu_jax.data.store import open_prepared
+from mumu_jax.data.preparation.job import Job
+from mumu_jax.data.store import records
+from mumu_jax.data.store.records import open_prepared
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
-from mumu_jax.preparation import Job
-from mumu_jax.workdir import load_run
+from mumu_jax.runs.folder import load_run
+from mumu_jax.system.terminal import run_command
 
 SPLIT_OF = {"t": "train", "v": "val", "e": "test"}
 NAMED = "--config=audio_low_4x96"
@@ -140,8 +141,8 @@ def test_train_refuses(refuse, tmp_path, monkeypatch, small_data, arguments, say
 
 def test_mesh_wants_a_batch_that_the_devices_divide():
     with pytest.raises(UserError, match="batch_size is 12, which 8 devices do not divide"):
-        parallel.check_batch_sizes(parallel.make_mesh(), optim=12)
-    assert parallel.make_mesh().size == 8
+        devices.check_batch_sizes(devices.make_mesh(), optim=12)
+    assert devices.make_mesh().size == 8
 
 
 def test_train_refuses_workdir_that_is_a_file(refuse, small_data, tmp_path):
@@ -212,7 +213,7 @@ def test_corrupt_shard_is_refused_before_training(refuse, data_copy, tmp_path, h
 @pytest.mark.parametrize("command", ["train", "evaluate"])
 def test_corrupt_record_of_large_data_is_named_when_it_is_read(refuse, data_copy, run_copy, monkeypatch, command):
     """Above VERIFY_BYTES the checksums are not checked on opening; reading in threads finds the damage."""
-    monkeypatch.setattr(store, "VERIFY_BYTES", 0)
+    monkeypatch.setattr(records, "VERIFY_BYTES", 0)
     shard = damage(data_copy, "train" if command == "train" else "test")
     says = [f"{shard} is damaged: record", "mumu_jax.prepare"]
     if command == "train":
@@ -257,7 +258,7 @@ def test_without_a_test_split_the_final_evaluation_is_of_val(
 
     run = load_run(workdir)
     run.seen[:] = False  # as where validation and training share no label
-    evaluate.print_table(evaluate.evaluate(run, store.open_prepared(without_test, run.config.audio), "val", tmp_path))
+    evaluate.print_table(evaluate.evaluate(run, records.open_prepared(without_test, run.config.audio), "val", tmp_path))
     written = json.loads((tmp_path / "eval_val.json").read_text(), parse_constant=pytest.fail)
     assert written["album"]["roc_auc_macro"] is None
     assert "means over 0 of 2 labels" in capsys.readouterr().out
@@ -367,7 +368,7 @@ def test_evaluate_with_a_batch_that_these_devices_do_not_divide(run_copy, small_
     """A run that was trained on three devices, say, on a machine with eight."""
     assert len(jax.devices()) == 8
     run = load_run(run_copy)
-    prepared = store.open_prepared(small_data, run.config.audio)
+    prepared = records.open_prepared(small_data, run.config.audio)
     expected = json.loads((run_copy / "eval_test.json").read_text())
     run.config.optim.batch_size = 15
     result = evaluate.evaluate(run, prepared, "test", run_copy)

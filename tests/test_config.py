@@ -9,7 +9,7 @@ import pytest
 from mumu_jax.config import Config, flatten, from_json, validate
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
-from mumu_jax.flags import parse_flags
+from mumu_jax.training.flags import parse_flags
 
 NAME = "--config=audio_low_4x96"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mumu_jax import confusion
+from mumu_jax.runs import confusion
 
 MATRIX = np.array([[1200, 300, 0], [0, 0, 0], [10, 0, 90]])
 NAMES = ["Gospel, Christian", 'the "$x_{$" 音楽', "🎸\nRock"]

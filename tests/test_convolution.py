@@ -7,11 +7,11 @@ import pytest
 from jax import lax
 from quick import quick_jit
 
-from mumu_jax.models import convolution
 from mumu_jax.models.cnn import VARIANTS
-from mumu_jax.models.convolution import conv_pool
-from mumu_jax.models.formulations import FORMULATIONS, fastest, supported
-from mumu_jax.models.pooling import max_and_place, unpool
+from mumu_jax.models.kernels import conv_pool as convolution
+from mumu_jax.models.kernels.conv_pool import conv_pool
+from mumu_jax.models.kernels.formulations import FORMULATIONS, fastest, supported
+from mumu_jax.models.kernels.pooling import max_and_place, unpool
 
 CHANNELS = 5
 

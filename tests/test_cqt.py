@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mumu_jax.config import AudioSettings
-from mumu_jax.data.cqt import banks_of, cqt_power
+from mumu_jax.data.modalities.audio.cqt import banks_of, cqt_power
 from mumu_jax.errors import UserError
 
 NEAR_DB = 0.001

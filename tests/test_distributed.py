@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY, complain, succeed
 
-from mumu_jax import distributed
 from mumu_jax.errors import UserError
+from mumu_jax.system import processes
 
 SETTINGS = (
     "--config=audio_low_4x96",
@@ -123,10 +123,12 @@ def test_wrong_answers_about_processes(arguments, says):
     ],
 )
 def test_launchers_that_start_several(environment, many):
-    assert distributed._is_one_of_many(environment) == many
+    assert processes._is_one_of_many(environment) == many
 
 
-JOINS = "from mumu_jax import distributed as d; import jax; d.join(None, None, None); print(d.any_of_all(d.is_main()))"
+JOINS = (
+    "from mumu_jax.system import processes as d; import jax; d.join(None, None, None); print(d.any_of_all(d.is_main()))"
+)
 
 
 def test_processes_of_srun_meet_by_themselves():
@@ -149,7 +151,7 @@ def test_processes_of_srun_meet_by_themselves():
 
 
 def test_one_process_asks_nobody():
-    assert distributed.any_of_all(True, False) == [True, False]
-    assert distributed.least_of_all(3.5) == 3.5
+    assert processes.any_of_all(True, False) == [True, False]
+    assert processes.least_of_all(3.5) == 3.5
     with pytest.raises(UserError, match="do not go together"):
-        distributed.join("auto", 2, None)
+        processes.join("auto", 2, None)

@@ -12,8 +12,8 @@ import pytest
 from conftest import complain, run_module
 from mumu_fixture import write_mumu
 
-from mumu_jax.data.diagnosis import Diagnosis, diagnose
 from mumu_jax.data.manifest import Album
+from mumu_jax.data.preparation.diagnosis import Diagnosis, diagnose
 from mumu_jax.data.sources import read_source
 from mumu_jax.data.sources.mumu.release import GENRE_LABELS as LABELS
 from mumu_jax.data.sources.mumu.release import METADATA, REVIEWS, SINGLE_LABEL_CSV
@@ -296,7 +296,7 @@ def test_nothing_is_invented(tmp_path: Path, how: dict):
 
 
 def test_many_files_are_sampled(mumu: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("mumu_jax.data.diagnosis.media.N_LOOKED_INTO", 30)
+    monkeypatch.setattr("mumu_jax.data.preparation.diagnosis.media.N_LOOKED_INTO", 30)
     looked = {one.modality: one.remark for one in diagnose(mumu, {}).coverage}
     assert looked["audio"] == "25 files looked into"  # every third of 75
 

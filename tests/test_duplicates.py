@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from mumu_jax.data.duplicates import N_BYTES, alike, likeness
-from mumu_jax.data.synthetic.covers import LOOKS, draw_cover
+from mumu_jax.data.modalities.image.duplicates import N_BYTES, alike, likeness
+from mumu_jax.data.sources.synthetic.covers import LOOKS, draw_cover
 
 
 def of(image: Image.Image) -> bytes:
@@ -70,6 +70,6 @@ def test_pairs_are_those_of_one_comparison_after_the_other(monkeypatch):
     a, b = ([pool[i].tobytes() for i in rng.integers(0, 20, n)] for n in (70, 50))
     wanted = [(i, j) for i in range(70) for j in range(50) if a[i] == b[j]]
     assert list(alike(a, b)) == wanted
-    monkeypatch.setattr("mumu_jax.data.duplicates._BLOCK", 130)
+    monkeypatch.setattr("mumu_jax.data.modalities.image.duplicates._BLOCK", 130)
     assert list(alike(a, b)) == wanted
     assert list(alike([], b)) == list(alike(a, [])) == []

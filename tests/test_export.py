@@ -16,20 +16,21 @@ from flax import linen as nn
 from jax.export import deserialize
 
 from mumu_jax import config as configs
-from mumu_jax import export, exported, tag
-from mumu_jax.data import safetensors
+from mumu_jax import export, tag
+from mumu_jax.compute.network import item_network
+from mumu_jax.compute.state import create_state
 from mumu_jax.data.manifest import read_manifest
-from mumu_jax.data.store import sha256_of
+from mumu_jax.data.store.records import sha256_of
 from mumu_jax.errors import UserError
-from mumu_jax.exported import ABOUT, files_in, open_export, program_of, weights_of, write_export
-from mumu_jax.inputs import Inputs
-from mumu_jax.network import item_network
-from mumu_jax.objective import Constants
-from mumu_jax.reading import Read
-from mumu_jax.scorer import Scorer, open_run, scorer_of
-from mumu_jax.state import create_state
-from mumu_jax.stems import Together
-from mumu_jax.workdir import Trained, TrainedRun, load_run
+from mumu_jax.objectives.objective import Constants
+from mumu_jax.runs import exported
+from mumu_jax.runs.exported import ABOUT, files_in, open_export, program_of, weights_of, write_export
+from mumu_jax.runs.folder import Trained, TrainedRun, load_run
+from mumu_jax.runs.inputs import Inputs
+from mumu_jax.runs.reading import Read
+from mumu_jax.runs.scorer import Scorer, open_run, scorer_of
+from mumu_jax.runs.stems import Together
+from mumu_jax.training import safetensors
 
 NAMES = ("audio", "text", "image", "fusion")
 N_LABELS = 24

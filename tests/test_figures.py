@@ -8,15 +8,18 @@ import pytest
 from conftest import succeed
 from PIL import Image
 
-from mumu_jax import evaluate, figures, maps, report, targets, thumbnails
+from mumu_jax import evaluate, report
+from mumu_jax.compute.predict import SplitPredictions
 from mumu_jax.data.manifest import Album, Label, read_labels, write_labels, write_manifest
-from mumu_jax.data.store import HeldRecords, open_prepared
+from mumu_jax.data.store.records import HeldRecords, open_prepared
 from mumu_jax.errors import UserError
-from mumu_jax.figures import figures_of
-from mumu_jax.predict import SplitPredictions
-from mumu_jax.table2 import TABLE
-from mumu_jax.thumbnails import Thumbnails, read_thumbnails, write_thumbnails
-from mumu_jax.workdir import load_run
+from mumu_jax.objectives import cosine
+from mumu_jax.reports import figures, maps
+from mumu_jax.reports.figures import figures_of
+from mumu_jax.reports.table2 import TABLE
+from mumu_jax.runs import thumbnails
+from mumu_jax.runs.folder import load_run
+from mumu_jax.runs.thumbnails import Thumbnails, read_thumbnails, write_thumbnails
 
 TOP = ["Jazz", "$x_{$ <b>", "_Pop", "音楽", "Classical\nMusic", "Rare"]
 N_STYLES = 2
@@ -43,7 +46,7 @@ def make_run(folder: Path, data_dir: Path, factors: bool = True, finished: bool 
     about = {"config": {}, "data": {"dir": str(data_dir), "checksum": "c0ffee"}}
     (folder / "config.json").write_text(json.dumps(about))
     write_labels(folder / "labels.json", LABELS)
-    C = np.asarray(targets.label_factors(targets.ppmi(LABELS_OF_ALBUMS), 8))
+    C = np.asarray(cosine.label_factors(cosine.ppmi(LABELS_OF_ALBUMS), 8))
     C = C if factors else np.zeros((len(LABELS), 0), np.float32)
     some = np.ones(1, np.float32)
     np.savez(folder / "constants.npz", mean=some, std=some, label_factors=C, seen=np.ones(len(LABELS), bool))

@@ -12,16 +12,19 @@ import pytest
 from conftest import succeed
 from PIL import Image
 
-from mumu_jax import evaluate, extract, loop, objective, scorer, tag, train
+from mumu_jax import evaluate, tag, train
 from mumu_jax.data.loader import array_items
 from mumu_jax.data.manifest import read_manifest
-from mumu_jax.data.store import sha256_of
+from mumu_jax.data.store.records import sha256_of
 from mumu_jax.errors import UserError
-from mumu_jax.extract import predict_once
-from mumu_jax.features import Features, read_features, write_features
-from mumu_jax.fusion import FUSION, Source, fuse, join, open_data
-from mumu_jax.signals import EXIT_INTERRUPTED
-from mumu_jax.workdir import fingerprint, load_run
+from mumu_jax.objectives import objective
+from mumu_jax.runs import extract, scorer
+from mumu_jax.runs.extract import predict_once
+from mumu_jax.runs.features import Features, read_features, write_features
+from mumu_jax.runs.folder import fingerprint, load_run
+from mumu_jax.runs.fusion import FUSION, Source, fuse, join, open_data
+from mumu_jax.system.signals import EXIT_INTERRUPTED
+from mumu_jax.training import loop
 
 NAMES = ("audio", "text", "image")
 SETTINGS = ("--config=fusion_ati", "--config.optim.max_epochs=6", "--config.loop.chunk_steps=2")

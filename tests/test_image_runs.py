@@ -18,22 +18,23 @@ from sklearn import metrics as sk
 from test_resume import kill
 from test_step import run_chunk
 
-from mumu_jax import parallel, pretraining
-from mumu_jax.augment import Augmentation
 from mumu_jax.batch import Batch
+from mumu_jax.compute import devices
+from mumu_jax.compute.augment import Augmentation
+from mumu_jax.compute.network import Network
+from mumu_jax.compute.state import create_state
 from mumu_jax.config import AugmentSettings, ModelSettings
 from mumu_jax.data.sources.mumu.release import SINGLE_LABEL_CSV
-from mumu_jax.data.weights import load_pretrained
 from mumu_jax.errors import UserError
-from mumu_jax.flags import check_network, parse_flags
 from mumu_jax.models.pretrained import expected_sources
 from mumu_jax.models.resnet import ResNet
-from mumu_jax.network import Network
-from mumu_jax.objective import Constants
-from mumu_jax.signals import StopWish
-from mumu_jax.state import create_state
+from mumu_jax.objectives.objective import Constants
+from mumu_jax.runs.folder import load_run
+from mumu_jax.system.signals import StopWish
 from mumu_jax.train import train
-from mumu_jax.workdir import load_run
+from mumu_jax.training import pretraining
+from mumu_jax.training.flags import check_network, parse_flags
+from mumu_jax.training.weights import load_pretrained
 
 # With 60 albums in training: 4 steps an epoch, in two chunks.
 SETTINGS = (
@@ -111,7 +112,7 @@ def test_says_that_weights_are_random(capsys):
     network = Network(ResNet(blocks=(), bottleneck=False, n_outputs=2, unit_output=False), "logistic")
     image = jax.ShapeDtypeStruct((32, 32, 3), np.dtype(np.float32))
     state = create_state(network, optax.identity(), image, seed=0)
-    assert pretraining.start(state, ModelSettings(family="resnet"), None, parallel.make_mesh()) is state
+    assert pretraining.start(state, ModelSettings(family="resnet"), None, devices.make_mesh()) is state
     assert capsys.readouterr().err.startswith("starting from random weights; --config.model.weights=FILE names")
 
 

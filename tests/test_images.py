@@ -13,12 +13,12 @@ import pytest
 from PIL import Image, ImageCms
 
 from mumu_jax.config import ImageSettings
-from mumu_jax.data.diagnosis.media import KINDS
-from mumu_jax.data.images import LEAST_SIDE_PX, read_image
 from mumu_jax.data.modalities import MODALITIES
-from mumu_jax.data.modality import Content
+from mumu_jax.data.modalities.base import Content
+from mumu_jax.data.modalities.image.read import LEAST_SIDE_PX, read_image
+from mumu_jax.data.preparation.diagnosis.media import KINDS
 from mumu_jax.data.rejected import Rejected
-from mumu_jax.data.store import decode, encode
+from mumu_jax.data.store.records import decode, encode
 
 SETTINGS = ImageSettings()
 IMAGE = MODALITIES["image"]

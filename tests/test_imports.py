@@ -1,4 +1,4 @@
-"""The design's one direction: commands → the middle → data | compute side; and the compute side needs little."""
+"""Tests of the design's one direction of imports, a rule about folders, and of what the compute side needs."""
 
 import ast
 import os
@@ -9,18 +9,32 @@ from graphlib import TopologicalSorter
 
 from conftest import REPOSITORY
 
+GROUND = {"config", "errors", "experiments", "batch"}
 COMMANDS = {"train", "evaluate", "prepare", "tag", "doctor", "reproduce", "report", "export"}
-COMPUTE = {
-    *("augment", "batch", "config", "errors", "losses", "metrics", "models", "network", "objective", "optim"),
-    *("parallel", "predict", "single_label", "state", "step", "targets"),
+# The folders that each folder may import from, beside itself and the ground.
+BELOW = {
+    "system": set(),
+    "data": {"system"},
+    "objectives": set(),
+    "models": {"objectives"},
+    "compute": {"models", "objectives"},
+    "training": {"compute", "models", "objectives", "data", "system", "runs"},
+    "runs": {"training", "compute", "models", "objectives", "data", "system"},
+    "reports": {"runs", "training", "compute", "models", "objectives", "data", "system"},
 }
+BELOW_IN_DATA = {
+    "modalities": set(),
+    "sources": {"modalities"},
+    "store": {"modalities"},
+    "preparation": {"modalities", "sources", "store"},
+}
+BARE_FOLDERS = {"models", "objectives", "compute"}
 COMPUTE_PACKAGES = {"jax", "flax", "optax", "numpy", "jaxtyping"}
-BELOW_DATA = {"atomic", "batch", "config", "data", "errors", "progress"}
 
 
 @cache
 def imports() -> dict[str, set[str]]:
-    """What each module of the package imports, anywhere in it: `models.cnn` → {"jax", "mumu_jax.targets", …}."""
+    """What each module of the package imports, anywhere in it: by module."""
     files = {file.relative_to(REPOSITORY): file for file in (REPOSITORY / "mumu_jax").rglob("*.py")}
     modules = {".".join(name.with_suffix("").parts).removesuffix(".__init__"): file for name, file in files.items()}
     found = {}
@@ -39,16 +53,26 @@ def imports() -> dict[str, set[str]]:
     return found
 
 
-def rooms(names: set[str]) -> set[str]:
-    """The package's own rooms among `names`: data, models, step, …"""
-    return {name.split(".")[1] for name in names if name.startswith("mumu_jax.")}
+def folders(names: set[str], inside: str = "mumu_jax") -> set[str]:
+    """The folders and modules directly inside the package `inside` among `names`."""
+    prefix = inside + "."
+    return {name.removeprefix(prefix).split(".")[0] for name in names if name.startswith(prefix)}
 
 
-def test_modules_are_where_these_tests_look():
-    there = rooms(set(imports()))
-    assert there >= COMPUTE | BELOW_DATA | {"train", "evaluate", "prepare", "tag"}
+def wrong_imports(inside: str, below: dict[str, set[str]], ground: set[str]) -> dict[str, set[str]]:
+    """Imports against the one direction, by module, for modules in the folders of `below`."""
+    wrong = {}
+    for module, names in imports().items():
+        for folder in folders({module}, inside) & below.keys():
+            wrong[module] = folders(names, inside) - below[folder] - {folder} - ground
+    assert len(wrong) > len(below)
+    return {module: names for module, names in wrong.items() if names}
+
+
+def test_every_module_has_its_folder():
+    there = {path.stem for path in (REPOSITORY / "mumu_jax").iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert there - {"__init__", "__pycache__"} == GROUND | COMMANDS | BELOW.keys()
     assert "grain" in imports()["mumu_jax.data.loader"]
-    assert "mumu_jax.parallel" in imports()["mumu_jax.train"]
 
 
 def test_no_import_goes_in_a_circle():
@@ -56,23 +80,33 @@ def test_no_import_goes_in_a_circle():
     TopologicalSorter(own).prepare()  # raises CycleError, which names the circle
 
 
-def test_data_side_knows_no_model():
-    wrong = {m: rooms(names) - BELOW_DATA for m, names in imports().items() if m.startswith("mumu_jax.data")}
+def test_folders_import_one_way():
+    assert wrong_imports("mumu_jax", BELOW, GROUND) == {}
+
+
+def test_folders_of_data_import_one_way():
+    assert wrong_imports("mumu_jax.data", BELOW_IN_DATA, {"manifest", "loader", "rejected"}) == {}
+
+
+def test_ground_imports_only_ground():
+    wrong = {m: folders(names) - GROUND for m, names in imports().items() if folders({m}) & GROUND}
+    assert {module: names for module, names in wrong.items() if names} == {}
+
+
+def test_training_sees_only_the_loader_of_data():
+    wrong = {
+        m: folders(names, "mumu_jax.data") - {"loader"}
+        for m, names in imports().items()
+        if m.startswith("mumu_jax.training.")
+    }
     assert {module: names for module, names in wrong.items() if names} == {}
 
 
 def test_compute_side_needs_little():
     wrong = {}
     for module, names in imports().items():
-        if rooms({module}) & COMPUTE:
-            outside = {name for name in names if not name.startswith("mumu_jax")}
-            wrong[module] = outside - COMPUTE_PACKAGES | rooms(names) - COMPUTE
-    assert len(wrong) > len(COMPUTE)
-    assert {module: names for module, names in wrong.items() if names} == {}
-
-
-def test_nothing_but_commands_imports_commands():
-    wrong = {m: rooms(names) & COMMANDS for m, names in imports().items() if not rooms({m}) & COMMANDS}
+        if folders({module}) & BARE_FOLDERS:
+            wrong[module] = {name for name in names if not name.startswith("mumu_jax")} - COMPUTE_PACKAGES
     assert {module: names for module, names in wrong.items() if names} == {}
 
 
@@ -106,14 +140,16 @@ class Hide:
 sys.meta_path.insert(0, Hide())
 
 import jax, numpy as np
-from mumu_jax import batch, config, metrics, network, objective, optim, parallel, predict, state, step
+from mumu_jax import batch, config
+from mumu_jax.compute import devices, network, optim, predict, state, step
+from mumu_jax.objectives import metrics, objective
 
 settings = config.Config(name="bare", model=config.ModelSettings(kernel="4x96", width="low"))
 constants = objective.Constants(np.zeros((322, 96), np.float32), np.ones((322, 96), np.float32),
                                 np.eye(4, dtype=np.float32))
 network_ = network.item_network(settings, objective.n_outputs("cosine", constants))
 tx = optim.make_optimizer(settings.optim)
-rng, mesh = np.random.default_rng(0), parallel.make_mesh()
+rng, mesh = np.random.default_rng(0), devices.make_mesh()
 labels = np.eye(4, dtype=np.uint8)
 inputs = rng.normal(size=(4, 322, 96)).astype(np.float16)
 given = batch.Batch(inputs, labels, np.ones(4, np.float32))
@@ -121,7 +157,7 @@ before = state.create_state(network_, tx, jax.ShapeDtypeStruct((322, 96), np.flo
 train_step = jax.jit(step.train_step, static_argnames=("network", "tx"))
 after, loss = train_step(before, given, constants, network=network_, tx=tx)
 assert int(after.step) == 1 and np.isfinite(loss)
-chunk = parallel.put_chunk(jax.tree.map(lambda leaf: leaf[None], given), mesh)
+chunk = devices.put_chunk(jax.tree.map(lambda leaf: leaf[None], given), mesh)
 found = predict.predict(after.variables, [chunk], constants, network_, mesh)
 summary = metrics.summarize(found.scores, found.labels, np.ones(4, bool))
 assert summary["n_items"] == 4 and 0 <= summary["roc_auc_macro"] <= 1

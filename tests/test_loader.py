@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from mumu_jax import parallel
 from mumu_jax.batch import Sparse
+from mumu_jax.compute import devices
 from mumu_jax.config import AudioSettings, DataSettings, validate
 from mumu_jax.data.loader import Items, Schedule, array_items, multi_hot, patch_items, read_chunk, read_rows, stream
 from mumu_jax.errors import UserError
-from mumu_jax.feed import Feed, open_feeds
+from mumu_jax.training.feed import Feed, open_feeds
 
 N, BATCH, CHUNK = 23, 4, 4  # 6 steps an epoch, in chunks of 4 and 2
 
@@ -86,7 +86,7 @@ def test_rows_of_arrays():
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("n_devices", [1, 8])
 def test_resident_and_streaming_are_the_same_bytes(n_devices, sparse):
-    mesh = Mesh(np.array(jax.devices()[:n_devices]), (parallel.AXIS,))
+    mesh = Mesh(np.array(jax.devices()[:n_devices]), (devices.AXIS,))
     rng = np.random.default_rng(0)
     inputs = rng.uniform(-80, 0, (N, 6, 5)).astype(np.float16)
     if sparse:
@@ -103,9 +103,9 @@ def test_resident_and_streaming_are_the_same_bytes(n_devices, sparse):
 
 
 def test_resident_as_long_as_memory_lasts(monkeypatch, capfd):
-    mesh = parallel.make_mesh()
+    mesh = devices.make_mesh()
     splits = {"train": items(), "val": items(), "drawn": items(random=True)}
-    monkeypatch.setattr("mumu_jax.feed._memory_bytes", lambda mesh: 3 * items().n_bytes)
+    monkeypatch.setattr("mumu_jax.training.feed._memory_bytes", lambda mesh: 3 * items().n_bytes)
     feeds = open_feeds(splits, DataSettings(), mesh)
     assert [feed.mode for feed in feeds.values()] == ["resident", "streaming", "streaming"]
     assert "train: 23 items, 0.000 GB, resident" in capfd.readouterr().err

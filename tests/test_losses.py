@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mumu_jax import losses
+from mumu_jax.objectives import losses
 
 
 @pytest.mark.parametrize("scale", [1, 10, 100, 1e4])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from mumu_jax import metrics
+from mumu_jax.objectives import metrics
 
 TOLERANCE = 1e-6
 BY_LABEL = {

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mumu_jax.batch import Sparse
+from mumu_jax.models.kernels.sparse import GRADIENTS, PRODUCTS, densify, fastest, sparse_dense
 from mumu_jax.models.mlp import MLP
-from mumu_jax.models.sparse import GRADIENTS, PRODUCTS, densify, fastest, sparse_dense
 
 N_TERMS = 50
 

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mumu_jax.config import AudioSettings
 from mumu_jax.data.manifest import read_manifest
-from mumu_jax.data.store import open_prepared
+from mumu_jax.data.store.records import open_prepared
 
 
 def audio_features(data, split: str) -> dict[str, np.ndarray]:

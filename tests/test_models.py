@@ -9,15 +9,15 @@ from random_items import UNIQUE, random_inputs
 
 from mumu_jax.batch import Sparse
 from mumu_jax.experiments import load_config, load_experiments
-from mumu_jax.flags import MUMU_OUTPUTS, count_params
 from mumu_jax.models import build_item_network
 from mumu_jax.models.cnn import CNN, VARIANTS
 from mumu_jax.models.densenet import DenseNet
 from mumu_jax.models.dropout import dropout
-from mumu_jax.models.precision import compute_dtype
+from mumu_jax.models.head import Shallow
+from mumu_jax.models.kernels.precision import compute_dtype
 from mumu_jax.models.pretrained import SIDE
-from mumu_jax.models.shallow import Shallow
 from mumu_jax.models.vit import ViT
+from mumu_jax.training.flags import MUMU_OUTPUTS, count_params
 
 EXPERIMENTS = load_experiments()
 

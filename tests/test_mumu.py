@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from mumu_fixture import FRAMINGS, STYLES, Made, msd_path, write_mumu, write_reviews
 
-from mumu_jax.data import taxonomy
 from mumu_jax.data.manifest import Album, Label
 from mumu_jax.data.sources import read_source
-from mumu_jax.data.sources.mumu import json_records
+from mumu_jax.data.sources.mumu import json_records, taxonomy
 from mumu_jax.data.sources.mumu.csv_files import HEADER, split_genres
 from mumu_jax.data.sources.mumu.release import (
     GENRE_LABELS,

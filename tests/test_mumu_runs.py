@@ -7,7 +7,7 @@ import pytest
 from conftest import succeed
 from mumu_fixture import write_mumu
 
-from mumu_jax.data.entities import write_gazetteer
+from mumu_jax.data.modalities.text.entities import write_gazetteer
 
 NAMES = {"Jamaica": ("Reggae islands",), "Saxophone": ("Jazz instruments",), "Guitar": ("Rock terms",)}
 

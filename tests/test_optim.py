@@ -7,8 +7,8 @@ import optax
 import pytest
 from flax.traverse_util import flatten_dict
 
+from mumu_jax.compute.optim import make_optimizer
 from mumu_jax.config import OptimSettings
-from mumu_jax.optim import make_optimizer
 
 N_STEPS, EPOCH_STEPS = 20, 3
 SETTINGS = {

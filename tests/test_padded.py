@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from mumu_jax.models.padded import CHANNELS_LAST, padded_conv
+from mumu_jax.models.kernels.padded import CHANNELS_LAST, padded_conv
 
 
 @pytest.mark.parametrize("sides", [(16, 16), (17, 15)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mumu_jax.config import AudioSettings
-from mumu_jax.data import patches
+from mumu_jax.data.modalities.audio import patches
 
 SETTINGS = AudioSettings()
 EXCERPT = patches.n_frames_of_excerpt(SETTINGS)

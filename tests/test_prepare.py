@@ -20,12 +20,14 @@ from conftest import REPOSITORY, SHARED, complain, succeed
 from PIL import Image
 
 from mumu_jax.config import AudioSettings, ImageSettings
-from mumu_jax.data import audio, shards, store
 from mumu_jax.data.manifest import read_labels, read_manifest
+from mumu_jax.data.modalities.audio import decode
+from mumu_jax.data.preparation.job import Job
+from mumu_jax.data.preparation.job import prepare as prepare_job
+from mumu_jax.data.preparation.summary import Summary
+from mumu_jax.data.store import records as store
+from mumu_jax.data.store import shards
 from mumu_jax.errors import UserError
-from mumu_jax.preparation import Job
-from mumu_jax.preparation import prepare as prepare_job
-from mumu_jax.summary import Summary
 
 GENRES = ("Jazz", "Pop", "Rock")
 
@@ -194,7 +196,7 @@ def wait_for(condition, seconds: float = 60) -> None:
 
 def prepare_in_process(manifest: Path, data_dir: Path) -> subprocess.Popen:
     code = (
-        "from pathlib import Path; from mumu_jax.preparation import Job, prepare\n"
+        "from pathlib import Path; from mumu_jax.data.preparation.job import Job, prepare\n"
         f"prepare(Job('manifest', Path({str(manifest)!r}), Path({str(data_dir)!r}), 2, shard_records=2))"
     )
     return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
@@ -261,17 +263,17 @@ def test_a_mistyped_input_does_not_replace_other_data(tmp_path, in_this_process)
 
 def test_a_decoder_that_crashes_or_fails_costs_its_file(tmp_path, monkeypatch):
     manifest = make_collection(tmp_path)
-    decode = audio.track_cqt
+    track_cqt = decode.track_cqt
 
     def fail_on_3(path: Path, settings: AudioSettings):
         if path.name == "3.flac":
             raise MemoryError("8 EB")
-        return decode(path, settings)
+        return track_cqt(path, settings)
 
     def die_on_4(call, items, workers, on_death):
         return (on_death(path) if path.name == "4.flac" else call(path) for path in items)
 
-    monkeypatch.setattr(audio, "track_cqt", fail_on_3)
+    monkeypatch.setattr(decode, "track_cqt", fail_on_3)
     monkeypatch.setattr(shards, "map_in_order", die_on_4)
     assert prepare("manifest", manifest, tmp_path / "out", 1).rejected == {"crashed": 2}
     assert [(line["track_id"], line["detail"]) for line in rejected(tmp_path / "out")] == [

@@ -15,14 +15,14 @@ from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh, PartitionSpec
 from quick import quick_jit
 
-from mumu_jax.data.weights import load_pretrained, read_weights
+from mumu_jax.compute.devices import on_each_device
 from mumu_jax.errors import UserError
 from mumu_jax.models.batch_norm import BatchNorm, Members
 from mumu_jax.models.densenet import DenseNet
 from mumu_jax.models.pretrained import NETWORKS, adopt, convert, expected_sources
 from mumu_jax.models.resnet import Block, ResNet
 from mumu_jax.models.vit import ViT
-from mumu_jax.parallel import on_each_device
+from mumu_jax.training.weights import load_pretrained, read_weights
 
 SCRIPT = REPOSITORY / "scripts" / "convert_weights.py"
 N_CLASSES = 1000

@@ -11,12 +11,12 @@ from conftest import REPOSITORY, complain, succeed
 from made_up_run import HOSTILE, make_predictions, make_run
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from mumu_jax import metrics
-from mumu_jax.commit import commit
 from mumu_jax.errors import UserError
+from mumu_jax.objectives import metrics
 from mumu_jax.reports import scores as measured
 from mumu_jax.reports.page import make_page
-from mumu_jax.table2 import TABLE, Row, write_table
+from mumu_jax.reports.table2 import TABLE, Row, write_table
+from mumu_jax.system.version import commit
 
 
 class Page(HTMLParser):

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY, complain, succeed
 
-from mumu_jax import presets, reproduce
+from mumu_jax import reproduce
 from mumu_jax.config import flatten
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
-from mumu_jax.plan import make_plan, table_rows
-from mumu_jax.signals import EXIT_INTERRUPTED, Interrupted
-from mumu_jax.table2 import Row, read_result, read_table, run_folder, write_table
-from mumu_jax.table2_text import COLUMNS, as_markdown, cells, finding
+from mumu_jax.reports import presets
+from mumu_jax.reports.plan import make_plan, table_rows
+from mumu_jax.reports.table2 import Row, read_result, read_table, run_folder, write_table
+from mumu_jax.reports.table2_text import COLUMNS, as_markdown, cells, finding
+from mumu_jax.system.signals import EXIT_INTERRUPTED, Interrupted
 
 SPEC = REPOSITORY.parent / "shared" / "spec" / "oramas2017.md"
 

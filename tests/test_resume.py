@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY, complain, run_python, succeed
 
-from mumu_jax.atomic import only_one
-from mumu_jax.checkpoint import Checkpoints
-from mumu_jax.optim import make_optimizer
-from mumu_jax.signals import EXIT_INTERRUPTED
-from mumu_jax.state import create_state
-from mumu_jax.workdir import load_run
+from mumu_jax.compute.optim import make_optimizer
+from mumu_jax.compute.state import create_state
+from mumu_jax.runs.folder import load_run
+from mumu_jax.system.files import only_one
+from mumu_jax.system.signals import EXIT_INTERRUPTED
+from mumu_jax.training.checkpoint import Checkpoints
 
 # With about 120 training tracks: 8 steps an epoch, in chunks of 3, 3 and 2; the album network takes 4 an epoch.
 SETTINGS = (

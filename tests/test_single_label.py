@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from mumu_jax import single_label
+from mumu_jax.objectives import single_label
 
 TOLERANCE = 1e-6
 

@@ -13,20 +13,21 @@ from jax.sharding import Mesh
 from quick import quick_jit
 from random_items import UNIQUE, random_inputs
 
-from mumu_jax import objective, parallel
 from mumu_jax.batch import Batch
+from mumu_jax.compute import devices
+from mumu_jax.compute.network import Network, apply_in_training, item_network
+from mumu_jax.compute.optim import make_optimizer
+from mumu_jax.compute.predict import predict
+from mumu_jax.compute.state import TrainState, create_state
+from mumu_jax.compute.step import train_step
 from mumu_jax.config import OptimSettings
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
 from mumu_jax.models.resnet import ResNet
 from mumu_jax.models.trainable import trains
-from mumu_jax.network import Network, apply_in_training, item_network
-from mumu_jax.objective import Constants
-from mumu_jax.optim import make_optimizer
-from mumu_jax.predict import predict
-from mumu_jax.state import TrainState, create_state
-from mumu_jax.step import train_step
-from mumu_jax.targets import label_factors, ppmi
+from mumu_jax.objectives import objective
+from mumu_jax.objectives.cosine import label_factors, ppmi
+from mumu_jax.objectives.objective import Constants
 
 N_LABELS = 6
 TX = make_optimizer(OptimSettings(learning_rate=1e-4))  # a larger one amplifies rounding on these random labels
@@ -82,11 +83,11 @@ def run_chunk(network: Network, constants: Constants, chunk: Batch, n_devices: i
 
 
 def compile_chunk(network: Network, constants: Constants, chunk: Batch, n_devices: int, kind: str):
-    mesh = Mesh(np.array(jax.devices()[:n_devices]), (parallel.AXIS,))
+    mesh = Mesh(np.array(jax.devices()[:n_devices]), (devices.AXIS,))
     state = create_state(network, TX, item_of(chunk), seed=1)
-    state, constants = parallel.put_replicated((state, constants), mesh)
-    arguments = (state, parallel.put_chunk(chunk, mesh), constants)
-    return arguments, parallel.compile_train_chunk(kind, mesh, network, TX, arguments)
+    state, constants = devices.put_replicated((state, constants), mesh)
+    arguments = (state, devices.put_chunk(chunk, mesh), constants)
+    return arguments, devices.compile_train_chunk(kind, mesh, network, TX, arguments)
 
 
 @pytest.mark.parametrize("kind", ["jit", "pmap"])
@@ -144,9 +145,9 @@ def test_padding_has_no_effect(name):
     _, found = run_chunk(network, constants, chunk.replace(inputs=inputs, labels=labels), 1)
     np.testing.assert_array_equal(found, expected)
 
-    mesh = parallel.make_mesh()
+    mesh = devices.make_mesh()
     variables = create_state(network, TX, item_of(chunk), seed=1).variables
-    on_devices = parallel.put_chunk(chunk, mesh)
+    on_devices = devices.put_chunk(chunk, mesh)
     predictions = predict(variables, [on_devices, on_devices], constants, network, mesh)
     assert predictions.scores.shape == (6, N_LABELS)
     np.testing.assert_allclose(predictions.loss, expected[0], rtol=1e-5)
@@ -154,7 +155,7 @@ def test_padding_has_no_effect(name):
 
 def test_a_batch_that_the_devices_do_not_divide():
     with pytest.raises(UserError, match=r"batch_size is 12, which 8 devices do not divide; choose a multiple of 8"):
-        parallel.check_batch_sizes(parallel.make_mesh(), optim=12)
+        devices.check_batch_sizes(devices.make_mesh(), optim=12)
 
 
 def test_probabilities_of_logits_keep_their_order():

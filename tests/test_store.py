@@ -15,11 +15,13 @@ import soundfile
 import tensorflow_datasets as tfds
 
 from mumu_jax.config import AudioSettings
-from mumu_jax.data import audio, description, patches, shards, store
 from mumu_jax.data.manifest import Album, Label, Track
 from mumu_jax.data.modalities import MODALITIES
-from mumu_jax.data.workers import map_in_order
+from mumu_jax.data.modalities.audio import decode, patches
+from mumu_jax.data.store import description, shards
+from mumu_jax.data.store import records as store
 from mumu_jax.errors import UserError
+from mumu_jax.system.workers import map_in_order
 
 SETTINGS, AUDIO = AudioSettings(), MODALITIES["audio"]
 LABELS = [Label("Jazz"), Label("Pop"), Label("Theatrical, Incidental & Program Music", "Pop")]
@@ -107,7 +109,7 @@ def test_records_are_the_tracks_in_the_manifests_order(data_dir, albums):
         assert (record["album_id"], record["track_id"]) == (album.album_id, track.track_id)
         assert record["labels"].dtype == np.int64
         assert [LABELS[i].name for i in record["labels"]] == sorted(album.genres)
-        np.testing.assert_array_equal(record["cqt"], audio.track_cqt(track.audio, SETTINGS)[0])
+        np.testing.assert_array_equal(record["cqt"], decode.track_cqt(track.audio, SETTINGS)[0])
         assert record["cqt"].dtype == np.float16
     assert [record["track_id"] for record in prepared.split("val")] == ["T50", "T51"]
 

@@ -11,14 +11,14 @@ from PIL import Image
 
 from mumu_jax.data.manifest import SPLITS, Album
 from mumu_jax.data.sources.request import Request
-from mumu_jax.data.synthetic import make, read
-from mumu_jax.data.synthetic.albums import N_ALBUMS, plan_albums
-from mumu_jax.data.synthetic.covers import LOOKS, draw_cover
-from mumu_jax.data.synthetic.gazetteer import GAZETTEER, NAMES
-from mumu_jax.data.synthetic.genres import BRANCHES, LABELS
-from mumu_jax.data.synthetic.render import DURATION_S, SR_HZ, render_track
-from mumu_jax.data.synthetic.reviews import VOCABULARY, write_reviews
-from mumu_jax.data.synthetic.styles import STYLES
+from mumu_jax.data.sources.synthetic import make, read
+from mumu_jax.data.sources.synthetic.albums import N_ALBUMS, plan_albums
+from mumu_jax.data.sources.synthetic.covers import LOOKS, draw_cover
+from mumu_jax.data.sources.synthetic.gazetteer import GAZETTEER, NAMES
+from mumu_jax.data.sources.synthetic.genres import BRANCHES, LABELS
+from mumu_jax.data.sources.synthetic.render import DURATION_S, SR_HZ, render_track
+from mumu_jax.data.sources.synthetic.reviews import VOCABULARY, write_reviews
+from mumu_jax.data.sources.synthetic.styles import STYLES
 from mumu_jax.errors import UserError
 
 SMALL = {"train": 3, "val": 1, "test": 2}
@@ -85,7 +85,7 @@ def test_tracks_are_16_to_20_s_neither_silent_nor_clipped(made: tuple[Path, list
 
 
 def test_some_files_come_in_other_formats():
-    from mumu_jax.data.synthetic.files import AUDIO_FORMATS, COVER_FORMATS
+    from mumu_jax.data.sources.synthetic.files import AUDIO_FORMATS, COVER_FORMATS
 
     assert sum(share for *_, share in AUDIO_FORMATS) == pytest.approx(1)
     assert sum(share for *_, share in COVER_FORMATS) == pytest.approx(1)

@@ -13,16 +13,19 @@ import soundfile
 from conftest import SHARED, succeed
 from jax.sharding import Mesh
 
-from mumu_jax import objective, parallel, scorer, tag
-from mumu_jax.data import audio
+from mumu_jax import tag
+from mumu_jax.compute import devices
+from mumu_jax.data.modalities.audio import decode
 from mumu_jax.data.sources import table
 from mumu_jax.data.sources.request import Request
 from mumu_jax.errors import UserError
-from mumu_jax.reading import Read, read_song, reader_of
-from mumu_jax.scorer import scorer_of
+from mumu_jax.objectives import objective
+from mumu_jax.runs import scorer
+from mumu_jax.runs.folder import TrainedRun, fingerprint, load_run
+from mumu_jax.runs.reading import Read, read_song, reader_of
+from mumu_jax.runs.scorer import scorer_of
+from mumu_jax.runs.tags import FIELDS
 from mumu_jax.tag import score_files
-from mumu_jax.tags import FIELDS
-from mumu_jax.workdir import TrainedRun, fingerprint, load_run
 
 SR_HZ = 22_050
 N_LABELS = 24
@@ -201,7 +204,7 @@ def test_patches_cover_the_whole_song(tmp_path, run, seconds, starts_s):
     y, _ = soundfile.read(path, dtype="float32")
     expected = []
     for start in starts_s:
-        cqt = audio.log_cqt(y[start * SR_HZ : (start + 30) * SR_HZ], settings)
+        cqt = decode.log_cqt(y[start * SR_HZ : (start + 30) * SR_HZ], settings)
         padded = np.pad(cqt, ((0, max(0, 322 - len(cqt))), (0, 0)), constant_values=-80)
         expected += [padded[:322]] if seconds < 15 else [padded[:322], padded[-322:]]
     song = read_song(path, settings)
@@ -259,7 +262,7 @@ def test_scores_do_not_depend_on_batch_size_or_devices(songs, run, serial, monke
 
     by_eight_devices = scores(16)
     assert len(by_eight_devices) == len(paths)
-    monkeypatch.setattr(parallel, "make_mesh", lambda: Mesh(np.array(jax.devices()[:1]), (parallel.AXIS,)))
+    monkeypatch.setattr(devices, "make_mesh", lambda: Mesh(np.array(jax.devices()[:1]), (devices.AXIS,)))
     for batch_size in (1, 3, 32):
         np.testing.assert_allclose(scores(batch_size), by_eight_devices, atol=1e-5)
 

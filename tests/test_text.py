@@ -12,10 +12,10 @@ from conftest import complain, succeed
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from mumu_jax.config import TextSettings, TfidfSettings
-from mumu_jax.data.entities import write_gazetteer
 from mumu_jax.data.manifest import Album, read_manifest, write_manifest
-from mumu_jax.data.store import open_prepared
-from mumu_jax.data.tfidf import NNZ_STEP, fit_tfidf, load_tfidf
+from mumu_jax.data.modalities.text.entities import write_gazetteer
+from mumu_jax.data.modalities.text.tfidf import NNZ_STEP, fit_tfidf, load_tfidf
+from mumu_jax.data.store.records import open_prepared
 from mumu_jax.errors import UserError
 
 TEXTS = ["The band rocks, the band ROLLS.", "A quiet quartet; a quiet night", "", "rocks and quartet", "band night"]

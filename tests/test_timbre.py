@@ -11,7 +11,7 @@ from conftest import succeed
 from mumu_jax.config import TimbreSettings
 from mumu_jax.data.modalities.timbre import read_timbre
 from mumu_jax.data.rejected import Rejected
-from mumu_jax.data.store import open_prepared
+from mumu_jax.data.store.records import open_prepared
 
 
 def write_h5(path: Path, segments) -> Path:

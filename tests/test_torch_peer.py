@@ -9,15 +9,15 @@ from quick import quick_jit
 
 from benchmarks.options import SIX
 from benchmarks.train_step import build_network, synthetic_chunk, synthetic_constants
-from mumu_jax import objective
+from mumu_jax.compute.network import Network, apply, apply_in_training, see
+from mumu_jax.compute.optim import make_optimizer
 from mumu_jax.config import OptimSettings
 from mumu_jax.experiments import load_config
 from mumu_jax.models import pretrained
 from mumu_jax.models.densenet import DenseNet
 from mumu_jax.models.resnet import ResNet
 from mumu_jax.models.vit import ViT
-from mumu_jax.network import Network, apply, apply_in_training, see
-from mumu_jax.optim import make_optimizer
+from mumu_jax.objectives import objective
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from mumu_jax.data import safetensors
-from mumu_jax.data.weights import Pretrained, load_pretrained, read_weights, write_pretrained
 from mumu_jax.errors import UserError
+from mumu_jax.training import safetensors
+from mumu_jax.training.weights import Pretrained, load_pretrained, read_weights, write_pretrained
 
 TENSORS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.float32([0.5, -2])}
 

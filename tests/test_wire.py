@@ -6,8 +6,8 @@ from tensorflow_datasets.core.example_parser import tf_example_pb2
 
 from mumu_jax.config import AudioSettings
 from mumu_jax.data.modalities import MODALITIES
-from mumu_jax.data.store import decode, encode
-from mumu_jax.data.wire import read_example
+from mumu_jax.data.store.records import decode, encode
+from mumu_jax.data.store.wire import read_example
 
 AUDIO = MODALITIES["audio"]
 CQT = np.linspace(-80, 0, 12 * 96).astype(np.float16).reshape(12, 96)

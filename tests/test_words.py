@@ -8,7 +8,7 @@ from conftest import complain, succeed
 from PIL import Image
 from sklearn.metrics import mutual_info_score
 
-from mumu_jax.data.information_gain import MIN_TEXTS, telling_words, word_gains
+from mumu_jax.data.modalities.text.information_gain import MIN_TEXTS, telling_words, word_gains
 from mumu_jax.errors import UserError
 
 

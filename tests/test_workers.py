@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mumu_jax.data.workers import map_in_order
+from mumu_jax.system.workers import map_in_order
 
 
 def square(x: int) -> int:
@@ -71,7 +71,7 @@ def test_exceptions_are_passed_on():
 def test_workers_end_with_a_killed_parent():
     code = (
         "import multiprocessing, time\n"
-        "from mumu_jax.data.workers import map_in_order\n"
+        "from mumu_jax.system.workers import map_in_order\n"
         "for _ in map_in_order(time.sleep, [0, 60, 60], 2, None):\n"
         "    pool = multiprocessing.active_children()\n"
         "    print(*(p.pid for p in pool), flush=True)\n"

@@ -17,8 +17,8 @@ from jaxtyping import Float, Float16, Int32, UInt8
 
 from mumu_jax.batch import Batch
 from mumu_jax.config import AudioSettings, ImageSettings
-from mumu_jax.data import patches
-from mumu_jax.data.allocator import keep_freed_memory
+from mumu_jax.data.modalities.audio import patches
+from mumu_jax.system.allocator import keep_freed_memory
 
 PREFETCH_BYTES = 1_000_000_000  # at most this much is read ahead, unless one chunk is more
 BLOCK_ITEMS = 256  # read at a time where order does not matter

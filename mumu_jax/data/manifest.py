@@ -12,8 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from mumu_jax.atomic import replacing
 from mumu_jax.errors import UserError
+from mumu_jax.system.files import replacing
 
 SPLITS = ("train", "val", "test")
 

@@ -20,10 +20,10 @@ import tensorflow_datasets as tfds
 
 from mumu_jax.data.manifest import SPLITS, Album
 from mumu_jax.data.modalities import MODALITIES
-from mumu_jax.data.modality import Content
-from mumu_jax.data.shards import read_all
+from mumu_jax.data.modalities.base import Content
 from mumu_jax.data.sources import read_source
 from mumu_jax.data.sources.request import Request
+from mumu_jax.data.store.shards import read_all
 from mumu_jax.errors import UserError
 
 DESCRIPTION = """\

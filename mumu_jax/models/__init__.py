@@ -9,10 +9,10 @@ from mumu_jax.config import Config
 from mumu_jax.models.alexnet import AlexNet
 from mumu_jax.models.cnn import CNN, VARIANTS, WIDTHS
 from mumu_jax.models.densenet import DenseNet
+from mumu_jax.models.head import Shallow
+from mumu_jax.models.kernels.precision import compute_dtype
 from mumu_jax.models.mlp import MLP
-from mumu_jax.models.precision import compute_dtype
 from mumu_jax.models.resnet import resnet
-from mumu_jax.models.shallow import Shallow
 from mumu_jax.models.vit import ViT
 
 

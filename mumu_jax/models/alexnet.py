@@ -10,9 +10,9 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from mumu_jax.models.dropout import dropout
-from mumu_jax.models.padded import max_pool, padded_conv
-from mumu_jax.models.precision import product_precision
-from mumu_jax.models.shallow import Shallow
+from mumu_jax.models.head import Shallow
+from mumu_jax.models.kernels.padded import max_pool, padded_conv
+from mumu_jax.models.kernels.precision import product_precision
 
 # Number in the source's list of layers → features, size, stride, padding, whether a max-pool follows.
 CONVOLUTIONS = {

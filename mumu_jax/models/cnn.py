@@ -6,9 +6,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-from mumu_jax.models.convolution import Padding, conv_pool
 from mumu_jax.models.dropout import dropout
-from mumu_jax.models.shallow import Shallow
+from mumu_jax.models.head import Shallow
+from mumu_jax.models.kernels.conv_pool import Padding, conv_pool
 
 Size = tuple[int, int]  # frames × bins
 

@@ -11,9 +11,9 @@ from jaxtyping import Array, Float, Key
 
 from mumu_jax.batch import Sparse
 from mumu_jax.models.dropout import dropout
-from mumu_jax.models.precision import product_precision
-from mumu_jax.models.shallow import Shallow
-from mumu_jax.models.sparse import sparse_dense
+from mumu_jax.models.head import Shallow
+from mumu_jax.models.kernels.precision import product_precision
+from mumu_jax.models.kernels.sparse import sparse_dense
 
 
 class MLP(nn.Module):

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Key
 
 from mumu_jax.models.batch_norm import BatchNorm, Members
 from mumu_jax.models.dropout import dropout
-from mumu_jax.models.padded import max_pool, padded_conv
-from mumu_jax.models.shallow import Shallow
+from mumu_jax.models.head import Shallow
+from mumu_jax.models.kernels.padded import max_pool, padded_conv
 
 # Depth → blocks of each of the four stages, and whether they are bottlenecks.
 DEPTHS = {

@@ -12,9 +12,9 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from mumu_jax.models.dropout import dropout
-from mumu_jax.models.padded import padded_conv
-from mumu_jax.models.precision import product_precision
-from mumu_jax.models.shallow import Shallow
+from mumu_jax.models.head import Shallow
+from mumu_jax.models.kernels.padded import padded_conv
+from mumu_jax.models.kernels.precision import product_precision
 
 EPSILON = 1e-6  # torchvision's; others have 1e-12
 

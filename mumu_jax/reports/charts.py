@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from mumu_jax.reports.scores import Calibration, Curve
 from mumu_jax.reports.svg import COLOURS, DASHES, INK
-from mumu_jax.table2 import Row
+from mumu_jax.reports.table2 import Row
 
 WIDTH_IN = 4.8
 MOST_MARKS = 100

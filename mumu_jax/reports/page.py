@@ -11,11 +11,11 @@ import numpy as np
 from markupsafe import Markup
 
 from mumu_jax.errors import UserError
-from mumu_jax.figures import figures_of
-from mumu_jax.metrics import coverage_by_chance
+from mumu_jax.objectives.metrics import coverage_by_chance
 from mumu_jax.reports import charts, scores, svg, what
+from mumu_jax.reports.figures import figures_of
 from mumu_jax.reports.run import Run, read_run
-from mumu_jax.table2 import SETTINGS, TABLE, Row, read_table
+from mumu_jax.reports.table2 import SETTINGS, TABLE, Row, read_table
 
 PARTS = Path(__file__).parent / "page"
 MOST_K = 50

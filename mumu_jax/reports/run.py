@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float, Shaped
 from mumu_jax.config import Config
 from mumu_jax.data.manifest import read_labels
 from mumu_jax.errors import UserError
-from mumu_jax.fusion import FUSION, Source, read_kept
-from mumu_jax.log import METRICS, PERF, read_lines
-from mumu_jax.workdir import FINAL_SPLITS, read_about, read_constants
+from mumu_jax.runs.folder import FINAL_SPLITS, read_about, read_constants
+from mumu_jax.runs.fusion import FUSION, Source, read_kept
+from mumu_jax.training.log import METRICS, PERF, read_lines
 
 
 @dataclass(frozen=True)

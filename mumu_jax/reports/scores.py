@@ -1,4 +1,4 @@
-"""What a page says of scores, label by label: the rules for ties and absent labels are those of `mumu_jax.metrics`."""
+"""What a page says of scores, label by label: the rules for ties and absent labels are those of `objectives.metrics`."""
 
 from typing import NamedTuple
 
@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, Shaped
 from sklearn.metrics import roc_curve
 
-from mumu_jax import metrics
-from mumu_jax.metrics import or_none
-from mumu_jax.objective import readable
+from mumu_jax.objectives import metrics
+from mumu_jax.objectives.metrics import or_none
+from mumu_jax.objectives.objective import readable
 
 MAX_POINTS = 100  # of a ROC curve
 PROBABILITIES = np.linspace(0, 1, 11)  # edges of bins

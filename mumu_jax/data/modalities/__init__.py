@@ -3,7 +3,7 @@
 from typing import Any
 
 from mumu_jax.data.modalities import audio, image, text, timbre
-from mumu_jax.data.modality import Modality
+from mumu_jax.data.modalities.base import Modality
 
 MODALITIES: dict[str, Modality] = {one.MODALITY.name: one.MODALITY for one in (audio, text, timbre, image)}
 

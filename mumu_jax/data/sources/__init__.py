@@ -17,7 +17,7 @@ from mumu_jax.errors import UserError
 
 
 def _read_synthetic(input: Path | None, request: Request) -> Collection:
-    from mumu_jax.data.synthetic import read  # here, so that real data never pays for the renderer
+    from mumu_jax.data.sources.synthetic import read  # here, so that real data never pays for the renderer
 
     return read(input, request)
 

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mumu_jax.config import ImageSettings
-from mumu_jax.data.duplicates import alike, likeness
-from mumu_jax.data.images import read_image
 from mumu_jax.data.manifest import Album, labels_of
+from mumu_jax.data.modalities.image.duplicates import alike, likeness
+from mumu_jax.data.modalities.image.read import read_image
 from mumu_jax.data.rejected import Rejected
 from mumu_jax.data.sources.files import as_id, files_below, is_audio, is_image
 from mumu_jax.data.sources.request import Collection, Request
-from mumu_jax.data.workers import map_in_order
 from mumu_jax.errors import UserError
-from mumu_jax.progress import bar
+from mumu_jax.system.progress import bar
+from mumu_jax.system.workers import map_in_order
 
 
 def read(input: Path, request: Request) -> Collection:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from mumu_jax.data import taxonomy
+from mumu_jax.data.sources.mumu import taxonomy
 from mumu_jax.data.sources.mumu.csv_files import Listed
 from mumu_jax.data.sources.mumu.first_bytes import other_than_data
 from mumu_jax.data.sources.mumu.metadata import Entry

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from mumu_jax.data.sources.mumu.json_records import read_records
 from mumu_jax.data.sources.mumu.rejections import Reject
-from mumu_jax.data.taxonomy import Paths
+from mumu_jax.data.sources.mumu.taxonomy import Paths
 
 KEYS = frozenset({"amazon_id", "asin", "title", "price", "imUrl", "related", "categories", "salesRank", "brand"})
 

@@ -1,0 +1,78 @@
+"""A network's predictions for all items of a split."""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, UInt8
+
+from mumu_jax.batch import Batch
+from mumu_jax.compute import devices
+from mumu_jax.compute.network import Network
+from mumu_jax.compute.step import Predictions, predict_step
+from mumu_jax.objectives.objective import Constants
+
+
+class SplitPredictions(NamedTuple):
+    """Of all items of a split, in its order; on the host."""
+
+    loss: float
+    scores: Float[np.ndarray, "items labels"]
+    labels: UInt8[np.ndarray, "items labels"]
+    embedding: Float[np.ndarray, "items d"]  # d = 0 where it was not asked for
+
+
+def predict(
+    variables: Any, chunks: Iterable[Batch], constants: Constants, network: Network, mesh: Mesh, embed: bool = True
+) -> SplitPredictions:
+    """Run the network over chunks on the devices (padding is dropped).
+
+    The loss is the mean over the items that count; NaN where none does.
+    """
+    losses, weights, rows = [], [], []
+    started = (_predict_chunk(variables, chunk, constants, network, mesh, embed) for chunk in chunks)
+    for found, labels, mask in map(jax.device_get, _one_ahead(started)):
+        real = mask > 0
+        losses.append(found.loss_sum)
+        weights.append(found.weight)
+        rows.append((found.scores[real], labels[real], found.embedding[real]))
+    total = np.concatenate(weights).sum(dtype=np.float64)
+    loss = float(np.concatenate(losses).sum(dtype=np.float64) / total) if total else float("nan")
+    return SplitPredictions(loss, *map(np.concatenate, zip(*rows, strict=True)))
+
+
+@partial(jax.jit, static_argnames=("network", "mesh", "embed"))
+def _predict_chunk(
+    variables: Any, chunk: Batch, constants: Constants, network: Network, mesh: Mesh, embed: bool
+) -> tuple[Predictions, Array, Array]:
+    """(predictions, labels, mask) of a chunk [steps, items, …], whole on every device: any process may read them."""
+    n_devices = mesh.size
+
+    def of_one_device(variables: Any, chunk: Batch, constants: Constants) -> Predictions:
+        found = lax.map(lambda batch: predict_step(variables, batch, constants, network), chunk)
+        if n_devices > 1:
+            loss_sum, weight = lax.psum((found.loss_sum, found.weight), devices.AXIS)
+            found = found._replace(loss_sum=loss_sum, weight=weight)
+        return found if embed else found._replace(embedding=found.embedding[..., :0])
+
+    run = of_one_device
+    if n_devices > 1:
+        parts: Any = (devices.WHOLE, devices.WHOLE, devices.SPLIT, devices.SPLIT)
+        given = (devices.WHOLE, devices.SPLIT, devices.WHOLE)
+        run = devices.on_each_device(of_one_device, mesh, in_specs=given, out_specs=Predictions(*parts))
+    results = (run(variables, chunk, constants), chunk.labels, chunk.mask)
+    return lax.with_sharding_constraint(results, devices.replicated(mesh))
+
+
+def _one_ahead(results: Iterator[Any]) -> Iterator[Any]:
+    """The same, each given when the next is already under way."""
+    before = next(results, None)
+    for result in results:
+        yield before
+        before = result
+    if before is not None:
+        yield before

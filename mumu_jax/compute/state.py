@@ -1,0 +1,47 @@
+"""What training carries from step to step."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from mumu_jax.compute.network import Network, example_of
+
+
+@struct.dataclass
+class TrainState:
+    """Parameters, running statistics, optimizer state, the number of steps taken, and the key that dropout and random
+    views fold the step into.
+    """
+
+    step: Any  # [] int32
+    params: Any
+    opt_state: Any
+    key: Any  # [] typed PRNG key
+    batch_stats: Any  # of batch norm; {} where the network has none
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """All that predictions depend on."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+def create_state(network: Network, tx: optax.GradientTransformation, item: Any, seed: int) -> TrainState:
+    """Initial state for items whose inputs have the shapes and dtypes of `item`; the same seed gives the same bytes."""
+    init_key, item_key = jax.random.split(jax.random.key(seed))
+    variables = network.model.init(init_key, example_of(network, item))
+    params = variables["params"]
+    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), item_key, variables.get("batch_stats", {}))
+
+
+def n_values(tree: Any) -> int:
+    """How many numbers the arrays of `tree` hold, abstract ones too."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def abstract_variables(network: Network, item: Any) -> dict[str, Any]:
+    """The shapes and dtypes of the initial variables, without allocating them."""
+    return jax.eval_shape(lambda: create_state(network, optax.identity(), item, seed=0)).variables

@@ -1,0 +1,83 @@
+"""The step: pure functions of (state, batch), with no knowledge of the loop, the files or the devices."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Key
+
+from mumu_jax.batch import Batch
+from mumu_jax.compute.network import Network, apply, apply_in_training, see
+from mumu_jax.compute.state import TrainState
+from mumu_jax.objectives import objective
+from mumu_jax.objectives.objective import Constants
+
+VIEW = 1 << 16  # what an item's key is folded with for its view: no dropout layer has that number
+
+
+class Predictions(NamedTuple):
+    """Of one batch: the sum of the loss and of how many items, each item's scores and penultimate vector."""
+
+    loss_sum: Float[Array, ""]
+    weight: Float[Array, ""]
+    scores: Float[Array, "items labels"]
+    embedding: Float[Array, "items d"]
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    constants: Constants,
+    network: Network,
+    tx: optax.GradientTransformation,
+    axis: str | None = None,
+) -> tuple[TrainState, Float[Array, ""]]:
+    """One optimisation step: (new state, mean loss over the batch's real items on all devices).
+
+    With `axis`, which names the devices, `batch` is one device's part.
+    """
+    keys = _item_keys(state, len(batch.mask), axis)
+    inputs = see(network, batch.inputs, constants, jax.vmap(jax.random.fold_in, (0, None))(keys, VIEW))
+
+    def loss_sum(params: Any) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Any]]:
+        variables = {**state.variables, "params": params}
+        output, batch_stats = apply_in_training(network, variables, inputs, keys, batch.mask, axis)
+        loss, weight = objective.loss_sum_and_weight(network.kind, output, batch.labels, constants, batch.mask)
+        return loss, (weight, batch_stats)
+
+    (loss, (weight, batch_stats)), gradients = jax.value_and_grad(loss_sum, has_aux=True)(state.params)
+    if axis is not None:  # all at once, so that it becomes one message
+        loss, weight, gradients = jax.lax.psum((loss, weight, gradients), axis)
+    scale = 1 / jnp.maximum(weight, 1)
+    gradients = jax.tree.map(lambda leaf: leaf * scale, gradients)
+    updates, opt_state = tx.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    stepped = TrainState(state.step + 1, params, opt_state, state.key, batch_stats)
+    return stepped, loss * scale
+
+
+def train_chunk(
+    state: TrainState,
+    chunk: Batch,
+    constants: Constants,
+    network: Network,
+    tx: optax.GradientTransformation,
+    axis: str | None = None,
+) -> tuple[TrainState, Float[Array, " steps"]]:
+    """As many steps as the chunk has batches, in one scan: (new state, each step's loss)."""
+    return jax.lax.scan(lambda carry, batch: train_step(carry, batch, constants, network, tx, axis), state, chunk)
+
+
+def predict_step(variables: Any, batch: Batch, constants: Constants, network: Network) -> Predictions:
+    """Loss, scores and penultimate vectors of one batch, without dropout."""
+    output, embedding = apply(network, variables, see(network, batch.inputs, constants))
+    loss, weight = objective.loss_sum_and_weight(network.kind, output, batch.labels, constants, batch.mask)
+    scores = objective.scores(network.kind, output, constants)
+    return Predictions(loss, weight, scores, embedding)
+
+
+def _item_keys(state: TrainState, n_items: int, axis: str | None) -> Key[Array, " items"]:
+    """A key for each item, from the step and its place in the whole batch, whatever the devices."""
+    place = jnp.arange(n_items) + (0 if axis is None else n_items * jax.lax.axis_index(axis))
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(state.key, state.step), place)

@@ -1,0 +1,1 @@
+"""What the commands prepare and doctor do: jobs, summaries, counts and diagnoses."""

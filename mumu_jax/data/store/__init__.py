@@ -1,0 +1,1 @@
+"""Records on disk: ArrayRecord shards with the settings that made them."""

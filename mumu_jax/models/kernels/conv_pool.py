@@ -1,0 +1,168 @@
+"""Convolution, bias, ReLU and max-pool as one layer with its own gradient.
+
+Whatever the formulation, the layer equals `lax.conv_general_dilated`, bias, ReLU and a non-overlapping `reduce_window`
+max to the rounding of the products, forward and gradient (where no window holds a tie), and has the same parameters.
+
+Three facts carry the speed.  A non-overlapping pool throws away what lies beyond the last full window, so that is
+never computed.  Bias and ReLU are monotonic, so they come after the pool, on a fraction of the values.  Between the
+product and the pool lie far more bytes than before or after: a CPU works through the batch in chunks that stay in its
+cache, forward and backward, and what is kept for the gradient is the input and one byte a pooled value.
+"""
+
+import math
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax import nn as jnn
+from jaxtyping import Array, Float
+
+from mumu_jax.models.kernels.formulations import FORMULATIONS, fastest, supported
+from mumu_jax.models.kernels.pooling import Window, max_and_place, unpool
+
+Padding = Literal["valid", "same"]
+
+NOWHERE = 255  # the place of a maximum that ReLU sets to zero
+
+# What outputs before the pool a chunk may have on a CPU: what was measured to stay in the cache, though fast algorithms
+# hold up to four times that in products; or, because each chunk adds to the gradient of the whole matrix, a few times
+# that matrix.
+CACHED_BYTES = 2**21
+CACHED_MATRICES = 2.5
+
+
+class _Layer(NamedTuple):
+    """What is static about a layer."""
+
+    formulation: str
+    kernel_shape: tuple[int, ...]
+    pool: Window
+    cached_bytes: float  # that a chunk's outputs before the pool may fill
+
+    def convolve(self, x, matrix):
+        """The convolution, in pieces that cover the output's bins in order, each in phases that divide the pool."""
+        return FORMULATIONS[self.formulation].apply(x, matrix.astype(x.dtype), self.kernel_shape, self.pool)
+
+    def item_bytes(self, x, matrix) -> int:
+        """The size of one item's outputs before the pool, in one piece: each can be pooled before the next is made."""
+        piece = jax.tree.leaves(jax.eval_shape(self.convolve, x[:1], matrix)[0])
+        return sum(phase.size * phase.dtype.itemsize for phase in piece)
+
+    def items_a_chunk(self, x, matrix) -> int:
+        item_bytes = self.item_bytes(x, matrix)
+        return max(n for n in _divisors(len(x)) if n == 1 or n * item_bytes <= self.cached_bytes)
+
+
+def conv_pool(
+    x: Float[Array, "items frames bins cin"],
+    kernel: Float[Array, "kt kf cin cout"],
+    bias: Float[Array, " cout"],
+    pool: Window,
+    padding: Padding,
+    backend: str | None = None,
+    formulation: str | None = None,
+) -> Float[Array, "items frames2 bins2 cout"]:
+    """Convolution, bias, ReLU, max-pool over windows of `pool` without overlap; computes in the dtype of `x`.
+
+    `backend` (default: JAX's) decides how; `formulation`, a key of FORMULATIONS, overrules its choice of product.
+    """
+    backend = backend or jax.default_backend()
+    x = _crop(x, kernel.shape[:2], pool, padding)
+    formulation = formulation or fastest(backend, x.shape, kernel.shape, pool, x.dtype)
+    matrix = FORMULATIONS[formulation].expand(kernel, pool)
+    # An accelerator's cache holds no chunk that fills its units.
+    cached_bytes = max(CACHED_BYTES, CACHED_MATRICES * matrix.nbytes) if backend == "cpu" else math.inf
+    layer = _Layer(formulation, tuple(kernel.shape), pool, cached_bytes)
+    y: Any = _conv_pool(_cut(x, matrix, layer), matrix, bias, layer)
+    return y.reshape(len(x), -1, *y.shape[2:])  # pieces of an item side by side again
+
+
+def _cut(x, matrix, layer: _Layer):
+    """A one-channel input as more items of fewer frames, where an item's outputs would not stay in the cache.
+
+    The pieces overlap by the kernel, which costs next to nothing with one channel.
+    """
+    item_bytes = layer.item_bytes(x, matrix)
+    if x.shape[3] > 1 or item_bytes <= layer.cached_bytes:
+        return x
+    kt, pt = layer.kernel_shape[0], layer.pool[0]
+    n_frames = x.shape[1] - kt + 1
+
+    def can_be(size: int) -> bool:
+        shape = (1, size + kt - 1, *x.shape[2:])
+        return layer.formulation in supported(shape, layer.kernel_shape, layer.pool)
+
+    sizes = [size for size in (pt * n for n in _divisors(n_frames // pt)) if can_be(size)]
+    size = max((size for size in sizes if size * item_bytes <= n_frames * layer.cached_bytes), default=min(sizes))
+    pieces = jnp.stack([x[:, low : low + size + kt - 1] for low in range(0, n_frames, size)], axis=1)
+    return pieces.reshape(-1, *pieces.shape[2:])
+
+
+def _divisors(n: int) -> list[int]:
+    return [divisor for divisor in range(1, n + 1) if n % divisor == 0]
+
+
+def _crop(x, kernel_size, pool: Window, padding: Padding):
+    """What the pooled outputs read of `x`, zero-padded so that a `valid` convolution yields them and no more."""
+    pads, slices = [(0, 0)], [slice(None)]
+    for size, k, p in zip(x.shape[1:3], kernel_size, pool, strict=True):
+        low, high = ((k - 1) // 2, k // 2) if padding == "same" else (0, 0)
+        n_out = (size + low + high - k + 1) // p * p
+        stop = n_out + k - 1 - low  # first row of x that no output reads
+        pads.append((low, max(0, stop - size)))
+        slices.append(slice(0, stop))
+    x = x[(*slices, slice(None))]
+    return jnp.pad(x, (*pads, (0, 0))) if any(map(any, pads)) else x
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _conv_pool(x, matrix, bias, layer: _Layer):
+    return _pooled_and_places(x, matrix, bias, layer)[0]
+
+
+def _pooled_and_places(x, matrix, bias, layer: _Layer):
+    def forward(carry, x):
+        pooled, places = max_and_place(layer.convolve(x, matrix), layer.pool)
+        y = pooled + bias
+        return carry, (jnn.relu(y).astype(x.dtype), jnp.where(y > 0, places, NOWHERE))
+
+    return _over_chunks(forward, None, x, layer.items_a_chunk(x, matrix))[1]
+
+
+def _fwd(x, matrix, bias, layer: _Layer):
+    differentiated = None if x.perturbed is False else ()  # the first layer's input is not, which saves a product
+    x, matrix, bias = x.value, matrix.value, bias.value
+    y, places = _pooled_and_places(x, matrix, bias, layer)
+    return y, (x, matrix, places, differentiated)
+
+
+def _bwd(layer: _Layer, residuals, g):
+    x, matrix, places, differentiated = residuals
+
+    def backward(total, given):
+        x, g, places = given
+        shapes = jax.eval_shape(layer.convolve, x, matrix)
+        parts = zip(*(jnp.split(whole, len(shapes), axis=2) for whole in (g, places)), shapes, strict=True)
+        dy = tuple(unpool(g, places, layer.pool, (len(phases), len(phases[0]))) for g, places, phases in parts)
+        dx, dmatrix = jax.vjp(layer.convolve, x, matrix)[1](dy)
+        return total + dmatrix, None if differentiated is None else dx
+
+    zero = jnp.zeros(matrix.shape, jnp.float32)
+    dmatrix, dx = _over_chunks(backward, zero, (x, g, places), layer.items_a_chunk(x, matrix))
+    dbias = jnp.sum(jnp.where(places != NOWHERE, g, 0), axis=(0, 1, 2), dtype=jnp.float32)
+    return dx, dmatrix, dbias
+
+
+_conv_pool.defvjp(_fwd, _bwd, symbolic_zeros=True)
+
+
+def _over_chunks(body: Any, carry: Any, items: Any, items_a_chunk: int) -> tuple[Any, Any]:
+    """`lax.scan` of `body` over chunks of the items, which stay in order; no loop where one chunk holds them all."""
+    n_items = len(jax.tree.leaves(items)[0])
+    if n_items == items_a_chunk:
+        return body(carry, items)
+    chunks = jax.tree.map(lambda leaf: leaf.reshape(-1, items_a_chunk, *leaf.shape[1:]), items)
+    carry, out = lax.scan(body, carry, chunks)
+    return carry, jax.tree.map(lambda leaf: leaf.reshape(n_items, *leaf.shape[2:]), out)

@@ -1,0 +1,183 @@
+"""Ways to compute a `valid` convolution, each by products of the input and a matrix made from the kernel.
+
+All give the same values to rounding; which is fastest depends on the shapes and the backend.  One-channel and narrow
+convolutions fill no matrix unit, and copies of the input cost memory traffic, so each trades one for the other.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+
+from mumu_jax.models.kernels.pooling import Phases, Window
+from mumu_jax.models.kernels.precision import product_precision
+from mumu_jax.models.kernels.winograd import Apply, Expand, apply_winograd, expand_winograd, halved
+
+# A banded matrix covers this many output bins: a wider band wastes products on zeros, and what lies between the
+# product and the pool leaves the cache; a narrower one fills the matrix unit less.
+BAND_BINS = 8
+
+# Matrix units read rows of 16 bytes: so many bfloat16 values.
+ALIGNED = 8
+
+
+class Formulation(NamedTuple):
+    """How to convolve: both functions are linear in each array they are given, so the gradients follow."""
+
+    expand: Expand
+    apply: Apply
+
+
+def _positions(x, kernel_shape) -> tuple[int, int]:
+    return x.shape[1] - kernel_shape[0] + 1, x.shape[2] - kernel_shape[1] + 1
+
+
+def _dot(rows, matrix):
+    """`matrix` may have fewer rows than `rows` has columns: the rest are zero."""
+    matrix = jnp.pad(matrix, ((0, rows.shape[-1] - matrix.shape[0]), (0, 0)))
+    return jnp.matmul(rows.reshape(-1, rows.shape[-1]), matrix, precision=product_precision(rows.dtype))
+
+
+def _align(parts):
+    """`parts` side by side, and zeros up to a multiple of ALIGNED."""
+    missing = -sum(part.shape[-1] for part in parts) % ALIGNED
+    return jnp.concatenate([*parts, jnp.zeros((*parts[0].shape[:-1], missing), parts[0].dtype)], axis=-1)
+
+
+def _in_order(y) -> Phases:
+    return ((y,),)
+
+
+def _apply_plain(x, kernel, kernel_shape, pool):
+    numbers, precision = ("NHWC", "HWIO", "NHWC"), product_precision(x.dtype)
+    y = lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=numbers, precision=precision)
+    return (_in_order(y),)
+
+
+def _apply_folded(x, kernel, kernel_shape, pool):
+    """The kernel sees all bins, so they are channels of a convolution over time."""
+    kt, kf, cin, cout = kernel_shape
+    x, kernel = x.reshape(*x.shape[:2], kf * cin), kernel.reshape(kt, kf * cin, cout)
+    numbers, precision = ("NWC", "WIO", "NWC"), product_precision(x.dtype)
+    y = lax.conv_general_dilated(x, kernel, (1,), "VALID", dimension_numbers=numbers, precision=precision)
+    return (_in_order(y[:, :, None]),)
+
+
+def _apply_im2col(x, kernel, kernel_shape, pool):
+    """Every window's values in a row, times the kernel as a matrix."""
+    kt, kf, _, cout = kernel_shape
+    n_frames, n_bins = _positions(x, kernel_shape)
+    if n_bins == 1:  # fewer and longer pieces to copy
+        x, kf = x.reshape(*x.shape[:2], 1, -1), 1
+    taps = [x[:, i : i + n_frames, j : j + n_bins] for i in range(kt) for j in range(kf)]
+    y = _dot(jnp.concatenate(taps, axis=-1), kernel.reshape(-1, cout))
+    return (_in_order(y.reshape(-1, n_frames, n_bins, cout)),)
+
+
+def _expand_banded(kernel, pool):
+    """T[t, i, j] = kernel[t, i − j], zero outside: the kernel shifted down one bin a column, as a matrix.
+
+    Repeating the kernel padded to span + 1 and cutting the repetition into pieces of span shifts it by itself.
+    """
+    kt, kf, _, channels = kernel.shape
+    span = BAND_BINS + kf - 1
+    padded = jnp.pad(kernel[:, :, 0], ((0, 0), (0, BAND_BINS), (0, 0)))
+    repeated = jnp.broadcast_to(padded[:, None], (kt, BAND_BINS, span + 1, channels))
+    skewed = repeated.reshape(kt, BAND_BINS * (span + 1), channels)[:, : BAND_BINS * span]
+    return skewed.reshape(kt, BAND_BINS, span, channels).swapaxes(1, 2).reshape(kt * span, -1)
+
+
+def _apply_banded(x, matrix, kernel_shape, pool):
+    """Frames under the kernel × a band of bins, times the Toeplitz matrix: all positions of the band at once."""
+    kt, kf, _, cout = kernel_shape
+    n_frames, n_bins = _positions(x, kernel_shape)
+    span, pieces = BAND_BINS + kf - 1, []
+    for low in range(0, n_bins, BAND_BINS):
+        rows = _align([x[:, i : i + n_frames, low : low + span, 0] for i in range(kt)])
+        pieces.append(_in_order(_dot(rows, matrix).reshape(-1, n_frames, BAND_BINS, cout)))
+    return tuple(pieces)
+
+
+def _expand_window(kernel, pool):
+    """The kernel at each place of a pool's window, in the patch that the window reads: a matrix [patch, window · c]."""
+    (kt, kf, _, channels), (pt, pf) = kernel.shape, pool
+    placed = [
+        jnp.pad(kernel[:, :, 0], ((i, pt - 1 - i), (j, pf - 1 - j), (0, 0))) for i in range(pt) for j in range(pf)
+    ]
+    return jnp.stack(placed, axis=2).reshape((kt + pt - 1) * (kf + pf - 1), pt * pf * channels)
+
+
+def _apply_window(x, matrix, kernel_shape, pool):
+    """One row a pool's window: the patch that it reads, times a matrix that yields all its values."""
+    (kt, kf, _, cout), (pt, pf) = kernel_shape, pool
+    n_frames, n_bins = _positions(x, kernel_shape)
+    taps = [
+        x[:, i : i + n_frames - pt + 1 : pt, j : j + n_bins - pf + 1 : pf]
+        for i in range(kt + pt - 1)
+        for j in range(kf + pf - 1)
+    ]
+    y = _dot(_align(taps), matrix).reshape(-1, n_frames // pt, n_bins // pf, pt, pf, cout)
+    return (tuple(tuple(y[:, :, :, i, j] for j in range(pf)) for i in range(pt)),)
+
+
+def _as_it_is(kernel, pool):
+    return kernel
+
+
+FORMULATIONS = {
+    "plain": Formulation(_as_it_is, _apply_plain),
+    "folded": Formulation(_as_it_is, _apply_folded),
+    "im2col": Formulation(_as_it_is, _apply_im2col),
+    "banded": Formulation(_expand_banded, _apply_banded),
+    "window": Formulation(_expand_window, _apply_window),
+    "winograd": Formulation(expand_winograd, apply_winograd),
+}
+# Halved twice: nine products where plainly there are sixteen.
+QUARTERED = {f"quartered_{name}": name for name in ("banded", "im2col")}
+FORMULATIONS |= {name: Formulation(*halved(*halved(*FORMULATIONS[whole]))) for name, whole in QUARTERED.items()}
+
+# These add inputs before they multiply, which in bfloat16 would round them once more.
+FAST_ALGORITHMS = {"winograd", *QUARTERED}
+
+# Formulations that copy the input once a tap of the kernel are for few taps.
+FEW_TAPS = 16
+
+
+def supported(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], pool: Window) -> set[str]:
+    """The formulations that can compute a `valid` convolution of these shapes, all positions of which are pooled."""
+    kt, kf, cin, _ = kernel_shape
+    n_frames, n_bins = x_shape[1] - kt + 1, x_shape[2] - kf + 1
+    possible = {
+        "plain": True,
+        "folded": n_bins == 1,
+        "im2col": n_bins == 1 or kt * kf <= FEW_TAPS,
+        "banded": cin == 1 and n_bins % BAND_BINS == BAND_BINS % pool[1] == 0,
+        "window": cin == 1 and kt * kf <= FEW_TAPS,
+        "winograd": (kt, kf) == (3, 3) and n_frames % 2 == n_bins % 2 == 0,
+    }
+    for name, whole in QUARTERED.items():
+        possible[name] = possible[whole] and kt % 4 == n_frames % 4 == 0
+    return {name for name, yes in possible.items() if yes}
+
+
+def fastest(
+    backend: str, x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], pool: Window, dtype: Any = jnp.float32
+) -> str:
+    """The formulation to use on `backend` for an input of this dtype.
+
+    Measured on a CPU.  On accelerators chosen from the bytes and kernels of modules compiled for one, not timed.
+    """
+    kt, kf, cin, _ = kernel_shape
+    names = supported(x_shape, kernel_shape, pool)
+    if dtype != jnp.float32:
+        names -= FAST_ALGORITHMS
+    if kf <= BAND_BINS:  # a band would be mostly zeros
+        names -= {"banded", "quartered_banded"}
+    if cin == 1:  # the transforms would cost more than they save
+        names.discard("winograd")
+    if x_shape[0] * (x_shape[1] - kt + 1) * (x_shape[2] - kf + 1) < kt * kf * cin:
+        # Measured: with fewer positions than the matrix has rows, its transform costs what the products save.
+        names.discard("quartered_im2col")
+    on_cpu = ("quartered_banded", "banded", "winograd", "quartered_im2col", "im2col")
+    order = on_cpu if backend == "cpu" else ("banded", "folded", "window")
+    return next((name for name in order if name in names), "plain")

@@ -1,0 +1,60 @@
+"""Covers of a split, small, beside their feature vectors: `covers_<split>.npz`, from which figure 2 is drawn."""
+
+import dataclasses
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float16, Shaped, UInt8
+from PIL import Image
+
+from mumu_jax.compute.predict import SplitPredictions
+from mumu_jax.data.store.records import Records
+from mumu_jax.errors import UserError
+from mumu_jax.system.files import replacing
+
+MAX_COVERS = 500
+SIDE_PX = 64
+_MOST = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """Albums of a split, chosen at random and in random order; `labels` are multi-hot, in the run's columns."""
+
+    album_ids: Shaped[np.ndarray, " albums"]
+    vectors: Float16[np.ndarray, "albums d"]
+    covers: UInt8[np.ndarray, "albums side side 3"]
+    labels: UInt8[np.ndarray, "albums labels"]
+
+
+def choose_thumbnails(records: Records, found: SplitPredictions) -> Thumbnails:
+    """Those of at most MAX_COVERS records of covers, always the same ones; `found` is of all the records."""
+    rows = np.random.default_rng(0).permutation(len(records))[:MAX_COVERS]
+    return Thumbnails(
+        np.array(records.album_ids)[rows],
+        np.clip(found.embedding[rows], -_MOST, _MOST).astype(np.float16),
+        np.stack([_shrink(record["image"]) for record in records.read(rows)]),
+        found.labels[rows],
+    )
+
+
+def _shrink(pixels: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "side side 3"]:
+    return np.asarray(Image.fromarray(pixels).resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC))
+
+
+def write_thumbnails(path: Path, thumbnails: Thumbnails) -> None:
+    """Whole or not at all; the same thumbnails give the same bytes."""
+    with replacing(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **{f.name: getattr(thumbnails, f.name) for f in dataclasses.fields(thumbnails)})
+
+
+def read_thumbnails(path: Path) -> Thumbnails:
+    """What `write_thumbnails` wrote.  Raises UserError on anything else."""
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            found = {f.name: arrays[f.name] for f in dataclasses.fields(Thumbnails)}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is not a file of covers ({error!r}); write it anew (mumu_jax.evaluate)") from error
+    return Thumbnails(**found)

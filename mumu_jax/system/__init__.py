@@ -1,0 +1,1 @@
+"""The machine: files, signals, processes, workers, the terminal and the compilation cache."""

@@ -1,0 +1,54 @@
+"""SIGTERM and Ctrl-C as a wish that the loop grants between chunks."""
+
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TypeVar
+
+from mumu_jax.system.processes import any_of_all
+
+T = TypeVar("T")
+
+EXIT_INTERRUPTED = 75  # sysexits' EX_TEMPFAIL: saved; the same command goes on from here
+
+
+class Interrupted(Exception):
+    """The run has been saved and can be resumed: the command exits with EXIT_INTERRUPTED."""
+
+
+class StopWish:
+    """True once a signal has come."""
+
+    def __init__(self) -> None:
+        self._signal: int | None = None
+
+    def __bool__(self) -> bool:
+        return self._signal is not None
+
+    def __str__(self) -> str:
+        return signal.Signals(self._signal).name if self._signal else "no signal"
+
+    def watch(self, things: Iterable[T]) -> Iterator[T]:
+        """`things`, until a signal comes: then Interrupted.  For work that a resumed run does again anyway."""
+        for thing in things:
+            if any_of_all(bool(self))[0]:
+                raise Interrupted(str(self))
+            yield thing
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        self._signal = number
+        for wished in (signal.SIGTERM, signal.SIGINT):  # a second signal does not wait
+            signal.signal(wished, signal.SIG_DFL)
+
+
+@contextmanager
+def stop_wish() -> Iterator[StopWish]:
+    """Collects SIGTERM and SIGINT while the block runs; a second one acts at once."""
+    wish = StopWish()
+    before = {number: signal.signal(number, wish.receive) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield wish
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

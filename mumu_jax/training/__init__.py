@@ -1,0 +1,1 @@
+"""The training loop on the host: chunks to the devices, checkpoints, logs and initial weights."""

@@ -1,0 +1,111 @@
+"""From a split to chunks on the devices: held there (resident) or read anew each epoch (streaming).
+
+Both give the same bytes in the same order.
+"""
+
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import psutil
+from jax.sharding import Mesh
+
+from mumu_jax.batch import Batch
+from mumu_jax.compute.devices import part_of_process, put_chunk, split_items
+from mumu_jax.config import DataSettings
+from mumu_jax.data.loader import Items, Schedule, read_blocks, stream
+from mumu_jax.errors import UserError
+from mumu_jax.system.allocator import keep_freed_chunks
+from mumu_jax.system.processes import is_main, least_of_all
+from mumu_jax.training.resident import Resident, n_rows
+
+# The share of a device's memory that splits may take up: activations and the optimizer need the rest.
+RESIDENT_SHARE = 0.5
+
+
+class Feed:
+    """A split, ready to be served in any schedule; `mode` is `resident` or `streaming`."""
+
+    def __init__(self, items: Items, mode: str, read_threads: int, mesh: Mesh) -> None:
+        self.items, self.mode, self.mesh, self._threads = items, mode, mesh, read_threads
+        self._resident = _load(items, mesh, read_threads) if mode == "resident" else None
+
+    def chunks(self, schedule: Schedule, numbers: range) -> Iterator[Batch]:
+        """Those chunks of the schedule, on the devices."""
+        if self._resident is not None:
+            return map(self._resident.chunk, map(schedule.rows, numbers))
+        part = part_of_process(schedule.batch_size)
+        host_chunks = stream(self.items, schedule, numbers, self._threads, part)
+        return (jax.block_until_ready(put_chunk(chunk, self.mesh)) for chunk in host_chunks)
+
+
+def open_feeds(splits: dict[str, Items], settings: DataSettings, mesh: Mesh) -> dict[str, Feed]:
+    """A feed for each split, in order, resident while memory lasts; says which, and how large they are."""
+    feeds, left = {}, RESIDENT_SHARE * _memory_bytes(mesh)
+    for name, items in splits.items():
+        fits = items.n_bytes <= left and not items.random
+        mode = settings.mode if settings.mode != "auto" else "resident" if fits else "streaming"
+        size = f"{items.n_bytes / 1e9:.3f} GB"
+        if mode == "resident" and not fits:
+            raise UserError(
+                f"config.data.mode='resident', but {name} needs {size} and {left / 1e9:.3f} GB are left for data; "
+                "leave it out, or say 'streaming'"
+            )
+        if mode == "resident":
+            left -= items.n_bytes
+        if is_main():
+            print(f"{name}: {len(items):,} items, {size}, {mode}", file=sys.stderr)
+        feeds[name] = Feed(items, mode, settings.read_threads, mesh)
+    return feeds
+
+
+def _load(items: Items, mesh: Mesh, read_threads: int) -> Resident:
+    """Every row once, each read by the process whose device will hold it."""
+    if jax.default_backend() == "cpu":
+        keep_freed_chunks()
+    rows, sharding = n_rows(len(items), mesh), split_items(mesh)
+    shards: list[Any] = []
+    places: dict[Any, Any] = dict(sharding.addressable_devices_indices_map((rows,)))
+    for device, (part,) in places.items():
+        start, stop, _ = part.indices(rows)
+        whole = (items.empty(stop - start), np.empty((stop - start, items.n_labels), np.uint8))
+        at = 0
+        for block in read_blocks(items, start, stop, read_threads):
+            jax.tree.map(partial(_put_at, at), whole, block)
+            at += len(block[1])
+        shards.append(jax.device_put(whole, device))
+
+    def join(*leaves: jax.Array) -> jax.Array:
+        return jax.make_array_from_single_device_arrays((rows, *leaves[0].shape[1:]), sharding, list(leaves))
+
+    inputs, labels = jax.tree.map(join, *shards)
+    return Resident(inputs, labels, len(items), mesh)
+
+
+def _put_at(at: int, whole: np.ndarray, block: np.ndarray) -> None:
+    whole[at : at + len(block)] = block
+
+
+def _memory_bytes(mesh: Mesh) -> float:
+    """Free memory of all devices together; what the smallest has, times their number.  The same in all processes."""
+    device = jax.local_devices()[0]
+    stats = device.memory_stats()
+    if stats is None:  # a CPU: its devices share the machine's memory, which also holds what is being read
+        free = min(psutil.virtual_memory().available, _left_by_container()) / 2 / jax.local_device_count()
+    else:
+        free = stats["bytes_limit"] - stats["bytes_in_use"]
+    return least_of_all(free) * mesh.size
+
+
+def _left_by_container() -> float:
+    """What a limit on this process's control group leaves (Linux, version 2); infinite where there is none."""
+    try:
+        name = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip()
+        group = Path("/sys/fs/cgroup") / name.lstrip("/")
+        return float(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):  # no control groups, or the limit is `max`
+        return float("inf")

@@ -1,0 +1,189 @@
+"""The command line of `train`: a named experiment, any of its fields, and the list of them."""
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from flax.traverse_util import flatten_dict
+from ml_collections import config_flags
+from rich.console import Console
+from rich.table import Table
+
+from mumu_jax.compute.network import item_network
+from mumu_jax.compute.state import abstract_variables, n_values
+from mumu_jax.config import Config, flatten, validate
+from mumu_jax.errors import UserError
+from mumu_jax.experiments import load_config, load_experiments
+from mumu_jax.models.trainable import trains
+from mumu_jax.runs.inputs import item_of
+
+# What the paper's parameter counts are counted for: MuMu's labels and label factors.
+MUMU_OUTPUTS = {"logistic": 250, "cosine": 50, "softmax": 250}
+
+
+LAYERS_SHOWN = 30
+
+HELP = """\
+python -m mumu_jax.train --config=NAME [--data_dir=DATA] [--workdir=RUN] [--config.FIELD=VALUE …]
+
+Trains a named experiment, of tracks also their album network, and evaluates.  The same command resumes a stopped run.
+
+  --config=NAME     the experiment
+  --list            show every experiment and end
+  --data_dir=DATA   what mumu_jax.prepare wrote; $MUMU_DATA_DIR by default, else the built-in mini dataset
+  --workdir=RUN     the run's folder; runs/NAME by default
+  --features=audio=RUN,text=RUN,image=RUN   the trained runs that a fusion joins; it keeps their vectors
+
+several processes (each on its own devices, all with the same files): found by themselves under SLURM and Open MPI, else
+  --coordinator=auto   on each host of a TPU slice, or of another cluster that JAX knows
+  --coordinator=HOST:PORT --num_processes=N --process_id=I   the address of process 0, how many there are, which this is
+
+fields and their defaults:
+{fields}
+
+exit status: 0 done, 2 wrong input, 75 saved after SIGTERM or Ctrl-C: the same command goes on"""
+
+
+@dataclasses.dataclass
+class Flags:
+    """What the user asked for."""
+
+    config: Config
+    features: dict[str, Path] | None  # of a fusion: the runs that it joins, by modality
+    data_dir: str | None
+    workdir: str | None
+    list: bool
+    coordinator: str | None
+    num_processes: int | None
+    process_id: int | None
+
+
+def parse_flags(argv: Sequence[str]) -> Flags:
+    """The command line of `train`.  Raises UserError on flags, fields, values and names that do not exist."""
+    values = flags.FlagValues()
+    argv = sorted(argv, key=lambda argument: not argument.startswith("--config="))  # the name before its overrides
+    _check_field_names(argv)
+    flags.DEFINE_boolean("list", False, "Show every experiment and end.", flag_values=values)
+    flags.DEFINE_boolean("help", False, "Show this and end.", short_name="h", flag_values=values)
+    flags.DEFINE_string("data_dir", None, "Prepared data; $MUMU_DATA_DIR by default.", flag_values=values)
+    flags.DEFINE_string("workdir", None, "The run's folder; runs/CONFIG by default.", flag_values=values)
+    flags.DEFINE_string("features", None, "audio=RUN,text=RUN,…: the runs that a fusion joins.", flag_values=values)
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, or auto.", flag_values=values)
+    flags.DEFINE_integer("num_processes", None, "How many processes train together.", flag_values=values)
+    flags.DEFINE_integer("process_id", None, "Which of them this one is, from 0.", flag_values=values)
+    try:
+        config_flags.DEFINE_config_dataclass(
+            "config",
+            Config(),
+            "The experiment, and --config.FIELD=VALUE for any of its fields.",
+            flag_values=values,
+            sys_argv=["train", *argv],
+            parse_fn=load_config,
+        )
+        extra = values(["train", *argv])[1:]
+    except (flags.Error, TypeError, ValueError) as error:
+        raise UserError(f"{' '.join(str(error).split())} (python -m mumu_jax.train --help)") from error
+    if values.help:
+        print(HELP.format(fields="\n".join(f"  --config.{name}={value}" for name, value in flatten(Config()).items())))
+        raise SystemExit(0)
+    if extra:
+        raise UserError(f"unexpected argument {extra[0]!r}; every argument has the form --name=value")
+    config: Config = values.config
+    if not (config.name or values.list):
+        raise UserError("no experiment named; add --config=NAME (python -m mumu_jax.train --list)")
+    validate(config)
+    processes = (values.coordinator, values.num_processes, values.process_id)
+    features = None if values.features is None else _parse_features(values.features, config)
+    return Flags(config, features, values.data_dir, values.workdir, values.list, *processes)
+
+
+def _parse_features(text: str, config: Config) -> dict[str, Path]:
+    """`audio=RUN,text=RUN` in the fusion's order.  Raises UserError unless it names a run of each of its modalities."""
+    if config.modality != "fusion":
+        raise UserError(f"--features is for a fusion, and {config.name} sees {config.modality}; leave it out")
+    names = config.fusion.names
+    pairs = [part.partition("=") for part in text.split(",")]
+    if sorted(name for name, _, _ in pairs) != sorted(names) or not all(path for _, _, path in pairs):
+        raise UserError(
+            f"--features is {text!r}, and {config.name} joins {', '.join(names)}; give "
+            f"--features={','.join(f'{name}=RUN' for name in names)}"
+        )
+    found = {name: Path(path) for name, _, path in pairs}
+    return {name: found[name] for name in names}
+
+
+def print_experiments() -> None:
+    """Every experiment with its parameter count and the paper's results, as a table."""
+    table = Table(
+        title="Experiments; parameters for MuMu's 250 labels; Table 2 of Oramas et al. 2017, and top-1, 3 and 5 "
+        "accuracy of the album-cover study",
+        title_justify="left",
+        caption="text_vsm's C@1 is as printed there, though no C@1 can be above a C@3",
+        caption_justify="left",
+    )
+    table.add_column("--config=", no_wrap=True)
+    for title in ("params", "paper's params", "s/epoch", "AUC", "C@1", "C@3", "C@5", "top-1/3/5 in %"):
+        table.add_column(title, justify="right")
+    for name, experiment in load_experiments().items():
+        paper = experiment.paper
+        printed = (
+            (paper.params, f"{paper.epoch_s:g}", f"{paper.roc_auc:.3f}", *(f"{x:.2f}" for x in paper.coverage))
+            if paper
+            else ("",) * 6
+        )
+        accuracy = "/".join(f"{share:.2%}"[:-1] for share in experiment.study.accuracy) if experiment.study else ""
+        table.add_row(name, f"{count_params(experiment.config):,}", *printed, accuracy)
+    Console(width=max(120, Console().width)).print(table)
+
+
+def count_params(config: Config) -> int:
+    """Parameters of the items' network for MuMu's labels, without allocating them."""
+    return n_values(_params(config))
+
+
+def _params(config: Config) -> Any:
+    network = item_network(config, MUMU_OUTPUTS[config.target.kind])
+    return abstract_variables(network, item_of(config))["params"]
+
+
+def check_network(config: Config) -> None:
+    """Raise UserError if the network cannot be built for inputs of this size, or nothing of it would train."""
+    try:
+        params = _params(config)
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        if config.modality == "image":
+            raise UserError(
+                f"config.model.family={config.model.family} cannot see images of config.augment.size_px="
+                f"{config.augment.size_px}; the published networks are made for 224"
+            ) from error
+        audio = config.audio
+        raise UserError(
+            f"config.model.kernel={config.model.kernel} does not fit patches of config.audio.patch_frames="
+            f"{audio.patch_frames} × config.audio.n_bins={audio.n_bins}; the paper's are 322 × 96"
+        ) from error
+    _check_trainable(config, params)
+
+
+def _check_trainable(config: Config, params: Any) -> None:
+    pattern = config.model.trainable
+    if not any(trains(pattern, path) for path in flatten_dict(params)):
+        names = sorted(params, key=len)[:LAYERS_SHOWN]
+        raise UserError(
+            f"config.model.trainable={pattern!r} has no match among the paths of the network's parameters; "
+            f"its {len(params)} layers are {', '.join(names)}{', …' if len(params) > LAYERS_SHOWN else ''}"
+        )
+
+
+def _check_field_names(argv: Sequence[str]) -> None:
+    fields = flatten(Config())
+    for argument in argv:
+        if argument.startswith("--config."):
+            name = argument.removeprefix("--config.").partition("=")[0]
+            if name not in fields:
+                near = difflib.get_close_matches(name, fields, n=1, cutoff=0.8)
+                section = [f for f in fields if f.split(".")[0] == name.split(".")[0]] or list(fields)
+                hint = f"did you mean config.{near[0]}?" if near else f"known are {', '.join(section)}"
+                raise UserError(f"the config has no field {name!r}; {hint}")
