@@ -1,4 +1,4 @@
-"""What a page says of scores, label by label; the rules for ties and absent labels are those of `objectives.metrics`."""
+"""What a page says of scores, label by label; for ties and absent labels the rules of `objectives.metrics` hold."""
 
 from typing import NamedTuple
 
