@@ -14,7 +14,7 @@ from mumu_jax.config import Config
 from mumu_jax.data.manifest import Album, Label, Track, write_labels, write_manifest
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.audio import patches
-from mumu_jax.data.modalities.base import Modality
+from mumu_jax.data.modalities.base import PreparedModality
 from mumu_jax.data.modalities.timbre import N_VALUES
 from mumu_jax.data.store import description, records
 from mumu_jax.data.store.shards import WRITER_OPTIONS, Shard, Sidecar, plan
@@ -92,13 +92,13 @@ NOISE: dict[str, Callable[[Any, np.random.Generator], Fields]] = {
 }
 
 
-def _write(folder: Path, shard: Shard, contents: Sequence[Fields], modality: Modality) -> Sidecar:
+def _write(folder: Path, shard: Shard, contents: Sequence[Fields], modality: PreparedModality) -> Sidecar:
     """One shard and what is known of it."""
     path, n_records = folder / shard.name, len(shard.rows)
     writer = ArrayRecordWriter(str(path), WRITER_OPTIONS)
     for i, row in enumerate(shard.rows):
         fields = contents[(shard.index * n_records + i) % len(contents)]
-        writer.write(records.encode(row.album_id, row.item_id, row.columns, fields, modality))
+        writer.write(records.encode(row.album_id, row.item_id, row.columns, fields, modality, modality.settings()))
     writer.close()
     sidecar = Sidecar(
         fingerprint="made up",

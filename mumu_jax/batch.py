@@ -1,4 +1,4 @@
-"""Where the host side and the compute side meet."""
+"""The form in which the host side hands items to the compute side."""
 
 from typing import Any
 
@@ -14,6 +14,7 @@ class Sparse:
 
     columns: Any  # [items, nnz] int32
     values: Any  # [items, nnz] float32
+    n_columns: int = struct.field(pytree_node=False)  # of the matrix
 
 
 @struct.dataclass
@@ -23,8 +24,8 @@ class Batch:
     A chunk is a Batch whose leaves have one more leading axis, the optimisation steps.
     """
 
-    # [items, …]: float16 dB patches [items, frames, bins], uint8 images [items, side, side, 3], float32 vectors
-    # [items, d], or Sparse
-    inputs: Any
+    # By modality [items, …]: float16 dB patches [items, frames, bins], uint8 images [items, side, side, 3], float32
+    # vectors [items, d], or Sparse
+    inputs: dict[str, Any]
     labels: Any  # [items, labels] uint8, multi-hot
     mask: Any  # [items] float32, 1 = real, 0 = padding of the last batch

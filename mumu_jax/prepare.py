@@ -10,7 +10,7 @@ from typing import Any
 
 from mumu_jax.config import validate
 from mumu_jax.data.modalities import MODALITIES
-from mumu_jax.data.modalities.base import Modality
+from mumu_jax.data.modalities.base import PreparedModality
 from mumu_jax.data.preparation.job import CORES, MAX_BAD, Job, prepare
 from mumu_jax.data.preparation.summary import BAD_FILES_ALLOWED
 from mumu_jax.data.sources import LAYOUTS
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     return TOO_MANY_BAD if summary.too_bad else 0
 
 
-def _settings(modality: Modality, options: argparse.Namespace) -> Any:
+def _settings(modality: PreparedModality, options: argparse.Namespace) -> Any:
     names = [f.name for f in dataclasses.fields(modality.settings)]
     settings = modality.settings(**{name: getattr(options, f"{modality.name}.{name}") for name in names})
     validate(settings, modality.name)

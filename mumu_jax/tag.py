@@ -1,14 +1,12 @@
 """`python -m mumu_jax.tag`: genres for anyone's own songs, texts, covers or MSD files, from a run or an export of one.
 
-A fusion tags albums: a.mp3, a.txt and a.jpg are one.
+A model of several modalities tags albums: a.mp3, a.txt and a.jpg are one.
 """
 
 import argparse
-import dataclasses
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,10 @@ import numpy as np
 from jaxtyping import Float
 
 from mumu_jax.data.manifest import Label
+from mumu_jax.data.modalities.base import Read, Reader, died
 from mumu_jax.data.sources.files import files_below
 from mumu_jax.errors import UserError
 from mumu_jax.runs.exported import open_export
-from mumu_jax.runs.reading import Read, Reader, died_reading, reader_of
 from mumu_jax.runs.scorer import Scorer, open_run
 from mumu_jax.runs.stems import Stem, find_stems, put_together
 from mumu_jax.runs.tags import Tags, open_tags
@@ -29,24 +27,15 @@ from mumu_jax.system.workers import map_in_order
 
 
 def main(argv: Sequence[str]) -> int:
-    """Tag what is not tagged yet."""
+    """Tag the files that have no tags yet."""
     arguments = _parser().parse_intermixed_args(argv)  # files may follow options, too
     scorer = open_export(arguments.model) if arguments.model else open_run(arguments.workdir)
-    seeing = scorer.sources or {scorer.inputs.config.modality: scorer}
-    inputs = {name: one.inputs for name, one in seeing.items()}
     if arguments.gazetteer:
-        inputs = {name: dataclasses.replace(one, gazetteer=arguments.gazetteer) for name, one in inputs.items()}
-    readers = {name: reader_of(one) for name, one in inputs.items()}
-    if any(one.config.tfidf.categories and one.gazetteer is None for one in inputs.values()):
+        scorer = scorer.with_gazetteer(arguments.gazetteer)
+    if scorer.wants_gazetteer:
         folder = arguments.model or arguments.workdir
         print(f"{folder} has no gazetteer: entities are not looked up; add --gazetteer", file=sys.stderr)
-    if scorer.sources:
-        files: dict[Path, Any] = {stem.path: stem for stem in find_stems(arguments.paths, readers)}
-        score = partial(score_stems, scorer, readers=readers)
-    else:
-        [reader] = readers.values()
-        files = {path: path for path in find_files(arguments.paths, reader)}
-        score = partial(score_files, scorer, reader=reader)
+    files = find_items(arguments.paths, scorer.readers)
     top_k = min(arguments.top_k, len(scorer.labels))
     with open_tags(arguments.out, scorer.name) as out:
         todo = [file for path, file in files.items() if not out.has(path)]
@@ -54,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
             print(f"{len(files) - len(todo)} of {len(files)} files are in {arguments.out} already")
         n_failed = 0
         with bar(len(todo), "tagging") as progress:
-            for read, scores in score(todo, batch_size=arguments.batch_size, workers=arguments.workers):
+            for read, scores in score_items(scorer, todo, arguments.batch_size, arguments.workers):
                 out.write(_tags(read, scores, scorer.labels, top_k))
                 n_failed += scores is None
                 progress.advance()
@@ -64,61 +53,66 @@ def main(argv: Sequence[str]) -> int:
 
 
 def find_files(paths: Sequence[Path], reader: Reader) -> list[Path]:
-    """The files among `paths` and those below the folders among them that `reader` is for, each once.
+    """Find the files among `paths`, and those below the folders among them that `reader` is for, each once.
 
-    A file named by the user is taken whatever its name.  Raises UserError where a folder holds none.
+    A file named by the user is taken whatever its name.  Raises UserError if a folder holds none.
     """
     files: dict[str, Path] = {}
     for path in paths:
-        found = [file for file in files_below(path) if reader.is_one(file)] if path.is_dir() else [path]
-        if not found:
-            raise UserError(f"{path} holds no {reader.kind} file; name a folder or files with some")
-        for file in found:
+        fitting = [file for file in files_below(path) if reader.is_one(file)] if path.is_dir() else [path]
+        if not fitting:
+            raise UserError(f"{path} holds no {reader.files} file; name a folder or files with some")
+        for file in fitting:
             files.setdefault(os.path.abspath(file), file)
     return list(files.values())
 
 
-def score_files(
-    scorer: Scorer, files: Sequence[Path], reader: Reader, batch_size: int, workers: int
-) -> Iterator[tuple[Read, Float[np.ndarray, " labels"] | None]]:
-    """Each file in order with its scores, None where it could not be read."""
-    return _score_reads(_read(files, reader, workers), scorer.score, batch_size)
+def find_items(paths: Sequence[Path], readers: Mapping[str, Reader]) -> dict[Path, Any]:
+    """Find what is to be tagged, by path: files, or, of several modalities, the stems of files."""
+    if len(readers) > 1:
+        return {stem.path: stem for stem in find_stems(paths, readers)}
+    return {path: path for path in find_files(paths, *readers.values())}
 
 
-def score_stems(
-    scorer: Scorer, stems: Sequence[Stem], readers: Mapping[str, Reader], batch_size: int, workers: int
+def score_items(
+    scorer: Scorer, items: Sequence[Any], batch_size: int, workers: int
 ) -> Iterator[tuple[Read, Float[np.ndarray, " labels"] | None]]:
-    """`score_files` of a fusion: each modality's files are seen by its own model."""
+    """Yield each of `find_items` in order with its scores, None if it could not be read."""
+    reads = _read_items(scorer, items, workers)
+    for group in _groups(reads, batch_size):
+        whole = [read for read in group if read.records]
+        scores = iter(scorer.score(whole, batch_size) if whole else ())
+        for read in group:
+            yield read, next(scores) if read.records else None
+
+
+def _read_items(scorer: Scorer, items: Sequence[Any], workers: int) -> Iterator[Read]:
+    if len(scorer.readers) == 1:
+        return _read(items, *scorer.readers.values(), workers)
+    stems: Sequence[Stem] = items
     reads = {
         name: _read([stem.files[name] for stem in stems if name in stem.files], reader, workers)
-        for name, reader in readers.items()
+        for name, reader in scorer.readers.items()
     }
-    found = put_together(stems, reads, scorer.inputs.config.fusion.missing)
-    return _score_reads(found, scorer.score_together, batch_size)
+    return put_together(stems, reads, scorer.missing)
 
 
 def _read(files: Sequence[Path], reader: Reader, workers: int) -> Iterator[Read]:
     if reader.in_process:
         return map(reader.read, files)
-    return map_in_order(reader.read, files, min(workers, len(files)), died_reading)
+    return map_in_order(reader.read, files, min(workers, len(files)), _died_reading)
 
 
-def _score_reads(
-    found: Iterable[Read], score: Callable[..., Float[np.ndarray, "files labels"]], batch_size: int
-) -> Iterator[tuple[Read, Float[np.ndarray, " labels"] | None]]:
-    for group in _groups(found, batch_size):
-        whole = [one for one in group if one.records]
-        scores = iter(score(whole, batch_size) if whole else ())
-        for one in group:
-            yield one, next(scores) if one.records else None
+def _died_reading(path: Path) -> Read:
+    return Read(path, [], error=str(died(path)))
 
 
-def _groups(found: Iterable[Read], n_records: int) -> Iterator[list[Read]]:
-    """Runs of files that together fill a batch: most have fewer records than that."""
+def _groups(reads: Iterable[Read], n_records: int) -> Iterator[list[Read]]:
+    """Yield runs of files that together fill a batch: most have fewer records than that."""
     group, filled = [], 0
-    for one in found:
-        group.append(one)
-        filled += len(one.records)
+    for read in reads:
+        group.append(read)
+        filled += len(read.records)
         if filled >= n_records:
             yield group
             group, filled = [], 0

@@ -1,4 +1,4 @@
-"""What the network sees of an image: in training a random part of it in random colours, in validation its centre.
+"""Views of an image for the network: in training a random part of it in random colours, in validation its centre.
 
 fb.resnet.torch's augmentation, which Oramas et al. 2017 fine-tuned with, in its order: crop, colours, lighting; and
 a rotation, which the album-cover study has, between crop and colours.  Everything runs on the device, and an item's
@@ -33,7 +33,7 @@ EIGENVECTORS = np.array(
 
 
 class Augmentation(NamedTuple):
-    """`config.AugmentSettings`, static under `jit`."""
+    """The settings of random views (`config.AugmentSettings`), static under `jit`."""
 
     size_px: int
     min_area: float
@@ -47,7 +47,7 @@ class Augmentation(NamedTuple):
 def augment(
     images: UInt8[Array, "items side side 3"], keys: Key[Array, " items"], how: Augmentation
 ) -> Float32[Array, "items size size 3"]:
-    """Training's views: pixels in about 0 … 1, which bicubic scaling and changed colours may leave."""
+    """Return training's random views: pixels in about 0 … 1, which bicubic scaling and changed colours may leave."""
     crop, mirrored, turn, colour, lighting = jax.vmap(lambda key: jax.random.split(key, 5))(keys).T
     boxes = crop_boxes(crop, images.shape[1], how)
     if how.flip:
@@ -64,7 +64,7 @@ def augment(
 
 
 def centre_view(images: UInt8[Array, "items side side 3"], size_px: int) -> Float32[Array, "items size size 3"]:
-    """Validation's views: the centre, pixels in 0 … 1; of 256 pixels and for 224 the pixels themselves."""
+    """Return validation's views: the centre, pixels in 0 … 1; for 224 of 256 pixels the pixels themselves."""
     side = images.shape[1]
     view = round(side * CENTRE)
     low = -((view - side) // 2)
@@ -75,12 +75,12 @@ def centre_view(images: UInt8[Array, "items side side 3"], size_px: int) -> Floa
 
 
 def _uniform(keys: Key[Array, " items"], shape: tuple[int, ...], low: float, high: float) -> Array:
-    """For each key, numbers of this shape from `low` to below `high`."""
+    """Draw for each key numbers of this shape from `low` to below `high`."""
     return jax.vmap(lambda key: jax.random.uniform(key, shape, minval=low, maxval=high))(keys)
 
 
 def crop_boxes(keys: Key[Array, " items"], side: int, how: Augmentation) -> Int[Array, "items 4"]:
-    """Random (left, top, right, bottom) in an image of `side`²: of each key's attempts the first that fits."""
+    """Draw a box (left, top, right, bottom) in an image of `side`²: the first of each key's attempts that fits."""
 
     def crop_box(key):
         share, aspect, turned, *place = jax.random.uniform(key, (5, ATTEMPTS))
@@ -98,14 +98,14 @@ def crop_boxes(keys: Key[Array, " items"], side: int, how: Augmentation) -> Int[
 
 
 def mirror(boxes: Int[Array, "items 4"], mirrored: Bool[Array, " items"]) -> Int[Array, "items 4"]:
-    """The boxes, with left and right exchanged where `mirrored`."""
+    """Exchange left and right of the boxes that are `mirrored`."""
     return jnp.where(mirrored[:, None], boxes[:, jnp.array([2, 1, 0, 3])], boxes)
 
 
 def resize_crops(
     images: UInt8[Array, "items side side 3"], boxes: Int[Array, "items 4"], size: int
 ) -> Float32[Array, "items size size 3"]:
-    """Each image's box (left, top, right, bottom), cut out and scaled to `size`²; mirrored where left > right.
+    """Cut out each image's box (left, top, right, bottom) and scale it to `size`²; mirrored if left > right.
 
     As Pillow's BICUBIC: antialiased, and pixels beyond the box have no influence.
     """
@@ -121,7 +121,7 @@ def resize_crops(
 def _weights(
     start: Int[Array, " items"], end: Int[Array, " items"], size: int, side: int
 ) -> Float32[Array, "items size side"]:
-    """What each of `side` pixels contributes to each of `size` that divide the way from `start` to `end`."""
+    """Return the weight of each of `side` pixels in each of `size` that divide the way from `start` to `end`."""
     start, end = start[:, None, None], end[:, None, None]
     pixels, places = jnp.arange(side), jnp.arange(size)[:, None]
     # From the centre of the place to the centre of the pixel, times 2 · size: whole numbers lose nothing to rounding.
@@ -133,7 +133,7 @@ def _weights(
 
 
 def _cubic(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Keys' kernel with a = -1/2."""
+    """Return Keys' bicubic kernel with a = -1/2."""
     x = jnp.abs(x)
     near, far = (1.5 * x - 2.5) * x * x + 1, ((2.5 - 0.5 * x) * x - 4) * x + 2
     return jnp.where(x < 1, near, jnp.where(x < 2, far, 0))
@@ -142,7 +142,7 @@ def _cubic(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def rotate(
     images: Float32[Array, "items side side 3"], radians: Float32[Array, " items"]
 ) -> Float32[Array, "items side side 3"]:
-    """Turned counter-clockwise about the centre, bilinear; what comes in from beyond repeats the edge."""
+    """Turn images counter-clockwise about the centre, bilinear; pixels from beyond repeat the edge."""
     side = images.shape[1]
     from_centre = jnp.arange(side) - (side - 1) / 2
     y, x = from_centre[:, None], from_centre[None, :]
@@ -158,7 +158,7 @@ def rotate(
 def jitter(
     images: Float32[Array, "items height width 3"], alphas: Float32[Array, "items 3"]
 ) -> Float32[Array, "items height width 3"]:
-    """Brightness, contrast, saturation, in any order: image · α + other · (1 - α) with black, grey's mean, grey."""
+    """Change brightness, contrast and saturation, in any order: image · α + other · (1 - α) with black, grey's mean, grey."""
     brightness, contrast, saturation = alphas.T[:, :, None, None, None]
     grey = sum(images[..., i : i + 1] * share for i, share in enumerate(GREY))
     images = saturation * images + (1 - saturation) * grey
@@ -169,6 +169,6 @@ def jitter(
 def light(
     images: Float32[Array, "items height width 3"], alphas: Float32[Array, "items 3"]
 ) -> Float32[Array, "items height width 3"]:
-    """As if under another light: the pixels move by the α's, in units of the eigenvalues, along the eigenvectors."""
+    """Change the light: the pixels move by the α's, in units of the eigenvalues, along the eigenvectors."""
     shift = [sum(alphas[:, i] * EIGENVALUES[i] * row[i] for i in range(3)) for row in EIGENVECTORS]
     return images + jnp.stack(shift, axis=-1)[:, None, None, :]

@@ -12,11 +12,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from mumu_jax.batch import Batch
-from mumu_jax.compute.network import Network
+from mumu_jax.compute.network import Constants, Network
 from mumu_jax.compute.state import TrainState
 from mumu_jax.compute.step import train_chunk
 from mumu_jax.errors import UserError
-from mumu_jax.objectives.objective import Constants
 
 AXIS = "data"
 WHOLE, SPLIT = PartitionSpec(), PartitionSpec(None, AXIS)  # on every device; a chunk's items over the devices
@@ -25,13 +24,13 @@ TrainChunk = Callable[[TrainState, Batch, Constants], tuple[TrainState, Float[Ar
 
 
 def make_mesh() -> Mesh:
-    """All devices in a row, those of one process side by side."""
+    """Return a mesh of all devices in a row, those of one process side by side."""
     devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     return Mesh(np.array(devices), (AXIS,))
 
 
 def check_batch_sizes(mesh: Mesh, **batch_sizes: int) -> None:
-    """Raise UserError unless the devices divide each of the (global) batch sizes, given by field of the config."""
+    """Raise UserError unless the devices divide each of the (global) batch sizes, given by section of the config."""
     for field, batch_size in batch_sizes.items():
         if batch_size % mesh.size:
             raise UserError(
@@ -41,27 +40,28 @@ def check_batch_sizes(mesh: Mesh, **batch_sizes: int) -> None:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The sharding of what every device holds whole: parameters, optimizer state, constants."""
+    """Return the sharding of arrays that every device holds whole: parameters, optimizer state, constants."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split_items(mesh: Mesh, leading: int = 0) -> NamedSharding:
-    """The sharding of arrays whose items are split over the devices, after `leading` other axes."""
+    """Return the sharding of arrays whose items are split over the devices, after `leading` other axes."""
     return NamedSharding(mesh, PartitionSpec(*[None] * leading, AXIS))
 
 
 def put_replicated(tree: Any, mesh: Mesh) -> Any:
+    """Put `tree` on every device."""
     return jax.device_put(tree, replicated(mesh))
 
 
 def part_of_process(batch_size: int) -> slice:
-    """Which items of each batch this process reads."""
+    """Return which items of each batch this process reads."""
     size = batch_size // jax.process_count()
     return slice(jax.process_index() * size, (jax.process_index() + 1) * size)
 
 
 def put_chunk(chunk: Batch, mesh: Mesh) -> Batch:
-    """A chunk [steps, items, …], its items split over the devices; `chunk` is this process's part of them."""
+    """Put a chunk [steps, items, …] on the devices, its items split; `chunk` is this process's part of them."""
     sharding = split_items(mesh, leading=1)
     if jax.process_count() == 1:
         return jax.device_put(chunk, sharding)
@@ -69,7 +69,7 @@ def put_chunk(chunk: Batch, mesh: Mesh) -> Batch:
 
 
 def abstract_chunk(shape: tuple[int, int], item: Any, n_labels: int, mesh: Mesh) -> Batch:
-    """The shapes, dtypes and shardings of a chunk of `shape` (steps, items) of such inputs, to compile for."""
+    """Return the shapes, dtypes and shardings of a chunk of `shape` (steps, items) of such inputs, to compile for."""
 
     def leaf(rest: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((*shape, *rest), dtype, sharding=split_items(mesh, leading=1))
@@ -85,7 +85,7 @@ def compile_train_chunk(
     tx: optax.GradientTransformation,
     arguments: tuple[TrainState, Batch, Constants],
 ) -> TrainChunk:
-    """`train_chunk` compiled for arguments of these shapes, which may be abstract.
+    """Compile `train_chunk` for arguments of these shapes, which may be abstract.
 
     It takes over the memory of the state it is given.  Both kinds take and give the same arrays, and run the program
     of one device's part on each device.
@@ -118,7 +118,7 @@ def compile_train_chunk(
 
 
 def on_each_device(program: Callable[..., Any], mesh: Mesh, in_specs: Any, out_specs: Any) -> Callable[..., Any]:
-    """`program` of one device's part of its arguments, run on each.
+    """Run `program`, of one device's part of its arguments, on each device.
 
     Not left to XLA's own partitioning: that splits a layer that works through its batch piece by piece along the
     pieces, and moves data to do so.
@@ -127,7 +127,7 @@ def on_each_device(program: Callable[..., Any], mesh: Mesh, in_specs: Any, out_s
 
 
 class _Dealing(NamedTuple):
-    """A program of one device's part, that is given whole chunks."""
+    """A program of one device's part that is called with whole chunks."""
 
     deal: Callable[[Batch], Batch]
     compiled: Any
@@ -140,5 +140,5 @@ class _Dealing(NamedTuple):
 
 
 def _deal(chunk: Batch, n_devices: int) -> Batch:
-    """[steps, items, …] → [steps, devices, items of a device, …]: where each item lies stays as it is."""
+    """Reshape [steps, items, …] to [steps, devices, items of a device, …]; each item stays on its device."""
     return jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[0], n_devices, -1, *leaf.shape[2:]), chunk)

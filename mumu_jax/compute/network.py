@@ -1,64 +1,106 @@
-"""A network as the step runs it: what it sees of an item, and what it makes of that."""
+"""Preprocessing and forward pass, as the training step calls them."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
+from flax import struct
 from jaxtyping import Array, Float, Key
 
-from mumu_jax.batch import Sparse
 from mumu_jax.compute.augment import Augmentation, augment, centre_view
 from mumu_jax.config import Config
-from mumu_jax.models import build_item_network
+from mumu_jax.models import build_album_network, build_item_network
 from mumu_jax.models.batch_norm import Members
-from mumu_jax.objectives.objective import Constants
+from mumu_jax.models.registry import Output
+from mumu_jax.objectives import Fitted, Objective, make_objective
 
 Keys = Key[Array, " items"]
+Inputs = Mapping[str, Any]  # by modality, as `Batch.inputs`
+
+VECTORS = "vectors"  # the input of an album network: the mean feature vector of an album's tracks
+
+
+@struct.dataclass
+class Standardisation:
+    """The mean and standard deviation of each position of an input (of images, of each colour)."""
+
+    mean: Any  # float32
+    std: Any
+
+
+@struct.dataclass
+class Constants:
+    """Arrays that the step needs beside parameters: fitted on the data, kept in the run's folder."""
+
+    inputs: dict[str, Standardisation]  # by modality
+    fitted: Fitted  # the objective's, such as label factors
 
 
 class Network(NamedTuple):
-    """What turns variables (parameters and running statistics) into predictions; static under `jit`."""
+    """Everything that turns variables (parameters and running statistics) into predictions; static under `jit`."""
 
     model: nn.Module
-    kind: str  # of target: cosine, logistic or softmax
+    objective: Objective
     trainable: str = ""  # as in config.model
-    augmentation: Augmentation | None = None  # of networks that see images
+    views: tuple[tuple[str, Augmentation], ...] = ()  # by modality, of those that are seen in random views
 
 
-def item_network(config: Config, n_outputs: int, n_terms: int | None = None) -> Network:
-    """The network that sees the items; `n_outputs` and `n_terms` as in `models.build_item_network`."""
-    images = config.modality == "image"
-    augmentation = Augmentation(**dataclasses.asdict(config.augment)) if images else None
-    model = build_item_network(config, n_outputs, n_terms)
-    return Network(model, config.target.kind, config.model.trainable, augmentation)
+def item_network(config: Config, n_labels: int, fitted: Fitted) -> Network:
+    """Build the network that sees the items; `fitted` is the objective's, {} if nothing is fitted yet."""
+    objective = make_objective(config.target)
+    output = Output(objective.n_outputs(n_labels, fitted), objective.unit_output)
+    views = (("image", Augmentation(**dataclasses.asdict(config.augment))),)
+    views = tuple(view for view in views if view[0] in config.inputs)
+    return Network(build_item_network(config, output), objective, config.model.trainable, views)
 
 
-def see(network: Network, inputs: Any, constants: Constants, keys: Keys | None = None) -> Any:
-    """What the network sees of items as they are stored: zero mean and unit variance at each position, float32.
+def album_network(config: Config, n_labels: int, fitted: Fitted) -> Network:
+    """Build the network that sees the mean feature vectors of albums, as VECTORS."""
+    objective = make_objective(config.target)
+    return Network(build_album_network(Output(objective.n_outputs(n_labels, fitted), objective.unit_output)), objective)
 
-    Of an image a random view, where there is a key an item, else its centre.  The cast is here, on the device.  Sparse
-    rows stay as they are: without their zeros they would not be sparse.
+
+def constants_of_vectors(constants: Constants, width: int) -> Constants:
+    """Return the album network's constants: it sees vectors as they are (Oramas et al. 2017, section 5.1, step 3)."""
+    unchanged = Standardisation(np.zeros(width, np.float32), np.ones(width, np.float32))
+    return Constants({VECTORS: unchanged}, constants.fitted)
+
+
+def see(network: Network, inputs: Inputs, constants: Constants, keys: Keys | None = None) -> Any:
+    """Standardise stored inputs (float32), on the device.  Images are augmented if `keys` is given, else centre-cropped.
+
+    Sparse rows stay as they are: without their zeros they would not be sparse.  Returns the one modality's array, or
+    a dict of arrays if there are several.
     """
-    if isinstance(inputs, Sparse):
-        return inputs
-    how = network.augmentation
-    if how is not None:
-        inputs = centre_view(inputs, how.size_px) if keys is None else augment(inputs, keys, how)
-    return (inputs.astype(jnp.float32) - constants.mean) / constants.std
+    views = dict(network.views)
+
+    def see_one(name: str, array: Any) -> Any:
+        if not hasattr(array, "astype"):
+            return array
+        if name in views:
+            view = views[name]
+            array = centre_view(array, view.size_px) if keys is None else augment(array, keys, view)
+        return (array.astype(jnp.float32) - constants.inputs[name].mean) / constants.inputs[name].std
+
+    seen = {name: see_one(name, array) for name, array in inputs.items()}
+    return seen if len(seen) > 1 else next(iter(seen.values()))
 
 
-def example_of(network: Network, item: Any) -> Any:
-    """What the network sees of one item [1, …] that is all zero; `item` is a tree of `jax.ShapeDtypeStruct`."""
-    zeros = jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape), leaf.dtype), item)
-    return see(network, zeros, Constants(jnp.zeros(()), jnp.ones(()), None))
+def example_of(network: Network, item: Inputs) -> Any:
+    """Return what the network sees of one item [1, …] that is all zero; `item` is a tree of `jax.ShapeDtypeStruct`."""
+    zeros = jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape), leaf.dtype), dict(item))
+    unchanged = dict.fromkeys(item, Standardisation(jnp.zeros(()), jnp.ones(())))
+    return see(network, zeros, Constants(unchanged, {}))
 
 
 def apply(
     network: Network, variables: Any, inputs: Any
 ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
-    """The network's (output, penultimate vectors) for what it sees."""
+    """Return the network's output and penultimate vectors for what it sees."""
     output, embedding = cast(tuple[Array, Array], network.model.apply(variables, inputs))
     return output, embedding
 
@@ -66,10 +108,10 @@ def apply(
 def apply_in_training(
     network: Network, variables: Any, inputs: Any, dropout_keys: Keys, mask: Float[Array, " items"], axis: str | None
 ) -> tuple[Float[Array, "items outputs"], Any]:
-    """(output, new running statistics): with dropout, and normalised by the statistics of the batch itself.
+    """Return the output and new running statistics, with dropout and the batch's own statistics.
 
     The batch is the real items, `mask`, on all devices of `axis`.
     """
-    given = (Members(mask, axis, network.trainable),) if variables["batch_stats"] else ()
-    (output, _), new = network.model.apply(variables, inputs, dropout_keys, *given, mutable=["batch_stats"])
+    members = (Members(mask, axis, network.trainable),) if variables["batch_stats"] else ()
+    (output, _), new = network.model.apply(variables, inputs, dropout_keys, *members, mutable=["batch_stats"])
     return output, new.get("batch_stats", {})

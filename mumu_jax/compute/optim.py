@@ -1,6 +1,7 @@
-"""The optimizer."""
+"""The optimizers, and which parameters they update."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import optax
@@ -10,7 +11,7 @@ from mumu_jax.models.trainable import trains
 
 
 def make_optimizer(settings: OptimSettings, trainable: str = "", epoch_steps: int = 1) -> optax.GradientTransformation:
-    """Adam, AdamW, or SGD with Nesterov's momentum, of the parameters that `trainable` has a match for.
+    """Build Adam, AdamW, or SGD with Nesterov's momentum for the parameters whose path `trainable` matches.
 
     The learning rate falls in steps, every `decay_epochs` epochs of `epoch_steps` steps each.
     """
@@ -18,7 +19,7 @@ def make_optimizer(settings: OptimSettings, trainable: str = "", epoch_steps: in
     if settings.decay_epochs:
         n_steps = settings.decay_epochs * epoch_steps
         rate = optax.exponential_decay(rate, n_steps, settings.decay_factor, staircase=True)
-    tx = ALGORITHMS[settings.algorithm](settings, rate)
+    tx = ALGORITHMS[settings.algorithm].build(settings, rate)
     if not trainable:
         return tx
 
@@ -40,9 +41,20 @@ def _adamw(settings: OptimSettings, rate: Any) -> optax.GradientTransformation:
 
 
 def _sgd(settings: OptimSettings, rate: Any) -> optax.GradientTransformation:
-    """As in Torch: the decay is part of the gradient, and so of the momentum."""
+    """Build SGD as in Torch: the decay is part of the gradient, and so of the momentum."""
     decay = optax.add_decayed_weights(settings.weight_decay)
     return optax.chain(decay, optax.sgd(rate, momentum=settings.momentum, nesterov=True))
 
 
-ALGORITHMS = {"adam": _adam, "adamw": _adamw, "sgd": _sgd}
+class Algorithm(NamedTuple):
+    """An optimisation algorithm: its builder, and the fields of OptimSettings that only some algorithms read."""
+
+    build: Callable[[OptimSettings, Any], optax.GradientTransformation]
+    settings: frozenset[str]
+
+
+ALGORITHMS = {
+    "adam": Algorithm(_adam, frozenset({"b1", "b2", "eps"})),
+    "adamw": Algorithm(_adamw, frozenset({"b1", "b2", "eps", "weight_decay"})),
+    "sgd": Algorithm(_sgd, frozenset({"momentum", "weight_decay"})),
+}

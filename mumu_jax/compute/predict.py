@@ -12,18 +12,17 @@ from jaxtyping import Array, Float, UInt8
 
 from mumu_jax.batch import Batch
 from mumu_jax.compute import devices
-from mumu_jax.compute.network import Network
+from mumu_jax.compute.network import Constants, Network
 from mumu_jax.compute.step import Predictions, predict_step
-from mumu_jax.objectives.objective import Constants
 
 
 class SplitPredictions(NamedTuple):
-    """Of all items of a split, in its order; on the host."""
+    """Predictions for all items of a split, in its order; on the host."""
 
     loss: float
     scores: Float[np.ndarray, "items labels"]
     labels: UInt8[np.ndarray, "items labels"]
-    embedding: Float[np.ndarray, "items d"]  # d = 0 where it was not asked for
+    embedding: Float[np.ndarray, "items d"]  # d = 0 if it was not asked for
 
 
 def predict(
@@ -31,7 +30,7 @@ def predict(
 ) -> SplitPredictions:
     """Run the network over chunks on the devices (padding is dropped).
 
-    The loss is the mean over the items that count; NaN where none does.
+    The loss is the mean over the items that have a target; NaN if none has.
     """
     losses, weights, rows = [], [], []
     started = (_predict_chunk(variables, chunk, constants, network, mesh, embed) for chunk in chunks)
@@ -49,7 +48,7 @@ def predict(
 def _predict_chunk(
     variables: Any, chunk: Batch, constants: Constants, network: Network, mesh: Mesh, embed: bool
 ) -> tuple[Predictions, Array, Array]:
-    """(predictions, labels, mask) of a chunk [steps, items, …], whole on every device: any process may read them."""
+    """Return (predictions, labels, mask) of a chunk [steps, items, …], whole on every device for any process to read."""
     n_devices = mesh.size
 
     def of_one_device(variables: Any, chunk: Batch, constants: Constants) -> Predictions:
@@ -69,7 +68,7 @@ def _predict_chunk(
 
 
 def _one_ahead(results: Iterator[Any]) -> Iterator[Any]:
-    """The same, each given when the next is already under way."""
+    """Yield each result after the next one has been dispatched."""
     before = next(results, None)
     for result in results:
         yield before

@@ -1,4 +1,4 @@
-"""What training carries from step to step."""
+"""The state that training carries from step to step."""
 
 import math
 from typing import Any
@@ -25,12 +25,12 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """All that predictions depend on."""
+        """Return everything that predictions depend on."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
 def create_state(network: Network, tx: optax.GradientTransformation, item: Any, seed: int) -> TrainState:
-    """Initial state for items whose inputs have the shapes and dtypes of `item`; the same seed gives the same bytes."""
+    """Return the initial state for items whose inputs have the shapes and dtypes of `item`; the same seed gives the same bytes."""
     init_key, item_key = jax.random.split(jax.random.key(seed))
     variables = network.model.init(init_key, example_of(network, item))
     params = variables["params"]
@@ -38,10 +38,10 @@ def create_state(network: Network, tx: optax.GradientTransformation, item: Any, 
 
 
 def n_values(tree: Any) -> int:
-    """How many numbers the arrays of `tree` hold, abstract ones too."""
+    """Count the numbers in the arrays of `tree`, abstract ones too."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
 def abstract_variables(network: Network, item: Any) -> dict[str, Any]:
-    """The shapes and dtypes of the initial variables, without allocating them."""
+    """Return the shapes and dtypes of the initial variables, without allocating them."""
     return jax.eval_shape(lambda: create_state(network, optax.identity(), item, seed=0)).variables

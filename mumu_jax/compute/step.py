@@ -8,16 +8,14 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from mumu_jax.batch import Batch
-from mumu_jax.compute.network import Network, apply, apply_in_training, see
+from mumu_jax.compute.network import Constants, Network, apply, apply_in_training, see
 from mumu_jax.compute.state import TrainState
-from mumu_jax.objectives import objective
-from mumu_jax.objectives.objective import Constants
 
-VIEW = 1 << 16  # what an item's key is folded with for its view: no dropout layer has that number
+VIEW = 1 << 16  # folded into an item's key for its random view; no dropout layer has this number
 
 
 class Predictions(NamedTuple):
-    """Of one batch: the sum of the loss and of how many items, each item's scores and penultimate vector."""
+    """A batch's summed loss and the number of items it covers, and each item's scores and penultimate vector."""
 
     loss_sum: Float[Array, ""]
     weight: Float[Array, ""]
@@ -33,7 +31,7 @@ def train_step(
     tx: optax.GradientTransformation,
     axis: str | None = None,
 ) -> tuple[TrainState, Float[Array, ""]]:
-    """One optimisation step: (new state, mean loss over the batch's real items on all devices).
+    """Take one optimisation step: return the new state and the mean loss over the batch's real items on all devices.
 
     With `axis`, which names the devices, `batch` is one device's part.
     """
@@ -43,7 +41,7 @@ def train_step(
     def loss_sum(params: Any) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Any]]:
         variables = {**state.variables, "params": params}
         output, batch_stats = apply_in_training(network, variables, inputs, keys, batch.mask, axis)
-        loss, weight = objective.loss_sum_and_weight(network.kind, output, batch.labels, constants, batch.mask)
+        loss, weight = network.objective.summed_loss(output, batch.labels, constants.fitted, batch.mask)
         return loss, (weight, batch_stats)
 
     (loss, (weight, batch_stats)), gradients = jax.value_and_grad(loss_sum, has_aux=True)(state.params)
@@ -65,19 +63,19 @@ def train_chunk(
     tx: optax.GradientTransformation,
     axis: str | None = None,
 ) -> tuple[TrainState, Float[Array, " steps"]]:
-    """As many steps as the chunk has batches, in one scan: (new state, each step's loss)."""
+    """Take a step for each of the chunk's batches, in one scan: return the new state and each step's loss."""
     return jax.lax.scan(lambda carry, batch: train_step(carry, batch, constants, network, tx, axis), state, chunk)
 
 
 def predict_step(variables: Any, batch: Batch, constants: Constants, network: Network) -> Predictions:
-    """Loss, scores and penultimate vectors of one batch, without dropout."""
+    """Return loss, scores and penultimate vectors of one batch, without dropout."""
     output, embedding = apply(network, variables, see(network, batch.inputs, constants))
-    loss, weight = objective.loss_sum_and_weight(network.kind, output, batch.labels, constants, batch.mask)
-    scores = objective.scores(network.kind, output, constants)
+    loss, weight = network.objective.summed_loss(output, batch.labels, constants.fitted, batch.mask)
+    scores = network.objective.scores(output, constants.fitted)
     return Predictions(loss, weight, scores, embedding)
 
 
 def _item_keys(state: TrainState, n_items: int, axis: str | None) -> Key[Array, " items"]:
-    """A key for each item, from the step and its place in the whole batch, whatever the devices."""
+    """Return a key for each item, from the step and its place in the whole batch, whatever the devices."""
     place = jnp.arange(n_items) + (0 if axis is None else n_items * jax.lax.axis_index(axis))
     return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(state.key, state.step), place)

@@ -1,11 +1,11 @@
-"""The loader: which items come when, and Grain pipelines that read them from prepared records.
+"""The loader: the order in which items come, and Grain pipelines that read them from prepared records.
 
 Order and random patches depend on the seed and the chunk's number alone, so that number is a loader's whole state,
 and whoever holds a split otherwise (on the devices, say) can serve the same examples in the same order.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
@@ -13,11 +13,9 @@ from typing import Any, Protocol, runtime_checkable
 import grain
 import jax
 import numpy as np
-from jaxtyping import Float, Float16, Int32, UInt8
+from jaxtyping import Float, Int32, UInt8
 
 from mumu_jax.batch import Batch
-from mumu_jax.config import AudioSettings, ImageSettings
-from mumu_jax.data.modalities.audio import patches
 from mumu_jax.system.allocator import keep_freed_memory
 
 PREFETCH_BYTES = 1_000_000_000  # at most this much is read ahead, unless one chunk is more
@@ -29,7 +27,7 @@ Uniforms = Float[np.ndarray, " n"]  # in [0, 1): where a random patch lies
 
 @dataclass(frozen=True)
 class Items:
-    """A split as the networks see it: `read(rows, uniforms, inputs, labels)` fills in those rows of the split.
+    """A split as a network sees it: `read(rows, uniforms, inputs, labels)` fills in those rows of the split.
 
     `item` tells the shape and dtype of an item's input, which may be a tree of arrays, as `batch.Sparse` is.
     """
@@ -45,18 +43,18 @@ class Items:
 
     @property
     def n_bytes(self) -> int:
-        """Of all items, as arrays of inputs and labels."""
+        """The size of all items, as arrays of inputs and labels."""
         leaves = jax.tree.leaves(self.item)
         return self.n_items * (sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves) + self.n_labels)
 
     def empty(self, n: int) -> Any:
-        """Room for the inputs of `n` items."""
+        """Return room for the inputs of `n` items."""
         return jax.tree.map(lambda leaf: np.empty((n, *leaf.shape), leaf.dtype), self.item)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Which rows of a split each batch holds: chunks of up to `chunk_steps` batches, epoch after epoch.
+    """The rows of a split that each batch holds: chunks of up to `chunk_steps` batches, epoch after epoch.
 
     Every epoch has a new order (without `seed`: that of the split).  No chunk crosses an epoch's end.
     """
@@ -68,7 +66,7 @@ class Schedule:
 
     @property
     def epoch_steps(self) -> int:
-        """The last batch may be partly padding."""
+        """Steps of an epoch; the last batch may be partly padding."""
         return math.ceil(self.n_items / self.batch_size)
 
     @property
@@ -76,18 +74,22 @@ class Schedule:
         return math.ceil(self.epoch_steps / self.chunk_steps)
 
     def chunk_of(self, step: int) -> int:
-        """The number of the chunk that begins after `step` steps."""
+        """Return the number of the chunk that begins after `step` steps."""
         epoch, rest = divmod(step, self.epoch_steps)
         return epoch * self.epoch_chunks + rest // self.chunk_steps
 
     def rows(self, chunk: int) -> Int32[np.ndarray, "steps items"]:
-        """The chunk's rows; `n_items`, which is none, where the epoch's last batch is padded."""
+        """Return the chunk's rows; `n_items`, which is no row, stands for padding in the epoch's last batch."""
         epoch, part = divmod(chunk, self.epoch_chunks)
         order = _epoch_order(self, epoch)
         return order[part * self.chunk_steps : (part + 1) * self.chunk_steps]
 
+    def n_items_of(self, chunk: int) -> int:
+        """Return the number of items in the chunk, without padding."""
+        return int(np.count_nonzero(self.rows(chunk) < self.n_items))
+
     def uniforms(self, chunk: int) -> Float[np.ndarray, "steps items"]:
-        """Where the chunk's random patches lie."""
+        """Return where the chunk's random patches start, 0 to below 1."""
         return np.random.default_rng((self.seed or 0, 1, chunk)).random(self.rows(chunk).shape)
 
 
@@ -103,51 +105,39 @@ def _epoch_order(schedule: Schedule, epoch: int) -> Int32[np.ndarray, "steps ite
 
 
 @runtime_checkable
-class AnyRecords(Protocol):
-    """What `store.Records` is to the loader."""
+class Records(Protocol):
+    """Random access to the records of a split, as `store` gives it."""
+
+    @property
+    def album_ids(self) -> list[str]: ...
+
+    @property
+    def item_ids(self) -> list[str]: ...
 
     def __len__(self) -> int: ...
 
-    def read(self, rows: Rows) -> Iterable[dict[str, Any]]: ...
+    def read(self, rows: Any) -> Iterable[dict[str, Any]]: ...
 
 
-def patch_items(records: AnyRecords, n_labels: int, settings: AudioSettings, patch: str = "fixed") -> Items:
-    """One patch a track: always the same one (`fixed`), or a new one each epoch (`random`)."""
+def join_items(parts: Mapping[str, tuple[Items, Int32[np.ndarray, " items"] | None]], n_items: int) -> Items:
+    """Return items whose input is a dict of the parts' inputs by modality.
 
-    def read(rows: Rows, uniforms: Uniforms, inputs: Float16[np.ndarray, "n frames bins"], labels: Any) -> None:
-        for i, record in enumerate(records.read(rows)):
-            n_frames = len(record["cqt"])
-            if patch == "random":
-                start = patches.random_start(n_frames, float(uniforms[i]), settings)
-            else:
-                start = patches.fixed_start(record["track_id"], n_frames, settings)
-            patches.cut(record["cqt"], start, settings, inputs[i])
-            labels[i, record["labels"]] = 1
+    Beside each part are the rows of it that belong to the items; None if they are all its own, in its own order.  The
+    labels are those of the first part.
+    """
+    first, _ = next(iter(parts.values()))
 
-    return Items(read, len(records), patch_item(settings), n_labels, random=patch == "random")
+    def read(rows: Rows, uniforms: Uniforms, inputs: dict[str, Any], labels: Any) -> None:
+        for name, (items, own_rows) in parts.items():
+            its_labels = labels if items is first else np.zeros_like(labels)
+            items.read(rows if own_rows is None else own_rows[rows], uniforms, inputs[name], its_labels)
 
-
-def image_items(records: AnyRecords, n_labels: int, settings: ImageSettings) -> Items:
-    """The image of each record."""
-
-    def read(rows: Rows, uniforms: Uniforms, inputs: UInt8[np.ndarray, "n side side 3"], labels: Any) -> None:
-        for i, record in enumerate(records.read(rows)):
-            inputs[i] = record["image"]
-            labels[i, record["labels"]] = 1
-
-    return Items(read, len(records), image_item(settings), n_labels)
-
-
-def image_item(settings: ImageSettings) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((settings.side_px, settings.side_px, 3), np.uint8)
-
-
-def patch_item(settings: AudioSettings) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((settings.patch_frames, settings.n_bins), np.float16)
+    shapes = {name: items.item for name, (items, _) in parts.items()}
+    return Items(read, n_items, shapes, first.n_labels, any(items.random for items, _ in parts.values()))
 
 
 def array_items(inputs: Any, labels: UInt8[np.ndarray, "n labels"]) -> Items:
-    """Items that are rows of arrays in memory: feature vectors [n, d] or `Sparse` rows, and labels."""
+    """Return items that are rows of arrays in memory: feature vectors [n, d] or `Sparse` rows, and labels."""
 
     def read(rows: Rows, uniforms: Uniforms, inputs_out: Any, labels_out: np.ndarray) -> None:
         def take(source: np.ndarray, out: np.ndarray) -> None:
@@ -160,7 +150,7 @@ def array_items(inputs: Any, labels: UInt8[np.ndarray, "n labels"]) -> Items:
 
 
 def multi_hot(columns: Sequence[int] | np.ndarray, n_labels: int) -> np.ndarray:
-    """[n_labels] uint8 with 1 at `columns`."""
+    """Return [n_labels] uint8 with 1 at `columns`."""
     labels = np.zeros(n_labels, np.uint8)
     labels[columns] = 1
     return labels
@@ -169,7 +159,7 @@ def multi_hot(columns: Sequence[int] | np.ndarray, n_labels: int) -> np.ndarray:
 def read_rows(
     items: Items, rows: Int32[np.ndarray, " n"], uniforms: Uniforms
 ) -> tuple[Any, UInt8[np.ndarray, "n labels"]]:
-    """(inputs, labels) of `rows`; zeros where the last ones are none of the split's."""
+    """Return (inputs, labels) of `rows`; zeros for the last ones if they are padding."""
     n_real = int(np.searchsorted(rows >= len(items), True))
     inputs, labels = items.empty(len(rows)), np.zeros((len(rows), items.n_labels), np.uint8)
     real = jax.tree.map(lambda leaf: leaf[:n_real], inputs)
@@ -180,7 +170,7 @@ def read_rows(
 
 
 def read_chunk(items: Items, schedule: Schedule, chunk: int, part: slice = slice(None)) -> Batch:
-    """A chunk [steps, items, …], of each batch the items in `part`; padded with zeros, and masked."""
+    """Read a chunk [steps, items, …], of each batch the items in `part`; padded with zeros, and masked."""
     rows, uniforms = schedule.rows(chunk)[:, part], schedule.uniforms(chunk)[:, part]
     inputs, labels = read_rows(items, rows.ravel(), uniforms.ravel())
     mask = (rows < len(items)).astype(np.float32)
@@ -191,7 +181,7 @@ def read_chunk(items: Items, schedule: Schedule, chunk: int, part: slice = slice
 def stream(
     items: Items, schedule: Schedule, chunks: range, read_threads: int, part: slice = slice(None)
 ) -> Iterator[Batch]:
-    """Those chunks of the schedule, read ahead by `read_threads` threads."""
+    """Yield those chunks of the schedule, read ahead by `read_threads` threads."""
     keep_freed_memory()
     numbers = grain.MapDataset.range(chunks.start, chunks.stop)
     ahead = max(1, PREFETCH_BYTES * len(items) // (items.n_bytes * schedule.batch_size * schedule.chunk_steps))
@@ -200,7 +190,7 @@ def stream(
 
 
 def read_blocks(items: Items, start: int, stop: int, read_threads: int) -> Iterator[tuple[Any, Any]]:
-    """(inputs, labels) of rows `start` to `stop`, in blocks, in order; zeros beyond the split's end."""
+    """Yield (inputs, labels) of rows `start` to `stop`, in blocks, in order; zeros beyond the split's end."""
     keep_freed_memory()
     blocks = grain.MapDataset.range(start, stop, BLOCK_ITEMS)
     rows = blocks.map(lambda low: np.arange(low, min(low + BLOCK_ITEMS, stop), dtype=np.int32))

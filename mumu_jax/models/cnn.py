@@ -1,4 +1,4 @@
-"""The audio CNNs of Oramas et al. 2017, section 6.1: four blocks of convolution, max-pool and dropout."""
+"""The audio CNNs of Oramas et al. 2017, section 6.1: blocks of convolution, max-pool and dropout."""
 
 from typing import Any, NamedTuple
 
@@ -6,43 +6,44 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-from mumu_jax.models.dropout import dropout
-from mumu_jax.models.head import Shallow
+from mumu_jax.config import ModelSettings
+from mumu_jax.errors import UserError
+from mumu_jax.models.head import Shallow, dropout, fields_of
 from mumu_jax.models.kernels.conv_pool import Padding, conv_pool
+from mumu_jax.models.registry import Output, register
 
 Size = tuple[int, int]  # frames × bins
 
 
 class Variant(NamedTuple):
-    """Kernel and pool sizes of the four blocks, and the convolutions' padding."""
+    """Kernel size, pool size and number of filters of each block, and the convolutions' padding."""
 
     kernels: tuple[Size, ...]
     pools: tuple[Size, ...]
+    filters: tuple[int, ...]
     padding: Padding
 
 
-_4X70 = Variant(((4, 70), (4, 6), (4, 1), (1, 1)), ((4, 4), (4, 1), (4, 1), (1, 1)), "valid")
-_4X96 = Variant(((4, 96), (4, 1), (4, 1), (1, 1)), ((4, 1), (4, 1), (4, 1), (1, 1)), "valid")
-# The last pool of HIGH-3x3 spans 3 bins and LOW's 1: what fits the parameter counts of all four printed rows.
-_3X3_LOW = Variant(((3, 3),) * 4, ((4, 4), (4, 2), (5, 4), (1, 1)), "same")
-_3X3_HIGH = Variant(((3, 3),) * 4, ((4, 4), (4, 2), (5, 4), (1, 3)), "same")
-
+_LOW, _HIGH = (64, 128, 128, 64), (256, 512, 1024, 1024)
+_4X70 = ((4, 70), (4, 6), (4, 1), (1, 1)), ((4, 4), (4, 1), (4, 1), (1, 1))
+_4X96 = ((4, 96), (4, 1), (4, 1), (1, 1)), ((4, 1), (4, 1), (4, 1), (1, 1))
+_3X3 = ((3, 3),) * 4
+# By width and kernel size, as `config.model` names them.
 VARIANTS = {
-    ("4x70", "low"): _4X70,
-    ("4x70", "high"): _4X70,
-    ("4x96", "low"): _4X96,
-    ("4x96", "high"): _4X96,
-    ("3x3", "low"): _3X3_LOW,
-    ("3x3", "high"): _3X3_HIGH,
+    "low_4x70": Variant(*_4X70, _LOW, "valid"),
+    "high_4x70": Variant(*_4X70, _HIGH, "valid"),
+    "low_4x96": Variant(*_4X96, _LOW, "valid"),
+    "high_4x96": Variant(*_4X96, _HIGH, "valid"),
+    # The last pool of HIGH-3x3 spans 3 bins and LOW's 1: what fits the parameter counts of all four printed rows.
+    "low_3x3": Variant(_3X3, ((4, 4), (4, 2), (5, 4), (1, 1)), _LOW, "same"),
+    "high_3x3": Variant(_3X3, ((4, 4), (4, 2), (5, 4), (1, 3)), _HIGH, "same"),
 }
-WIDTHS = {"low": (64, 128, 128, 64), "high": (256, 512, 1024, 1024)}
 
 
 class CNN(nn.Module):
-    """Four blocks, flatten, one dense layer.  The blocks compute in `dtype`, everything else in float32."""
+    """Blocks, flatten, one dense layer.  The blocks compute in `dtype`, everything else in float32."""
 
     variant: Variant
-    filters: tuple[int, ...]
     n_outputs: int
     unit_output: bool
     dropout: float = 0.0
@@ -53,10 +54,10 @@ class CNN(nn.Module):
     def __call__(
         self, patches: Float[Array, "items frames bins"], dropout_keys: Key[Array, " items"] | None = None
     ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
-        """(output, embedding) of standardised log-CQT patches; one key an item turns dropout on."""
+        """Return (output, embedding) of standardised patches; one key an item turns dropout on."""
         x = patches[..., None].astype(self.dtype)
         for i, (size, pool, width) in enumerate(
-            zip(self.variant.kernels, self.variant.pools, self.filters, strict=True)
+            zip(self.variant.kernels, self.variant.pools, self.variant.filters, strict=True)
         ):
             shape = (*size, x.shape[-1], width)
             kernel = self.param(f"conv{i}_kernel", nn.initializers.glorot_uniform(), shape)
@@ -65,3 +66,21 @@ class CNN(nn.Module):
             x = dropout(x, dropout_keys, self.dropout, layer=i)
         embedding = jnp.reshape(x, (x.shape[0], -1)).astype(jnp.float32)
         return Shallow(self.n_outputs, self.unit_output, name="output")(embedding)
+
+
+def variant_of(settings: ModelSettings) -> Variant:
+    """Return the variant that `settings` name, its filters divided; raises UserError if there is none."""
+    name = f"{settings.width}_{settings.kernel}"
+    if name not in VARIANTS:
+        raise UserError(
+            f"config.model.width={settings.width!r} and config.model.kernel={settings.kernel!r} name no network; "
+            f"choose one of {', '.join(VARIANTS)} (width_kernel)"
+        )
+    variant = VARIANTS[name]
+    return variant._replace(filters=tuple(max(1, n // settings.width_divisor) for n in variant.filters))
+
+
+@register("cnn", sees=("audio",), settings=("kernel", "width", "width_divisor", "dropout", "precision"))
+def build_cnn(settings: ModelSettings, output: Output) -> CNN:
+    """Build the CNN variant that `settings` name."""
+    return CNN(variant=variant_of(settings), **fields_of(settings, output))

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
+from mumu_jax.config import ModelSettings
 from mumu_jax.models.batch_norm import BatchNorm, Members
-from mumu_jax.models.dropout import dropout
-from mumu_jax.models.head import Shallow
+from mumu_jax.models.head import Shallow, dropout, fields_of
 from mumu_jax.models.kernels.padded import max_pool, padded_conv
+from mumu_jax.models.registry import Output, register
 
 GROWTH = 32  # channels that a layer adds
 BOTTLENECK = 4 * GROWTH
@@ -72,3 +73,9 @@ class Layer(nn.Module):
             x = nn.relu(BatchNorm(self.dtype, name=f"norm{i}")(x, members))
             x = padded_conv(features, size, dtype=self.dtype, name=f"conv{i}")(x)
         return x
+
+
+@register("densenet201", sees=("image",), settings=("weights", "dropout", "precision"))
+def build_densenet(settings: ModelSettings, output: Output) -> DenseNet:
+    """Build DenseNet."""
+    return DenseNet(**fields_of(settings, output))

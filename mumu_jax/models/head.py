@@ -1,11 +1,30 @@
-"""The output layer of every network, and the network that is nothing else."""
+"""The parts that every network shares: dropout, and the output layer, which alone is the shallow network."""
 
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-from mumu_jax.models.dropout import dropout
-from mumu_jax.models.kernels.precision import product_precision
+from mumu_jax.config import ModelSettings
+from mumu_jax.models.kernels.precision import compute_dtype, product_precision
+from mumu_jax.models.registry import Output, register
 from mumu_jax.objectives.cosine import l2_normalize
+
+
+def dropout(
+    x: Float[Array, "items *shape"], keys: Key[Array, " items"] | None, rate: float, layer: int
+) -> Float[Array, "items *shape"]:
+    """Zero a share `rate` of each item's values and scale up the rest; unchanged without keys or at rate 0.
+
+    An item's noise is a function of its own key and of `layer`, which tells a network's dropout layers apart, and so
+    does not depend on the device or the place in the batch.
+    """
+    if keys is None or rate == 0:
+        return x
+    keep = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, layer), 1 - rate, x.shape[1:]))(keys)
+    return jnp.where(keep, x / (1 - rate), 0)
 
 
 class Shallow(nn.Module):
@@ -22,7 +41,7 @@ class Shallow(nn.Module):
     def __call__(
         self, embedding: Float[Array, "items d"], dropout_keys: Key[Array, " items"] | None = None
     ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
-        """(output, embedding): the embedding is the input of the last dense layer; one key an item turns dropout on."""
+        """Return (output, embedding): the embedding is the dense layer's input; one key an item turns dropout on."""
         embedding = dropout(embedding, dropout_keys, self.dropout, layer=0)
         output = nn.Dense(
             self.n_outputs,
@@ -31,3 +50,19 @@ class Shallow(nn.Module):
             name="dense",
         )(embedding)
         return (l2_normalize(output) if self.unit_output else output), embedding
+
+
+def fields_of(settings: ModelSettings, output: Output) -> dict[str, Any]:
+    """Return the fields that most networks have in common."""
+    return {
+        "n_outputs": output.size,
+        "unit_output": output.unit,
+        "dropout": settings.dropout,
+        "dtype": compute_dtype(settings.precision),
+    }
+
+
+@register("shallow", sees=("timbre", "fusion"), settings=("dropout",))
+def build_shallow(settings: ModelSettings, output: Output) -> Shallow:
+    """Build the shallow network that sees items themselves."""
+    return Shallow(output.size, output.unit, settings.dropout)

@@ -10,16 +10,16 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from mumu_jax.batch import Sparse
-from mumu_jax.models.dropout import dropout
-from mumu_jax.models.head import Shallow
+from mumu_jax.config import ModelSettings
+from mumu_jax.models.head import Shallow, dropout, fields_of
 from mumu_jax.models.kernels.precision import product_precision
 from mumu_jax.models.kernels.sparse import sparse_dense
+from mumu_jax.models.registry import Output, register
 
 
 class MLP(nn.Module):
     """Hidden layers and one dense layer.  The hidden layers compute in `dtype`, everything else in float32."""
 
-    n_terms: int
     n_outputs: int
     unit_output: bool
     widths: tuple[int, ...] = (2048, 2048)
@@ -30,10 +30,10 @@ class MLP(nn.Module):
     def __call__(
         self, inputs: Sparse | Float[Array, "items terms"], dropout_keys: Key[Array, " items"] | None = None
     ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
-        """(output, embedding) of rows of `n_terms`, sparse or not; one key an item turns dropout on."""
+        """Return (output, embedding) of rows, sparse or not; one key an item turns dropout on."""
         x: Any = inputs
         for i, width in enumerate(self.widths):
-            n_inputs = x.shape[-1] if i else self.n_terms
+            n_inputs = x.n_columns if isinstance(x, Sparse) else x.shape[-1]
             kernel = self.param(f"hidden{i}_kernel", nn.initializers.glorot_uniform(), (n_inputs, width))
             bias = self.param(f"hidden{i}_bias", nn.initializers.zeros_init(), (width,))
             x = self._product(x, kernel) + bias.astype(self.dtype)
@@ -44,3 +44,9 @@ class MLP(nn.Module):
         if isinstance(x, Sparse):
             return sparse_dense(x, kernel, self.dtype)
         return jnp.matmul(x.astype(self.dtype), kernel.astype(self.dtype), precision=product_precision(self.dtype))
+
+
+@register("mlp", sees=("text",), settings=("dropout", "precision"))
+def build_mlp(settings: ModelSettings, output: Output) -> MLP:
+    """Build the paper's text network."""
+    return MLP(**fields_of(settings, output))

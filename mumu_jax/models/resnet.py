@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
+from mumu_jax.config import ModelSettings
 from mumu_jax.models.batch_norm import BatchNorm, Members
-from mumu_jax.models.dropout import dropout
-from mumu_jax.models.head import Shallow
+from mumu_jax.models.head import Shallow, dropout, fields_of
 from mumu_jax.models.kernels.padded import max_pool, padded_conv
+from mumu_jax.models.registry import Output, register
 
 # Depth → blocks of each of the four stages, and whether they are bottlenecks.
 DEPTHS = {
@@ -91,3 +92,9 @@ class Block(nn.Module):
             x = padded_conv(y.shape[-1], 1, self.stride, dtype=self.dtype, name="downsample_0")(x)
             x = BatchNorm(self.dtype, name="downsample_1")(x, members)
         return nn.relu(x + y)
+
+
+@register("resnet", sees=("image",), settings=("depth", "weights", "dropout", "precision"))
+def build_resnet(settings: ModelSettings, output: Output) -> ResNet:
+    """Build the ResNet of `settings.depth` layers."""
+    return resnet(settings.depth, **fields_of(settings, output))

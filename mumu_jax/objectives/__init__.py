@@ -1,1 +1,11 @@
-"""What a network's output means: targets, losses, scores and metrics."""
+"""The meaning of a network's output: targets, losses, scores and metrics; one objective a class, by name."""
+
+from mumu_jax.objectives.cosine import Cosine
+from mumu_jax.objectives.logits import Logistic, Softmax
+from mumu_jax.objectives.objective import OBJECTIVES, Fitted, Objective, make_objective, register
+
+register("cosine", Cosine)
+register("logistic", Logistic)
+register("softmax", Softmax)
+
+__all__ = ["OBJECTIVES", "Fitted", "Objective", "make_objective", "register"]

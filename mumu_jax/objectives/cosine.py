@@ -1,20 +1,25 @@
-"""The paper's COSINE targets: a vector for each label and each item, and back to scores.
+"""The paper's COSINE objective: a target vector for each label and each item, and scores from predicted vectors.
 
 Labels that occur together point the same way.  Oramas et al. 2017, section 4.1; M is the binary matrix of albums
 and labels, X its PPMI, C the label factors, F the item factors.
 
-Some labels and items have no direction, and theirs is a zero row.  A label is such a one if no album or every
-album carries it, or if the factors kept do not reach it; an item, if none of its labels has a direction.
-`has_direction` finds both, so that the caller can warn.
+Some labels and items have no direction; their vector is zero.  A label has none if no album or every album carries
+it, or if the factors kept do not reach it; an item has none if none of its labels has one.  `has_direction` finds
+both, so that the caller can warn.
 """
 
+from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.lax import Precision
 from jaxtyping import Array, Bool, Float, Shaped
+
+from mumu_jax.objectives.logits import at_least_float32
+from mumu_jax.objectives.objective import Fitted, Objective
 
 # A shorter vector counts as zero: in float32 the gradient of its direction would overflow.
 MIN_LENGTH = 1e-12
@@ -23,9 +28,43 @@ MIN_LENGTH = 1e-12
 NEGLIGIBLE = 1e-5
 
 
+@dataclass(frozen=True)
+class Cosine(Objective):
+    """Cosine distance to the target vector of an item.  Oramas et al. 2017, sections 4.1 and 5.1."""
+
+    n_factors: int
+
+    settings: ClassVar[frozenset[str]] = frozenset({"n_factors"})
+    unit_output: ClassVar[bool] = True
+    meaning: ClassVar[str] = "cosines between an item's vector and each genre's, from −1 to 1; only their order counts"
+    untargeted: ClassVar[str] = "have no label factor: they score -1, and albums with no other label do not train"
+
+    def fit(self, labels: Shaped[np.ndarray, "albums labels"]) -> dict[str, Array]:
+        """Fit the label factors.  Raises ValueError if no label has a direction."""
+        return {"label_factors": label_factors(ppmi(labels), self.n_factors)}
+
+    def n_outputs(self, n_labels: int, fitted: Fitted) -> int:
+        """Return the number of label factors."""
+        return fitted["label_factors"].shape[1] if fitted else min(self.n_factors, n_labels)
+
+    def has_target(self, n_labels: int, fitted: Fitted) -> Bool[np.ndarray, " labels"]:
+        """Return which labels have a direction."""
+        return np.asarray(has_direction(jnp.asarray(fitted["label_factors"])))
+
+    def loss(
+        self, output: Float[Array, "items d"], labels: Shaped[Array, "items labels"], fitted: Fitted
+    ) -> tuple[Float[Array, " items"], Float[Array, " items"]]:
+        """Return (1 - cos)/2 of each item, 0 to 1, and 0 for an item whose labels have no direction, else 1."""
+        return cosine_loss(output, item_factors(labels, fitted["label_factors"]))
+
+    def scores(self, output: Float[Array, "items d"], fitted: Fitted) -> Float[Array, "items labels"]:
+        """Return the cosine of each output with each label's factors."""
+        return cosine_scores(output, fitted["label_factors"])
+
+
 @jax.jit
 def ppmi(labels: Shaped[Array | np.ndarray, "albums labels"]) -> Float[Array, "labels labels"]:
-    """Positive pointwise mutual information of each two labels, in nats; the diagonal is kept.
+    """Return the positive pointwise mutual information of each two labels, in nats; the diagonal is kept.
 
     `labels` is multi-hot, nonzero where an album carries a label.  A label without an album has zeros.
     Oramas et al. 2017, equation (1).
@@ -39,9 +78,9 @@ def ppmi(labels: Shaped[Array | np.ndarray, "albums labels"]) -> Float[Array, "l
 
 
 def label_factors(ppmi: Float[Array | np.ndarray, "labels labels"], n_factors: int) -> Float[Array, "labels d"]:
-    """C = U_d √Σ_d of the SVD X ≈ UΣV; d is `n_factors`, or the numerical rank of X where that is smaller.
+    """Return C = U_d √Σ_d of the SVD X ≈ UΣV; d is `n_factors`, or the numerical rank of X if that is smaller.
 
-    The largest component of each column is positive (the first of them, where several are equal).  Call it on
+    The largest component of each column is positive (the first of them, if several are equal).  Call it on
     the host, outside `jit`: the shape of the result depends on the values.
 
     Raises ValueError if `n_factors` is below 1, or if X is zero and no label has a direction.
@@ -63,9 +102,9 @@ def label_factors(ppmi: Float[Array | np.ndarray, "labels labels"], n_factors: i
 def item_factors(
     labels: Shaped[Array | np.ndarray, "items labels"], C: Float[Array, "labels d"]
 ) -> Float[Array, "items d"]:
-    """F = M·C, each row of length 1, or zero for an item whose labels have no direction.
+    """Return F = M·C, each row of length 1, or zero for an item whose labels have no direction.
 
-    `labels` is multi-hot, nonzero where an item carries a label.  Oramas et al. 2017, section 4.1.
+    `labels` is multi-hot, nonzero if an item carries a label.  Oramas et al. 2017, section 4.1.
     """
     M = (jnp.asarray(labels) != 0).astype(C.dtype)
     return l2_normalize(jnp.matmul(M, C, precision=Precision.HIGHEST))
@@ -73,7 +112,7 @@ def item_factors(
 
 @jax.jit
 def cosine_scores(prediction: Float[Array, "items d"], C: Float[Array, "labels d"]) -> Float[Array, "items labels"]:
-    """Cosine of each prediction with each label, -1 to 1.
+    """Return the cosine of each prediction with each label, -1 to 1.
 
     A label without a direction scores -1; a zero prediction scores 0 for all the others.
     Oramas et al. 2017, section 4.1.
@@ -82,15 +121,28 @@ def cosine_scores(prediction: Float[Array, "items d"], C: Float[Array, "labels d
     return jnp.where(has_direction(C), cosine, -1)
 
 
+def cosine_loss(
+    prediction: Float[Array, "items d"], target: Float[Array, "items d"]
+) -> tuple[Float[Array, " items"], Float[Array, " items"]]:
+    """Return (1 - cos)/2 of each item, 0 to 1, and its weight: 0 for an item without a target direction, else 1.
+
+    Only directions count, not lengths; a zero prediction loses 1/2.  Computed in float32 or better, with finite
+    gradients.  Oramas et al. 2017, section 5.1.
+    """
+    prediction, target = at_least_float32(prediction), at_least_float32(target)
+    cosine = jnp.sum(l2_normalize(prediction) * l2_normalize(target), axis=-1)
+    return (1 - cosine) / 2, has_direction(target).astype(cosine.dtype)
+
+
 def l2_normalize(vectors: Float[Array, "*rows d"]) -> Float[Array, "*rows d"]:
-    """Each vector divided by its length; one without a direction becomes zero, and so does its gradient."""
+    """Divide each vector by its length; one without a direction becomes zero, and so does its gradient."""
     squared = jnp.sum(jnp.square(vectors), axis=-1, keepdims=True)
     zero = squared <= MIN_LENGTH**2  # False for NaN, which must come out as NaN
     return jnp.where(zero, 0, vectors / jnp.sqrt(jnp.where(zero, 1, squared)))
 
 
 def has_direction(vectors: Float[Array, "*rows d"]) -> Bool[Array, "*rows"]:
-    """False for the zero rows: labels or items that the factors do not describe."""
+    """Return False for zero rows: labels or items that the factors do not describe."""
     return jnp.sum(jnp.square(vectors), axis=-1) > MIN_LENGTH**2
 
 
@@ -98,7 +150,7 @@ def has_direction(vectors: Float[Array, "*rows d"]) -> Bool[Array, "*rows"]:
 def _keep_factors(
     U: Float[Array, "labels labels"], singular: Float[Array, "labels"], d: int
 ) -> Float[Array, "labels d"]:
-    """U_d √Σ_d with defined signs, and exact zeros in the rows that are zero but for rounding."""
+    """Return U_d √Σ_d with defined signs, and exact zeros in rows that are zero but for rounding."""
     C = _fix_signs(U[:, :d] * jnp.sqrt(singular[:d]))
     length = jnp.linalg.norm(C, axis=1, keepdims=True)
     return jnp.where(length > NEGLIGIBLE * jnp.max(length), C, 0)

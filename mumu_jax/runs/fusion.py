@@ -1,9 +1,9 @@
-"""Late fusion: albums as the joined feature vectors of other runs.  Oramas et al. 2017, sections 5.4 and 6.4.
+"""Late fusion: a run keeps the feature vectors of other runs, and sees an album as its vectors side by side.
 
-A fusion run keeps the vectors, so that it needs the other runs only to tag:
+Oramas et al. 2017, sections 5.4 and 6.4.  A fusion needs the other runs only to tag:
 
 fusion.json      by modality the run that its vectors are of, and the labels and albums of the data
-features/*.npz   by modality the vectors of all albums that have it, as `features.write_features` writes them
+features/*.npz   by modality the vectors of all albums that have it
 """
 
 import dataclasses
@@ -20,71 +20,48 @@ import numpy as np
 from jaxtyping import Float32
 
 from mumu_jax.config import Config
-from mumu_jax.data.manifest import SPLITS, Label, albums_sha256, read_manifest
-from mumu_jax.data.store.records import Dataset, HeldRecords, Records, open_prepared, sha256_of
+from mumu_jax.data.manifest import SPLITS, albums_sha256, read_manifest
+from mumu_jax.data.modalities.inputs import Inputs
+from mumu_jax.data.modalities.vectors import FUSION, Kept, Source, read_kept
+from mumu_jax.data.store.pairs import open_dataset
+from mumu_jax.data.store.records import Dataset, HeldRecords, Records, read_albums, sha256_of
 from mumu_jax.errors import UserError
-from mumu_jax.runs.features import Features, read_features, write_features
-from mumu_jax.system.files import write_json
-from mumu_jax.system.processes import is_main
-
-FUSION = "fusion.json"
-
-
-@dataclass(frozen=True)
-class Source:
-    """A run whose vectors are kept: where it was, its fingerprint, the vectors' width and their file's checksum.
-
-    `relative` is where it was as seen from the fusion's folder: both may have moved together.
-    """
-
-    path: str
-    fingerprint: str
-    width: int
-    sha256: str
-    relative: str = ""
-
-    def folder(self, workdir: Path) -> Path:
-        """Where it is now, if it is in one of these places; `workdir` is the fusion's folder."""
-        places = [Path(self.path), workdir / self.relative] if self.relative else [workdir / self.path]
-        # No export has constants.
-        return next((place for place in places if (place / "constants.npz").exists()), places[0])
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What `fusion.json` says; `sources` are by modality, in the order in which their vectors are joined."""
-
-    data_dir: Path
-    albums_sha256: str
-    labels: list[Label]
-    sources: dict[str, Source]
+from mumu_jax.runs.features import Features, extract_features, read_features, write_features
+from mumu_jax.runs.folder import TrainedRun, check_settings, fingerprint, load_run
+from mumu_jax.runs.prediction import Watch
+from mumu_jax.system import processes
+from mumu_jax.system.files import only_one, write_json
 
 
 @dataclass(frozen=True)
 class Fused(Dataset):
     """Albums with a joined vector each: a data set that is held in memory."""
 
-    sources: dict[str, Source]
     records: dict[str, list[dict[str, Any]]]  # by split
 
     def split(self, name: str) -> Records:
+        """Return the albums of `train`, `val` or `test`."""
         return HeldRecords(self.records[name])
 
 
 def open_data(config: Config, data_dir: Path, workdir: Path) -> Dataset:
-    """What the run in `workdir` sees of its data: what is prepared in `data_dir`, or, of a fusion, what it keeps.
+    """Open what the run in `workdir` sees: the data prepared in `data_dir`, or, of a fusion, the vectors it keeps.
 
-    Raises UserError where that is not there or of other albums, and on whatever `open_prepared` refuses.
+    Raises UserError if that is missing or made from other albums, and on whatever `open_prepared` refuses.
     """
-    if config.modality != "fusion":
-        return open_prepared(data_dir, config.prepared_with)
+    return (
+        open_dataset(config, data_dir) if Inputs.unfitted(config).prepared else _open_fused(config, data_dir, workdir)
+    )
+
+
+def _open_fused(config: Config, data_dir: Path, workdir: Path) -> Fused:
     kept = read_kept(workdir)
     check_data(kept, workdir, data_dir)
     features = {}
     for name, source in kept.sources.items():
-        path = _file_of(workdir, name)
+        path = _features_file(workdir, name)
         if not path.exists() or sha256_of(path) != source.sha256:
-            raise UserError(f"{path} is not what was kept there; restore it, or train anew in another --workdir")
+            raise UserError(f"{path} is not what was kept there; restore it, or train again in another --workdir")
         features[name] = read_features(path)
     width = sum(source.width for source in kept.sources.values())
     content = [[name, source.fingerprint, source.sha256] for name, source in kept.sources.items()]
@@ -97,34 +74,31 @@ def open_data(config: Config, data_dir: Path, workdir: Path) -> Dataset:
         std=np.ones(width, np.float32),
         albums_sha256=kept.albums_sha256,
         checksum=hashlib.sha256(json.dumps(content).encode()).hexdigest(),
-        sources=kept.sources,
         records=join(features, config.fusion.missing),
     )
 
 
-def join(features: Mapping[str, Features], missing: str) -> dict[str, list[dict[str, Any]]]:
-    """By split, a record of each album that has all modalities, or (`mask`) one: its labels and its fused vector.
+# --- joining vectors ----------------------------------------------------------------------------------------
 
-    Zeros stand for a vector that an album lacks.  Says how many albums lack one.
+
+def join(features: Mapping[str, Features], missing: str) -> dict[str, list[dict[str, Any]]]:
+    """Return by split a record of each album that has all modalities, or (`mask`) one: its labels and fused vector.
+
+    Zeros replace a missing vector.  Says how many albums lack one.
     """
-    rows = {name: {album_id: row for row, album_id in enumerate(found.album_ids)} for name, found in features.items()}
+    rows = {name: {album_id: row for row, album_id in enumerate(one.album_ids)} for name, one in features.items()}
     about = {
         album_id: (split, np.flatnonzero(labels))
-        for found in features.values()
-        for album_id, split, labels in zip(found.album_ids, found.splits, found.labels, strict=True)
+        for one in features.values()
+        for album_id, split, labels in zip(one.album_ids, one.splits, one.labels, strict=True)
     }
     records = {}
     for split in SPLITS:
         album_ids = [album_id for album_id, (its_split, _) in about.items() if its_split == split]
-        lacking = {name: sum(album_id not in of for album_id in album_ids) for name, of in rows.items()}
-        whole = [album_id for album_id in album_ids if all(album_id in of for of in rows.values())]
-        if len(whole) < len(album_ids) and is_main():
-            said = ", ".join(f"{n} without {name}" for name, n in lacking.items() if n)
-            what = "masked: zeros take the vector's place" if missing == "mask" else "dropped"
-            n = len(album_ids) - len(whole)
-            print(f"{split}: {n} of {len(album_ids)} albums lack a modality ({said}) and are {what}", file=sys.stderr)
+        whole = [album_id for album_id in album_ids if all(album_id in of_modality for of_modality in rows.values())]
+        _say_what_is_missing(split, album_ids, len(whole), rows, missing)
         chosen = album_ids if missing == "mask" else whole
-        vectors = fuse([_vectors_of(chosen, found, rows[name]) for name, found in features.items()])
+        vectors = fuse([_vectors_of(chosen, one, rows[name]) for name, one in features.items()])
         records[split] = [
             {"album_id": album_id, "labels": about[album_id][1], "vector": vector}
             for album_id, vector in zip(chosen, vectors, strict=True)
@@ -132,62 +106,141 @@ def join(features: Mapping[str, Features], missing: str) -> dict[str, list[dict[
     return records
 
 
-def _vectors_of(album_ids: Sequence[str], found: Features, rows: Mapping[str, int]) -> Float32[np.ndarray, "albums d"]:
-    """Zeros where there is none."""
-    vectors = np.zeros((len(album_ids), found.vectors.shape[1]), np.float32)
-    for at, album_id in enumerate(album_ids):
+def _say_what_is_missing(
+    split: str, album_ids: Sequence[str], n_whole: int, rows: Mapping[str, Mapping[str, int]], missing: str
+) -> None:
+    if n_whole == len(album_ids) or not processes.is_main():
+        return
+    n_missing = {name: sum(album_id not in ids for album_id in album_ids) for name, ids in rows.items()}
+    said = ", ".join(f"{n} without {name}" for name, n in n_missing.items() if n)
+    treatment = "masked: zeros replace the vector" if missing == "mask" else "dropped"
+    n = len(album_ids) - n_whole
+    print(f"{split}: {n} of {len(album_ids)} albums lack a modality ({said}) and are {treatment}", file=sys.stderr)
+
+
+def _vectors_of(album_ids: Sequence[str], one: Features, rows: Mapping[str, int]) -> Float32[np.ndarray, "albums d"]:
+    """Return the albums' vectors; zeros for an album that has none."""
+    vectors = np.zeros((len(album_ids), one.vectors.shape[1]), np.float32)
+    for i, album_id in enumerate(album_ids):
         if album_id in rows:
-            vectors[at] = found.vectors[rows[album_id]]
+            vectors[i] = one.vectors[rows[album_id]]
     return vectors
 
 
 def fuse(parts: Sequence[Float32[np.ndarray, "albums _"]]) -> Float32[np.ndarray, "albums width"]:
-    """Each modality's vectors l2-normalised, side by side; a vector of zeros stays one.  Section 5.4."""
+    """Join each modality's l2-normalised vectors side by side; a vector of zeros stays one.  Section 5.4."""
     lengths = [np.linalg.norm(part, axis=1, keepdims=True) for part in parts]
     return np.concatenate(
         [part / np.where(length == 0, 1, length) for part, length in zip(parts, lengths, strict=True)], axis=1
     )
 
 
-# --- what a run keeps ---------------------------------------------------------------------------------------
+# --- what a fusion keeps of its runs ------------------------------------------------------------------------
 
 
-def keep(
-    workdir: Path,
-    data_dir: Path,
-    dataset: Dataset,
-    runs: Mapping[str, Path],
-    features: Mapping[str, Features],
+def keep_features(
+    config: Config, runs: Mapping[str, Path] | None, data_dir: Path | None, workdir: Path, watch: Watch = iter
+) -> Path:
+    """Copy the feature vectors of `runs` into the fusion's folder unless they are there; return their data folder.
+
+    `data_dir` is the current folder of the runs' data; by default the one of their training.  Raises UserError if runs
+    do not fit one another or the data, or if others are kept.
+    """
+    check_settings(workdir, config)
+    if processes.any_of_all((workdir / FUSION).exists())[0]:
+        return _check_kept(config, runs or {}, data_dir, workdir)
+    if runs is None:
+        wanted = ",".join(f"{name}=RUN" for name in config.fusion.names)
+        raise UserError(f"{config.name} joins the vectors of trained runs; name their folders: --features={wanted}")
+    opened = {name: _open_source(name, path, data_dir) for name, path in runs.items()}
+    data_dir = data_dir or next(iter(opened.values()))[0].data_dir
+    _check_same_data(opened, runs)
+    prepared = next(iter(opened.values()))[1]
+    read_albums(prepared, data_dir)
+    features = {
+        name: extract_features(run, dataset, fingerprint(runs[name]), watch) for name, (run, dataset) in opened.items()
+    }
+
+    def write() -> None:
+        with only_one(workdir, "training"):
+            _keep(workdir, data_dir, prepared, runs, features)
+
+    processes.main_first(write, str(workdir))
+    return data_dir
+
+
+def _open_source(name: str, path: Path, data_dir: Path | None) -> tuple[TrainedRun, Dataset]:
+    """Open a run and the data that it was trained on; raises UserError if they do not fit."""
+    run = load_run(path)
+    if run.config.modality != name:
+        raise UserError(
+            f"--features: {name}={path} is a run of {run.config.modality} ({run.config.name}); name one of {name}"
+        )
+    dataset = open_dataset(run.config, data_dir or run.data_dir)
+    if dataset.checksum != run.data_checksum:
+        what = "labels" if dataset.labels != run.labels else "records"
+        raise UserError(
+            f"{path} was trained on other {what} than {dataset.folder} holds, and would mix up the splits; train it "
+            f"again on that data, or give the --data_dir that it was trained on (it was {run.data_dir})"
+        )
+    return run, dataset
+
+
+def _check_same_data(opened: Mapping[str, tuple[TrainedRun, Dataset]], runs: Mapping[str, Path]) -> None:
+    """Raise UserError unless all runs were trained on the same labels and albums."""
+    (first, (_, expected)), *others = opened.items()
+    for name, (_, other) in others:
+        for what, same in (
+            ("labels", other.labels == expected.labels),
+            ("albums, splits or genres", other.albums_sha256 == expected.albums_sha256),
+        ):
+            if not same:
+                raise UserError(
+                    f"{runs[name]} was trained on other {what} ({other.folder}) than {runs[first]} "
+                    f"({expected.folder}); train both on the same data"
+                )
+
+
+def _keep(
+    workdir: Path, data_dir: Path, dataset: Dataset, runs: Mapping[str, Path], features: Mapping[str, Features]
 ) -> None:
-    """Write the vectors of each modality's run, and of which runs and data they are, into `workdir`."""
+    """Write each modality's vectors and `fusion.json`."""
     sources = {}
-    for name, found in features.items():
-        path = _file_of(workdir, name)
-        write_features(path, found)
+    for name, one in features.items():
+        path = _features_file(workdir, name)
+        write_features(path, one)
         run = runs[name].absolute()
         relative = os.path.relpath(run, workdir.absolute())
-        sources[name] = Source(str(run), found.run, found.vectors.shape[1], sha256_of(path), relative)
-    kept = Kept(data_dir.absolute(), dataset.albums_sha256, dataset.labels, sources)
-    write_json(workdir / FUSION, dataclasses.asdict(kept) | {"data_dir": str(kept.data_dir)})
+        sources[name] = Source(str(run), one.run, one.vectors.shape[1], sha256_of(path), relative)
+    kept = Kept(str(data_dir.absolute()), dataset.albums_sha256, dataset.labels, sources)
+    write_json(workdir / FUSION, dataclasses.asdict(kept))
 
 
-def read_kept(workdir: Path) -> Kept:
-    """What `keep` wrote; raises UserError on anything else."""
-    path = workdir / FUSION
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        labels = [Label(**label) for label in found["labels"]]
-        sources = {name: Source(**source) for name, source in found["sources"].items()}
-        return Kept(Path(found["data_dir"]), found["albums_sha256"], labels, sources)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path} is not what a fusion keeps of its runs ({error!r}); restore it, or train anew in another --workdir"
-        ) from error
+def _check_kept(config: Config, runs: Mapping[str, Path], data_dir: Path | None, workdir: Path) -> Path:
+    """Return the folder of the data whose vectors are kept.
+
+    Raises UserError if the vectors are of other modalities, runs or data, or if the runs have changed; they may be gone.
+    """
+    kept, names = read_kept(workdir), config.fusion.names
+    if list(kept.sources) != names:
+        joined = ", ".join(kept.sources)
+        raise UserError(f"{workdir} keeps the vectors of {joined}, not of {', '.join(names)}; give another --workdir")
+    for name, path in runs.items():
+        source, is_there = kept.sources[name], (path / "config.json").exists()
+        found = fingerprint(path) if is_there else "missing"
+        if found != source.fingerprint and (is_there or str(path.absolute()) != source.path):
+            raise UserError(
+                f"{workdir} keeps the vectors of {name}={source.path} ({source.fingerprint}), not of {path} ({found}); "
+                "leave --features out to go on with those, or give another --workdir"
+            )
+    if data_dir:
+        check_data(kept, workdir, data_dir)
+    return data_dir or Path(kept.data_dir)
 
 
 def check_data(kept: Kept, workdir: Path, data_dir: Path) -> None:
     """Raise UserError unless the vectors kept in `workdir` are of the albums of `data_dir`."""
-    if data_dir.absolute() == kept.data_dir:  # which may be gone: a fusion needs it no more
+    if str(data_dir.absolute()) == kept.data_dir:  # which may be gone: a fusion no longer needs it
         return
     if albums_sha256(read_manifest(data_dir / "manifest.jsonl")) != kept.albums_sha256:
         raise UserError(
@@ -196,5 +249,5 @@ def check_data(kept: Kept, workdir: Path, data_dir: Path) -> None:
         )
 
 
-def _file_of(workdir: Path, name: str) -> Path:
+def _features_file(workdir: Path, name: str) -> Path:
     return workdir / "features" / f"{name}.npz"

@@ -1,7 +1,7 @@
-"""From what was read of files to scores as people read them, by a trained run or by an export of one."""
+"""Scores for a user's own files, by a trained run or by an export of one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,29 +11,31 @@ import numpy as np
 from jaxtyping import Float
 
 from mumu_jax.compute import devices
+from mumu_jax.compute.network import VECTORS
 from mumu_jax.data.loader import array_items
 from mumu_jax.data.manifest import Label
+from mumu_jax.data.modalities.base import Read, Reader
+from mumu_jax.data.modalities.inputs import Inputs
+from mumu_jax.data.modalities.text import FittedText
+from mumu_jax.data.modalities.vectors import Vectors
 from mumu_jax.errors import UserError
-from mumu_jax.objectives import objective
-from mumu_jax.runs.extract import predict_items
 from mumu_jax.runs.folder import Trained, TrainedRun, fingerprint, load_run
 from mumu_jax.runs.fusion import fuse
-from mumu_jax.runs.inputs import Inputs
-from mumu_jax.runs.reading import Read
+from mumu_jax.runs.prediction import predict_items
 from mumu_jax.runs.stems import Together
 from mumu_jax.training.feed import Feed
 
 Scores = Float[np.ndarray, "items labels"]
-Vectors = Float[np.ndarray, "items d"]
-# (the inputs of all items, batch size) → (scores as people read them, penultimate vectors)
-Predict = Callable[[Any, int], tuple[Scores, Vectors]]
+Embedding = Float[np.ndarray, "items d"]
+# (the inputs of all items by modality, batch size) → (scores for people to read, penultimate vectors)
+Predict = Callable[[Any, int], tuple[Scores, Embedding]]
 
 
 @dataclass(frozen=True)
 class Scorer:
     """A trained model, ready to score; `name` is its run's fingerprint.
 
-    `first` sees the items, `of_vectors` the mean of an album's track vectors; None where the items are albums.
+    `first` sees the items, `of_vectors` the mean of an album's track vectors; None if the items are albums.
     """
 
     name: str
@@ -43,66 +45,117 @@ class Scorer:
     of_vectors: Predict | None = None
     sources: Mapping[str, "Scorer"] = field(default_factory=dict)  # of a fusion, by modality
 
-    def score(self, reads: Sequence[Read], batch_size: int) -> Scores:
-        """Of files that could be read.  A song is scored as an album of its patches."""
-        scores, vectors = self._see(reads, batch_size)
-        return scores if self.of_vectors is None else self.of_vectors(vectors, batch_size)[0]
+    @property
+    def readers(self) -> dict[str, Reader]:
+        """How a user's files are known and read, by modality."""
+        if self.sources:
+            return {name: source.readers[name] for name, source in self.sources.items()}
+        return self.inputs.readers()
 
-    def score_together(self, stems: Sequence[Together], batch_size: int) -> Scores:
-        """`score` of a fusion: each modality's files are seen by its own model, and zeros stand for what lacks."""
-        parts = []
-        for width, (name, source) in zip(self.inputs.widths, self.sources.items(), strict=True):
-            vectors = np.zeros((len(stems), width), np.float32)
-            there = [i for i, stem in enumerate(stems) if name in stem.parts]
-            if there:
-                vectors[there] = source._see([stems[i].parts[name] for i in there], batch_size)[1]
-            parts.append(vectors)
-        return self.first(fuse(parts), batch_size)[0]
+    @property
+    def missing(self) -> str:
+        """What becomes of an album without one of the modalities: `drop` or `mask`."""
+        return self.inputs.config.fusion.missing if self.sources else "drop"
+
+    @property
+    def wants_gazetteer(self) -> bool:
+        """True if entities in texts are to be linked, and there is nothing to link them."""
+        if self.sources:
+            return any(source.wants_gazetteer for source in self.sources.values())
+        texts = [one for one in self.inputs.fitted.values() if isinstance(one, FittedText)]
+        return self.inputs.config.tfidf.categories and any(one.gazetteer is None for one in texts)
+
+    def with_gazetteer(self, path: Path) -> "Scorer":
+        """Return the scorer with another gazetteer for texts."""
+        sources = {name: source.with_gazetteer(path) for name, source in self.sources.items()}
+        inputs = self.inputs
+        for name, fitted in inputs.fitted.items():
+            if isinstance(fitted, FittedText):
+                inputs = inputs.with_fitted(name, gazetteer=path)
+        return replace(self, inputs=inputs, sources=sources)
+
+    def score(self, reads: Sequence[Read], batch_size: int) -> Scores:
+        """Return the scores of files that could be read.  A song is scored as an album of its patches."""
+        if self.sources:
+            return self.first({Vectors.name: fuse(self._vectors_of_sources(reads, batch_size))}, batch_size)[0]
+        scores, vectors = self._see(reads, batch_size)
+        return scores if self.of_vectors is None else self.of_vectors({VECTORS: vectors}, batch_size)[0]
+
+    def _vectors_of_sources(self, reads: Sequence[Any], batch_size: int) -> list[Embedding]:
+        """Return each modality's vectors, seen by its own model; zeros for those that are missing."""
+        widths = [source.width for source in self.inputs.fitted[Vectors.name].values()]
+        vectors = []
+        for width, (name, source) in zip(widths, self.sources.items(), strict=True):
+            of_modality = np.zeros((len(reads), width), np.float32)
+            present = [i for i, read in enumerate(reads) if name in read.parts]
+            if present:
+                of_modality[present] = source._see([reads[i].parts[name] for i in present], batch_size)[1]
+            vectors.append(of_modality)
+        return vectors
 
     def _see(
         self, reads: Sequence[Read], batch_size: int
     ) -> tuple[Float[np.ndarray, "records labels"], Float[np.ndarray, "files d"]]:
-        """(the first network's scores of all records, the mean penultimate vector of each file's)."""
-        inputs = self.inputs.arrays([record for read in reads for record in read.records])
-        scores, embedding = self.first(inputs, batch_size)
-        ends = np.cumsum([len(read.records) for read in reads])[:-1]
-        return scores, np.stack([part.mean(axis=0) for part in np.split(embedding, ends)])
+        """Return the first network's scores of all records, and the mean penultimate vector of each file's."""
+        records, counts = _align(reads, list(self.inputs.modalities))
+        scores, embedding = self.first(self.inputs.arrays(records), batch_size)
+        return scores, np.stack([part.mean(axis=0) for part in np.split(embedding, np.cumsum(counts)[:-1])])
+
+
+def _align(reads: Sequence[Read], names: Sequence[str]) -> tuple[dict[str, list[dict[str, Any]]], list[int]]:
+    """Return the records by modality, as many of each, and the number of records of each file.
+
+    Of several modalities, the one record of a text or cover goes with every patch of its song.
+    """
+    records: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    counts = []
+    for read in reads:
+        parts = (
+            {name: read.parts[name].records for name in names}
+            if isinstance(read, Together)
+            else {names[0]: read.records}
+        )
+        count = max(map(len, parts.values()))
+        for name, part in parts.items():
+            records[name] += part if len(part) == count else part[:1] * count
+        counts.append(count)
+    return records, counts
 
 
 def open_run(workdir: Path) -> Scorer:
-    """The finished run in `workdir`, a fusion with the runs that it joins.  Raises UserError where one has changed."""
+    """Open the finished run in `workdir`, a fusion with the runs that it joins.  Raises UserError if one has changed."""
     run = load_run(workdir)
     sources = {name: open_run(path) for name, path in source_folders(run.inputs, workdir).items()}
     return scorer_of(run, fingerprint(workdir), sources)
 
 
 def scorer_of(run: TrainedRun, name: str, sources: Mapping[str, Scorer]) -> Scorer:
-    """A run as it was loaded."""
-    of_vectors = partial(_predict, run.album) if run.track is not None else None
-    return Scorer(name, run.labels, run.inputs, partial(_predict, run.first), of_vectors, sources)
+    """Return a scorer of a run that was loaded."""
+    n_labels = len(run.labels)
+    of_vectors = partial(_predict, run.album, n_labels) if run.track is not None else None
+    return Scorer(name, run.labels, run.inputs, partial(_predict, run.first, n_labels), of_vectors, sources)
 
 
 def source_folders(inputs: Inputs, workdir: Path) -> dict[str, Path]:
-    """Where the runs lie that the fusion in `workdir` joins, by modality; none of another run.
+    """Return the folders of the runs that the fusion in `workdir` joins, by modality; none if it is not a fusion.
 
-    Raises UserError where one is not there or has changed.
+    Raises UserError if one is missing or has changed.
     """
-    sources = inputs.sources or {}
+    sources = inputs.fitted.get(Vectors.name, {})
     for name, source in sources.items():
         path = source.folder(workdir)
-        found = fingerprint(path) if (path / "config.json").exists() else "not there"
+        found = fingerprint(path) if (path / "config.json").exists() else "nothing"
         if found != source.fingerprint:
             raise UserError(
-                f"{workdir} sees {name} by the run {source.fingerprint} in {path}, and it is {found} now; put that run "
-                "back in its place"
+                f"{workdir} sees {name} by the run {source.fingerprint}: expected it in {path}, found {found}; move "
+                "that run back, or train the fusion again"
             )
     return {name: source.folder(workdir) for name, source in sources.items()}
 
 
-def _predict(trained: Trained, inputs: Any, batch_size: int) -> tuple[Scores, Vectors]:
-    """On all devices."""
-    n_labels = len(trained.constants.label_factors)
+def _predict(trained: Trained, n_labels: int, inputs: Any, batch_size: int) -> tuple[Scores, Embedding]:
+    """Score inputs on all devices."""
     unknown = np.zeros((len(jax.tree.leaves(inputs)[0]), n_labels), np.uint8)
     feed = Feed(array_items(inputs, unknown), "streaming", read_threads=1, mesh=devices.make_mesh())
-    found = predict_items(trained, feed, batch_size, chunk_steps=1)
-    return np.asarray(objective.readable(trained.network.kind, found.scores)), found.embedding
+    predictions = predict_items(trained, feed, batch_size, chunk_steps=1)
+    return np.asarray(trained.network.objective.readable(predictions.scores)), predictions.embedding

@@ -1,7 +1,6 @@
-"""Covers of a split, small, beside their feature vectors: `covers_<split>.npz`, from which figure 2 is drawn."""
+"""Thumbnails of a split's covers beside their feature vectors: `covers_<split>.npz`, from which figure 2 is drawn."""
 
 import dataclasses
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from PIL import Image
 from mumu_jax.compute.predict import SplitPredictions
 from mumu_jax.data.store.records import Records
 from mumu_jax.errors import UserError
-from mumu_jax.system.files import replacing
+from mumu_jax.system.files import read_npz, replacing
 
 MAX_COVERS = 500
 SIDE_PX = 64
@@ -29,14 +28,14 @@ class Thumbnails:
     labels: UInt8[np.ndarray, "albums labels"]
 
 
-def choose_thumbnails(records: Records, found: SplitPredictions) -> Thumbnails:
-    """Those of at most MAX_COVERS records of covers, always the same ones; `found` is of all the records."""
+def choose_thumbnails(records: Records, predictions: SplitPredictions) -> Thumbnails:
+    """Choose at most MAX_COVERS records of covers, always the same ones; `predictions` are of all the records."""
     rows = np.random.default_rng(0).permutation(len(records))[:MAX_COVERS]
     return Thumbnails(
         np.array(records.album_ids)[rows],
-        np.clip(found.embedding[rows], -_MOST, _MOST).astype(np.float16),
+        np.clip(predictions.embedding[rows], -_MOST, _MOST).astype(np.float16),
         np.stack([_shrink(record["image"]) for record in records.read(rows)]),
-        found.labels[rows],
+        predictions.labels[rows],
     )
 
 
@@ -45,16 +44,16 @@ def _shrink(pixels: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "s
 
 
 def write_thumbnails(path: Path, thumbnails: Thumbnails) -> None:
-    """Whole or not at all; the same thumbnails give the same bytes."""
+    """Write the thumbnails, whole or not at all; the same ones give the same bytes."""
     with replacing(path) as part, part.open("wb") as file:
         np.savez_compressed(file, **{f.name: getattr(thumbnails, f.name) for f in dataclasses.fields(thumbnails)})
 
 
 def read_thumbnails(path: Path) -> Thumbnails:
-    """What `write_thumbnails` wrote.  Raises UserError on anything else."""
+    """Read what `write_thumbnails` wrote.  Raises UserError on anything else."""
+    remedy = "score the run again (mumu_jax.evaluate)"
+    arrays = read_npz(path, remedy)
     try:
-        with path.open("rb") as file, np.load(file) as arrays:
-            found = {f.name: arrays[f.name] for f in dataclasses.fields(Thumbnails)}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not a file of covers ({error!r}); write it anew (mumu_jax.evaluate)") from error
-    return Thumbnails(**found)
+        return Thumbnails(**{field.name: arrays[field.name] for field in dataclasses.fields(Thumbnails)})
+    except KeyError as error:
+        raise UserError(f"{path} is not a file of covers (it has no array {error}); {remedy}") from error

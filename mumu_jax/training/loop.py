@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float
 
 from mumu_jax.batch import Batch
 from mumu_jax.compute import devices
-from mumu_jax.compute.network import Network
+from mumu_jax.compute.network import Constants, Network
 from mumu_jax.compute.optim import make_optimizer
 from mumu_jax.compute.predict import predict
 from mumu_jax.compute.state import TrainState, create_state
@@ -24,34 +25,29 @@ from mumu_jax.config import Config, OptimSettings
 from mumu_jax.data.loader import Schedule
 from mumu_jax.errors import UserError
 from mumu_jax.objectives import metrics
-from mumu_jax.objectives.objective import Constants
-from mumu_jax.system import processes, progress
-from mumu_jax.system.signals import Interrupted, StopWish
+from mumu_jax.system import processes
+from mumu_jax.system.signals import Interrupted, StopRequest
+from mumu_jax.system.terminal import progress_bar
 from mumu_jax.training.checkpoint import Checkpoints, Progress
 from mumu_jax.training.feed import Feed
 from mumu_jax.training.log import MetricsLog
 
 
-@jax.jit
-def _all_finite(variables: Any) -> Bool[Array, ""]:
-    return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)]))
-
-
 @dataclass(frozen=True)
 class Run:
-    """What the phases of one run share."""
+    """Everything that the phases of one run share."""
 
     config: Config
     workdir: Path
     mesh: Mesh
     log: MetricsLog
-    stop: StopWish
+    stop: StopRequest
     seen: Bool[np.ndarray, " labels"]  # labels with a positive in training
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one phase trains, on what."""
+    """One phase: the network to train, and its data."""
 
     phase: str  # track or album
     network: Network
@@ -63,32 +59,115 @@ class Task:
 
 
 def fit(task: Task, run: Run) -> Any:
-    """Train until early stopping or `optim.max_epochs`: the variables with the smallest validation loss.
+    """Train until early stopping or `optim.max_epochs`; return the variables with the smallest validation loss.
 
     Resumes from the checkpoints in `run.workdir/task.phase` and ends, byte for byte, where an uninterrupted run
     ends.  Raises Interrupted after a signal, when all is saved, and UserError on a loss that is not finite, leaving
     the last good checkpoint.
     """
-    training = _Training(task, run)
-    n_steps = task.optim.max_epochs * training.schedule.epoch_steps
-    with progress.bar(n_steps, f"{task.phase} network", training.step, processes.is_main()) as bar:
-        while not training.reached.finished:
-            training.dispatch()
-            epoch_ended = training.step % training.schedule.epoch_steps == 0
-            # Asked once: a signal that comes later waits for the next chunk's save.
-            stop, due = processes.any_of_all(bool(run.stop), training.save_is_due())
+    # Optimizer and state
+    schedule = Schedule(len(task.train.items), task.optim.batch_size, run.config.loop.chunk_steps, run.config.seed)
+    tx = make_optimizer(task.optim, task.network.trainable, schedule.epoch_steps)
+    checkpoints = Checkpoints(run.workdir / task.phase)
+    state, progress, next_chunk = _restore_or_start(task, run, tx, checkpoints)
+    run.log.position = progress.metrics_bytes
+    log = _PhaseLog(run.log, task.phase, schedule.epoch_steps)
+    if progress.finished:
+        return _best_variables(checkpoints, state)
+
+    # Compiled programs and the first input
+    started_at, step = time.monotonic(), int(state.step)
+    constants = devices.put_replicated(task.constants, run.mesh)
+    train_chunk = _compile(task, run, tx, schedule, (state, constants))
+    compiled_at = time.monotonic()
+    chunks = task.train.chunks(schedule, range(next_chunk, task.optim.max_epochs * schedule.epoch_chunks))
+    chunk, meter = next(chunks, None), _Meter()
+    log.perf(step, {"perf/compile_s": compiled_at - started_at, "perf/first_input_s": meter.measured_at - compiled_at})
+
+    # The loop.  The host is a chunk ahead: while the devices compute one, it fetches the next, and dispatches that
+    # before it looks at the results of the one before.
+    dispatched: deque[_Dispatched] = deque()
+    saved_at, epoch_at = time.monotonic(), math.nan  # NaN in an epoch that another process began
+    n_steps = task.optim.max_epochs * schedule.epoch_steps
+    with progress_bar(n_steps, f"{task.phase} network", step, processes.is_main()) as bar:
+        while not progress.finished:
+            # Train on a chunk, and fetch the next one meanwhile
+            assert chunk is not None, "the schedule ends with the last epoch"
+            epoch_at = time.monotonic() if step % schedule.epoch_steps == 0 else epoch_at
+            n_items = schedule.n_items_of(schedule.chunk_of(step))
+            with jax.transfer_guard("disallow"):  # everything that a step needs is on the devices
+                state, losses = train_chunk[len(chunk.mask)](state, chunk, constants)
+            step += len(losses)
+            dispatched.append(_Dispatched(losses, step, n_items))
+            chunk = meter.fetch(chunks, losses)
+
+            # Stop?  Asked once: a signal that comes later waits for the next chunk's save.
+            epoch_ended = step % schedule.epoch_steps == 0
+            due = time.monotonic() - saved_at >= 60 * run.config.loop.checkpoint_minutes
+            stop, due = processes.any_of_all(bool(run.stop), due)
             save = epoch_ended or stop or due
-            for n_done, note in training.collect(leave=0 if save else 1):
-                bar.advance(n_done, note)
+
+            # Log the chunks that are done
+            while len(dispatched) > (0 if save else 1):
+                done = dispatched.popleft()
+                bar.advance(len(done.losses), _log_chunk(done, log, meter, progress, task, run, checkpoints))
+
+            # Validate at the end of an epoch
             if epoch_ended:
-                training.end_epoch()
+                progress = _validate(state.variables, constants, progress, step, log, task, run, checkpoints)
+                if math.isfinite(epoch_at):
+                    log.perf(step, {"perf/epoch_s": time.monotonic() - epoch_at})
+
+            # Save
             if save:
-                training.save()
+                progress = _save(state, progress, schedule.chunk_of(step), task, run, checkpoints)
+                saved_at = meter.restart()
             if stop:
-                training.checkpoints.close()
-                raise Interrupted(f"{run.stop or 'a stop'}: {task.phase} network saved at step {training.step}")
+                checkpoints.close()
+                raise Interrupted(f"{run.stop or 'a stop'}: {task.phase} network saved at step {step}")
         bar.finish()
-    return training.best_variables()
+    return _best_variables(checkpoints, state)
+
+
+# --- state and programs -------------------------------------------------------------------------------------
+
+
+def _restore_or_start(
+    task: Task, run: Run, tx: optax.GradientTransformation, checkpoints: Checkpoints
+) -> tuple[TrainState, Progress, int]:
+    """Return the state, the progress and the number of the next chunk, from the last checkpoint if there is one."""
+    state = jax.jit(
+        lambda: create_state(task.network, tx, task.train.items.item, run.config.seed),
+        out_shardings=devices.replicated(run.mesh),
+    )()
+    if (saved := checkpoints.restore_last(state)) is not None:
+        state, progress, position = saved
+        return state, progress, position["next_chunk"]
+    return task.start(state), Progress(metrics_bytes=run.log.position), 0
+
+
+def _compile(
+    task: Task, run: Run, tx: optax.GradientTransformation, schedule: Schedule, arguments: tuple[TrainState, Constants]
+) -> dict[int, devices.TrainChunk]:
+    """Return the program of each length that a chunk of the schedule has: an epoch's last one may be shorter."""
+    (state, constants), items, compiled = arguments, task.train.items, {}
+    for number in (0, schedule.epoch_chunks - 1):
+        shape = schedule.rows(number).shape
+        if shape[0] not in compiled:
+            chunk = devices.abstract_chunk(shape, items.item, items.n_labels, run.mesh)
+            compiled[shape[0]] = devices.compile_train_chunk(
+                run.config.parallel, run.mesh, task.network, tx, (state, chunk, constants)
+            )
+    return compiled
+
+
+def _best_variables(checkpoints: Checkpoints, like: TrainState) -> Any:
+    best = checkpoints.restore_best(like)
+    checkpoints.close()
+    return best.variables
+
+
+# --- results ------------------------------------------------------------------------------------------------
 
 
 class _Dispatched(NamedTuple):
@@ -99,162 +178,124 @@ class _Dispatched(NamedTuple):
     n_items: int
 
 
-class _Training:
-    """One network's training between its checkpoints.
+class _Meter:
+    """A stopwatch of chunks: the time from one to the next, and the share of it in which the devices waited for input."""
 
-    The host is a chunk ahead: while the devices compute one, the next is fetched, and its steps are dispatched before
-    the results of the one before are looked at.
-    """
+    def __init__(self) -> None:
+        self.measured_at = time.monotonic()
+        self._waited_s = 0.0
 
-    def __init__(self, task: Task, run: Run) -> None:
-        self.task, self.run, loop = task, run, run.config.loop
-        self.schedule = Schedule(len(task.train.items), task.optim.batch_size, loop.chunk_steps, run.config.seed)
-        self._tx = make_optimizer(task.optim, task.network.trainable, self.schedule.epoch_steps)
-        item = task.train.items.item
-        self._state = jax.jit(
-            lambda: create_state(task.network, self._tx, item, run.config.seed),
-            out_shardings=devices.replicated(run.mesh),
-        )()
-        self._constants = devices.put_replicated(task.constants, run.mesh)
-        self._dispatched: deque[_Dispatched] = deque()
-        self.reached = Progress(metrics_bytes=run.log.position)
-        self.checkpoints = Checkpoints(run.workdir / task.phase)
-        next_chunk = 0
-        if (saved := self.checkpoints.restore_last(self._state)) is not None:
-            self._state, self.reached, position = saved
-            next_chunk = position["next_chunk"]
-        else:
-            self._state = task.start(self._state)
-        run.log.position = self.reached.metrics_bytes
-        self.step = int(self._state.step)
-        self._starved_s, self._saved_at = 0.0, time.monotonic()
-        self._epoch_at: float | None = None  # when the epoch began; None in one that another process began
-        if not self.reached.finished:
-            self._prepare(range(next_chunk, task.optim.max_epochs * self.schedule.epoch_chunks))
-
-    def _prepare(self, chunks: range) -> None:
-        """All that comes once, before the first step."""
+    def fetch(self, chunks: Iterator[Batch], losses: Any) -> Batch | None:
+        """Return the next chunk.  The devices waited for it if they have nothing left to do when it is here."""
         start = time.monotonic()
-        self._train_chunk = self._compile()
-        compiled = time.monotonic()
-        self._chunks = self.task.train.chunks(self.schedule, chunks)
-        self._next = next(self._chunks, None)
-        self._collected_at = time.monotonic()
-        measured = {"perf/compile_s": compiled - start, "perf/first_input_s": self._collected_at - compiled}
-        self._log_perf(self.step, measured)
+        chunk = next(chunks, None)
+        if losses.is_ready():
+            self._waited_s += time.monotonic() - start
+        return chunk
 
-    def dispatch(self) -> None:
-        """Start the next chunk's steps; fetch the chunk after it meanwhile."""
-        assert self._next is not None, "the schedule ends with the last epoch"
-        if self.step % self.schedule.epoch_steps == 0:
-            self._epoch_at = time.monotonic()
-        n_items = int(np.count_nonzero(self.schedule.rows(self.schedule.chunk_of(self.step)) < self.schedule.n_items))
-        self._state, losses = self._compute(self._next)
-        self.step += len(losses)
-        self._dispatched.append(_Dispatched(losses, self.step, n_items))
-        self._fetch()
+    def measure(self, n_items: int) -> dict[str, float]:
+        """Return the throughput since the last call, in which `n_items` were trained on."""
+        now = time.monotonic()
+        seconds, waited_s = now - self.measured_at, self._waited_s
+        self.measured_at, self._waited_s = now, 0.0
+        return {
+            "perf/examples_per_s": n_items / seconds,
+            "perf/input_wait_fraction": min(waited_s / seconds, 1.0),
+        }
 
-    def _compute(self, chunk: Batch) -> tuple[Any, Float[Array, " steps"]]:
-        with jax.transfer_guard("disallow"):  # all that a step needs is on the devices
-            return self._train_chunk[len(chunk.mask)](self._state, chunk, self._constants)
+    def restart(self) -> float:
+        """Leave out what came since the last chunk; return the time."""
+        self.measured_at = time.monotonic()
+        return self.measured_at
 
-    def _compile(self) -> dict[int, devices.TrainChunk]:
-        """The program of each length that a chunk of the schedule has: an epoch's last one may be shorter."""
-        items, network, mesh = self.task.train.items, self.task.network, self.run.mesh
-        compiled = {}
-        for number in (0, self.schedule.epoch_chunks - 1):
-            shape = self.schedule.rows(number).shape
-            if shape[0] not in compiled:
-                chunk = devices.abstract_chunk(shape, items.item, items.n_labels, mesh)
-                arguments = (self._state, chunk, self._constants)
-                compiled[shape[0]] = devices.compile_train_chunk(
-                    self.run.config.parallel, mesh, network, self._tx, arguments
-                )
-        return compiled
 
-    def _fetch(self) -> None:
-        """The next chunk.  It was late if the devices have nothing left to do when it is here."""
-        start = time.monotonic()
-        self._next = next(self._chunks, None)
-        if self._dispatched[-1].losses.is_ready():
-            self._starved_s += time.monotonic() - start
+class _PhaseLog:
+    """The run's log, with the phase and the epoch of each step."""
 
-    def collect(self, leave: int) -> Iterator[tuple[int, str]]:
-        """Wait for all dispatched chunks but the last `leave`: the steps of each, and what to say of it."""
-        while len(self._dispatched) > leave:
-            done = self._dispatched.popleft()
-            losses = jax.device_get(done.losses)
-            first_step, epoch = done.last_step - len(losses) + 1, self._epoch(done.last_step)
-            bad = np.flatnonzero(~np.isfinite(losses))
-            if len(bad):
-                raise self._diverged(f"the training loss is {losses[bad[0]]} at step {first_step + int(bad[0])}")
-            now = time.monotonic()
-            seconds, self._collected_at = now - self._collected_at, now
-            rate, starved, self._starved_s = done.n_items / seconds, self._starved_s / seconds, 0.0
-            self._log(done.last_step, {"train/loss": float(losses.mean())})
-            measured = {"perf/examples_per_s": rate, "perf/input_wait_fraction": min(starved, 1.0)}
-            self._log_perf(done.last_step, measured)
-            note = f"epoch {epoch + 1}, loss {losses.mean():.4f}, {rate:.0f} examples/s"
-            if self.reached.best_step:
-                note += f", best val loss {self.reached.best_loss:.4f}"
-            yield len(losses), note
+    def __init__(self, log: MetricsLog, phase: str, epoch_steps: int) -> None:
+        self._log, self._phase, self._epoch_steps = log, phase, epoch_steps
 
-    def end_epoch(self) -> None:
-        """Validate; then decide whether this was the best epoch, and whether it was the last."""
-        task, reached = self.task, self.reached
-        in_order = Schedule(len(task.val.items), task.optim.batch_size, self.schedule.chunk_steps)
-        val_chunks = task.val.chunks(in_order, range(in_order.epoch_chunks))
-        found = predict(self._state.variables, val_chunks, self._constants, task.network, self.run.mesh, embed=False)
-        if not math.isfinite(found.loss):
-            if np.isfinite(found.scores).all():
-                raise UserError("no validation album has a label with a factor; prepare more validation albums")
-            raise self._diverged(f"the validation loss is {found.loss} at step {self.step}")
-        scored = metrics.summarize(found.scores, found.labels, self.run.seen)
-        self._log(self.step, {"val/loss": found.loss, "val/roc_auc_macro": scored["roc_auc_macro"]})
-        if self._epoch_at is not None:
-            self._log_perf(self.step, {"perf/epoch_s": time.monotonic() - self._epoch_at})
-        if found.loss < reached.best_loss:
-            reached = replace(reached, best_loss=found.loss, best_step=self.step, epochs_without_gain=0)
-        else:
-            reached = replace(reached, epochs_without_gain=reached.epochs_without_gain + 1)
-        epoch = self._epoch(self.step)
-        last = reached.epochs_without_gain >= task.optim.patience or epoch + 1 >= task.optim.max_epochs
-        self.reached = replace(reached, finished=last)
+    def epoch(self, step: int) -> int:
+        """Return the zero-based epoch of a one-based step."""
+        return (max(step, 1) - 1) // self._epoch_steps
 
-    def save_is_due(self) -> bool:
-        return time.monotonic() - self._saved_at >= 60 * self.run.config.loop.checkpoint_minutes
-
-    def save(self) -> None:
-        """All of this moment as one checkpoint, written in the background, in the place of the one before."""
-        if not _all_finite(self._state.variables):  # the last step's update, which no loss has seen yet
-            raise self._diverged(f"a parameter is not finite after step {self.step}")
-        self.run.log.sync()
-        self.reached = replace(self.reached, metrics_bytes=self.run.log.position)
-        self.checkpoints.save(self._state, self.reached, {"next_chunk": self.schedule.chunk_of(self.step)})
-        self._saved_at = self._collected_at = time.monotonic()
-
-    def best_variables(self) -> Any:
-        best = self.checkpoints.restore_best(self._state)
-        self.checkpoints.close()
-        return best.variables
-
-    def _epoch(self, step: int) -> int:
-        """Of the step with this number (from 1), from 0."""
-        return (step - 1) // self.schedule.epoch_steps
-
-    def _log(self, step: int, values: dict[str, float]) -> None:
-        # JSON has no NaN: a metric without a value, such as the AUC where no label can be scored, is left out.
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Log results.  JSON has no NaN: a metric without a value, such as an AUC over no label, is left out."""
         defined = {name: value for name, value in values.items() if math.isfinite(value)}
-        self.run.log.metrics(self.task.phase, self._epoch(step), step, defined)
+        self._log.metrics(self._phase, self.epoch(step), step, defined)
 
-    def _log_perf(self, step: int, values: dict[str, float]) -> None:
-        self.run.log.perf(self.task.phase, self._epoch(max(step, 1)), step, values)
+    def perf(self, step: int, values: dict[str, float]) -> None:
+        """Log timings."""
+        self._log.perf(self._phase, self.epoch(step), step, values)
 
-    def _diverged(self, what: str) -> UserError:
-        phase, good = self.task.phase, self.checkpoints.last_step()
-        self.checkpoints.close()
-        left = f"the last good checkpoint, of step {good}, stays" if good else "nothing was saved yet"
-        return UserError(
-            f"{phase} network: {what}; {left} in {self.run.workdir / phase}; train anew in another --workdir with a "
-            f"smaller learning rate (now {self.task.optim.learning_rate:g})"
-        )
+
+def _log_chunk(
+    done: _Dispatched, log: _PhaseLog, meter: _Meter, progress: Progress, task: Task, run: Run, checkpoints: Checkpoints
+) -> str:
+    """Wait for a chunk's losses and log them; return a note for the progress bar."""
+    losses: Float[np.ndarray, " steps"] = jax.device_get(done.losses)
+    invalid = np.flatnonzero(~np.isfinite(losses))
+    if len(invalid):
+        step = done.last_step - len(losses) + 1 + int(invalid[0])
+        raise _diverged(f"the training loss is {losses[invalid[0]]} at step {step}", task, run, checkpoints)
+    measured = meter.measure(done.n_items)
+    log.metrics(done.last_step, {"train/loss": float(losses.mean())})
+    log.perf(done.last_step, measured)
+    note = f"epoch {log.epoch(done.last_step) + 1}, loss {losses.mean():.4f}"
+    note += f", {measured['perf/examples_per_s']:.0f} examples/s"
+    return note + (f", best val loss {progress.best_loss:.4f}" if progress.best_step else "")
+
+
+def _validate(
+    variables: Any,
+    constants: Constants,
+    progress: Progress,
+    step: int,
+    log: _PhaseLog,
+    task: Task,
+    run: Run,
+    checkpoints: Checkpoints,
+) -> Progress:
+    """Validate; return the progress: if this was the best epoch, and if it was the last one."""
+    in_order = Schedule(len(task.val.items), task.optim.batch_size, run.config.loop.chunk_steps)
+    val_chunks = task.val.chunks(in_order, range(in_order.epoch_chunks))
+    predictions = predict(variables, val_chunks, constants, task.network, run.mesh, embed=False)
+    if not math.isfinite(predictions.loss):
+        if np.isfinite(predictions.scores).all():
+            raise UserError("no validation album has a label with a factor; prepare more validation albums")
+        raise _diverged(f"the validation loss is {predictions.loss} at step {step}", task, run, checkpoints)
+    summary = metrics.summarize(predictions.scores, predictions.labels, run.seen)
+    log.metrics(step, {"val/loss": predictions.loss, "val/roc_auc_macro": summary["roc_auc_macro"]})
+    if predictions.loss < progress.best_loss:
+        progress = replace(progress, best_loss=predictions.loss, best_step=step, epochs_without_gain=0)
+    else:
+        progress = replace(progress, epochs_without_gain=progress.epochs_without_gain + 1)
+    no_patience_left = progress.epochs_without_gain >= task.optim.patience
+    return replace(progress, finished=no_patience_left or log.epoch(step) + 1 >= task.optim.max_epochs)
+
+
+def _save(
+    state: TrainState, progress: Progress, next_chunk: int, task: Task, run: Run, checkpoints: Checkpoints
+) -> Progress:
+    """Write one checkpoint of everything at this moment, in the background; return the progress in it."""
+    if not _all_finite(state.variables):  # the last step's update, which no loss has seen yet
+        raise _diverged(f"a parameter is not finite after step {int(state.step)}", task, run, checkpoints)
+    run.log.sync()
+    progress = replace(progress, metrics_bytes=run.log.position)
+    checkpoints.save(state, progress, {"next_chunk": next_chunk})
+    return progress
+
+
+@jax.jit
+def _all_finite(variables: Any) -> Bool[Array, ""]:
+    return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)]))
+
+
+def _diverged(what: str, task: Task, run: Run, checkpoints: Checkpoints) -> UserError:
+    step = checkpoints.last_step()
+    checkpoints.close()
+    left = f"the last good checkpoint, of step {step}, stays" if step else "nothing was saved yet"
+    return UserError(
+        f"{task.phase} network: {what}; {left} in {run.workdir / task.phase}; train again in another --workdir with a "
+        f"smaller learning rate (now {task.optim.learning_rate:g})"
+    )

@@ -1,13 +1,18 @@
-"""The registry of modalities: the kinds of prepared data that there are."""
+"""The registry of modalities: the kinds of prepared data, and with fusion's vectors the kinds of network inputs."""
 
 from typing import Any
 
-from mumu_jax.data.modalities import audio, image, text, timbre
-from mumu_jax.data.modalities.base import Modality
+from mumu_jax.data.modalities.audio import Audio
+from mumu_jax.data.modalities.base import Modality, PreparedModality
+from mumu_jax.data.modalities.image import Image
+from mumu_jax.data.modalities.text import Text
+from mumu_jax.data.modalities.timbre import Timbre
+from mumu_jax.data.modalities.vectors import Vectors
 
-MODALITIES: dict[str, Modality] = {one.MODALITY.name: one.MODALITY for one in (audio, text, timbre, image)}
+MODALITIES: dict[str, PreparedModality] = {one.name: one for one in (Audio(), Text(), Timbre(), Image())}
+NETWORK_INPUTS: dict[str, Modality] = {**MODALITIES, Vectors.name: Vectors()}
 
 
-def modality_of(settings: Any) -> Modality:
-    """The one that these are settings of."""
+def modality_of(settings: Any) -> PreparedModality:
+    """Return the modality that has settings of this type."""
     return next(one for one in MODALITIES.values() if one.settings is type(settings))

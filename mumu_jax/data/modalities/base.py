@@ -1,23 +1,31 @@
-"""What a kind of prepared data is: what is read for each of its items, and how its records look."""
+"""The interface of a modality: how files become records, and records a network's input.
+
+Worker processes import this and every modality: none of them imports JAX or Flax at its head, which would cost each
+process 100 MB and a second.
+"""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import Shaped
 
+from mumu_jax.config import Config
 from mumu_jax.data.manifest import Album
 from mumu_jax.data.rejected import Rejected
 
 
 @dataclass(frozen=True)
 class Content:
-    """What an item's file or text became: the fields of its record, and what a summary adds up.
+    """An item's file or text as read: the fields of its record, and numbers that a summary adds up.
 
-    `damaged` is a file beside it that could not be used, and why; the record is made without.  `likeness` is that of a
-    picture (`data/duplicates.py`) in hexadecimal digits.
+    `damaged` is a file beside it that could not be used, and why; the record is made without it.  `likeness` is the
+    fingerprint of a picture (`image/duplicates.py`) in hexadecimal digits.
     """
 
     fields: dict[str, Any]
@@ -27,50 +35,228 @@ class Content:
 
 
 @dataclass(frozen=True)
-class Modality:
-    """One kind of prepared data; it lies in DATA/`name`, and `config.<name>` are its settings.
+class Read:
+    """A user's own file as read: the records that the network sees, or the reason why there are none.
 
-    All functions are of a module, so that other processes and machines can be sent them.
+    A song has a record for each of the patches that cover it; every other file has one.
     """
 
-    name: str
-    item: str  # what a record is of: track or album
-    settings: type
-    # (id, input) of each item of an album; an input of None is missing.  The folder is DATA/name.
-    inputs: Callable[[Album, Path], Iterator[tuple[str, Any]]]
-    # What (input, settings) become; also in other processes.  An odd file never raises: it must not end a night's work.
-    read: Callable[..., Content | Rejected]
-    # Whether an input is there to be read, without reading it.
-    exists: Callable[[Any], bool]
-    # What, beside the settings, the content depends on, as JSON; asked before a shard is made again.
-    state: Callable[[Any], Any]
-    # The fields' TFDS features; each field as the byte strings of a `tf.train.Example`; and back.
-    features: Callable[[Any], dict[str, Any]]
-    encode: Callable[[Mapping[str, Any]], dict[str, list[bytes]]]
-    decode: Callable[[Mapping[str, list[Any]], Any], dict[str, Any]]
-    versions: Mapping[str, str]  # of the libraries that the numbers depend on
-    shard_records: int  # at most this much is done again after a kill
-    counts: tuple[str, ...] = ()  # the names in Content.counts
-    in_process: bool = False  # read here: other processes would take more memory and time than they save
+    path: Path
+    records: list[dict[str, Any]]
+    seconds: float = 0.0
+    error: str = ""
+
+
+# --- the fields of a record ---------------------------------------------------------------------------------
+
+
+class Field(Protocol):
+    """A field of a record: its TFDS feature, its value as byte strings of a `tf.train.Example`, and back."""
+
+    @property
+    def feature(self) -> Any: ...
+
+    def encode(self, value: Any) -> list[bytes]: ...
+
+    def decode(self, stored: Sequence[Any]) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An array of a fixed dtype and shape; None stands for any length."""
+
+    shape: tuple[int | None, ...]
+    dtype: Any
+
+    @property
+    def feature(self) -> Any:
+        return tfds.features.Tensor(shape=self.shape, dtype=self.dtype, encoding=tfds.features.Encoding.BYTES)
+
+    def encode(self, value: np.ndarray) -> list[bytes]:
+        return [value.tobytes()]
+
+    def decode(self, stored: Sequence[Any]) -> np.ndarray:
+        return np.frombuffer(stored[0], self.dtype).reshape([-1 if n is None else n for n in self.shape])
+
+
+@dataclass(frozen=True)
+class Text:
+    """A string; `encode` keeps what is not valid Unicode (surrogates from file names)."""
+
+    @property
+    def feature(self) -> Any:
+        return tfds.features.Text()
+
+    def encode(self, value: str) -> list[bytes]:
+        return [value.encode("utf-8", "surrogatepass")]
+
+    def decode(self, stored: Sequence[Any]) -> str:
+        return bytes(stored[0]).decode("utf-8", "surrogatepass")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Any number of strings."""
+
+    @property
+    def feature(self) -> Any:
+        return tfds.features.Sequence(tfds.features.Text())
+
+    def encode(self, value: Sequence[str]) -> list[bytes]:
+        return [text.encode("utf-8", "surrogatepass") for text in value]
+
+    def decode(self, stored: Sequence[Any]) -> tuple[str, ...]:
+        return tuple(bytes(text).decode("utf-8", "surrogatepass") for text in stored)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The shape and dtype of an array, as `jax.ShapeDtypeStruct` has them."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+# --- modalities ---------------------------------------------------------------------------------------------
+
+
+class Modality(ABC):
+    """One kind of network input, made of records: `config.<name>` holds its settings.
+
+    `fitted` is what `fit` returned: whatever an input needs of the training data, None for most.  A modality has no
+    state of its own, and its methods may be sent to other processes.
+    """
+
+    name: ClassVar[str]
+    item: ClassVar[str]  # of what there is a record: track or album
+    settings: ClassVar[type]
+    sections: ClassVar[tuple[str, ...]]  # the sections of Config that it reads
+    # The settings outside its sections that it alone reads, by their dotted names
+    own_settings: ClassVar[frozenset[str]] = frozenset()
+    sees: ClassVar[str]  # the things it is made of, in words, for a model card
+    streamed: ClassVar[bool] = False  # items are read when they are needed, by `fill`; else a split is held in memory
+
+    @abstractmethod
+    def shape(self, config: Config, fitted: Any) -> Any:
+        """Return the shape and dtype of an item's input: a Spec, or a tree of them."""
+
+    @abstractmethod
+    def arrays(self, records: Iterable[Mapping[str, Any]], config: Config, fitted: Any) -> Any:
+        """Return the inputs [n, …] of records that are held in memory."""
+
+    def fill(
+        self, record: Mapping[str, Any], out: Shaped[np.ndarray, "..."], uniform: float | None, config: Config
+    ) -> None:
+        """Write the input of a stored record to `out`, if `streamed`.
+
+        `uniform` (0 <= uniform < 1) asks for a random part of the record; without it, it is always the same part.
+        """
+        raise NotImplementedError(f"{self.name} is not streamed")
+
+    def fit(self, records: Iterable[Mapping[str, Any]], folder: Path, config: Config) -> Any:
+        """Fit what the inputs need on the training records of the prepared data in `folder`.  Raises UserError."""
+        return None
+
+    def save(self, fitted: Any, workdir: Path) -> None:  # noqa: B027  most have nothing to write
+        """Write what `load` needs to the run's folder."""
+
+    def load(self, workdir: Path, config: Config) -> Any:
+        """Return what `save` was given."""
+        return None
+
+    @abstractmethod
+    def describe(self, config: Config, fitted: Any) -> tuple[str, str]:
+        """Return the input in plain words, and a line of Python that makes an example, for a model card."""
+
+
+class PreparedModality(Modality):
+    """A modality whose records are made from files by `prepare`, stored in DATA/`name`."""
+
+    files: ClassVar[str]  # a user's files in words: "audio", ".txt"
+    versions: ClassVar[Mapping[str, str]]  # of the libraries that the numbers depend on
+    shard_records: ClassVar[int]  # at most this much is done again after a kill
+    counts: ClassVar[tuple[str, ...]] = ()  # the names in Content.counts
+    in_process: ClassVar[bool] = False  # read in this process: others would take more memory and time than they save
     # Settings that matter when records are read, not when they are made.
-    later_settings: frozenset[str] = frozenset()
-    # Raises UserError on settings that cannot be prepared with, before the first file is read.
-    check: Callable[[Any], Any] | None = None
-    # (mean, std) that standardise the networks' inputs, of training records; None where they are not standardised.
-    statistics: Callable[[Iterable[dict[str, Any]], Any], tuple[np.ndarray, np.ndarray]] | None = None
+    later_settings: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def unit(self) -> str:
         return f"{self.item}s"
 
+    @abstractmethod
+    def inputs(self, album: Album, folder: Path) -> Iterator[tuple[str, Any]]:
+        """Yield the id and input of each item of an album; an input of None is missing.  `folder` is DATA/`name`."""
+
+    @abstractmethod
+    def read(self, source: Any, settings: Any) -> Content | Rejected:
+        """Read an input; called in other processes.  Must not raise: one bad file must not abort an overnight run."""
+
+    def exists(self, source: Any) -> bool:
+        """Return True if an input is there to be read, without reading it."""
+        return os.path.exists(source)
+
+    def state(self, source: Any) -> Any:
+        """Return what, beside the settings, the content depends on, as JSON; asked before a shard is made again."""
+        return path_state(source)
+
+    @abstractmethod
+    def fields(self, settings: Any) -> dict[str, Field]:
+        """Return the fields of a record, beside its ids and labels."""
+
+    def features(self, settings: Any) -> dict[str, Any]:
+        """Return the TFDS feature of each field."""
+        return {name: one.feature for name, one in self.fields(settings).items()}
+
+    def encode(self, values: Mapping[str, Any], settings: Any) -> dict[str, list[bytes]]:
+        """Return each field as the byte strings of a `tf.train.Example`."""
+        return {name: one.encode(values[name]) for name, one in self.fields(settings).items()}
+
+    def decode(self, stored: Mapping[str, Any], settings: Any) -> dict[str, Any]:
+        """Return the fields that `encode` was given."""
+        return {name: one.decode(stored[name]) for name, one in self.fields(settings).items()}
+
+    def check(self, settings: Any) -> None:
+        """Raise UserError on settings that cannot be prepared with, before the first file is read."""
+
+    def statistics(self, records: Iterable[Mapping[str, Any]], settings: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the (mean, std) of training records that standardise the inputs; (0, 1) leaves them as they are."""
+        return np.zeros((), np.float32), np.ones((), np.float32)
+
+    @abstractmethod
+    def is_one(self, path: Path) -> bool:
+        """Return True if a user's file is of this modality, by its name."""
+
+    @abstractmethod
+    def read_file(self, path: Path, config: Config, fitted: Any) -> Read:
+        """Read a user's own file, as the run's training data was read.  Must not raise for a bad file."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A modality's way to read a user's files, with a run's settings: in other processes, unless `in_process`."""
+
+    files: str
+    is_one: Callable[[Path], bool]
+    read: Callable[[Path], Read]
+    in_process: bool
+
+
+def read_one_record(read: Callable[..., Mapping[str, Any]], path: Path, *arguments: Any) -> Read:
+    """Return the one record that `read` makes of a file, or its reason for rejecting it."""
+    try:
+        return Read(path, [dict(read(path, *arguments))])
+    except Rejected as rejected:
+        return Read(path, [], error=str(rejected))
+
 
 def path_state(path: Path) -> tuple[str, tuple[int, int] | None]:
-    """The `state` of an input that is a file: where it is, and the state of what lies there."""
+    """Return the `state` of an input that is a file: its path, and the state of the file there."""
     return os.path.abspath(path), file_state(path)
 
 
 def file_state(path: Path) -> tuple[int, int] | None:
-    """Size and time of the last change of a file: another pair, and it is read again."""
+    """Return size and time of the last change of a file: if they differ, it is read again."""
     try:
         stat = path.stat()
     except (OSError, ValueError):
@@ -79,5 +265,10 @@ def file_state(path: Path) -> tuple[int, int] | None:
 
 
 def died(item: Any) -> Rejected:
-    """What becomes of an item whose reading kills the process."""
+    """Return the rejection of an item whose reading kills the process."""
     return Rejected("crashed", "the process that read it died, twice")
+
+
+def names_of(modalities: Collection[str]) -> str:
+    """Join modalities as `config.modality` names them."""
+    return "+".join(modalities)

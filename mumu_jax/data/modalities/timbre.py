@@ -1,4 +1,4 @@
-"""Prepared timbre: a record a track, four statistics of the Million Song Dataset's 12 timbre coefficients.
+"""Timbre: a record a track, four statistics of the Million Song Dataset's 12 timbre coefficients.
 
 Oramas et al. 2017, section 6.1 (TIMBRE-MLP).
 """
@@ -7,16 +7,15 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import h5py
 import numpy as np
-import tensorflow_datasets as tfds
 from jaxtyping import Float, Float32
 
-from mumu_jax.config import TimbreSettings
+from mumu_jax.config import Config, TimbreSettings
 from mumu_jax.data.manifest import Album
-from mumu_jax.data.modalities.base import Content, Modality, path_state
+from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, Tensor, read_one_record
 from mumu_jax.data.rejected import Rejected
 
 DATASET = "analysis/segments_timbre"
@@ -26,7 +25,7 @@ LEAST_STD = 1e-6  # a value that is the same in all training tracks is left as i
 
 
 def read_timbre(path: Path) -> Float32[np.ndarray, " values"]:
-    """[48]: the mean, maximum, variance and l2 norm of each coefficient over the segments of an MSD `.h5` file.
+    """Return [48]: mean, maximum, variance and l2 norm of each coefficient over the segments of an MSD `.h5` file.
 
     Raises Rejected on a file that is missing, cannot be read, has no segments or values that are not finite.
     """
@@ -50,57 +49,66 @@ def read_timbre(path: Path) -> Float32[np.ndarray, " values"]:
 
 
 def timbre_statistics(segments: Float[np.ndarray, "segments 12"]) -> Float32[np.ndarray, " values"]:
-    """[48]: mean, maximum, variance, l2 norm of each column.  Oramas et al. 2017, section 6.1."""
+    """Return [48]: mean, maximum, variance and l2 norm of each column.  Oramas et al. 2017, section 6.1."""
     parts = (segments.mean(axis=0), segments.max(axis=0), segments.var(axis=0), np.linalg.norm(segments, axis=0))
     return np.concatenate(parts).astype(np.float32)
 
 
-def _inputs(album: Album, folder: Path) -> Iterator[tuple[str, Path | None]]:
-    return ((track.track_id, track.timbre) for track in album.tracks)
+class Timbre(PreparedModality):
+    """Timbre statistics of the Million Song Dataset."""
+
+    name, item, settings, sections = "timbre", "track", TimbreSettings, ("timbre",)
+    sees, files = "the timbre statistics of songs", ".h5"
+    versions: ClassVar[dict[str, str]] = {"h5py": version("h5py")}
+    shard_records = 4096
+
+    def inputs(self, album: Album, folder: Path) -> Iterator[tuple[str, Path | None]]:
+        """Yield each track's id and `.h5` file."""
+        return ((track.track_id, track.timbre) for track in album.tracks)
+
+    def read(self, source: Path, settings: TimbreSettings) -> Content | Rejected:
+        """Compute a track's statistics."""
+        try:
+            return Content(_read_own(source))
+        except Rejected as rejected:
+            return rejected
+
+    def fields(self, settings: TimbreSettings) -> dict[str, Tensor]:
+        """Return the statistics' field."""
+        return {"timbre": Tensor((N_VALUES,), np.float32)}
+
+    def statistics(
+        self, records: Iterable[Mapping[str, Any]], settings: TimbreSettings
+    ) -> tuple[Float32[np.ndarray, " values"], Float32[np.ndarray, " values"]]:
+        """Return mean and standard deviation of each value over the records, in float64; 0 and 1 without records."""
+        rows = [record["timbre"] for record in records]
+        values = np.array(rows, np.float64) if rows else np.array([[-1.0], [1.0]]) * np.ones(N_VALUES)
+        std = values.std(axis=0)
+        return values.mean(axis=0).astype(np.float32), np.where(std > LEAST_STD, std, 1).astype(np.float32)
+
+    def shape(self, config: Config, fitted: None) -> Spec:
+        """Return the number of statistics."""
+        return Spec((N_VALUES,), np.dtype(np.float32))
+
+    def arrays(self, records: Iterable[Mapping[str, Any]], config: Config, fitted: None) -> np.ndarray:
+        """Stack the statistics."""
+        return np.array([record["timbre"] for record in records], np.float32).reshape(-1, N_VALUES)
+
+    def is_one(self, path: Path) -> bool:
+        """Return True for `.h5`."""
+        return path.suffix.lower() == ".h5"
+
+    def read_file(self, path: Path, config: Config, fitted: None) -> Read:
+        """Compute the statistics of a track of the Million Song Dataset."""
+        return read_one_record(_read_own, path)
+
+    def describe(self, config: Config, fitted: None) -> tuple[str, str]:
+        """Describe the statistics."""
+        return (
+            "float32 [n, 48]: of each track the mean, maximum, variance and l2 norm over its segments, 12 numbers "
+            "each, of the 12 timbre coefficients of the Million Song Dataset (`analysis/segments_timbre`)."
+        ), "timbre = np.zeros((3, 48), np.float32)"
 
 
-def _read(path: Path, settings: TimbreSettings) -> Content | Rejected:
-    try:
-        return Content({"timbre": read_timbre(path)})
-    except Rejected as rejected:
-        return rejected
-
-
-def _features(settings: TimbreSettings) -> dict[str, Any]:
-    encoding = tfds.features.Encoding.BYTES
-    return {"timbre": tfds.features.Tensor(shape=(N_VALUES,), dtype=np.float32, encoding=encoding)}
-
-
-def _encode(fields: Mapping[str, Any]) -> dict[str, list[bytes]]:
-    return {"timbre": [fields["timbre"].tobytes()]}
-
-
-def _decode(fields: Mapping[str, list[Any]], settings: TimbreSettings) -> dict[str, Any]:
-    return {"timbre": np.frombuffer(fields["timbre"][0], np.float32).reshape(N_VALUES)}
-
-
-def _statistics(
-    records: Iterable[dict[str, Any]], settings: TimbreSettings
-) -> tuple[Float32[np.ndarray, " values"], Float32[np.ndarray, " values"]]:
-    """Mean and standard deviation of each value over the records, in float64; 0 and 1 without records."""
-    rows = [record["timbre"] for record in records]
-    values = np.array(rows, np.float64) if rows else np.array([[-1.0], [1.0]]) * np.ones(N_VALUES)
-    std = values.std(axis=0)
-    return values.mean(axis=0).astype(np.float32), np.where(std > LEAST_STD, std, 1).astype(np.float32)
-
-
-MODALITY = Modality(
-    name="timbre",
-    item="track",
-    settings=TimbreSettings,
-    inputs=_inputs,
-    read=_read,
-    exists=os.path.exists,
-    state=path_state,
-    features=_features,
-    encode=_encode,
-    decode=_decode,
-    versions={"h5py": version("h5py")},
-    shard_records=4096,
-    statistics=_statistics,
-)
+def _read_own(path: Path) -> dict[str, Any]:
+    return {"timbre": read_timbre(path)}

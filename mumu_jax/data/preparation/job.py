@@ -14,7 +14,7 @@ from typing import Any
 
 from mumu_jax.data.manifest import Album, read_manifest, write_labels, write_manifest
 from mumu_jax.data.modalities import MODALITIES
-from mumu_jax.data.modalities.base import Modality
+from mumu_jax.data.modalities.base import PreparedModality
 from mumu_jax.data.modalities.image.duplicates import alike
 from mumu_jax.data.modalities.text import GAZETTEER
 from mumu_jax.data.modalities.text.entities.gazetteer import read_gazetteer
@@ -50,7 +50,7 @@ class Job:
     shard_records: int | None = None
     for_each: ForEach | None = None
 
-    def settings_of(self, modality: Modality) -> Any:
+    def settings_of(self, modality: PreparedModality) -> Any:
         return self.settings.get(modality.name) or modality.settings()
 
 
@@ -131,7 +131,7 @@ def _with_entities(albums: Sequence[Album], folder: Path | None) -> list[Album]:
 class _Written:
     """A modality whose shards are all there."""
 
-    modality: Modality
+    modality: PreparedModality
     planned: Sequence[shards.Shard]
     sidecars: Sequence[shards.Sidecar]
     n_new: int
@@ -221,7 +221,7 @@ def _check_albums(data_dir: Path, albums: Sequence[Album]) -> None:
         )
 
 
-def _check_not_gone(modality: Modality, folder: Path, inputs: Sequence[Any]) -> None:
+def _check_not_gone(modality: PreparedModality, folder: Path, inputs: Sequence[Any]) -> None:
     """Nor a disk that is not mounted: where there was something, something must be left."""
     n_before = 0
     with contextlib.suppress(UserError):

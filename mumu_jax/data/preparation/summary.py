@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mumu_jax.data.modalities import MODALITIES
-from mumu_jax.data.modalities.base import Modality
+from mumu_jax.data.modalities.base import PreparedModality
 
 REJECTED, MISSING, DUPLICATES = "rejected.jsonl", "missing.jsonl", "duplicates.jsonl"
 GENRES_SHOWN = 8
@@ -59,7 +59,7 @@ class Summary:
         return "\n".join(lines)
 
 
-def _table(modality: Modality, splits: dict[str, dict[str, Any]]) -> Iterator[str]:
+def _table(modality: PreparedModality, splits: dict[str, dict[str, Any]]) -> Iterator[str]:
     """A modality's counts, a line a split."""
     columns = ["albums", *(["records"] if modality.item == "track" else []), "missing", "rejected", *modality.counts]
     titles = ({"records": modality.unit, "seconds": "hours"}.get(column, column) for column in columns)

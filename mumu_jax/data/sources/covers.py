@@ -9,8 +9,9 @@ from mumu_jax.config import ImageSettings
 from mumu_jax.data.manifest import Album, labels_of
 from mumu_jax.data.modalities.image.duplicates import alike, likeness
 from mumu_jax.data.modalities.image.read import read_image
+from mumu_jax.data.modalities.suffixes import is_audio, is_image
 from mumu_jax.data.rejected import Rejected
-from mumu_jax.data.sources.files import as_id, files_below, is_audio, is_image
+from mumu_jax.data.sources.files import as_id, files_below
 from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.errors import UserError
 from mumu_jax.system.progress import bar

@@ -4,37 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import soundfile
-
 from mumu_jax.data.modalities.text.files import read_text
 from mumu_jax.data.rejected import Rejected
-
-# libsndfile's formats, and the other extensions they go by.  Not `raw`: it has no header to decode it by.
-READABLE = {name.lower() for name in soundfile.available_formats()} - {"raw"} | {
-    *("aif", "aifc", "mp1", "mp2", "oga", "opus", "sf", "snd", "sph"),
-}
-
-# Audio that it does not read is listed all the same, so that preparing the data reports it as rejected
-# instead of leaving it out in silence.
-UNREADABLE = {
-    *("aac", "ac3", "alac", "amr", "ape", "dff", "dsf", "dts", "m4a", "m4b", "m4p", "mka", "mpc", "mpga"),
-    *("ra", "shn", "spx", "tak", "tta", "weba", "wma", "wv"),
-}
-
-AUDIO_SUFFIXES = frozenset(f".{extension}" for extension in READABLE | UNREADABLE)
-IMAGE_SUFFIXES = frozenset(
-    {".apng", ".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-)
-
-
-def is_audio(path: Path) -> bool:
-    """Whether the name says so, in any case of letters; the content is judged when it is decoded."""
-    return path.suffix.lower() in AUDIO_SUFFIXES
-
-
-def is_image(path: Path) -> bool:
-    """The same for images."""
-    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:

@@ -4,7 +4,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from mumu_jax.data.manifest import Album, Track, labels_of
-from mumu_jax.data.sources.files import Texts, as_id, files_below, is_audio, is_image
+from mumu_jax.data.modalities.suffixes import is_audio, is_image
+from mumu_jax.data.sources.files import Texts, as_id, files_below
 from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.errors import UserError
 

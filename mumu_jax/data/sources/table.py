@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mumu_jax.data.manifest import SPLITS, Album, Track, labels_of
-from mumu_jax.data.sources.files import Texts, files_below, is_audio
+from mumu_jax.data.modalities.suffixes import is_audio
+from mumu_jax.data.sources.files import Texts, files_below
 from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.errors import UserError
 

@@ -12,7 +12,7 @@ from etils import epath
 
 import mumu_jax
 from mumu_jax.data.manifest import SPLITS, Album, Label, albums_sha256
-from mumu_jax.data.modalities.base import Modality
+from mumu_jax.data.modalities.base import PreparedModality
 from mumu_jax.data.store import records
 from mumu_jax.data.store.shards import Shard, Sidecar
 from mumu_jax.errors import UserError
@@ -27,7 +27,7 @@ def finish(
     sidecars: Sequence[Sidecar],
     albums: Sequence[Album],
     labels: Sequence[Label],
-    modality: Modality,
+    modality: PreparedModality,
     settings: Any,
 ) -> dict[str, Any]:
     """Make the prepared data complete, unless it is; returns the content of `prepared.json`."""
@@ -45,9 +45,7 @@ def finish(
             return there
     (folder / records.DESCRIPTION).unlink(missing_ok=True)
     train = description["splits"]["train"]["shards"]
-    mean, std = np.zeros((), np.float32), np.ones((), np.float32)
-    if modality.statistics is not None:
-        mean, std = modality.statistics(records.ShardRecords(folder, train, modality, settings), settings)
+    mean, std = modality.statistics(records.ShardRecords(folder, train, modality, settings), settings)
     with replacing(folder / records.STATISTICS) as path, path.open("wb") as file:
         np.savez(file, mean=mean, std=std)
     _write_tfds_metadata(folder, shards, sidecars, records.features(labels, modality, settings))
@@ -57,7 +55,9 @@ def finish(
     return description
 
 
-def _describe(split: str, shards: Sequence[Shard], sidecars: Sequence[Sidecar], modality: Modality) -> dict[str, Any]:
+def _describe(
+    split: str, shards: Sequence[Shard], sidecars: Sequence[Sidecar], modality: PreparedModality
+) -> dict[str, Any]:
     pairs = [(shard, sidecar) for shard, sidecar in zip(shards, sidecars, strict=True) if shard.split == split]
     return {
         "albums": len({album_id for _, sidecar in pairs for album_id, _ in sidecar.ids}),

@@ -23,7 +23,7 @@ from tensorflow_datasets.core.example_parser import tf_example_pb2
 from mumu_jax.config import flatten, from_json
 from mumu_jax.data.manifest import SPLITS, Album, Label, albums_sha256, read_manifest
 from mumu_jax.data.modalities import modality_of
-from mumu_jax.data.modalities.base import Modality
+from mumu_jax.data.modalities.base import PreparedModality
 from mumu_jax.data.store.wire import read_example
 from mumu_jax.errors import UserError
 
@@ -61,7 +61,7 @@ class Dataset(ABC):
 class Prepared(Dataset):
     """Prepared data, opened and found to fit."""
 
-    modality: Modality
+    modality: PreparedModality
     settings: Any
     shards: dict[str, list[dict[str, Any]]]  # of each split: name, records, bytes, sha256
 
@@ -113,7 +113,7 @@ class HeldRecords(Records):
 class ShardRecords(Records):
     """Records on disk, which are not held."""
 
-    def __init__(self, folder: Path, shards: Sequence[dict[str, Any]], modality: Modality, settings: Any):
+    def __init__(self, folder: Path, shards: Sequence[dict[str, Any]], modality: PreparedModality, settings: Any):
         self._folder, self._modality, self._settings = folder, modality, settings
         self._shards = [shard for shard in shards if shard["records"]]
         self._ends = np.cumsum([shard["records"] for shard in self._shards], dtype=int)
@@ -152,15 +152,21 @@ def sidecar_of(name: str) -> str:
     return f"sidecars/{name}.json"
 
 
-def features(labels: Sequence[Label], modality: Modality, settings: Any) -> tfds.features.FeaturesDict:
+def features(labels: Sequence[Label], modality: PreparedModality, settings: Any) -> tfds.features.FeaturesDict:
     """The TFDS features of a record."""
     names = tfds.features.ClassLabel(names=[label.name for label in labels])
     ids = {name: tfds.features.Text() for name in _id_fields(modality)}
-    own = modality.features(settings)
-    return tfds.features.FeaturesDict({**ids, "labels": tfds.features.Sequence(names), **own})
+    return tfds.features.FeaturesDict({**ids, "labels": tfds.features.Sequence(names), **modality.features(settings)})
 
 
-def encode(album_id: str, item_id: str, labels: Sequence[int], fields: Mapping[str, Any], modality: Modality) -> bytes:
+def encode(
+    album_id: str,
+    item_id: str,
+    labels: Sequence[int],
+    fields: Mapping[str, Any],
+    modality: PreparedModality,
+    settings: Any,
+) -> bytes:
     """A record, as `features.serialize_example` gives it but for the order of the fields: always the same bytes."""
     example = Example()
     stored = example.features.feature
@@ -168,13 +174,13 @@ def encode(album_id: str, item_id: str, labels: Sequence[int], fields: Mapping[s
         stored[name].bytes_list.value.append(value.encode(errors="surrogatepass"))
     stored["labels"].int64_list.SetInParent()  # there, though there may be none
     stored["labels"].int64_list.value.extend(labels)
-    for name, values in modality.encode(fields).items():
+    for name, values in modality.encode(fields, settings).items():
         stored[name].bytes_list.SetInParent()
         stored[name].bytes_list.value.extend(values)
     return example.SerializeToString(deterministic=True)
 
 
-def decode(record: bytes, modality: Modality, settings: Any) -> dict[str, Any]:
+def decode(record: bytes, modality: PreparedModality, settings: Any) -> dict[str, Any]:
     """What `encode` was given; `features.deserialize_example_np` gives the same at a tenth of the speed."""
     stored: Any = read_example(memoryview(record))
     return {
@@ -184,7 +190,7 @@ def decode(record: bytes, modality: Modality, settings: Any) -> dict[str, Any]:
     }
 
 
-def _id_fields(modality: Modality) -> tuple[str, ...]:
+def _id_fields(modality: PreparedModality) -> tuple[str, ...]:
     return ("album_id", "track_id") if modality.item == "track" else ("album_id",)
 
 
@@ -288,7 +294,7 @@ def sha256_of_arrays(*arrays: np.ndarray) -> str:
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
-def _check_settings(modality: Modality, folder: Path, found: Any, wanted: Any) -> None:
+def _check_settings(modality: PreparedModality, folder: Path, found: Any, wanted: Any) -> None:
     there, asked = flatten(found), flatten(wanted)
     different = [
         f"{name} is {there[name]} there and {asked[name]} here" for name in asked if there[name] != asked[name]

@@ -18,7 +18,7 @@ from typing import Any
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from mumu_jax.data.manifest import SPLITS, Album, Label
-from mumu_jax.data.modalities.base import Content, Modality, died
+from mumu_jax.data.modalities.base import Content, PreparedModality, died
 from mumu_jax.data.rejected import Rejected
 from mumu_jax.data.store import records
 from mumu_jax.data.store.beam import ForEach
@@ -83,7 +83,7 @@ class Sidecar:
 def plan(
     albums: Sequence[Album],
     labels: Sequence[Label],
-    modality: Modality,
+    modality: PreparedModality,
     folder: Path,
     shard_records: int | None = None,
 ) -> list[Shard]:
@@ -106,7 +106,7 @@ def plan(
 def write(
     folder: Path,
     shards: Sequence[Shard],
-    modality: Modality,
+    modality: PreparedModality,
     settings: Any,
     workers: int,
     for_each: ForEach | None = None,
@@ -118,8 +118,7 @@ def write(
     item, or by `for_each` among machines that see the same files, shard by shard.  Raises UserError on settings
     that cannot be prepared with, and where those machines did not write all.
     """
-    if modality.check:
-        modality.check(settings)
+    modality.check(settings)
     (folder / "sidecars").mkdir(parents=True, exist_ok=True)
     fingerprints = {shard.name: _fingerprint(shard, modality, settings) for shard in shards}
     sidecars = _read_sidecars(folder, shards, fingerprints)
@@ -136,13 +135,13 @@ def write(
     return [sidecars[shard.name] for shard in shards], sum(len(shard.rows) for shard in todo)
 
 
-def _write_alone(shard: Shard, folder: Path, modality: Modality, settings: Any) -> None:
+def _write_alone(shard: Shard, folder: Path, modality: PreparedModality, settings: Any) -> None:
     """One shard, on a machine that must find out by itself which files and versions there are."""
     fingerprints = {shard.name: _fingerprint(shard, modality, settings)}
     _write_shards(folder, [shard], fingerprints, modality, settings, workers=1, shown=False)
 
 
-def _check_written(folder: Path, shards: Sequence[Shard], written: Container[str], modality: Modality) -> None:
+def _check_written(folder: Path, shards: Sequence[Shard], written: Container[str], modality: PreparedModality) -> None:
     absent = [shard.name for shard in shards if shard.name not in written]
     if absent:
         raise UserError(
@@ -155,7 +154,7 @@ def _write_shards(
     folder: Path,
     shards: Sequence[Shard],
     fingerprints: Mapping[str, str],
-    modality: Modality,
+    modality: PreparedModality,
     settings: Any,
     workers: int,
     shown: bool = True,
@@ -169,7 +168,7 @@ def _write_shards(
         for shard in shards:
             sidecar = Sidecar(fingerprints[shard.name])
             with replacing(folder / shard.name) as path:
-                _write_records(path, shard.rows, contents, sidecar, modality, progress)
+                _write_records(path, shard.rows, contents, sidecar, modality, settings, progress)
             sidecar.sha256 = records.sha256_of(folder / shard.name)
             sidecar.bytes = (folder / shard.name).stat().st_size
             write_json(folder / shard.sidecar, dataclasses.asdict(sidecar))
@@ -178,7 +177,7 @@ def _write_shards(
 
 
 def read_all(
-    modality: Modality, settings: Any, inputs: Sequence[Any], workers: int
+    modality: PreparedModality, settings: Any, inputs: Sequence[Any], workers: int
 ) -> Generator[Content | Rejected, None, None]:
     """What each input became, in order: read in `workers` processes, or here where the modality is `in_process`."""
     read = partial(modality.read, settings=settings)
@@ -192,7 +191,8 @@ def _write_records(
     rows: Sequence[Row],
     contents: Iterator[Content | Rejected],
     sidecar: Sidecar,
-    modality: Modality,
+    modality: PreparedModality,
+    settings: Any,
     progress: Bar,
 ) -> None:
     writer = ArrayRecordWriter(str(path), WRITER_OPTIONS)
@@ -202,7 +202,7 @@ def _write_records(
         if isinstance(found, Rejected):
             _note_rejection(sidecar, row, found, modality)
         else:
-            writer.write(records.encode(row.album_id, row.item_id, row.columns, found.fields, modality))
+            writer.write(records.encode(row.album_id, row.item_id, row.columns, found.fields, modality, settings))
             sidecar.records += 1
             sidecar.ids.append([row.album_id, row.item_id])
             if found.likeness:
@@ -217,7 +217,7 @@ def _write_records(
     sidecar.counts = {name: counts[name] for name in modality.counts}
 
 
-def _note_rejection(sidecar: Sidecar, row: Row, why: Rejected, modality: Modality) -> None:
+def _note_rejection(sidecar: Sidecar, row: Row, why: Rejected, modality: PreparedModality) -> None:
     if why.reason == "missing":
         sidecar.missing.append(row.item_id)
         return
@@ -225,13 +225,13 @@ def _note_rejection(sidecar: Sidecar, row: Row, why: Rejected, modality: Modalit
     sidecar.rejected.append(line | {"reason": why.reason, "detail": why.detail})
 
 
-def row_line(row: Row, modality: Modality) -> dict[str, str]:
+def row_line(row: Row, modality: PreparedModality) -> dict[str, str]:
     """How a row is named in `rejected.jsonl` and `missing.jsonl`: its ids, and the file it was to be read from."""
     ids = {"modality": modality.name, "album_id": row.album_id, f"{modality.item}_id": row.item_id}
     return ids | {"file": str(row.input) if isinstance(row.input, Path) else ""}
 
 
-def _fingerprint(shard: Shard, modality: Modality, settings: Any) -> str:
+def _fingerprint(shard: Shard, modality: PreparedModality, settings: Any) -> str:
     making = {k: v for k, v in dataclasses.asdict(settings).items() if k not in modality.later_settings}
     rows = [(row.album_id, row.item_id, row.input and modality.state(row.input), row.columns) for row in shard.rows]
     return hashlib.sha256(json.dumps([making, modality.versions, rows], sort_keys=True).encode()).hexdigest()

@@ -1,68 +1,118 @@
-"""Prepared audio: a record a track, its log-CQT as `[frames, bins]` float16 dB."""
+"""Audio: a record a track, its frames as `[frames, bins]` float16 dB; a network sees patches of them."""
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import soundfile
-import tensorflow_datasets as tfds
+from jaxtyping import Float16
 
-from mumu_jax.config import AudioSettings
+from mumu_jax.config import AudioSettings, Config
 from mumu_jax.data.manifest import Album
-from mumu_jax.data.modalities.audio import statistics
-from mumu_jax.data.modalities.audio.cqt import banks_of
+from mumu_jax.data.modalities.audio import patches, statistics
 from mumu_jax.data.modalities.audio.decode import read_track
-from mumu_jax.data.modalities.base import Content, Modality, path_state
+from mumu_jax.data.modalities.audio.front_ends import front_end_of
+from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, Tensor
+from mumu_jax.data.modalities.suffixes import is_audio
 from mumu_jax.data.rejected import Rejected
 
 
-def _inputs(album: Album, folder: Path) -> Iterator[tuple[str, Path]]:
-    return ((track.track_id, track.audio) for track in album.tracks)
+class Audio(PreparedModality):
+    """Songs.  The record's field is named after the front end that made it."""
 
-
-def _read(path: Path, settings: AudioSettings) -> Content | Rejected:
-    found = read_track(path, settings)
-    if isinstance(found, Rejected):
-        return found
-    cqt, seconds, silent = found
-    return Content({"cqt": cqt}, {"seconds": seconds, "silent": int(silent)})
-
-
-def _features(settings: AudioSettings) -> dict[str, Any]:
-    shape, encoding = (None, settings.n_bins), tfds.features.Encoding.BYTES
-    return {"cqt": tfds.features.Tensor(shape=shape, dtype=np.float16, encoding=encoding)}
-
-
-def _encode(fields: Mapping[str, Any]) -> dict[str, list[bytes]]:
-    return {"cqt": [fields["cqt"].tobytes()]}
-
-
-def _decode(fields: Mapping[str, list[Any]], settings: AudioSettings) -> dict[str, Any]:
-    return {"cqt": np.frombuffer(fields["cqt"][0], np.float16).reshape(-1, settings.n_bins)}
-
-
-MODALITY = Modality(
-    name="audio",
-    item="track",
-    settings=AudioSettings,
-    inputs=_inputs,
-    read=_read,
-    exists=os.path.exists,
-    state=path_state,
-    features=_features,
-    encode=_encode,
-    decode=_decode,
-    versions={
+    name, item, settings, sections = "audio", "track", AudioSettings, ("audio",)
+    own_settings = frozenset({"data.patch"})
+    sees, files, streamed = "songs", "audio", True
+    versions: ClassVar[dict[str, str]] = {
         "librosa": version("librosa"),
         "libsndfile": soundfile.__libsndfile_version__,
         "soxr": version("soxr"),
-    },
-    shard_records=256,  # 32 MB of 30 s tracks
-    counts=("silent", "seconds"),
-    later_settings=frozenset({"patch_frames", "patch_seed"}),  # patches are cut when the records are read
-    check=banks_of,
-    statistics=statistics.of_fixed_patches,
-)
+    }
+    shard_records = 256  # 32 MB of 30 s tracks
+    counts = ("silent", "seconds")
+    later_settings = frozenset({"patch_frames", "patch_seed"})  # patches are cut when the records are read
+
+    def inputs(self, album: Album, folder: Path) -> Iterator[tuple[str, Path | None]]:
+        """Yield each track's id and audio file."""
+        return ((track.track_id, track.audio) for track in album.tracks)
+
+    def read(self, source: Path, settings: AudioSettings) -> Content | Rejected:
+        """Decode a track."""
+        track = read_track(source, settings)
+        if isinstance(track, Rejected):
+            return track
+        frames, seconds, silent = track
+        return Content({settings.front_end: frames}, {"seconds": seconds, "silent": int(silent)})
+
+    def fields(self, settings: AudioSettings) -> dict[str, Tensor]:
+        """Return the frames' field."""
+        return {settings.front_end: Tensor((None, settings.n_bins), np.float16)}
+
+    def check(self, settings: AudioSettings) -> None:
+        """Raise UserError if there is no such front end, or if it cannot use the settings."""
+        front_end_of(settings).check(settings)
+
+    def statistics(
+        self, records: Iterable[Mapping[str, Any]], settings: AudioSettings
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation of each (frame, bin) over the tracks' fixed patches."""
+        return statistics.of_fixed_patches(records, settings)
+
+    def shape(self, config: Config, fitted: None) -> Spec:
+        """Return a patch's shape."""
+        return Spec((config.audio.patch_frames, config.audio.n_bins), np.dtype(np.float16))
+
+    def arrays(self, records: Iterable[Mapping[str, Any]], config: Config, fitted: None) -> np.ndarray:
+        """Stack the patches that `read_file` cut."""
+        return np.stack([record["patch"] for record in records])
+
+    def fill(
+        self,
+        record: Mapping[str, Any],
+        out: Float16[np.ndarray, "frames bins"],
+        uniform: float | None,
+        config: Config,
+    ) -> None:
+        """Cut the track's fixed patch, or a random one."""
+        frames, settings = record[config.audio.front_end], config.audio
+        if uniform is None:
+            start = patches.fixed_start(record["track_id"], len(frames), settings)
+        else:
+            start = patches.random_start(len(frames), uniform, settings)
+        patches.cut(frames, start, settings, out)
+
+    def is_one(self, path: Path) -> bool:
+        """Return True for the suffixes of audio."""
+        return is_audio(path)
+
+    def read_file(self, path: Path, config: Config, fitted: None) -> Read:
+        """Cut a whole song into patches: for each of its 30 s excerpts, as many as cover it.
+
+        15 MB an hour of music; the decoding holds one excerpt at a time.
+        """
+        settings = config.audio
+        track = read_track(path, settings)
+        if isinstance(track, Rejected):
+            return Read(path, [], error=str(track))
+        frames, seconds, silent = track
+        if silent:
+            return Read(path, [], seconds, error="silent: there is no sound in it")
+        size = patches.n_frames_of_excerpt(settings)
+        excerpts = np.split(frames, range(size, len(frames) - size + 1, size))
+        cuts = [
+            {"patch": patches.cut(excerpt, start, settings)}
+            for excerpt in excerpts
+            for start in patches.consecutive_starts(len(excerpt), settings)
+        ]
+        return Read(path, cuts, seconds)
+
+    def describe(self, config: Config, fitted: None) -> tuple[str, str]:
+        """Describe the patches and the transform."""
+        audio, shape = config.audio, f"{config.audio.patch_frames}, {config.audio.n_bins}"
+        return (
+            f"float16 [n, {shape}]: patches of {audio.patch_frames * audio.hop_length / audio.sr_hz:.1f} s, frames × "
+            f"bins: {front_end_of(audio).describe(audio)}; magnitudes in dB below the largest of the "
+            f"{audio.excerpt_s:g} s around it, at least {audio.floor_db:g}, which also fills what is too short."
+        ), f"patches = np.full((3, {shape}), {audio.floor_db:g}, np.float16)"

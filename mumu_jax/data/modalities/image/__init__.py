@@ -1,74 +1,88 @@
-"""Prepared covers: a record an album, the centre square of its cover in 8 bits."""
+"""Images: a record an album, the centre square of its cover in 8 bits."""
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import tensorflow_datasets as tfds
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
-from mumu_jax.config import ImageSettings
+from mumu_jax.config import Config, ImageSettings
 from mumu_jax.data.manifest import Album
-from mumu_jax.data.modalities.base import Content, Modality, path_state
+from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, Tensor, read_one_record
 from mumu_jax.data.modalities.image.duplicates import likeness
 from mumu_jax.data.modalities.image.read import read_image
+from mumu_jax.data.modalities.suffixes import is_image
 from mumu_jax.data.rejected import Rejected
 
 # Of ImageNet's red, green and blue, 0 to 1: fb.resnet.torch's, and those that the published networks were trained with.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def _inputs(album: Album, folder: Path) -> Iterator[tuple[str, Path | None]]:
-    yield album.album_id, album.cover
+class Image(PreparedModality):
+    """Album covers."""
+
+    name, item, settings, sections = "image", "album", ImageSettings, ("image", "augment")
+    sees, files, streamed = "album covers", "image", True
+    versions: ClassVar[dict[str, str]] = {
+        "pillow": version("pillow"),
+        "likeness": "1",
+    }  # of `duplicates.py`: another number if it changes
+    shard_records = 384  # 75 MB
+
+    def inputs(self, album: Album, folder: Path) -> Iterator[tuple[str, Path | None]]:
+        """Yield the album's id and cover."""
+        yield album.album_id, album.cover
+
+    def read(self, source: Path, settings: ImageSettings) -> Content | Rejected:
+        """Decode a cover."""
+        try:
+            pixels = read_image(source, settings)
+        except Rejected as rejected:
+            return rejected
+        return Content({"image": pixels}, likeness=likeness(pixels).hex())
+
+    def fields(self, settings: ImageSettings) -> dict[str, Tensor]:
+        """Return the pixels' field."""
+        return {"image": Tensor((settings.side_px, settings.side_px, 3), np.uint8)}
+
+    def statistics(
+        self, records: Iterable[Mapping[str, Any]], settings: ImageSettings
+    ) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "3"]]:
+        """Return ImageNet's, whatever the records, for pixels from 0 to 1."""
+        return np.array(MEAN, np.float32), np.array(STD, np.float32)
+
+    def shape(self, config: Config, fitted: None) -> Spec:
+        """Return the shape of a stored cover."""
+        return Spec((config.image.side_px, config.image.side_px, 3), np.dtype(np.uint8))
+
+    def arrays(self, records: Iterable[Mapping[str, Any]], config: Config, fitted: None) -> np.ndarray:
+        """Stack the covers."""
+        return np.stack([record["image"] for record in records])
+
+    def fill(
+        self, record: Mapping[str, Any], out: UInt8[np.ndarray, "side side 3"], uniform: float | None, config: Config
+    ) -> None:
+        """Copy the cover."""
+        out[:] = record["image"]
+
+    def is_one(self, path: Path) -> bool:
+        """Return True for the suffixes of images."""
+        return is_image(path)
+
+    def read_file(self, path: Path, config: Config, fitted: None) -> Read:
+        """Read the centre square of an image."""
+        return read_one_record(_read_own, path, config.image)
+
+    def describe(self, config: Config, fitted: None) -> tuple[str, str]:
+        """Describe the pixels."""
+        side = config.image.side_px
+        return (
+            f"uint8 [n, {side}, {side}, 3]: covers as RGB, 0 to 255, rows from the top: the centre square, scaled to "
+            f"{side} pixels a side (bicubic, antialiased). The program takes the centre and standardises it."
+        ), f"covers = np.full((2, {side}, {side}, 3), 128, np.uint8)"
 
 
-def _read(path: Path, settings: ImageSettings) -> Content | Rejected:
-    try:
-        pixels = read_image(path, settings)
-    except Rejected as rejected:
-        return rejected
-    return Content({"image": pixels}, likeness=likeness(pixels).hex())
-
-
-def _shape(settings: ImageSettings) -> tuple[int, int, int]:
-    return settings.side_px, settings.side_px, 3
-
-
-def _features(settings: ImageSettings) -> dict[str, Any]:
-    encoding = tfds.features.Encoding.BYTES
-    return {"image": tfds.features.Tensor(shape=_shape(settings), dtype=np.uint8, encoding=encoding)}
-
-
-def _encode(fields: Mapping[str, Any]) -> dict[str, list[bytes]]:
-    return {"image": [fields["image"].tobytes()]}
-
-
-def _decode(fields: Mapping[str, list[Any]], settings: ImageSettings) -> dict[str, Any]:
-    return {"image": np.frombuffer(fields["image"][0], np.uint8).reshape(_shape(settings))}
-
-
-def _statistics(
-    records: Iterable[dict[str, Any]], settings: ImageSettings
-) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "3"]]:
-    """Those of ImageNet, whatever the records, for pixels from 0 to 1."""
-    return np.array(MEAN, np.float32), np.array(STD, np.float32)
-
-
-MODALITY = Modality(
-    name="image",
-    item="album",
-    settings=ImageSettings,
-    inputs=_inputs,
-    read=_read,
-    exists=os.path.exists,
-    state=path_state,
-    features=_features,
-    encode=_encode,
-    decode=_decode,
-    versions={"pillow": version("pillow"), "likeness": "1"},  # of `data/duplicates`: another number where it changes
-    shard_records=384,  # 75 MB
-    statistics=_statistics,
-)
+def _read_own(path: Path, settings: ImageSettings) -> dict[str, Any]:
+    return {"image": read_image(path, settings)}

@@ -1,44 +1,56 @@
-"""Prepared text: a record an album, the beginning of its reviews and the categories of the entities named in it.
+"""Text: a record an album, the beginning of its reviews and the categories of the entities named in it.
 
 Oramas et al. 2017, section 5.2.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import tensorflow_datasets as tfds
+import numpy as np
 
-from mumu_jax.config import TextSettings
+from mumu_jax.config import Config, TextSettings
 from mumu_jax.data.manifest import Album
-from mumu_jax.data.modalities.base import Content, Modality, file_state, path_state
+from mumu_jax.data.modalities import base
+from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, file_state, path_state, read_one_record
 from mumu_jax.data.modalities.text.entities import categories_of
+from mumu_jax.data.modalities.text.files import read_text
 from mumu_jax.data.rejected import Rejected
+from mumu_jax.errors import UserError
+from mumu_jax.system.files import replacing
 
-GAZETTEER = "gazetteer"  # in DATA/text and in a run: what links entities where no other linker's output is there
+if TYPE_CHECKING:
+    from mumu_jax.data.modalities.text.tfidf import Tfidf
+
+GAZETTEER = "gazetteer"  # in DATA/text and in a run: links entities if no other linker's output is there
+VOCABULARY = "vocabulary.json"  # in a run
 
 
 @dataclass(frozen=True)
 class Document:
-    """An album's text, and what its entities are found by: a linker's output, else a gazetteer."""
+    """An album's text, and what links its entities: a linker's output, else a gazetteer."""
 
     text: str
     entities: Path | None = None
     gazetteer: Path | None = None
 
 
-def _inputs(album: Album, folder: Path) -> Iterator[tuple[str, Document | None]]:
-    gazetteer = folder / GAZETTEER if (folder / GAZETTEER).exists() else None
-    yield album.album_id, None if album.text is None else Document(album.text, album.entities, gazetteer)
+@dataclass(frozen=True)
+class FittedText:
+    """A run's vocabulary, and the gazetteer that links entities in new texts."""
+
+    tfidf: "Tfidf"
+    gazetteer: Path | None
 
 
 def read_document(document: Document, settings: TextSettings) -> Content:
-    """Its first `max_chars` characters and the categories in them; none where the linker's output is damaged.
+    """Return a text's first `max_chars` characters and its categories; none if the linker's output is damaged.
 
-    Raises UserError where the gazetteer is none.
+    Raises UserError if the gazetteer is not one.
     """
     text, categories, damaged = document.text[: settings.max_chars], (), None
     try:
@@ -50,50 +62,106 @@ def read_document(document: Document, settings: TextSettings) -> Content:
     return Content({"text": text, "categories": categories}, counts, damaged)
 
 
-def _exists(document: Document) -> bool:
-    return True
+class Text(PreparedModality):
+    """Reviews and other texts."""
+
+    name, item, settings, sections = "text", "album", TextSettings, ("text", "tfidf")
+    sees, files = "reviews and other texts", ".txt"
+    versions: ClassVar[dict[str, str]] = {"linker": "2"}  # of `entities/`: another number if it finds other categories
+    shard_records = 4096
+    counts = ("empty", "linked")
+    in_process = True  # each process would hold the gazetteer, gigabytes for DBpedia; one links all of MuMu in seconds
+
+    def inputs(self, album: Album, folder: Path) -> Iterator[tuple[str, Document | None]]:
+        """Yield the album's id and text."""
+        gazetteer = folder / GAZETTEER if (folder / GAZETTEER).exists() else None
+        yield album.album_id, None if album.text is None else Document(album.text, album.entities, gazetteer)
+
+    def read(self, source: Document, settings: TextSettings) -> Content:
+        """Link the beginning of a text."""
+        return read_document(source, settings)
+
+    def exists(self, source: Document) -> bool:
+        """Return True: a text is in the manifest."""
+        return True
+
+    def state(self, source: Document) -> Any:
+        """Return the text's hash and the states of what links its entities."""
+        entities = source.entities and path_state(source.entities)
+        gazetteer = source.gazetteer and _sha256(source.gazetteer, file_state(source.gazetteer))
+        return hashlib.sha256(source.text.encode("utf-8", "surrogatepass")).hexdigest(), entities, gazetteer
+
+    def fields(self, settings: TextSettings) -> dict[str, base.Field]:
+        """Return the fields of text and categories."""
+        return {"text": base.Text(), "categories": base.Texts()}
+
+    def fit(self, records: Iterable[Mapping[str, Any]], folder: Path, config: Config) -> FittedText:
+        """Fit the vocabulary.  Raises UserError if no term (or no category, if categories are on) is left."""
+        from mumu_jax.data.modalities.text.tfidf import CATEGORY, fit_tfidf
+
+        tfidf = fit_tfidf(records, config.tfidf)
+        if config.tfidf.categories and not any(term.startswith(CATEGORY) for term in tfidf.terms):
+            raise UserError(
+                f"no training text of {folder} has a category among its terms: prepare with --gazetteer or "
+                "--entities_dir, or train without (text_vsm)"
+            )
+        return FittedText(tfidf, _gazetteer_in(folder, config))
+
+    def save(self, fitted: FittedText, workdir: Path) -> None:
+        """Write the vocabulary, and copy the gazetteer."""
+        fitted.tfidf.save(workdir / VOCABULARY)
+        (workdir / GAZETTEER).unlink(missing_ok=True)  # of a start that was killed before it was a run
+        if fitted.gazetteer is not None:
+            with replacing(workdir / GAZETTEER) as path:
+                shutil.copyfile(fitted.gazetteer, path)
+
+    def load(self, workdir: Path, config: Config) -> FittedText:
+        """Read what `save` wrote."""
+        from mumu_jax.data.modalities.text.tfidf import load_tfidf
+
+        return FittedText(load_tfidf(workdir / VOCABULARY), _gazetteer_in(workdir, config))
+
+    def shape(self, config: Config, fitted: FittedText | None) -> Any:
+        """Return one value a row; a row may have any number."""
+        from mumu_jax.batch import Sparse
+
+        columns, values = Spec((1,), np.dtype(np.int32)), Spec((1,), np.dtype(np.float32))
+        return Sparse(columns, values, len(fitted.tfidf.terms) if fitted else config.tfidf.n_terms)
+
+    def arrays(self, records: Iterable[Mapping[str, Any]], config: Config, fitted: FittedText) -> Any:
+        """Return the texts' tf-idf rows."""
+        return fitted.tfidf.transform(records)
+
+    def is_one(self, path: Path) -> bool:
+        """Return True for `.txt`."""
+        return path.suffix.lower() == ".txt"
+
+    def read_file(self, path: Path, config: Config, fitted: FittedText) -> Read:
+        """Read the beginning of a text, as far as training texts went, and link the entities in it."""
+        return read_one_record(_read_own, path, config.text, fitted.gazetteer)
+
+    def describe(self, config: Config, fitted: FittedText) -> tuple[str, str]:
+        """Describe the tf-idf rows."""
+        more = ", and `category:NAME` for those of the entities in it" if config.tfidf.categories else ""
+        return (
+            "two arrays, int32 [n, m] and float32 [n, m]: of each text the places of its terms in `vocabulary.json` "
+            "and their tf-idf, (1 + ln count) · idf, divided by the row's length; rows of fewer than m terms end with "
+            f"zeros. Terms are the words of the first {config.text.max_chars:,} characters (lower case, two letters or "
+            f"more{more})."
+        ), "columns, values = np.array([[0, 1, 2, 0]], np.int32), np.array([[0.6, 0.6, 0.5, 0]], np.float32)"
 
 
-def _state(document: Document) -> Any:
-    entities = document.entities and path_state(document.entities)
-    gazetteer = document.gazetteer and _sha256(document.gazetteer, file_state(document.gazetteer))
-    return hashlib.sha256(document.text.encode("utf-8", "surrogatepass")).hexdigest(), entities, gazetteer
+def _read_own(path: Path, settings: TextSettings, gazetteer: Path | None) -> dict[str, Any]:
+    text = read_text(path, settings.max_chars)
+    return read_document(Document(text, gazetteer=gazetteer), settings).fields
+
+
+def _gazetteer_in(folder: Path, config: Config) -> Path | None:
+    path = folder / GAZETTEER
+    return path if config.tfidf.categories and path.exists() else None
 
 
 @lru_cache(maxsize=4)
 def _sha256(path: Path, state: Any) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _features(settings: TextSettings) -> dict[str, Any]:
-    return {"text": tfds.features.Text(), "categories": tfds.features.Sequence(tfds.features.Text())}
-
-
-def _encode(fields: Mapping[str, Any]) -> dict[str, list[bytes]]:
-    texts = {"text": [fields["text"]], "categories": fields["categories"]}
-    return {name: [text.encode("utf-8", "surrogatepass") for text in of] for name, of in texts.items()}
-
-
-def _decode(fields: Mapping[str, list[Any]], settings: TextSettings) -> dict[str, Any]:
-    text, *_ = fields["text"]
-    categories = tuple(bytes(one).decode("utf-8", "surrogatepass") for one in fields["categories"])
-    return {"text": bytes(text).decode("utf-8", "surrogatepass"), "categories": categories}
-
-
-MODALITY = Modality(
-    name="text",
-    item="album",
-    settings=TextSettings,
-    inputs=_inputs,
-    read=read_document,
-    exists=_exists,
-    state=_state,
-    features=_features,
-    encode=_encode,
-    decode=_decode,
-    versions={"linker": "2"},  # of `data/entities`: another number where it finds other categories
-    shard_records=4096,
-    counts=("empty", "linked"),
-    in_process=True,  # each process would hold the gazetteer, gigabytes for DBpedia; one links all of MuMu in seconds
-)

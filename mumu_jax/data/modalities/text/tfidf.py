@@ -39,7 +39,7 @@ class Tfidf:
         rows = np.repeat(np.arange(len(lengths)), lengths)
         places = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], lengths)
         columns[rows, places], values[rows, places] = matrix.indices, matrix.data
-        return Sparse(columns, values)
+        return Sparse(columns, values, len(self.terms))
 
     def words(self, record: Record) -> list[str]:
         return words_of(record, self.categories)

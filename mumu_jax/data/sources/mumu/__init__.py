@@ -7,7 +7,7 @@ there, everything else may be missing or incomplete.
 from pathlib import Path
 
 from mumu_jax.data.manifest import Album, Label, Track
-from mumu_jax.data.sources.files import AUDIO_SUFFIXES, IMAGE_SUFFIXES
+from mumu_jax.data.modalities.suffixes import AUDIO_SUFFIXES, IMAGE_SUFFIXES
 from mumu_jax.data.sources.mumu import taxonomy
 from mumu_jax.data.sources.mumu.csv_files import Listed, albums_by_id, read_csv
 from mumu_jax.data.sources.mumu.folders import find_folder, index_files

@@ -4,27 +4,16 @@ import dataclasses
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import flags
-from flax.traverse_util import flatten_dict
 from ml_collections import config_flags
 from rich.console import Console
 from rich.table import Table
 
-from mumu_jax.compute.network import item_network
-from mumu_jax.compute.state import abstract_variables, n_values
 from mumu_jax.config import Config, flatten, validate
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
-from mumu_jax.models.trainable import trains
-from mumu_jax.runs.inputs import item_of
-
-# What the paper's parameter counts are counted for: MuMu's labels and label factors.
-MUMU_OUTPUTS = {"logistic": 250, "cosine": 50, "softmax": 250}
-
-
-LAYERS_SHOWN = 30
+from mumu_jax.runs.settings import count_params
 
 HELP = """\
 python -m mumu_jax.train --config=NAME [--data_dir=DATA] [--workdir=RUN] [--config.FIELD=VALUE …]
@@ -49,7 +38,7 @@ exit status: 0 done, 2 wrong input, 75 saved after SIGTERM or Ctrl-C: the same c
 
 @dataclasses.dataclass
 class Flags:
-    """What the user asked for."""
+    """The command line as parsed."""
 
     config: Config
     features: dict[str, Path] | None  # of a fusion: the runs that it joins, by modality
@@ -62,7 +51,7 @@ class Flags:
 
 
 def parse_flags(argv: Sequence[str]) -> Flags:
-    """The command line of `train`.  Raises UserError on flags, fields, values and names that do not exist."""
+    """Parse the command line of `train`.  Raises UserError on flags, fields, values and names that do not exist."""
     values = flags.FlagValues()
     argv = sorted(argv, key=lambda argument: not argument.startswith("--config="))  # the name before its overrides
     _check_field_names(argv)
@@ -101,7 +90,7 @@ def parse_flags(argv: Sequence[str]) -> Flags:
 
 
 def _parse_features(text: str, config: Config) -> dict[str, Path]:
-    """`audio=RUN,text=RUN` in the fusion's order.  Raises UserError unless it names a run of each of its modalities."""
+    """Parse `audio=RUN,text=RUN` into the fusion's order.  Raises UserError unless it names a run of each modality."""
     if config.modality != "fusion":
         raise UserError(f"--features is for a fusion, and {config.name} sees {config.modality}; leave it out")
     names = config.fusion.names
@@ -116,7 +105,7 @@ def _parse_features(text: str, config: Config) -> dict[str, Path]:
 
 
 def print_experiments() -> None:
-    """Every experiment with its parameter count and the paper's results, as a table."""
+    """Print every experiment with its parameter count and the paper's results, as a table."""
     table = Table(
         title="Experiments; parameters for MuMu's 250 labels; Table 2 of Oramas et al. 2017, and top-1, 3 and 5 "
         "accuracy of the album-cover study",
@@ -137,44 +126,6 @@ def print_experiments() -> None:
         accuracy = "/".join(f"{share:.2%}"[:-1] for share in experiment.study.accuracy) if experiment.study else ""
         table.add_row(name, f"{count_params(experiment.config):,}", *printed, accuracy)
     Console(width=max(120, Console().width)).print(table)
-
-
-def count_params(config: Config) -> int:
-    """Parameters of the items' network for MuMu's labels, without allocating them."""
-    return n_values(_params(config))
-
-
-def _params(config: Config) -> Any:
-    network = item_network(config, MUMU_OUTPUTS[config.target.kind])
-    return abstract_variables(network, item_of(config))["params"]
-
-
-def check_network(config: Config) -> None:
-    """Raise UserError if the network cannot be built for inputs of this size, or nothing of it would train."""
-    try:
-        params = _params(config)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        if config.modality == "image":
-            raise UserError(
-                f"config.model.family={config.model.family} cannot see images of config.augment.size_px="
-                f"{config.augment.size_px}; the published networks are made for 224"
-            ) from error
-        audio = config.audio
-        raise UserError(
-            f"config.model.kernel={config.model.kernel} does not fit patches of config.audio.patch_frames="
-            f"{audio.patch_frames} × config.audio.n_bins={audio.n_bins}; the paper's are 322 × 96"
-        ) from error
-    _check_trainable(config, params)
-
-
-def _check_trainable(config: Config, params: Any) -> None:
-    pattern = config.model.trainable
-    if not any(trains(pattern, path) for path in flatten_dict(params)):
-        names = sorted(params, key=len)[:LAYERS_SHOWN]
-        raise UserError(
-            f"config.model.trainable={pattern!r} has no match among the paths of the network's parameters; "
-            f"its {len(params)} layers are {', '.join(names)}{', …' if len(params) > LAYERS_SHOWN else ''}"
-        )
 
 
 def _check_field_names(argv: Sequence[str]) -> None:

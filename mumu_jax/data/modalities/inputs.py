@@ -1,0 +1,131 @@
+"""The inputs of a run's first network: its modalities, with what each fitted on the training data."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mumu_jax.config import Config
+from mumu_jax.data.loader import Items, Records, Rows, Uniforms, array_items, join_items, multi_hot
+from mumu_jax.data.modalities import NETWORK_INPUTS
+from mumu_jax.data.modalities.base import Modality, PreparedModality, Reader
+from mumu_jax.errors import UserError
+
+
+def modalities_of(config: Config) -> dict[str, Modality]:
+    """Return the modalities that `config` names; raises UserError if one does not exist."""
+    unknown = [name for name in config.inputs if name not in NETWORK_INPUTS]
+    if unknown:
+        known = ", ".join(map(repr, NETWORK_INPUTS))
+        raise UserError(f"config.modality is {config.modality!r}; choose one of {known}, or several joined by '+'")
+    return {name: NETWORK_INPUTS[name] for name in config.inputs}
+
+
+def level_of(config: Config) -> str:
+    """Return what an item is: a track if any modality has tracks, else an album."""
+    return "track" if "track" in {modality.item for modality in modalities_of(config).values()} else "album"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A run's modalities with its settings; `fitted` is by modality, as `Modality.fit` returned it."""
+
+    config: Config
+    fitted: Mapping[str, Any]
+
+    @classmethod
+    def unfitted(cls, config: Config) -> "Inputs":
+        """Return the inputs before anything is fitted: their shapes are those of the paper's data."""
+        return cls(config, dict.fromkeys(modalities_of(config)))
+
+    @classmethod
+    def fit(cls, config: Config, records: Records, folders: Mapping[str, Path]) -> "Inputs":
+        """Fit the inputs on the training split; `folders` are those of the prepared data."""
+        parts = _parts(config, records)
+        modalities = modalities_of(config).items()
+        return cls(config, {name: one.fit(parts[name][0], folders[name], config) for name, one in modalities})
+
+    @classmethod
+    def load(cls, config: Config, workdir: Path) -> "Inputs":
+        """Read what `save` wrote to the run's folder."""
+        return cls(config, {name: one.load(workdir, config) for name, one in modalities_of(config).items()})
+
+    def save(self, workdir: Path) -> None:
+        """Write everything that `load` needs to the run's folder."""
+        for name, modality in self.modalities.items():
+            modality.save(self.fitted[name], workdir)
+
+    @property
+    def prepared(self) -> bool:
+        """True if the inputs are prepared data; False if they are made of other runs."""
+        return all(isinstance(one, PreparedModality) for one in self.modalities.values())
+
+    @property
+    def modalities(self) -> dict[str, Modality]:
+        """The modalities by name, in the config's order."""
+        return modalities_of(self.config)
+
+    @property
+    def level(self) -> str:
+        """What an item is: track or album."""
+        return level_of(self.config)
+
+    @property
+    def item(self) -> dict[str, Any]:
+        """The shape and dtype of an item's input by modality, as trees of `base.Spec`."""
+        return {name: one.shape(self.config, self.fitted[name]) for name, one in self.modalities.items()}
+
+    def items(self, records: Records, n_labels: int, patch: str = "fixed") -> Items:
+        """Return a split's items in the order of its records; `patch` is as in `config.data`."""
+        parts = _parts(self.config, records)
+        items = {
+            name: (self._items_of(name, parts[name][0], n_labels, patch), parts[name][1]) for name in self.modalities
+        }
+        return join_items(items, len(records))
+
+    def _items_of(self, name: str, records: Records, n_labels: int, patch: str) -> Items:
+        """Return the items of one modality: read when they are needed, or held in memory."""
+        modality, fitted = self.modalities[name], self.fitted[name]
+        if not modality.streamed:
+            held = list(records.read(range(len(records))))
+            labels = np.array([multi_hot(record["labels"], n_labels) for record in held]).reshape(-1, n_labels)
+            return array_items(modality.arrays(held, self.config, fitted), labels)
+        random = patch == "random" and "data.patch" in modality.own_settings
+
+        def read(rows: Rows, uniforms: Uniforms, inputs: Any, labels: Any) -> None:
+            for i, record in enumerate(records.read(rows)):
+                modality.fill(record, inputs[i], float(uniforms[i]) if random else None, self.config)
+                labels[i, record["labels"]] = 1
+
+        return Items(read, len(records), modality.shape(self.config, fitted), n_labels, random)
+
+    def arrays(self, records: Mapping[str, Iterable[Mapping[str, Any]]]) -> dict[str, Any]:
+        """Return the inputs [n, …] of records by modality that are held in memory."""
+        return {
+            name: one.arrays(records[name], self.config, self.fitted[name]) for name, one in self.modalities.items()
+        }
+
+    def readers(self) -> dict[str, Reader]:
+        """Return by modality how a user's own files are known and read."""
+        return {
+            name: Reader(
+                one.files,
+                one.is_one,
+                partial(one.read_file, config=self.config, fitted=self.fitted[name]),
+                one.in_process,
+            )
+            for name, one in self.modalities.items()
+            if isinstance(one, PreparedModality)
+        }
+
+    def with_fitted(self, name: str, **changes: Any) -> "Inputs":
+        """Return the inputs with other fields of what the modality `name` fitted."""
+        return replace(self, fitted={**self.fitted, name: replace(self.fitted[name], **changes)})
+
+
+def _parts(config: Config, records: Any) -> Mapping[str, tuple[Records, Any]]:
+    """Return by modality the records, and which of them belongs to each item (None: they are in the items' order)."""
+    return records.parts if len(config.inputs) > 1 else {config.modality: (records, None)}

@@ -1,0 +1,32 @@
+"""File name suffixes of audio and images."""
+
+from pathlib import Path
+
+import soundfile
+
+# libsndfile's formats, and the other suffixes they go by.  Not `raw`: it has no header to decode it by.
+READABLE = {name.lower() for name in soundfile.available_formats()} - {"raw"} | {
+    *("aif", "aifc", "mp1", "mp2", "oga", "opus", "sf", "snd", "sph"),
+}
+
+# Audio that it does not read is listed all the same, so that preparing the data reports it as rejected
+# instead of leaving it out in silence.
+UNREADABLE = {
+    *("aac", "ac3", "alac", "amr", "ape", "dff", "dsf", "dts", "m4a", "m4b", "m4p", "mka", "mpc", "mpga"),
+    *("ra", "shn", "spx", "tak", "tta", "weba", "wma", "wv"),
+}
+
+AUDIO_SUFFIXES = frozenset(f".{suffix}" for suffix in READABLE | UNREADABLE)
+IMAGE_SUFFIXES = frozenset(
+    {".apng", ".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+)
+
+
+def is_audio(path: Path) -> bool:
+    """Return True if the name has a suffix of audio, in any case; the content is checked when it is decoded."""
+    return path.suffix.lower() in AUDIO_SUFFIXES
+
+
+def is_image(path: Path) -> bool:
+    """Return True if the name has a suffix of images, in any case."""
+    return path.suffix.lower() in IMAGE_SUFFIXES

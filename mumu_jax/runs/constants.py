@@ -1,0 +1,103 @@
+"""The constants of a run: fitted on the training data before the first step, and kept in `constants.npz`."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from mumu_jax.compute.network import Constants, Standardisation
+from mumu_jax.config import Config
+from mumu_jax.data.loader import multi_hot
+from mumu_jax.data.manifest import Album, Label
+from mumu_jax.data.store.pairs import Paired
+from mumu_jax.data.store.records import Dataset, read_albums
+from mumu_jax.errors import UserError
+from mumu_jax.objectives import make_objective
+from mumu_jax.system.files import read_npz, write_npz
+
+FILE = "constants.npz"
+Seen = Bool[np.ndarray, " labels"]  # the labels with a positive in training
+
+
+def fit_constants(config: Config, dataset: Dataset, data_dir: Path) -> tuple[Constants, Seen]:
+    """Return the constants and which labels occur in training; warns of labels that do not.
+
+    The objective is fitted on all albums of train and validation, with the modality or without (Oramas et al. 2017,
+    section 6).
+    """
+    objective = make_objective(config.target)
+    every = read_albums(dataset, data_dir)
+    albums = [album for album in every if album.split in ("train", "val")]
+    if objective.single_label:
+        check_single_label(every, data_dir)
+    labels = _multi_hot_labels(albums, dataset.labels)
+    present = set(dataset.split("train").album_ids)
+    seen = np.asarray(labels[[album.album_id in present for album in albums]].any(axis=0))
+    _warn(f"are on no training album with {dataset.name}: no network can learn them", dataset, ~seen)
+    try:
+        fitted = {name: np.asarray(array) for name, array in objective.fit(labels).items()}
+    except ValueError as error:
+        raise UserError(f"{data_dir}: {error} (an experiment whose name ends in _logistic)") from error
+    _warn(objective.untargeted, dataset, ~objective.has_target(len(seen), fitted))
+    return Constants(_standardisations(config, dataset), fitted), seen
+
+
+def check_single_label(albums: Sequence[Album], data_dir: Path) -> None:
+    """Raise UserError unless each album has one genre, and not all the same."""
+    if len({genre for album in albums for genre in album.genres}) < 2:
+        raise UserError(f"all albums of {data_dir} have the same genre; config.target.kind='softmax' needs several")
+    for album in albums:
+        if len(album.genres) != 1:
+            raise UserError(
+                f"album {album.album_id!r} of {data_dir} has {len(album.genres)} genres, and config.target.kind="
+                "'softmax' needs one each; give data of one genre an album, or train with 'logistic' or 'cosine'"
+            )
+
+
+def write_constants(workdir: Path, constants: Constants, seen: Seen) -> None:
+    """Write the constants to the run's folder."""
+    several = len(constants.inputs) > 1
+    arrays: dict[str, Any] = {}
+    for name, of_input in constants.inputs.items():
+        prefix = f"{name}." if several else ""
+        arrays |= {f"{prefix}mean": np.asarray(of_input.mean), f"{prefix}std": np.asarray(of_input.std)}
+    write_npz(workdir / FILE, seen=seen, **arrays, **{name: np.asarray(one) for name, one in constants.fitted.items()})
+
+
+def read_constants(workdir: Path, config: Config) -> tuple[Constants, Seen]:
+    """Read what `write_constants` wrote; raises UserError if it is missing or damaged."""
+    arrays = dict(read_npz(workdir / FILE, "restore it, or use another --workdir"))
+    try:
+        several, inputs = len(config.inputs) > 1, {}
+        for name in config.inputs:
+            prefix = f"{name}." if several else ""
+            inputs[name] = Standardisation(arrays.pop(f"{prefix}mean"), arrays.pop(f"{prefix}std"))
+        seen = arrays.pop("seen")
+    except KeyError as error:
+        raise UserError(
+            f"{workdir / FILE} has no array {error}, which training writes; restore it, or use another --workdir"
+        ) from error
+    return Constants(inputs, arrays), seen
+
+
+def _standardisations(config: Config, dataset: Dataset) -> dict[str, Standardisation]:
+    parts: Mapping[str, Dataset] = dataset.parts if isinstance(dataset, Paired) else {config.modality: dataset}
+    return {name: Standardisation(parts[name].mean, parts[name].std) for name in config.inputs}
+
+
+def _multi_hot_labels(albums: Sequence[Album], labels: Sequence[Label]) -> UInt8[np.ndarray, "albums labels"]:
+    column = {label.name: i for i, label in enumerate(labels)}
+    unknown = sorted({genre for album in albums for genre in album.genres} - set(column))
+    if unknown:
+        raise UserError(f"the manifest has the genre {unknown[0]!r}, the prepared data has not; prepare it again")
+    return np.array([multi_hot([column[genre] for genre in album.genres], len(column)) for album in albums])
+
+
+def _warn(what: str, dataset: Dataset, chosen: Bool[np.ndarray, " labels"]) -> None:
+    names = [label.name for label, is_one in zip(dataset.labels, chosen, strict=True) if is_one]
+    if names:
+        shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+        print(f"warning: {len(names)} of {len(dataset.labels)} labels ({shown}) {what}", file=sys.stderr)

@@ -1,0 +1,109 @@
+"""The evaluation of a trained run on a split: metrics by album, and by track if it has tracks, and the files they go to."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from mumu_jax.compute.predict import SplitPredictions
+from mumu_jax.data.store.records import Dataset, Records
+from mumu_jax.errors import UserError
+from mumu_jax.objectives import metrics
+from mumu_jax.objectives.metrics import or_none
+from mumu_jax.runs.folder import TrainedRun
+from mumu_jax.runs.prediction import Watch, predict_once, see_items
+from mumu_jax.runs.thumbnails import choose_thumbnails, write_thumbnails
+from mumu_jax.system import processes
+from mumu_jax.system.files import replacing, write_json
+
+
+class Level(NamedTuple):
+    """The predictions of one network, and the ids of its items."""
+
+    ids: list[str]
+    predictions: SplitPredictions
+
+    def summarize(self, run: TrainedRun) -> dict[str, float | int | None]:
+        """Return all metrics."""
+        scores, labels = self.predictions.scores, self.predictions.labels
+        values = metrics.summarize(scores, labels, run.seen, single_label=is_single_label(run))
+        return {name: or_none(value) for name, value in values.items()}
+
+
+def is_single_label(run: TrainedRun) -> bool:
+    """Return True if each album of the run's data has exactly one label."""
+    return run.album.network.objective.single_label
+
+
+def evaluate(run: TrainedRun, dataset: Dataset, split: str, workdir: Path, watch: Watch = iter) -> dict[str, Any]:
+    """Score a split with all networks; write eval_<split>.json and predictions_<split>.npz, and return the former.
+
+    With one label an album, also write the albums' confusion_<split>.csv and .png; of covers, for figure 2, some of
+    them with their feature vectors: covers_<split>.npz.
+
+    Track scores are of each track's fixed patch; album scores of the mean penultimate vector of an album's tracks
+    (Oramas et al. 2017, section 5.1), or of the album's own item.  Raises UserError if the split is empty.
+    """
+    records = dataset.split(split)
+    if not len(records):
+        raise UserError(f"split {split!r} of {dataset.folder} has no {dataset.item}; choose another --split")
+    levels, label_names = _score(run, records, watch), [label.name for label in run.labels]
+    albums = levels["album"].predictions
+    result = {
+        "split": split,
+        "data": {"dir": str(dataset.folder), "checksum": dataset.checksum},
+        **{name: level.summarize(run) for name, level in levels.items()},
+        "chance": metrics.by_chance(len(run.labels), len(albums.scores), is_single_label(run)),
+    }
+    matrix = None
+    if is_single_label(run):
+        matrix = np.asarray(metrics.confusion_matrix(albums.scores, albums.labels))
+        of_genres = metrics.accuracy_by_label(matrix).tolist()
+        result["accuracy_by_genre"] = dict(zip(label_names, map(or_none, of_genres), strict=True))
+    if processes.is_main():
+        _write_predictions(workdir / f"predictions_{split}.npz", levels, label_names)
+        if matrix is not None:
+            _write_confusion(workdir, split, matrix, label_names)
+        if "image" in run.config.inputs:
+            write_thumbnails(workdir / f"covers_{split}.npz", choose_thumbnails(records, albums))
+        write_json(workdir / f"eval_{split}.json", result)
+    return result
+
+
+def files_of(run: TrainedRun, split: str) -> Iterator[str]:
+    """Yield the names of the files that `evaluate` writes for people to look at."""
+    yield f"eval_{split}.json"
+    if is_single_label(run):
+        yield from (f"confusion_{split}.csv", f"confusion_{split}.png")
+    if "image" in run.config.inputs:
+        yield f"covers_{split}.npz"
+
+
+def _score(run: TrainedRun, records: Records, watch: Watch) -> dict[str, Level]:
+    """Score the tracks, if there are tracks, and the albums."""
+    predictions, albums = see_items(run, records, watch)
+    if run.track is None:
+        return {"album": Level(albums.album_ids, predictions)}
+    of_albums = predict_once(run.album, albums.items, run.config, watch)
+    return {"track": Level(records.item_ids, predictions), "album": Level(albums.album_ids, of_albums)}
+
+
+def _write_predictions(path: Path, levels: dict[str, Level], label_names: list[str]) -> None:
+    arrays = {
+        f"{name}_{field}": array
+        for name, (ids, predictions) in levels.items()
+        for field, array in (("ids", ids), ("scores", predictions.scores), ("labels", predictions.labels))
+    }
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **{"label_names": label_names, **arrays})
+
+
+def _write_confusion(
+    workdir: Path, split: str, matrix: Int[np.ndarray, "labels labels"], label_names: list[str]
+) -> None:
+    from mumu_jax.runs import confusion  # Matplotlib takes a second to import
+
+    confusion.write_table(workdir / f"confusion_{split}.csv", matrix, label_names)
+    confusion.write_picture(workdir / f"confusion_{split}.png", matrix, label_names)

@@ -1,0 +1,82 @@
+"""Predictions of a trained run: scores and vectors of its items, and of albums the mean vectors of their tracks."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int, UInt8
+
+from mumu_jax.batch import Batch
+from mumu_jax.compute import devices
+from mumu_jax.compute.network import VECTORS
+from mumu_jax.compute.predict import SplitPredictions, predict
+from mumu_jax.config import Config
+from mumu_jax.data.loader import Items, Records, Schedule, array_items
+from mumu_jax.runs.folder import Trained, TrainedRun
+from mumu_jax.training.feed import Feed
+
+Watch = Callable[[Iterable[Batch]], Iterator[Batch]]
+
+
+class AlbumVectors(NamedTuple):
+    """Albums in the order of their first track."""
+
+    album_ids: list[str]
+    vectors: Float32[np.ndarray, "albums d"]
+    labels: UInt8[np.ndarray, "albums labels"]
+
+    @property
+    def items(self) -> Items:
+        """The albums as an album network sees them."""
+        return array_items({VECTORS: self.vectors}, self.labels)
+
+
+def predict_items(
+    trained: Trained, feed: Feed, batch_size: int, chunk_steps: int, watch: Watch = iter
+) -> SplitPredictions:
+    """Return the predictions of a network that was read from a run's folder, which may come from another machine.
+
+    Batches are of `batch_size` items, or of as many more as it takes for the devices to divide them; `watch` sees
+    their chunks pass, and may end it all.
+    """
+    in_order = Schedule(len(feed.items), batch_size + -batch_size % feed.mesh.size, chunk_steps)
+    chunks = watch(feed.chunks(in_order, range(in_order.epoch_chunks)))
+    variables, constants = devices.put_replicated((trained.variables, trained.constants), feed.mesh)
+    return predict(variables, chunks, constants, trained.network, feed.mesh)
+
+
+def predict_once(trained: Trained, items: Items, config: Config, watch: Watch = iter) -> SplitPredictions:
+    """Return `predict_items` for items that are needed once, in the run's own batches."""
+    feed = Feed(items, "streaming", config.data.read_threads, devices.make_mesh())
+    return predict_items(trained, feed, config.optim.batch_size, config.loop.chunk_steps, watch)
+
+
+def see_items(run: TrainedRun, records: Records, watch: Watch = iter) -> tuple[SplitPredictions, AlbumVectors]:
+    """Return the first network's predictions for the records, and the feature vectors of their albums.
+
+    The vectors are the mean of an album's tracks (Oramas et al. 2017, section 5.1, step 2), or of the album's own item.
+    """
+    predictions = predict_once(run.first, run.inputs.items(records, len(run.labels)), run.config, watch)
+    return predictions, vectors_of_albums(predictions, records, run.inputs.level)
+
+
+def vectors_of_albums(predictions: SplitPredictions, records: Records, level: str) -> AlbumVectors:
+    """Return the albums' vectors: of items that are tracks the mean."""
+    if level == "album":
+        return AlbumVectors(records.album_ids, predictions.embedding, predictions.labels)
+    return mean_by_album(predictions.embedding, predictions.labels, records.album_ids)
+
+
+def mean_by_album(
+    embedding: Float32[np.ndarray, "tracks d"],
+    labels: UInt8[np.ndarray, "tracks labels"],
+    album_ids: Sequence[str],
+) -> AlbumVectors:
+    """Return the mean of the penultimate vectors of each album's tracks, and the album's labels."""
+    row: dict[str, int] = {}
+    group: Int[np.ndarray, " tracks"] = np.array([row.setdefault(album, len(row)) for album in album_ids])
+    total = np.zeros((len(row), embedding.shape[1]))
+    np.add.at(total, group, embedding)
+    _, first = np.unique(group, return_index=True)
+    vectors = total / np.bincount(group)[:, None]
+    return AlbumVectors(list(row), vectors.astype(np.float32), labels[first])
