@@ -39,7 +39,7 @@ from mumu_jax.runs.inputs import Inputs, fit_inputs, load_inputs
 from mumu_jax.system import processes
 from mumu_jax.system.cache import keep_compiled_programs
 from mumu_jax.system.files import only_one
-from mumu_jax.system.signals import EXIT_INTERRUPTED, Interrupted, StopWish, stop_wish
+from mumu_jax.system.signals import EXIT_INTERRUPTED, Interrupted, StopRequest, stop_on_signal
 from mumu_jax.system.terminal import run_command
 from mumu_jax.training import pretraining
 from mumu_jax.training.feed import Feed, open_feeds
@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
     if config.modality != "fusion":
         data_dir = data_dir or make_mini_dataset()
     workdir = Path(arguments.workdir or f"runs/{config.name}")
-    with stop_wish() as stop:
+    with stop_on_signal() as stop:
         try:
             if config.modality == "fusion":
                 data_dir = keep_features(config, arguments.features, data_dir, workdir, stop.watch)
@@ -76,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def train(config: Config, data_dir: Path, workdir: Path, stop: StopWish) -> None:
+def train(config: Config, data_dir: Path, workdir: Path, stop: StopRequest) -> None:
     """Train both networks and evaluate them.  Called again, it resumes."""
     # Data and devices
     prepared = open_data(config, data_dir, workdir)

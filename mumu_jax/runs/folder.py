@@ -18,7 +18,6 @@ import platform
 import zipfile
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ from mumu_jax.objectives.objective import Constants, n_outputs
 from mumu_jax.runs.fusion import FUSION
 from mumu_jax.runs.inputs import VOCABULARY, Inputs, load_inputs
 from mumu_jax.system.files import replacing, write_json
-from mumu_jax.system.version import commit
+from mumu_jax.system.version import commit, versions
 from mumu_jax.training.checkpoint import Checkpoints
 
 FINAL_SPLITS = ("test", "val")  # what a run is scored on at its end: the first that its data has
@@ -234,5 +233,5 @@ def _versions(config: Config) -> dict[str, str | None]:
         "device": jax.devices()[0].device_kind,
         "computes_in": compute_dtype(config.model.precision).__name__,
         "commit": commit(),
-        **{package: version(package) for package in packages},
+        **versions(*packages),
     }

@@ -25,8 +25,9 @@ from mumu_jax.data.loader import Schedule
 from mumu_jax.errors import UserError
 from mumu_jax.objectives import metrics
 from mumu_jax.objectives.objective import Constants
-from mumu_jax.system import processes, progress
-from mumu_jax.system.signals import Interrupted, StopWish
+from mumu_jax.system import processes
+from mumu_jax.system.signals import Interrupted, StopRequest
+from mumu_jax.system.terminal import progress_bar
 from mumu_jax.training.checkpoint import Checkpoints, Progress
 from mumu_jax.training.feed import Feed
 from mumu_jax.training.log import MetricsLog
@@ -45,7 +46,7 @@ class Run:
     workdir: Path
     mesh: Mesh
     log: MetricsLog
-    stop: StopWish
+    stop: StopRequest
     seen: Bool[np.ndarray, " labels"]  # labels with a positive in training
 
 
@@ -71,7 +72,7 @@ def fit(task: Task, run: Run) -> Any:
     """
     training = _Training(task, run)
     n_steps = task.optim.max_epochs * training.schedule.epoch_steps
-    with progress.bar(n_steps, f"{task.phase} network", training.step, processes.is_main()) as bar:
+    with progress_bar(n_steps, f"{task.phase} network", training.step, processes.is_main()) as bar:
         while not training.reached.finished:
             training.dispatch()
             epoch_ended = training.step % training.schedule.epoch_steps == 0
