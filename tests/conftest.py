@@ -7,6 +7,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 
 import fcntl
 import pty
+import select
 import struct
 import subprocess
 import sys
@@ -77,7 +78,10 @@ class Screen:
 
     def drawn(self) -> str:
         self.file.flush()
-        return os.read(self._reader, 100_000).decode()
+        parts = []
+        while select.select([self._reader], [], [], 0.1)[0]:
+            parts.append(os.read(self._reader, 100_000))
+        return b"".join(parts).decode()
 
 
 @pytest.fixture
