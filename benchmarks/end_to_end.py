@@ -39,7 +39,7 @@ from mumu_jax.data.store.records import open_prepared
 from mumu_jax.experiments import load_config
 from mumu_jax.objectives import objective
 from mumu_jax.objectives.objective import Constants
-from mumu_jax.system.signals import StopWish
+from mumu_jax.system.signals import StopRequest
 from mumu_jax.system.terminal import positive, run_command
 from mumu_jax.training.feed import Feed, open_feeds
 from mumu_jax.training.log import MetricsLog
@@ -136,7 +136,7 @@ def train(config: Config, feeds: dict[str, Feed], constants: Constants, waits: l
     task = Task("track", build_network(config, constants), constants, feeds["train"], feeds["val"], config.optim)
     with tempfile.TemporaryDirectory(prefix="mumu_jax_run_") as folder, MetricsLog(Path(folder)) as log:
         with redirect_stderr(io.StringIO()):
-            fit(task, Run(config, Path(folder), devices.make_mesh(), log, StopWish(), seen))
+            fit(task, Run(config, Path(folder), devices.make_mesh(), log, StopRequest(), seen))
         lines = [json.loads(line) for line in (Path(folder) / "perf.jsonl").read_text().splitlines()]
     chunks = [line for line in lines if "perf/examples_per_s" in line][1:]
     waits.append(float(np.mean([line["perf/input_wait_fraction"] for line in chunks])))

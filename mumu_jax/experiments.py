@@ -1,14 +1,13 @@
 """The named experiments: the tables in `configs/`, one row a row of a paper's table."""
 
 import copy
-import difflib
 import importlib.util
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from mumu_jax.config import Config
-from mumu_jax.errors import UserError
+from mumu_jax.errors import UserError, nearest
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,8 @@ def load_config(name: str) -> Config:
     """A fresh copy of the named experiment's config; raises UserError with the nearest name otherwise."""
     experiments = load_experiments()
     if name not in experiments:
-        near = difflib.get_close_matches(name, experiments, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        near = nearest(name, experiments)
+        hint = f"; did you mean {near!r}?" if near else ""
         raise UserError(f"no experiment {name!r}{hint} (python -m mumu_jax.train --list)")
     return copy.deepcopy(experiments[name].config)
 

@@ -22,11 +22,10 @@ from mumu_jax.reports.presets import PRESETS
 from mumu_jax.reports.table2 import MARKDOWN, SETTINGS, TABLE, TIMES, Row, measure, read_result, run_folder, write_table
 from mumu_jax.reports.table2_text import as_markdown, print_rows
 from mumu_jax.runs.extract import keep_features
-from mumu_jax.system import progress
 from mumu_jax.system.cache import keep_compiled_programs
 from mumu_jax.system.files import only_one, replacing, write_json
-from mumu_jax.system.signals import EXIT_INTERRUPTED, Interrupted, StopWish, stop_wish
-from mumu_jax.system.terminal import positive, run_command
+from mumu_jax.system.signals import EXIT_INTERRUPTED, Interrupted, StopRequest, stop_on_signal
+from mumu_jax.system.terminal import positive, progress_bar, run_command
 from mumu_jax.train import train
 from mumu_jax.training.flags import check_network
 from mumu_jax.training.log import read_lines
@@ -41,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     keep_compiled_programs()
     plan = make_plan(arguments.data_dir, arguments.rows, arguments.preset, arguments.seeds, arguments.image_weights)
     workdir = arguments.workdir
-    with only_one(workdir, "reproducing the table in"), stop_wish() as stop:
+    with only_one(workdir, "reproducing the table in"), stop_on_signal() as stop:
         _claim(workdir, plan)
         print(plan, flush=True)
         try:
@@ -62,14 +61,14 @@ def main(argv: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def reproduce(plan: Plan, workdir: Path, stop: StopWish) -> list[tuple[str, int]]:
+def reproduce(plan: Plan, workdir: Path, stop: StopRequest) -> list[tuple[str, int]]:
     """Do all runs of the plan that are not finished, keeping the table up to date: those that failed."""
     todo = [run for run in plan.runs if read_result(run_folder(workdir, *run)) is None]
     failed, n_runs = [], len(plan.runs)
     n_before = n_runs - len(todo)
     if n_before:
         print(f"{n_before} of {n_runs} runs are finished already")
-    with progress.bar(n_runs, "Table 2", n_before) as bar:
+    with progress_bar(n_runs, "Table 2", n_before) as bar:
         for n_done, (row, seed) in enumerate(stop.watch(todo), n_before + 1):
             bar.advance(0, f"{row}, seed {seed}")
             seconds, why = _try(plan, workdir, row, seed, stop)
@@ -78,11 +77,12 @@ def reproduce(plan: Plan, workdir: Path, stop: StopWish) -> list[tuple[str, int]
                 failed.append((row, seed))
             bar.advance()
             _write(workdir, plan)
-            print(f"{n_done:3}/{n_runs}  {row}, seed {seed}: {said}, {seconds:.0f} s", flush=True)
+            with bar.paused():
+                print(f"{n_done:3}/{n_runs}  {row}, seed {seed}: {said}, {seconds:.0f} s", flush=True)
     return failed
 
 
-def _try(plan: Plan, workdir: Path, row: str, seed: int, stop: StopWish) -> tuple[float, str]:
+def _try(plan: Plan, workdir: Path, row: str, seed: int, stop: StopRequest) -> tuple[float, str]:
     """Train and evaluate one run: (seconds, why it failed, if it did), which TIMES keeps.  Its log has what it says."""
     log, start, why = _log(workdir, row, seed), time.monotonic(), "interrupted"
     log.parent.mkdir(exist_ok=True)
@@ -98,7 +98,7 @@ def _try(plan: Plan, workdir: Path, row: str, seed: int, stop: StopWish) -> tupl
     return seconds, why
 
 
-def _run(plan: Plan, workdir: Path, row: str, seed: int, stop: StopWish) -> str:
+def _run(plan: Plan, workdir: Path, row: str, seed: int, stop: StopRequest) -> str:
     """Why the run failed; nothing where it did not."""
     try:
         _train(plan, workdir, row, seed, stop)
@@ -112,7 +112,7 @@ def _run(plan: Plan, workdir: Path, row: str, seed: int, stop: StopWish) -> str:
     return ""
 
 
-def _train(plan: Plan, workdir: Path, row: str, seed: int, stop: StopWish) -> None:
+def _train(plan: Plan, workdir: Path, row: str, seed: int, stop: StopRequest) -> None:
     """`mumu_jax.train` of one row, of a fusion on the runs of its seed."""
     config, folder = plan.config(row, seed), run_folder(workdir, row, seed)
     if config.modality == "fusion":

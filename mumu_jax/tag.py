@@ -21,8 +21,7 @@ from mumu_jax.runs.exported import open_export
 from mumu_jax.runs.scorer import Scorer, open_run
 from mumu_jax.runs.stems import Stem, find_stems, put_together
 from mumu_jax.runs.tags import Tags, open_tags
-from mumu_jax.system.progress import bar
-from mumu_jax.system.terminal import positive, run_command
+from mumu_jax.system.terminal import positive, progress_bar, run_command
 from mumu_jax.system.workers import map_in_order
 
 
@@ -42,9 +41,10 @@ def main(argv: Sequence[str]) -> int:
         if len(todo) < len(files):
             print(f"{len(files) - len(todo)} of {len(files)} files are in {arguments.out} already")
         n_failed = 0
-        with bar(len(todo), "tagging") as progress:
+        with progress_bar(len(todo), "tagging") as progress:
             for read, scores in score_items(scorer, todo, arguments.batch_size, arguments.workers):
-                out.write(_tags(read, scores, scorer.labels, top_k))
+                with progress.paused():
+                    out.write(_tags(read, scores, scorer.labels, top_k))
                 n_failed += scores is None
                 progress.advance()
     if n_failed:

@@ -6,11 +6,17 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"  # before t
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 import fcntl
+import pty
+import select
+import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import termios
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from jaxtyping import install_import_hook
@@ -61,6 +67,30 @@ def complain(*arguments, says: Sequence[str], code: int = 2, **how) -> None:
     for fragment in says:
         assert fragment in last
     assert "Traceback" not in done.stderr
+
+
+@dataclass
+class Screen:
+    """A terminal of 80 columns: a file to write to, and what was drawn so far."""
+
+    file: TextIO
+    _reader: int
+
+    def drawn(self) -> str:
+        self.file.flush()
+        parts = []
+        while select.select([self._reader], [], [], 0.1)[0]:
+            parts.append(os.read(self._reader, 100_000))
+        return b"".join(parts).decode()
+
+
+@pytest.fixture
+def screen() -> Iterator[Screen]:
+    reader, writer = pty.openpty()
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    with os.fdopen(writer, "w") as file:
+        yield Screen(file, reader)
+    os.close(reader)
 
 
 def _once(folder: Path, make: Callable[[], None]) -> Path:

@@ -106,7 +106,7 @@ def test_pmap_trains_like_jit(one_process, small_data, tmp_path):
         (["--num_processes=2"], ["--coordinator=None, --num_processes=2 and --process_id=None", "HOST:PORT"]),
         (["--coordinator=localhost:1", "--num_processes=2"], ["--process_id=None", "give all three"]),
         (["--coordinator=localhost:1", "--num_processes=2", "--process_id=2"], ["--process_id is 2", "from 0 to", "1"]),
-        (["--coordinator=auto"], ["cannot meet the other processes", "--coordinator=HOST:PORT"]),
+        (["--coordinator=auto"], ["cannot reach the other processes", "--coordinator=HOST:PORT"]),
     ],
 )
 def test_wrong_answers_about_processes(arguments, says):

@@ -30,7 +30,7 @@ from mumu_jax.models.pretrained import expected_sources
 from mumu_jax.models.resnet import ResNet
 from mumu_jax.objectives.objective import Constants
 from mumu_jax.runs.folder import load_run
-from mumu_jax.system.signals import StopWish
+from mumu_jax.system.signals import StopRequest
 from mumu_jax.train import train
 from mumu_jax.training import pretraining
 from mumu_jax.training.flags import check_network, parse_flags
@@ -190,7 +190,7 @@ def test_what_cannot_start_leaves_the_workdir_free(settings, says, published, sm
 
     def start() -> None:
         check_network(asked.config)
-        train(asked.config, small_data, tmp_path / "run", StopWish())
+        train(asked.config, small_data, tmp_path / "run", StopRequest())
 
     with pytest.raises(UserError) as error:
         start()

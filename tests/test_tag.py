@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import jax
@@ -169,6 +170,23 @@ def test_csv_lines_and_terminal_agree(call, songs, tmp_path, capsys):
     assert capsys.readouterr().out == f"{song}: {said}\n"
     albums = table.read(tmp_path / "tags.csv", Request(tmp_path)).albums  # what `prepare --source=csv` reads
     assert albums[0].genres == tuple(row["genres"].split(";"))
+
+
+def test_rows_reach_a_file_while_the_bar_is_on_a_terminal(call, songs, screen, tmp_path, monkeypatch):
+    with (tmp_path / "tags.txt").open("w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        monkeypatch.setattr(sys, "stderr", screen.file)
+        call(songs)
+    rows = (tmp_path / "tags.txt").read_text().splitlines()
+    assert {Path(row.partition(": ")[0]).name for row in rows} == {
+        "a_4s.wav",
+        "b_stereo.flac",
+        'c, "ö".OGG',
+        "d.mp3",
+        "e.aiff",
+    }
+    assert len(rows) == 5
+    assert "tagging: 5/5 " in screen.drawn()
 
 
 def test_top_k_beyond_the_labels_gives_all(call, songs, tmp_path):

@@ -1,6 +1,5 @@
 """Which runs Table 2 takes: its rows in the paper's order, those that the data allows, and what fusions join."""
 
-import difflib
 from collections import Counter
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -10,7 +9,7 @@ from mumu_jax.config import Config
 from mumu_jax.data.manifest import SPLITS, read_manifest
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.store.records import DESCRIPTION, Prepared, open_prepared, read_description
-from mumu_jax.errors import UserError
+from mumu_jax.errors import UserError, nearest
 from mumu_jax.experiments import load_config, load_experiments
 from mumu_jax.reports import presets
 
@@ -136,8 +135,8 @@ def _match(patterns: str, rows: list[str]) -> list[str]:
     for pattern in patterns.split(","):
         found = [row for row in rows if fnmatchcase(row, pattern) or fnmatchcase(row.rpartition("_")[0], pattern)]
         if not found:
-            near = difflib.get_close_matches(pattern, rows, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"they are {', '.join(rows)}"
+            near = nearest(pattern, rows)
+            hint = f"did you mean {near!r}?" if near else f"they are {', '.join(rows)}"
             raise UserError(f"--rows: no row of the table is named {pattern!r}; {hint}")
         wanted.update(found)
     return [row for row in rows if row in wanted]

@@ -13,7 +13,6 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +46,7 @@ from mumu_jax.runs.fusion import FUSION, read_kept
 from mumu_jax.runs.inputs import load_inputs
 from mumu_jax.runs.scorer import Predict, Scorer, Scores, Vectors, source_folders
 from mumu_jax.system.files import write_json
+from mumu_jax.system.version import versions
 from mumu_jax.training import safetensors
 
 FORMAT = "mumu_jax export 1"
@@ -189,7 +189,7 @@ def _write_about(folder: Path, name: str, run: TrainedRun) -> None:
         "format": FORMAT,
         "run": name,
         "data": run.data_checksum,
-        "made_with": {package: version(package) for package in ("mumu_jax", "jax", "jaxlib")},
+        "made_with": versions("mumu_jax", "jax", "jaxlib"),
         "files": {path: sha256_of(folder / path) for path in files_in(folder)},
     }
     write_json(folder / ABOUT, about)

@@ -1,7 +1,6 @@
 """The command line of `train`: a named experiment, any of its fields, and the list of them."""
 
 import dataclasses
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mumu_jax.config import Config, flatten, validate
-from mumu_jax.errors import UserError
+from mumu_jax.errors import UserError, nearest
 from mumu_jax.experiments import load_config, load_experiments
 from mumu_jax.runs.settings import count_params
 
@@ -134,7 +133,7 @@ def _check_field_names(argv: Sequence[str]) -> None:
         if argument.startswith("--config."):
             name = argument.removeprefix("--config.").partition("=")[0]
             if name not in fields:
-                near = difflib.get_close_matches(name, fields, n=1, cutoff=0.8)
+                near = nearest(name, fields, likeness=0.8)
                 section = [f for f in fields if f.split(".")[0] == name.split(".")[0]] or list(fields)
-                hint = f"did you mean config.{near[0]}?" if near else f"known are {', '.join(section)}"
+                hint = f"did you mean config.{near}?" if near else f"known are {', '.join(section)}"
                 raise UserError(f"the config has no field {name!r}; {hint}")

@@ -17,7 +17,6 @@ import json
 import platform
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ from mumu_jax.runs import constants as run_constants
 from mumu_jax.runs.constants import Seen, read_constants, write_constants
 from mumu_jax.runs.settings import unused_settings
 from mumu_jax.system.files import write_json
-from mumu_jax.system.version import commit
+from mumu_jax.system.version import commit, versions
 from mumu_jax.training.checkpoint import Checkpoints
 
 FINAL_SPLITS = ("test", "val")  # a run is scored at its end on the first of these that its data has
@@ -220,5 +219,5 @@ def _versions(config: Config) -> dict[str, str | None]:
         "device": jax.devices()[0].device_kind,
         "computes_in": compute_dtype(config.model.precision).__name__,
         "commit": commit(),
-        **{package: version(package) for package in packages},
+        **versions(*packages),
     }

@@ -1,4 +1,4 @@
-"""The C allocator's settings for arrays that come and go."""
+"""Settings of the C allocator for large arrays that are made and freed again and again."""
 
 import ctypes
 from functools import lru_cache
@@ -9,21 +9,21 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4
 
 @lru_cache(maxsize=1)
 def keep_freed_memory() -> None:
-    """Let freed memory stay with the process, for the next array of its size.
+    """Keep freed memory in the process, for the next array of that size; do nothing if the C library cannot.
 
-    By default glibc returns it to the system, which hands it back as fresh pages, one fault each: that doubles the
-    time to read a record.  Does nothing where the C library has no such settings.
+    By default glibc returns it to the system, which hands it back page by page, one page fault each: that doubles the
+    time to read a record.
     """
-    _set(M_MMAP_THRESHOLD, 32 << 20)  # the largest that glibc takes
+    _set(M_MMAP_THRESHOLD, 32 << 20)  # the largest that glibc accepts
     _set(M_TRIM_THRESHOLD, 2**31 - 1)
     _set(M_TOP_PAD, 64 << 20)
 
 
 @lru_cache(maxsize=1)
 def keep_freed_chunks() -> None:
-    """The same for arrays above 32 MB, as chunks of steps are where the host is the device: four times as fast to make.
+    """Keep freed arrays above 32 MB too, such as chunks of steps on a CPU: allocating one gets four times as fast.
 
-    Not for hosts of accelerators: what they read once, the whole of a split, would stay with the process.
+    Not for hosts of accelerators: a split that they read once would stay in the process's memory.
     """
     keep_freed_memory()
     _set(M_MMAP_MAX, 0)

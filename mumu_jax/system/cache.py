@@ -1,4 +1,4 @@
-"""Compiled programs, kept for the next process that needs the same ones."""
+"""The cache of compiled programs, which later processes load instead of compiling again."""
 
 import os
 from pathlib import Path
@@ -7,9 +7,9 @@ import jax
 
 
 def keep_compiled_programs() -> None:
-    """Turn JAX's persistent compilation cache on, unless the user has: $JAX_COMPILATION_CACHE_DIR names its folder.
+    """Turn on JAX's persistent compilation cache, unless the user has.
 
-    By default it is mumu_jax/compiled in the user's cache folder.
+    $JAX_COMPILATION_CACHE_DIR names its folder; by default it is mumu_jax/compiled in the user's cache folder.
     """
     if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
         caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

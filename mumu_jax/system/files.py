@@ -1,8 +1,11 @@
-"""Files that are there whole or not at all, also after a kill or a power cut."""
+"""Files that exist whole or not at all, also after a kill or a power cut, and locks on folders."""
 
+import contextlib
 import fcntl
 import json
 import os
+import secrets
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,11 +17,14 @@ import numpy as np
 
 from mumu_jax.errors import UserError
 
+UNFINISHED = ".mumu_jax.part"  # the end of the name of a file that is being written, or was when its process was killed
+ABANDONED_AFTER_S = 3600.0  # without a write, nobody is writing it any more
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to; the file takes the place of `path` when the block ends, and vanishes when it raises."""
-    temporary = path.with_name(f".{path.name}.part")
+    """Yield a temporary path beside `path`.  On success the file there replaces `path`; on error it is deleted."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")  # another writer has another one
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -30,17 +36,22 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def only_one(folder: Path, doing: str) -> Iterator[None]:
-    """Raise UserError while another process is `doing` the same folder; the lock ends with its process."""
+    """Hold the lock on `folder`, which ends with the process; first remove what killed processes left in it.
+
+    Raises UserError if another process holds the lock, which is then `doing` the folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("wb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(f"another process is {doing} {folder}; wait until it ends") from error
+        _remove_abandoned(folder)
         yield
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1) + "\n")
 
@@ -58,3 +69,11 @@ def read_npz(path: Path, remedy: str) -> dict[str, np.ndarray]:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} is missing or damaged ({error!r}); {remedy}") from error
+
+
+def _remove_abandoned(folder: Path) -> None:
+    oldest = time.time() - ABANDONED_AFTER_S
+    for unfinished in folder.rglob(f".*{UNFINISHED}"):
+        with contextlib.suppress(FileNotFoundError):  # its writer has just finished
+            if unfinished.stat().st_mtime < oldest:
+                unfinished.unlink()

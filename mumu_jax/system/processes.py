@@ -1,4 +1,4 @@
-"""Several processes, on one host or many, that train one network together."""
+"""Cooperation of several processes, on one host or many, that train one network together."""
 
 import os
 import sys
@@ -11,17 +11,17 @@ from jax.experimental import multihost_utils
 
 from mumu_jax.errors import UserError
 
-# Where srun and mpirun say how many processes they started.  (SLURM_NTASKS is also set where srun did not run.)
+# Variables by which srun and mpirun tell how many processes they started.  (SLURM_NTASKS is also set without srun.)
 _SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 
 
 def join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Meet the other processes, if there are any; before the first use of a device.
+    """Connect to the other processes, if there are any.  Call this before the first use of a device.
 
-    `coordinator` is HOST:PORT of process 0, or `auto`: all three from the cluster that JAX finds (SLURM, Open MPI, a
-    TPU slice, Kubernetes), as is done without being asked where srun or mpirun started several processes.
+    `coordinator` is HOST:PORT of process 0, or `auto`: JAX finds all three values in the cluster's environment (SLURM,
+    Open MPI, a TPU slice, Kubernetes).  `auto` is the default if srun or mpirun started several processes.
 
-    Raises UserError on an incomplete answer, and where the others cannot be met.
+    Raises UserError if the three arguments do not go together, or if the other processes cannot be reached.
     """
     if coordinator is None and num_processes is None and process_id is None:
         if not _is_one_of_many(os.environ):
@@ -39,11 +39,11 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
         jax.distributed.initialize(coordinator if explicit else None, num_processes, process_id)
     except (ValueError, RuntimeError) as error:
         raise UserError(
-            f"cannot meet the other processes ({' '.join(str(error).split())}); start all of them, with the same "
+            f"cannot reach the other processes ({' '.join(str(error).split())}); start all of them, with the same "
             "--coordinator=HOST:PORT, --num_processes=N and each its own --process_id"
         ) from error
     if not is_main():
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  one process speaks, to the end
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  only process 0 prints, to the end
 
 
 def _is_one_of_many(environment: Mapping[str, str]) -> bool:
@@ -51,26 +51,26 @@ def _is_one_of_many(environment: Mapping[str, str]) -> bool:
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes files and speaks."""
+    """Return whether this is the process that writes files and prints."""
     return jax.process_index() == 0
 
 
 def main_first(action: Callable[[], Any], name: str) -> None:
-    """`action` in the main process, while the others wait; an error there is an error everywhere."""
+    """Call `action` in the main process while the others wait; an error there is raised in all of them."""
     error: Exception | None = None
     if is_main():
         try:
             action()
-        except (UserError, OSError) as failed:
+        except Exception as failed:  # the others would wait for ever
             error = failed
     if any_of_all(error is not None)[0]:
-        raise error or UserError(f"process 0 could not make {name}, and says why")
+        raise error or UserError(f"process 0 could not make {name}; its own message says why")
 
 
 def any_of_all(*flags: bool) -> list[bool]:
-    """Each flag: whether it is true in some process.  Every process must ask at the same point.
+    """Return for each flag whether it is true in any process.  Every process must call this at the same point.
 
-    With several processes this waits for all that was dispatched before.
+    With several processes, this waits for everything that was dispatched before.
     """
     if jax.process_count() == 1:
         return list(flags)
@@ -78,7 +78,7 @@ def any_of_all(*flags: bool) -> list[bool]:
 
 
 def least_of_all(value: float) -> float:
-    """The smallest of what the processes give."""
+    """Return the smallest of the processes' values.  Every process must call this at the same point."""
     if jax.process_count() == 1:
         return value
     return float(multihost_utils.process_allgather(np.float32(value)).min())

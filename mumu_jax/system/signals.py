@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a wish that the loop grants between chunks."""
+"""Turn SIGTERM and Ctrl-C into a stop request that the loop honours between chunks."""
 
 import signal
 from collections.abc import Iterable, Iterator
@@ -17,8 +17,8 @@ class Interrupted(Exception):
     """The run has been saved and can be resumed: the command exits with EXIT_INTERRUPTED."""
 
 
-class StopWish:
-    """True once a signal has come."""
+class StopRequest:
+    """A flag that a signal sets: true from the first SIGTERM or SIGINT on."""
 
     def __init__(self) -> None:
         self._signal: int | None = None
@@ -29,26 +29,27 @@ class StopWish:
     def __str__(self) -> str:
         return signal.Signals(self._signal).name if self._signal else "no signal"
 
-    def watch(self, things: Iterable[T]) -> Iterator[T]:
-        """`things`, until a signal comes: then Interrupted.  For work that a resumed run does again anyway."""
-        for thing in things:
+    def watch(self, items: Iterable[T]) -> Iterator[T]:
+        """Yield `items`; raise Interrupted once a stop is requested.  For work that a resumed run does again anyway."""
+        for item in items:
             if any_of_all(bool(self))[0]:
                 raise Interrupted(str(self))
-            yield thing
+            yield item
 
     def receive(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal; the next one ends the process at once."""
         self._signal = number
-        for wished in (signal.SIGTERM, signal.SIGINT):  # a second signal does not wait
-            signal.signal(wished, signal.SIG_DFL)
+        for handled in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(handled, signal.SIG_DFL)
 
 
 @contextmanager
-def stop_wish() -> Iterator[StopWish]:
-    """Collects SIGTERM and SIGINT while the block runs; a second one acts at once."""
-    wish = StopWish()
-    before = {number: signal.signal(number, wish.receive) for number in (signal.SIGTERM, signal.SIGINT)}
+def stop_on_signal() -> Iterator[StopRequest]:
+    """Yield a request that the first SIGTERM or SIGINT sets while the block runs; the second one acts at once."""
+    request = StopRequest()
+    before = {number: signal.signal(number, request.receive) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield wish
+        yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

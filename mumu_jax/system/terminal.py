@@ -1,23 +1,38 @@
-"""What every command shares: one line instead of a traceback for what the user can mend."""
+"""The terminal as every command uses it: error lines, exit statuses and progress bars."""
 
 import argparse
+import contextlib
 import errno
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 from absl import logging
+from tqdm import tqdm
 
 from mumu_jax.errors import UserError
 
-# Errors that say what is wrong with a place on the disk, not with the program.
-_OF_THE_PLACE = {
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
-    *(errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG),
-}
+SECONDS_BETWEEN_LINES = 10.0
+BAR_FORMAT = "{desc}: {n_fmt}/{total_fmt} {bar:10} [{elapsed}<{remaining}, {rate_fmt}]{postfix}"
+
+# Errors about a place on the disk, not about the program.
+_DISK_ERRORS = frozenset(
+    {
+        errno.EACCES,
+        errno.EDQUOT,
+        errno.EEXIST,
+        errno.EISDIR,
+        errno.ENAMETOOLONG,
+        errno.ENOSPC,
+        errno.ENOTDIR,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
 
 
 def positive(text: str) -> int:
-    """The type of an argument of argparse that counts something."""
+    """Parse a command-line argument that counts something."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not above 0")
@@ -25,8 +40,8 @@ def positive(text: str) -> int:
 
 
 def run_command(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> None:
-    """Call `main(arguments)` and exit with its status: 0 done, 2 what the user can mend, others the command's own."""
-    logging.set_verbosity(logging.ERROR)  # Orbax and TFDS tell of their inner life at the lower levels
+    """Call `main(arguments)` and exit with its status; turn errors that the user can fix into one line and status 2."""
+    logging.set_verbosity(logging.ERROR)  # Orbax and TFDS report internals at the lower levels
     try:
         sys.exit(main(sys.argv[1:] if argv is None else argv) or 0)
     except UserError as error:
@@ -35,10 +50,71 @@ def run_command(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # `… | head` closed the pipe: nothing more to say, and nobody to say it to
+    except BrokenPipeError:  # `… | head` closed the pipe: nobody reads what would be printed
         sys.exit(1)
     except OSError as error:
-        if error.filename is None or error.errno not in _OF_THE_PLACE:
+        if error.filename is None or error.errno not in _DISK_ERRORS:
             raise
-        print(f"error: cannot use {error.filename}: {error.strerror}; mend that, or give another path", file=sys.stderr)
+        print(f"error: cannot use {error.filename}: {error.strerror}; fix that, or give another path", file=sys.stderr)
         sys.exit(2)
+
+
+def progress_bar(total: int, description: str, done: int = 0, shown: bool = True) -> "ProgressBar":
+    """Start a progress bar over `total` items on stderr, `done` of which an earlier call did; use it in a `with`."""
+    on_terminal = sys.stderr.isatty()
+    return (ProgressBar if on_terminal else ProgressLines)(
+        total=total,
+        desc=description,
+        initial=done,
+        disable=not (shown and total),
+        file=sys.stderr,
+        bar_format=BAR_FORMAT,
+        dynamic_ncols=on_terminal,
+        leave=on_terminal,
+        position=0,
+        miniters=0,
+        mininterval=0.1 if on_terminal else SECONDS_BETWEEN_LINES,
+        delay=0 if on_terminal else SECONDS_BETWEEN_LINES,
+    )
+
+
+class ProgressBar(tqdm):
+    """A bar that is redrawn in place, on a terminal."""
+
+    monitor_interval = 0  # no thread that redraws it
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        """Count `n` more items as done; `note` describes the last one."""
+        self.set_postfix_str(note, refresh=False)
+        self.update(n)
+
+    def finish(self) -> None:
+        """Show the bar as full, although fewer items than expected were done."""
+        self.total = self.n
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Hide the bar while the block prints to stdout, which may be the same terminal."""
+        return self.external_write_mode()
+
+
+class ProgressLines(ProgressBar):
+    """A line every few seconds, for logs; the last line when everything is done."""
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        super().advance(n, note)
+        self._print_last()
+
+    def finish(self) -> None:
+        super().finish()
+        self._print_last()
+
+    def paused(self) -> AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        if msg is None:  # else tqdm erases a bar
+            print(self, file=self.fp, flush=True)
+
+    def _print_last(self) -> None:
+        if not self.disable and self.n >= self.total and self.last_print_n < self.n:
+            self.refresh()

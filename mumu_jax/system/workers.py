@@ -1,4 +1,4 @@
-"""Worker processes: one call an item, results in order, and no dead process takes the batch with it."""
+"""Worker processes: one call an item, results in order, and a process that dies costs one item only."""
 
 import contextlib
 import multiprocessing
@@ -16,27 +16,27 @@ from typing import TypeVar
 from mumu_jax.errors import UserError
 from mumu_jax.system.allocator import keep_freed_memory
 
-_STARTING = threading.Lock()  # the surroundings belong to all threads
-
 T = TypeVar("T")
 R = TypeVar("R")
 
-_AHEAD = 4  # items in flight for each worker: enough that none waits for the one whose turn it is
+_AHEAD = 4  # items in flight for each worker: enough that none is idle while the next result in order is awaited
+_STARTING = threading.Lock()  # held while the environment, which all threads share, is changed for new processes
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 def map_in_order(
     call: Callable[[T], R], items: Iterable[T], workers: int, on_death: Callable[[T], R]
 ) -> Generator[R, None, None]:
-    """`call(item)` for every item, computed by `workers` processes of one thread each, in the items' order.
+    """Yield `call(item)` for every item in order, computed by `workers` processes of one thread each.
 
-    Where a process dies (a decoder crashes, memory runs out) the item that is next is tried again, alone; if
-    its process dies again, `on_death(item)` is its result.  The workers' standard error is silent: decoders
-    written in C report every damaged file there.  They end with this process, however it ends.
+    If a process dies (a decoder crashes, memory runs out), the next item is tried again, alone; if its process dies
+    again, `on_death(item)` is its result.  The workers' standard error is discarded: decoders written in C report every
+    damaged file there.  The workers end with this process, however it ends.
 
-    Raises UserError where worker processes cannot be started at all, and whatever `call` raises.
+    Raises UserError if worker processes cannot be started at all, and whatever `call` raises.
     """
-    todo, waiting = iter(items), deque[tuple[T, Future[R]]]()
+    todo = iter(items)
+    waiting = deque[tuple[T, Future[R]]]()
     pool = None
     try:
         while True:
@@ -52,7 +52,7 @@ def map_in_order(
                 pool.shutdown()
                 result = _call_alone(call, item, on_death)
                 pool = _start_pool(workers)
-                waiting = deque((i, f if _succeeded(f) else _submit(pool, call, i)) for i, f in waiting)
+                waiting = deque((item, _kept(future) or _submit(pool, call, item)) for item, future in waiting)
             yield result
     finally:
         if pool is not None:
@@ -70,23 +70,26 @@ def _call_alone(call: Callable[[T], R], item: T, on_death: Callable[[T], R]) -> 
 def _submit(pool: ProcessPoolExecutor, call: Callable[[T], R], item: T) -> Future[R]:
     try:
         return pool.submit(call, item)
-    except BrokenProcessPool as error:  # broken since the last result: found out when this item's turn comes
+    except BrokenProcessPool as error:  # since the last result; handled when this item is the next
         future = Future[R]()
         future.set_exception(error)
         return future
 
 
-def _succeeded(future: Future[R]) -> bool:
-    return future.done() and not future.cancelled() and future.exception() is None
+def _kept(future: Future[R]) -> Future[R] | None:
+    """Return the future if it has a result, which then need not be computed again."""
+    succeeded = future.done() and not future.cancelled() and future.exception() is None
+    return future if succeeded else None
 
 
 def _start_pool(workers: int) -> ProcessPoolExecutor:
     # Spawned, not forked: JAX and Grain run threads in this process, and a fork would copy their locks.
     context = multiprocessing.get_context("spawn")
-    all_there = context.Barrier(workers)
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(all_there,))
-    with _STARTING, _one_thread_each(), _deaf_and_mute():
-        # A process is started for a call that finds none idle, and inherits the surroundings; none is before all are.
+    all_started = context.Barrier(workers)
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(all_started,))
+    with _STARTING, _one_thread_each(), _without_interrupts_and_stderr():
+        # A process is started for each call that finds none idle, and inherits this environment.  None is idle before
+        # all have started, because of the barrier.
         started = [pool.submit(int) for _ in range(workers)]
     try:
         for future in started:
@@ -100,17 +103,17 @@ def _start_pool(workers: int) -> ProcessPoolExecutor:
 
 
 @contextlib.contextmanager
-def _deaf_and_mute() -> Iterator[None]:
-    """Ctrl-C reaches the whole group, and processes that still import would answer it with tracebacks."""
+def _without_interrupts_and_stderr() -> Iterator[None]:
+    """Let new processes ignore Ctrl-C, which reaches the whole group, and print nothing, even while they import."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
     try:
         yield
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-        os.close(nowhere)
+        os.close(null)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
@@ -127,11 +130,11 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _start_worker(all_there: Barrier) -> None:
+def _start_worker(all_started: Barrier) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the work
     threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed_memory()
-    all_there.wait()
+    all_started.wait()
 
 
 def _end_with_parent() -> None:

@@ -4,7 +4,6 @@ To add one, write a file with `read(input, request) -> Collection` and name it b
 """
 
 import dataclasses
-import difflib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from mumu_jax.data.manifest import assign_splits
 from mumu_jax.data.sources import covers, folder, jsonl, mumu, table, tartarus
 from mumu_jax.data.sources.request import Collection, Request
-from mumu_jax.errors import UserError
+from mumu_jax.errors import UserError, nearest
 
 
 def _read_synthetic(input: Path | None, request: Request) -> Collection:
@@ -56,8 +55,8 @@ def read_source(name: str, input: Path | None, request: Request) -> Collection:
     name, on an input that is missing or not what the source reads, and where there are no albums or no genres.
     """
     if name not in SOURCES:
-        near = difflib.get_close_matches(name, SOURCES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(SOURCES)}"
+        near = nearest(name, SOURCES)
+        hint = f"did you mean {near!r}?" if near else f"choose one of {', '.join(SOURCES)}"
         raise UserError(f"no source {name!r}; {hint}")
     expected = f"--source={name} expects --input to be {LAYOUTS[name]}"
     if input is None and name not in NO_INPUT:

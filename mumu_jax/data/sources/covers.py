@@ -14,7 +14,7 @@ from mumu_jax.data.rejected import Rejected
 from mumu_jax.data.sources.files import as_id, files_below
 from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.errors import UserError
-from mumu_jax.system.progress import bar
+from mumu_jax.system.terminal import progress_bar
 from mumu_jax.system.workers import map_in_order
 
 
@@ -63,7 +63,7 @@ def _duplicates(images: Sequence[Path], workers: int) -> dict[int, int]:
     """Of each image that looks like one before it that stays, which that is."""
     found = map_in_order(_likeness, images, workers, lambda path: b"")
     there, likenesses = [], []
-    with contextlib.closing(found), bar(len(images), "comparing covers", shown=bool(images)) as progress:
+    with contextlib.closing(found), progress_bar(len(images), "comparing covers") as progress:
         for i, one in enumerate(found):
             if one:
                 there.append(i)

@@ -24,7 +24,7 @@ from mumu_jax.data.store import records
 from mumu_jax.data.store.beam import ForEach
 from mumu_jax.errors import UserError
 from mumu_jax.system.files import replacing, write_json
-from mumu_jax.system.progress import Bar, bar
+from mumu_jax.system.terminal import ProgressBar, progress_bar
 from mumu_jax.system.workers import map_in_order
 
 # One record a block, for random access; uncompressed, because zstd takes a fifth off a CQT and makes reading
@@ -164,7 +164,7 @@ def _write_shards(
     contents = read_all(modality, settings, inputs, workers)
     n_rows = sum(len(shard.rows) for shard in shards)
     shown = shown and bool(inputs)
-    with contextlib.closing(contents), bar(n_rows, f"preparing {modality.name}", shown=shown) as progress:
+    with contextlib.closing(contents), progress_bar(n_rows, f"preparing {modality.name}", shown=shown) as progress:
         for shard in shards:
             sidecar = Sidecar(fingerprints[shard.name])
             with replacing(folder / shard.name) as path:
@@ -193,7 +193,7 @@ def _write_records(
     sidecar: Sidecar,
     modality: PreparedModality,
     settings: Any,
-    progress: Bar,
+    progress: ProgressBar,
 ) -> None:
     writer = ArrayRecordWriter(str(path), WRITER_OPTIONS)
     counts = Counter[str]()

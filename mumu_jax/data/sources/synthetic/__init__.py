@@ -19,7 +19,7 @@ from mumu_jax.data.sources.synthetic.files import make_files
 from mumu_jax.data.sources.synthetic.gazetteer import GAZETTEER
 from mumu_jax.data.sources.synthetic.genres import LABELS
 from mumu_jax.errors import UserError
-from mumu_jax.system import progress
+from mumu_jax.system.terminal import progress_bar
 from mumu_jax.system.workers import map_in_order
 
 SEED = 0
@@ -49,7 +49,7 @@ def make(folder: Path, seed: int, workers: int, n_albums: Mapping[str, int] = N_
     plans = plan_albums(seed, n_albums)
     _start_recipe(folder, repr((seed, sorted(n_albums.items()))))
     made = map_in_order(partial(make_files, folder=folder), plans, workers, _died)
-    with closing(made), progress.bar(len(plans), "making the mini dataset") as bar:
+    with closing(made), progress_bar(len(plans), "making the mini dataset") as bar:
         albums = []
         for album in made:
             albums.append(album)
