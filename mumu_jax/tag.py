@@ -88,7 +88,8 @@ def score_items(
 
 def _read_items(scorer: Scorer, items: Sequence[Any], workers: int) -> Iterator[Read]:
     if len(scorer.readers) == 1:
-        return _read(items, *scorer.readers.values(), workers)
+        [reader] = scorer.readers.values()
+        return _read(items, reader, workers)
     stems: Sequence[Stem] = items
     reads = {
         name: _read([stem.files[name] for stem in stems if name in stem.files], reader, workers)

@@ -158,7 +158,7 @@ def rotate(
 def jitter(
     images: Float32[Array, "items height width 3"], alphas: Float32[Array, "items 3"]
 ) -> Float32[Array, "items height width 3"]:
-    """Change brightness, contrast and saturation, in any order: image · α + other · (1 - α) with black, grey's mean, grey."""
+    """Change brightness, contrast, saturation in any order: image · α + (1 - α) · black, grey's mean, grey."""
     brightness, contrast, saturation = alphas.T[:, :, None, None, None]
     grey = sum(images[..., i : i + 1] * share for i, share in enumerate(GREY))
     images = saturation * images + (1 - saturation) * grey

@@ -71,7 +71,7 @@ def constants_of_vectors(constants: Constants, width: int) -> Constants:
 
 
 def see(network: Network, inputs: Inputs, constants: Constants, keys: Keys | None = None) -> Any:
-    """Standardise stored inputs (float32), on the device.  Images are augmented if `keys` is given, else centre-cropped.
+    """Standardise stored inputs (float32) on the device.  Images are augmented if `keys` is given, else centre-cropped.
 
     Sparse rows stay as they are: without their zeros they would not be sparse.  Returns the one modality's array, or
     a dict of arrays if there are several.

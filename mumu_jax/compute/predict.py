@@ -48,7 +48,7 @@ def predict(
 def _predict_chunk(
     variables: Any, chunk: Batch, constants: Constants, network: Network, mesh: Mesh, embed: bool
 ) -> tuple[Predictions, Array, Array]:
-    """Return (predictions, labels, mask) of a chunk [steps, items, …], whole on every device for any process to read."""
+    """Return (predictions, labels, mask) of a chunk [steps, items, …], whole on every device for all processes."""
     n_devices = mesh.size
 
     def of_one_device(variables: Any, chunk: Batch, constants: Constants) -> Predictions:

@@ -30,7 +30,7 @@ class TrainState:
 
 
 def create_state(network: Network, tx: optax.GradientTransformation, item: Any, seed: int) -> TrainState:
-    """Return the initial state for items whose inputs have the shapes and dtypes of `item`; the same seed gives the same bytes."""
+    """Return the initial state for inputs of the shapes and dtypes of `item`; the same seed gives the same bytes."""
     init_key, item_key = jax.random.split(jax.random.key(seed))
     variables = network.model.init(init_key, example_of(network, item))
     params = variables["params"]

@@ -1,4 +1,4 @@
-"""Metrics of scores: by label (ROC-AUC, average precision), by item (coverage, precision, nDCG at k), one label an item.
+"""Metrics of scores: by label (ROC-AUC, average precision), by item (coverage, precision, nDCG at k), of single labels.
 
 `METRICS` is the table that evaluation, the terminal and reports read.  All functions but `summarize` are jitted (`k`
 static) and share these rules:
@@ -193,7 +193,7 @@ def confusion_matrix(
 
 
 def accuracy_by_label(matrix: Int[Array | np.ndarray, "labels labels"]) -> Float[np.ndarray, "labels"]:
-    """Return each label's recall, from `confusion_matrix`: the share of its items predicted right (NaN without items)."""
+    """Return the share of each label's items that are predicted right, from `confusion_matrix` (NaN without items)."""
     matrix = np.asarray(matrix)
     n_true = matrix.sum(axis=1)
     return np.where(n_true > 0, np.diag(matrix) / np.maximum(n_true, 1), np.nan)

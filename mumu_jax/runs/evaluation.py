@@ -1,4 +1,4 @@
-"""The evaluation of a trained run on a split: metrics by album, and by track if it has tracks, and the files they go to."""
+"""The evaluation of a trained run on a split: metrics by album, and by track if it has tracks, and their files."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,17 +1,17 @@
-"""A finished run as programs that need neither this package nor Flax: StableHLO, with the weights beside it.
+"""An export: a finished run as programs that need neither this package nor Flax: StableHLO and the weights.
 
 README.md        the model card
-model.json       which run it is of, what made it, the SHA-256 of every other file
+model.json       the run's fingerprint, the versions that made it, the SHA-256 of every other file
 config.json      the run's settings
 labels.json      label names and parents, in column order
-vocabulary.json  of a text run: its terms and their idf;  gazetteer: what its entities are found by
-album.stablehlo  the program;  album.safetensors: its weights and constants;  track.…: where the items are tracks
-fusion.json      of a fusion: what it joins;  sources/: those runs, each exported likewise
+vocabulary.json  of a text run: its terms and their idf;  gazetteer: links entities in new texts
+album.stablehlo  the program;  album.safetensors: its weights and constants;  track.…: likewise, if items are tracks
+fusion.json      of a fusion: the runs it joins;  sources/: those runs, each exported likewise
 """
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,16 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import export
 
 from mumu_jax import config as configs
-from mumu_jax.compute.network import Network, apply, see
+from mumu_jax.batch import Sparse
+from mumu_jax.compute.network import VECTORS, Constants, Network, Standardisation, apply, item_network, see
 from mumu_jax.config import Config
 from mumu_jax.data.manifest import read_labels, write_labels
+from mumu_jax.data.modalities.inputs import Inputs
+from mumu_jax.data.modalities.vectors import FUSION, Vectors, read_kept
 from mumu_jax.data.store.records import sha256_of
 from mumu_jax.errors import UserError
 from mumu_jax.models.cnn import CNN
 from mumu_jax.models.kernels.sparse import densify
-from mumu_jax.objectives import objective
-from mumu_jax.objectives.objective import Constants
 from mumu_jax.runs.card import card
 from mumu_jax.runs.folder import (
     FINAL_SPLITS,
@@ -39,12 +40,9 @@ from mumu_jax.runs.folder import (
     TrainedRun,
     fingerprint,
     load_run,
-    network_of_items,
     source_of_weights,
 )
-from mumu_jax.runs.fusion import FUSION, read_kept
-from mumu_jax.runs.inputs import load_inputs
-from mumu_jax.runs.scorer import Predict, Scorer, Scores, Vectors, source_folders
+from mumu_jax.runs.scorer import Embedding, Predict, Scorer, Scores, source_folders
 from mumu_jax.system.files import write_json
 from mumu_jax.system.version import versions
 from mumu_jax.training import safetensors
@@ -61,16 +59,16 @@ PLATFORMS = ("cpu", "cuda")
 def write_export(run: TrainedRun, workdir: Path, folder: Path) -> None:
     """Export the run in `workdir`, of a fusion also those that it joins, into the new `folder`.
 
-    Raises UserError where a run was not evaluated, and where one that a fusion joins is not there or has changed.
+    Raises UserError if a run was not evaluated, or if one that a fusion joins is missing or has changed.
     """
     evaluation = _read_evaluation(workdir)
     folder.mkdir(parents=True)
     inputs = dataclasses.replace(run.inputs, config=portable(run.config))
-    network = network_of_items(inputs, run.first.constants)
-    programs = {inputs.level: program_of(network, run.first, inputs.item, inputs.n_terms)}
+    network = item_network(inputs.config, len(run.labels), run.first.constants.fitted)
+    programs = {inputs.level: program_of(network, run.first, inputs.item)}
     if run.track is not None:
         width = programs["track"].out_avals[1].shape[1]
-        vector = jax.ShapeDtypeStruct((width,), np.dtype(np.float32))
+        vector = {VECTORS: jax.ShapeDtypeStruct((width,), np.float32)}
         programs["album"] = program_of(run.album.network, run.album, vector)
     for level, program in programs.items():
         (folder / f"{level}.stablehlo").write_bytes(program.serialize())
@@ -81,7 +79,7 @@ def write_export(run: TrainedRun, workdir: Path, folder: Path) -> None:
     inputs.save(folder)
     for name, path in source_folders(inputs, workdir).items():
         write_export(load_run(path), path, folder / SOURCES / name)
-    if inputs.sources is not None:
+    if Vectors.name in inputs.fitted:
         _write_sources(workdir, folder)
     text = card(run, inputs, evaluation, source_of_weights(workdir))
     (folder / "README.md").write_text(text, encoding="utf-8")
@@ -89,15 +87,15 @@ def write_export(run: TrainedRun, workdir: Path, folder: Path) -> None:
 
 
 def portable(config: Config) -> Config:
-    """`auto` precision would be another on each machine, and so would the scores."""
+    """Return the config with a fixed precision: `auto` would give other scores on another kind of machine."""
     precision = "float32" if config.model.precision == "auto" else config.model.precision
     return dataclasses.replace(config, model=dataclasses.replace(config.model, precision=precision))
 
 
 def _on_any_device(network: Network) -> Network:
-    """The same whatever machine exports: an accelerator's formulations of a CNN, which a CPU can compute, too.
+    """Return the network in an accelerator's formulations, which a CPU can compute, too: the same on every machine.
 
-    A CPU's own cut a batch into as many pieces as its cache asks for.
+    A CPU's own formulations cut a batch into as many pieces as its cache asks for.
     """
     if isinstance(network.model, CNN):
         return network._replace(model=network.model.clone(backend="gpu"))
@@ -105,47 +103,58 @@ def _on_any_device(network: Network) -> Network:
 
 
 def _convolve_plainly(call: Callable[..., Any], arguments: Any, how: Any, context: nn.module.InterceptorContext) -> Any:
-    """Likewise of image networks: their 1 × 1 convolutions as a CPU has them crash XLA's compiler for GPUs (0.10.2)."""
+    """Compute a convolution plainly: in a CPU's form, 1 × 1 convolutions crash XLA's compiler for GPUs (0.10.2)."""
     layer = context.module
     if isinstance(layer, nn.Conv) and layer.conv_general_dilated is not None:
         return layer.clone(parent=None, conv_general_dilated=None).apply(layer.variables, *arguments, **how)
     return call(*arguments, **how)
 
 
-def program_of(network: Network, trained: Trained, item: Any, n_terms: int | None = None) -> export.Exported:
-    """(weights, arrays of the items' inputs …) → (readable scores [items, labels], penultimate vectors [items, d]).
+def program_of(network: Network, trained: Trained, item: Mapping[str, Any]) -> export.Exported:
+    """Export (weights, arrays of the inputs …) → (readable scores [items, labels], penultimate vectors [items, d]).
 
     The program is of one item, mapped over the batch: so the networks see a batch of a known size, 1, and the
     program takes any.  Sparse rows may have any number of values, too.
     """
-    leaves, structure = jax.tree.flatten(item)
+    leaves, structure = jax.tree.flatten(dict(item))
     network = _on_any_device(network)
 
     def of_one(weights: dict[str, Any], *inputs: Any) -> tuple[Any, Any]:
         variables: dict[str, Any] = unflatten_dict(weights, sep="/")
-        constants = Constants(**variables.pop("constants"))
+        constants = _constants_from(variables.pop("constants"), trained.constants)
         seen = see(network, jax.tree.unflatten(structure, [array[None] for array in inputs]), constants)
-        if n_terms is not None:  # the sparse product's loop wants to know the number of values
-            seen = densify(seen, n_terms)
+        seen = jax.tree.map(_densify, seen, is_leaf=_is_sparse)
         with nn.intercept_methods(_convolve_plainly):
             output, embedding = apply(network, variables, seen)
-        scores = objective.scores(network.kind, output, constants)
-        return objective.readable(network.kind, scores)[0], embedding[0]
+        scores = network.objective.scores(output, constants.fitted)
+        return network.objective.readable(scores)[0], embedding[0]
 
     items, values = export.symbolic_shape("items, values")
-    inputs = [
-        jax.ShapeDtypeStruct((items, *((values,) if n_terms is not None else leaf.shape)), leaf.dtype)
-        for leaf in leaves
-    ]
+    ranks = [leaf for part in item.values() for leaf in _shapes_of(part, values)]
+    inputs = [jax.ShapeDtypeStruct((items, *shape), leaf.dtype) for shape, leaf in zip(ranks, leaves, strict=True)]
     weights = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in weights_of(trained).items()}
     program = jax.jit(jax.vmap(of_one, in_axes=(None, *[0] * len(inputs))))
     with _without_locations():
         return export.export(program, platforms=PLATFORMS)(weights, *inputs)
 
 
+def _is_sparse(part: Any) -> bool:
+    return isinstance(part, Sparse)
+
+
+def _densify(part: Any) -> Any:
+    """Return a sparse input as a dense one: the sparse product's loop needs the number of values."""
+    return densify(part, part.n_columns) if _is_sparse(part) else part
+
+
+def _shapes_of(part: Any, values: Any) -> list[tuple[Any, ...]]:
+    """Return the shapes of a modality's arrays, of one item: sparse rows have any number of `values`."""
+    return [(values,) if _is_sparse(part) else leaf.shape for leaf in jax.tree.leaves(part)]
+
+
 @contextmanager
 def _without_locations() -> Iterator[None]:
-    """Programs would hold the paths of the source files on this machine."""
+    """Leave the paths of the source files on this machine out of programs."""
     option = "jax_traceback_in_locations_limit"
     before = getattr(jax.config, option)
     jax.config.update(option, 0)
@@ -156,24 +165,31 @@ def _without_locations() -> Iterator[None]:
 
 
 def weights_of(trained: Trained) -> dict[str, np.ndarray]:
-    """All that a program needs beside its input, by name: params/…, batch_stats/…, constants/…"""
-    constants = {field.name: getattr(trained.constants, field.name) for field in dataclasses.fields(Constants)}
-    tree = {**trained.variables, "constants": constants}
+    """Return everything that a program needs beside its input, by name: params/…, batch_stats/…, constants/…"""
+    constants = trained.constants
+    inputs = {name: {"mean": one.mean, "std": one.std} for name, one in constants.inputs.items()}
+    tree = {**trained.variables, "constants": {"inputs": inputs, **constants.fitted}}
     return {name: np.asarray(leaf, np.float32) for name, leaf in flatten_dict(tree, sep="/").items()}
 
 
+def _constants_from(tree: dict[str, Any], like: Constants) -> Constants:
+    """Return the constants in a tree of `weights_of`."""
+    inputs = {name: Standardisation(**one) for name, one in tree["inputs"].items()}
+    return Constants(inputs, {name: tree[name] for name in like.fitted})
+
+
 def _write_sources(workdir: Path, folder: Path) -> None:
-    """fusion.json as it is in the run, but for where the sources lie."""
+    """Write fusion.json as it is in the run, but for the sources' folders."""
     kept = read_kept(workdir)
     sources = {
         name: dataclasses.replace(source, path=f"{SOURCES}/{name}", relative="")
         for name, source in kept.sources.items()
     }
-    write_json(folder / FUSION, dataclasses.asdict(dataclasses.replace(kept, sources=sources)) | {"data_dir": ""})
+    write_json(folder / FUSION, dataclasses.asdict(dataclasses.replace(kept, sources=sources, data_dir="")))
 
 
 def _read_evaluation(workdir: Path) -> dict[str, Any]:
-    """Of the test split; of val where the data has no test split."""
+    """Return the evaluation of the test split; of val if the data has no test split."""
     paths = [path for split in FINAL_SPLITS if (path := workdir / f"eval_{split}.json").exists()]
     try:
         return json.loads(paths[0].read_text(encoding="utf-8"))
@@ -196,7 +212,7 @@ def _write_about(folder: Path, name: str, run: TrainedRun) -> None:
 
 
 def files_in(folder: Path) -> list[str]:
-    """All files of an export but its model.json, relative to the folder."""
+    """Return all files of an export but its model.json, relative to the folder."""
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
     return [path for path in files if path != ABOUT]
 
@@ -205,20 +221,20 @@ def files_in(folder: Path) -> list[str]:
 
 
 def open_export(folder: Path) -> Scorer:
-    """What `write_export` wrote, ready to score.
+    """Open what `write_export` wrote, ready to score.
 
-    Raises UserError where a file is missing or damaged, or JAX is too old or too new for the programs.
+    Raises UserError if a file is missing or damaged, or if JAX is too old or too new for the programs.
     """
     for path, sha256 in read_about(folder)["files"].items():
         found = sha256_of(folder / path) if (folder / path).is_file() else None
         if found != sha256:
             what = "is missing" if found is None else "is not the file that was exported (its SHA-256 differs)"
-            raise UserError(f"{folder / path} {what}; copy the folder anew, or export the run again")
+            raise UserError(f"{folder / path} {what}; copy the folder again, or export the run again")
     return _open(folder)
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """model.json; raises UserError where there is none of ours."""
+    """Read model.json; raises UserError if there is none of ours."""
     path = folder / ABOUT
     if not path.exists():
         raise UserError(
@@ -238,18 +254,19 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 
 def _open(folder: Path) -> Scorer:
-    """The files are what was written."""
+    """Open an export whose files are known to be what was written."""
     about = read_about(folder)
     tree = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    inputs = load_inputs(configs.from_json(Config, tree, str(folder / "config.json")), folder)
+    inputs = Inputs.load(configs.from_json(Config, tree, str(folder / "config.json")), folder)
     of_vectors = _load(folder, "album", about) if inputs.level == "track" else None
-    sources = {name: _open(folder / source.path) for name, source in (inputs.sources or {}).items()}
+    kept = inputs.fitted.get(Vectors.name, {})
+    sources = {name: _open(folder / source.path) for name, source in kept.items()}
     labels = read_labels(folder / "labels.json")
     return Scorer(about["run"], labels, inputs, _load(folder, inputs.level, about), of_vectors, sources)
 
 
 def _load(folder: Path, level: str, about: dict[str, Any]) -> Predict:
-    """A program with its weights, on JAX's first device."""
+    """Load a program with its weights, on JAX's first device."""
     path, platform = folder / f"{level}.stablehlo", jax.default_backend()
     try:
         program = export.deserialize(bytearray(path.read_bytes()))
@@ -267,8 +284,8 @@ def _load(folder: Path, level: str, about: dict[str, Any]) -> Predict:
     tensors, _ = safetensors.from_bytes((folder / f"{level}.safetensors").read_bytes())
     weights, call = jax.device_put(tensors), jax.jit(program.call)
 
-    def predict(inputs: Any, batch_size: int) -> tuple[Scores, Vectors]:
-        """All batches have the same size, and so the same compiled program: zeros fill the last one."""
+    def predict(inputs: Any, batch_size: int) -> tuple[Scores, Embedding]:
+        """Run batches of one size, and so one compiled program: zeros fill the last one."""
         leaves = jax.tree.leaves(inputs)
         n_items = len(leaves[0])
         batches = ([_padded(leaf[low:], batch_size) for leaf in leaves] for low in range(0, n_items, batch_size))
@@ -280,6 +297,6 @@ def _load(folder: Path, level: str, about: dict[str, Any]) -> Predict:
 
 
 def _padded(rows: np.ndarray, n_rows: int) -> np.ndarray:
-    """The first `n_rows` rows, and zeros where there are fewer."""
+    """Return the first `n_rows` rows, and zeros if there are fewer."""
     rows = rows[:n_rows]
     return np.concatenate([rows, np.zeros((n_rows - len(rows), *rows.shape[1:]), rows.dtype)])

@@ -219,7 +219,7 @@ def _keep(
 def _check_kept(config: Config, runs: Mapping[str, Path], data_dir: Path | None, workdir: Path) -> Path:
     """Return the folder of the data whose vectors are kept.
 
-    Raises UserError if the vectors are of other modalities, runs or data, or if the runs have changed; they may be gone.
+    Raises UserError if the vectors are of other modalities, runs or data, or if a run has changed; it may be gone.
     """
     kept, names = read_kept(workdir), config.fusion.names
     if list(kept.sources) != names:

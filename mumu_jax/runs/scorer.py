@@ -123,7 +123,7 @@ def _align(reads: Sequence[Read], names: Sequence[str]) -> tuple[dict[str, list[
 
 
 def open_run(workdir: Path) -> Scorer:
-    """Open the finished run in `workdir`, a fusion with the runs that it joins.  Raises UserError if one has changed."""
+    """Open the finished run in `workdir`, a fusion with the runs it joins.  Raises UserError if one has changed."""
     run = load_run(workdir)
     sources = {name: open_run(path) for name, path in source_folders(run.inputs, workdir).items()}
     return scorer_of(run, fingerprint(workdir), sources)

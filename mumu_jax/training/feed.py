@@ -1,27 +1,38 @@
-"""From a split to chunks on the devices: held there (resident) or read anew each epoch (streaming).
+"""The way of a split to chunks on the devices: held there (resident) or read again each epoch (streaming).
 
 Both give the same bytes in the same order.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import psutil
-from jax.sharding import Mesh
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Int32, Shaped
 
 from mumu_jax.batch import Batch
-from mumu_jax.compute.devices import part_of_process, put_chunk, split_items
+from mumu_jax.compute.devices import (
+    AXIS,
+    SPLIT,
+    WHOLE,
+    on_each_device,
+    part_of_process,
+    put_chunk,
+    replicated,
+    split_items,
+)
 from mumu_jax.config import DataSettings
 from mumu_jax.data.loader import Items, Schedule, read_blocks, stream
 from mumu_jax.errors import UserError
 from mumu_jax.system.allocator import keep_freed_chunks
 from mumu_jax.system.processes import is_main, least_of_all
-from mumu_jax.training.resident import Resident, n_rows
 
 # The share of a device's memory that splits may take up: activations and the optimizer need the rest.
 RESIDENT_SHARE = 0.5
@@ -35,7 +46,7 @@ class Feed:
         self._resident = _load(items, mesh, read_threads) if mode == "resident" else None
 
     def chunks(self, schedule: Schedule, numbers: range) -> Iterator[Batch]:
-        """Those chunks of the schedule, on the devices."""
+        """Yield those chunks of the schedule, on the devices."""
         if self._resident is not None:
             return map(self._resident.chunk, map(schedule.rows, numbers))
         part = part_of_process(schedule.batch_size)
@@ -44,7 +55,7 @@ class Feed:
 
 
 def open_feeds(splits: dict[str, Items], settings: DataSettings, mesh: Mesh) -> dict[str, Feed]:
-    """A feed for each split, in order, resident while memory lasts; says which, and how large they are."""
+    """Open a feed for each split, in order, resident while memory lasts; prints which, and how large they are."""
     feeds, left = {}, RESIDENT_SHARE * _memory_bytes(mesh)
     for name, items in splits.items():
         fits = items.n_bytes <= left and not items.random
@@ -64,7 +75,7 @@ def open_feeds(splits: dict[str, Items], settings: DataSettings, mesh: Mesh) -> 
 
 
 def _load(items: Items, mesh: Mesh, read_threads: int) -> Resident:
-    """Every row once, each read by the process whose device will hold it."""
+    """Read every row once, by the process whose device will hold it."""
     if jax.default_backend() == "cpu":
         keep_freed_chunks()
     rows, sharding = n_rows(len(items), mesh), split_items(mesh)
@@ -91,7 +102,7 @@ def _put_at(at: int, whole: np.ndarray, block: np.ndarray) -> None:
 
 
 def _memory_bytes(mesh: Mesh) -> float:
-    """Free memory of all devices together; what the smallest has, times their number.  The same in all processes."""
+    """Return the free memory of all devices: the smallest one's, times their number.  The same in all processes."""
     device = jax.local_devices()[0]
     stats = device.memory_stats()
     if stats is None:  # a CPU: its devices share the machine's memory, which also holds what is being read
@@ -102,10 +113,56 @@ def _memory_bytes(mesh: Mesh) -> float:
 
 
 def _left_by_container() -> float:
-    """What a limit on this process's control group leaves (Linux, version 2); infinite where there is none."""
+    """Return what a limit on this process's control group leaves (Linux, version 2); infinite without a limit."""
     try:
         name = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip()
         group = Path("/sys/fs/cgroup") / name.lstrip("/")
         return float(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
     except (OSError, ValueError):  # no control groups, or the limit is `max`
         return float("inf")
+
+
+# --- resident splits ----------------------------------------------------------------------------------------
+
+Rows = Int32[Array | np.ndarray, "steps items"]
+
+
+class Resident:
+    """A split's inputs and labels on the devices, its rows dealt out over the devices of a mesh in equal blocks."""
+
+    def __init__(self, inputs: Any, labels: Shaped[Array, "rows labels"], n_items: int, mesh: Mesh) -> None:
+        self._arrays, self._mesh = (inputs, labels), mesh
+        self._gather = jax.jit(partial(_gather, n_items=n_items, mesh=mesh), out_shardings=split_items(mesh, leading=1))
+
+    def chunk(self, rows: Rows) -> Batch:
+        """Gather the chunk [steps, items, …] of these rows, split over the devices; padding is zero and masked."""
+        return self._gather(self._arrays, _on_all_devices(rows, self._mesh))
+
+
+def _on_all_devices(rows: Rows, mesh: Mesh) -> Array:
+    """Put `rows` on all devices, without asking the other processes, as `device_put` does, if theirs are the same."""
+    return jax.make_array_from_callback(rows.shape, replicated(mesh), lambda part: rows[part])
+
+
+def n_rows(n_items: int, mesh: Mesh) -> int:
+    """Return how many rows the arrays of a split must have for the devices to divide them; zeros fill them up."""
+    return n_items + -n_items % mesh.size
+
+
+def _gather(arrays: tuple[Any, Array], rows: Rows, n_items: int, mesh: Mesh) -> Batch:
+    take: Callable[[Array, Rows], Array] = _take
+    if mesh.size > 1:
+        take = on_each_device(_take_from_all, mesh, in_specs=(PartitionSpec(AXIS), WHOLE), out_specs=SPLIT)
+    inputs, labels = jax.tree.map(lambda array: take(array, rows), arrays)
+    return Batch(inputs, labels, (rows < n_items).astype(jnp.float32))
+
+
+def _take(array: Array, rows: Rows) -> Array:
+    return jnp.take(array, rows, axis=0, mode="fill", fill_value=0)
+
+
+def _take_from_all(block: Array, rows: Rows) -> Array:
+    """Take on each device its own rows of the whole chunk, zeros for the others'; then sum, and keep its own items."""
+    here = rows - lax.axis_index(AXIS) * len(block)
+    own = _take(block, jnp.where(here < 0, len(block), here))  # a negative row would count from the end
+    return lax.psum_scatter(own, AXIS, scatter_dimension=1, tiled=True)

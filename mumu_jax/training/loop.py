@@ -179,7 +179,7 @@ class _Dispatched(NamedTuple):
 
 
 class _Meter:
-    """A stopwatch of chunks: the time from one to the next, and the share of it in which the devices waited for input."""
+    """A stopwatch of chunks: the time from one to the next, and the share in which the devices waited for input."""
 
     def __init__(self) -> None:
         self.measured_at = time.monotonic()

@@ -219,7 +219,7 @@ class PreparedModality(Modality):
     def check(self, settings: Any) -> None:
         """Raise UserError on settings that cannot be prepared with, before the first file is read."""
 
-    def statistics(self, records: Iterable[Mapping[str, Any]], settings: Any) -> tuple[np.ndarray, np.ndarray]:
+    def statistics(self, records: Iterable[dict[str, Any]], settings: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the (mean, std) of training records that standardise the inputs; (0, 1) leaves them as they are."""
         return np.zeros((), np.float32), np.ones((), np.float32)
 

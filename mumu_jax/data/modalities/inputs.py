@@ -42,7 +42,7 @@ class Inputs:
         return cls(config, dict.fromkeys(modalities_of(config)))
 
     @classmethod
-    def fit(cls, config: Config, records: Records, folders: Mapping[str, Path]) -> "Inputs":
+    def fit(cls, config: Config, records: Any, folders: Mapping[str, Path]) -> "Inputs":
         """Fit the inputs on the training split; `folders` are those of the prepared data."""
         parts = _parts(config, records)
         modalities = modalities_of(config).items()

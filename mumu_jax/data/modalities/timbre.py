@@ -78,7 +78,7 @@ class Timbre(PreparedModality):
         return {"timbre": Tensor((N_VALUES,), np.float32)}
 
     def statistics(
-        self, records: Iterable[Mapping[str, Any]], settings: TimbreSettings
+        self, records: Iterable[dict[str, Any]], settings: TimbreSettings
     ) -> tuple[Float32[np.ndarray, " values"], Float32[np.ndarray, " values"]]:
         """Return mean and standard deviation of each value over the records, in float64; 0 and 1 without records."""
         rows = [record["timbre"] for record in records]
@@ -107,7 +107,7 @@ class Timbre(PreparedModality):
         return (
             "float32 [n, 48]: of each track the mean, maximum, variance and l2 norm over its segments, 12 numbers "
             "each, of the 12 timbre coefficients of the Million Song Dataset (`analysis/segments_timbre`)."
-        ), "timbre = np.zeros((3, 48), np.float32)"
+        ), "timbre = np.zeros((2, 48), np.float32)"
 
 
 def _read_own(path: Path) -> dict[str, Any]:

@@ -79,9 +79,8 @@ class Vectors(Modality):
 
     def shape(self, config: Config, fitted: Mapping[str, Source] | None) -> Spec:
         """Return the joined vector's width; that of the paper's best networks if nothing is fitted."""
-        widths = (
-            [source.width for source in fitted.values()] if fitted else map(FEATURE_WIDTHS.get, config.fusion.names)
-        )
+        widths = [source.width for source in fitted.values()] if fitted else []
+        widths = widths or [FEATURE_WIDTHS[name] for name in config.fusion.names]
         return Spec((sum(widths),), np.dtype(np.float32))
 
     def arrays(self, records: Iterable[Mapping[str, Any]], config: Config, fitted: Any) -> np.ndarray:

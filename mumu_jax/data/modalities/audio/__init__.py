@@ -54,9 +54,7 @@ class Audio(PreparedModality):
         """Raise UserError if there is no such front end, or if it cannot use the settings."""
         front_end_of(settings).check(settings)
 
-    def statistics(
-        self, records: Iterable[Mapping[str, Any]], settings: AudioSettings
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def statistics(self, records: Iterable[dict[str, Any]], settings: AudioSettings) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of each (frame, bin) over the tracks' fixed patches."""
         return statistics.of_fixed_patches(records, settings)
 
@@ -115,4 +113,4 @@ class Audio(PreparedModality):
             f"float16 [n, {shape}]: patches of {audio.patch_frames * audio.hop_length / audio.sr_hz:.1f} s, frames × "
             f"bins: {front_end_of(audio).describe(audio)}; magnitudes in dB below the largest of the "
             f"{audio.excerpt_s:g} s around it, at least {audio.floor_db:g}, which also fills what is too short."
-        ), f"patches = np.full((3, {shape}), {audio.floor_db:g}, np.float16)"
+        ), f"patches = np.full((2, {shape}), {audio.floor_db:g}, np.float16)"

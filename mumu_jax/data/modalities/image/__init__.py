@@ -48,7 +48,7 @@ class Image(PreparedModality):
         return {"image": Tensor((settings.side_px, settings.side_px, 3), np.uint8)}
 
     def statistics(
-        self, records: Iterable[Mapping[str, Any]], settings: ImageSettings
+        self, records: Iterable[dict[str, Any]], settings: ImageSettings
     ) -> tuple[Float32[np.ndarray, "3"], Float32[np.ndarray, "3"]]:
         """Return ImageNet's, whatever the records, for pixels from 0 to 1."""
         return np.array(MEAN, np.float32), np.array(STD, np.float32)

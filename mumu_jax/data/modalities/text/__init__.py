@@ -148,7 +148,7 @@ class Text(PreparedModality):
             "and their tf-idf, (1 + ln count) · idf, divided by the row's length; rows of fewer than m terms end with "
             f"zeros. Terms are the words of the first {config.text.max_chars:,} characters (lower case, two letters or "
             f"more{more})."
-        ), "columns, values = np.array([[0, 1, 2, 0]], np.int32), np.array([[0.6, 0.6, 0.5, 0]], np.float32)"
+        ), "columns, values = np.array([[0, 1, 2, 0]] * 2, np.int32), np.array([[0.6, 0.6, 0.5, 0]] * 2, np.float32)"
 
 
 def _read_own(path: Path, settings: TextSettings, gazetteer: Path | None) -> dict[str, Any]:
