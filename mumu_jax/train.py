@@ -41,11 +41,11 @@ from mumu_jax.system.cache import keep_compiled_programs
 from mumu_jax.system.files import only_one
 from mumu_jax.system.signals import EXIT_INTERRUPTED, Interrupted, StopRequest, stop_on_signal
 from mumu_jax.system.terminal import run_command
-from mumu_jax.training import pretraining
 from mumu_jax.training.feed import Feed, open_feeds
 from mumu_jax.training.flags import check_network, parse_flags, print_experiments
 from mumu_jax.training.log import MetricsLog, Silent
 from mumu_jax.training.loop import Run, Task, fit
+from mumu_jax.training.weights import check_weights, print_trainable, start_from_weights
 
 MINI_DATA_DIR = Path("data/mini")
 
@@ -113,7 +113,7 @@ def start_or_resume(workdir: Path, config: Config, prepared: Dataset, data_dir: 
     if not claim(workdir, config, data_dir, prepared.checksum):
         constants, seen = fit_constants(config, prepared, data_dir)
         inputs = fit_inputs(config, prepared)
-        weights = pretraining.check(config, network_of_items(inputs, constants))
+        weights = check_weights(config, network_of_items(inputs, constants), inputs.item)
         write_run(workdir, config, prepared.labels, constants, seen, inputs, data_dir, prepared.checksum, weights)
 
 
@@ -127,9 +127,9 @@ def fit_networks(prepared: Dataset, inputs: Inputs, constants: Constants, run: R
     # Step 1: the network of the items
     feeds = open_feeds({"train": drawn, "val": fixed["val"]}, config.data, run.mesh)
     network = network_of_items(inputs, constants)
-    pretraining.say_what_trains(config, network)
+    print_trainable(config, network, inputs.item)
     source = source_of_weights(run.workdir)
-    start = partial(pretraining.start, settings=config.model, source=source, mesh=run.mesh)
+    start = partial(start_from_weights, settings=config.model, source=source, mesh=run.mesh)
     variables = fit(Task(phase, network, constants, feeds["train"], feeds["val"], config.optim, start), run)
     if phase == "album":
         return

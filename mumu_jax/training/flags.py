@@ -16,7 +16,7 @@ from mumu_jax.compute.state import abstract_variables, n_values
 from mumu_jax.config import Config, flatten, validate
 from mumu_jax.errors import UserError, nearest
 from mumu_jax.experiments import load_config, load_experiments
-from mumu_jax.models.trainable import trains
+from mumu_jax.models.batch_norm import trains
 from mumu_jax.runs.inputs import item_of
 
 # What the paper's parameter counts are counted for: MuMu's labels and label factors.
