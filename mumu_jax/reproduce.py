@@ -29,7 +29,7 @@ from mumu_jax.system.terminal import positive, progress_bar, run_command
 from mumu_jax.train import train
 from mumu_jax.training.flags import check_network
 from mumu_jax.training.log import read_lines
-from mumu_jax.training.pretraining import load_for
+from mumu_jax.training.weights import load_for
 
 REPORT = "report.html"
 

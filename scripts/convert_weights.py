@@ -2,8 +2,8 @@
 
     python scripts/convert_weights.py --from=resnet101-63fe2227.pth --model=resnet101 --out=resnet101.safetensors
 
-Reads torchvision's files, timm's of ResNets and DenseNets, and Hugging Face's of ResNets: .safetensors and .npz as they
-are, .pth where PyTorch is installed.  Checks every tensor; executes nothing that is in the file.
+Reads torchvision's files, timm's ResNets and DenseNets, and Hugging Face's ResNets: .safetensors and .npz directly,
+.pth if PyTorch is installed.  Checks every tensor; executes nothing that is in the file.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--from", dest="source", type=Path, required=True, metavar="FILE", help="the published file")
-    parser.add_argument("--model", required=True, help=f"whose weights they are: {', '.join(NETWORKS)}")
+    parser.add_argument("--model", required=True, help=f"the network: {', '.join(NETWORKS)}")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .safetensors file to write")
     return parser
 

@@ -32,9 +32,8 @@ from mumu_jax.objectives.objective import Constants
 from mumu_jax.runs.folder import load_run
 from mumu_jax.system.signals import StopRequest
 from mumu_jax.train import train
-from mumu_jax.training import pretraining
 from mumu_jax.training.flags import check_network, parse_flags
-from mumu_jax.training.weights import load_pretrained
+from mumu_jax.training.weights import load_pretrained, start_from_weights
 
 # With 60 albums in training: 4 steps an epoch, in two chunks.
 SETTINGS = (
@@ -112,7 +111,7 @@ def test_says_that_weights_are_random(capsys):
     network = Network(ResNet(blocks=(), bottleneck=False, n_outputs=2, unit_output=False), "logistic")
     image = jax.ShapeDtypeStruct((32, 32, 3), np.dtype(np.float32))
     state = create_state(network, optax.identity(), image, seed=0)
-    assert pretraining.start(state, ModelSettings(family="resnet"), None, devices.make_mesh()) is state
+    assert start_from_weights(state, ModelSettings(family="resnet"), None, devices.make_mesh()) is state
     assert capsys.readouterr().err.startswith("starting from random weights; --config.model.weights=FILE names")
 
 
@@ -175,7 +174,7 @@ def test_a_killed_run_ends_with_the_same_bytes(run, published, small_data, tmp_p
     [
         (["--config.model.depth=34"], ["is of resnet18", "the network is resnet34", "convert_weights.py"]),
         (["--config.model.depth=10"], ["resnet10 is not", "resnet18"]),
-        (["--config.model.weights={folder}/gone.safetensors"], ["is no file; name one", "gone.safetensors"]),
+        (["--config.model.weights={folder}/gone.safetensors"], ["gone.safetensors does not exist; correct"]),
         (["--config.model.weights={folder}/published.npz"], ["published.npz holds no converted weights", "--model="]),
         (
             ["--config.model.trainable=layer5"],
@@ -267,7 +266,7 @@ def test_a_folder_of_covers(published, tmp_path):
     ]
     softmax = (*SETTINGS, "--config.target.kind=softmax", "--config.model.trainable=output", "--config.seed=1")
     where = (f"--data_dir={tmp_path / 'data'}", f"--workdir={run}", "--config.loop.chunk_steps=4")
-    complain("mumu_jax.train", *softmax, *where, f"--config.model.weights={covers}", says=["is no file; name one"])
+    complain("mumu_jax.train", *softmax, *where, f"--config.model.weights={covers}", says=["does not exist; correct"])
     done = succeed("mumu_jax.train", *softmax, *where, f"--config.model.weights={published}")
     assert "top-1" in done.stdout
     assert "top-1 accuracy by the album's genre: " in done.stdout

@@ -15,7 +15,7 @@ from mumu_jax.models.densenet import DenseNet
 from mumu_jax.models.dropout import dropout
 from mumu_jax.models.head import Shallow
 from mumu_jax.models.kernels.precision import compute_dtype
-from mumu_jax.models.pretrained import SIDE
+from mumu_jax.models.pretrained import SIDE_PX
 from mumu_jax.models.vit import ViT
 from mumu_jax.training.flags import MUMU_OUTPUTS, count_params
 
@@ -75,7 +75,7 @@ def test_network_contract(name):
         model = model.clone(depth=2)
     inputs = jax.tree.map(jnp.asarray, standardized(random_inputs(config, (2,), np.random.default_rng(1))))
     if config.modality == "image":
-        inputs = inputs[:, :SIDE, :SIDE]
+        inputs = inputs[:, :SIDE_PX, :SIDE_PX]
     variables = quick_jit(model.init)(jax.random.key(0), inputs)
     keys = jax.random.split(jax.random.key(2), 2)
 

@@ -322,13 +322,18 @@ def test_adopting_weights(resnet18):
 @pytest.mark.parametrize(
     ("model", "change", "says"),
     [
-        ("resnet34", dict, "no resnet34: 80 tensors are missing .*; it looks like resnet18: say --model=resnet18"),
+        ("resnet34", dict, "not a resnet34: 80 tensors are missing .*; it looks like resnet18: pass --model=resnet18"),
         ("resnet19", dict, "no network is called 'resnet19'; choose one of resnet18, "),
-        ("resnet18", lambda t: t | {"aux.weight": np.ones(1)}, r"1 are left over \(aux.weight\); .* no network here"),
+        (
+            "resnet18",
+            lambda t: t | {"aux.weight": np.ones(1)},
+            r"1 are left over \(aux.weight\); it does not look",
+        ),
         ("resnet18", lambda t: t | {"bn1.weight": np.ones(3)}, r"another shape \(bn1.weight: \(3,\), expected \(64,\)"),
         ("resnet18", lambda t: {n: a for n, a in t.items() if n != "fc.bias"}, r"1 tensors are missing \(fc.bias\)"),
-        ("resnet18", lambda t: t | {"bn1.bias": np.full(64, np.nan)}, "'bn1.bias' .*no finite numbers"),
+        ("resnet18", lambda t: t | {"bn1.bias": np.full(64, np.nan)}, "'bn1.bias' .*not finite numbers"),
         ("resnet18", lambda t: t | {"bn1.bias": np.zeros(64, int)}, r"'bn1.bias' \(int64\)"),
+        ("resnet18", lambda t: t | {"bn1.running_var": np.full(64, -1.0)}, "'bn1.running_var' .*negative"),
         ("resnet18", lambda t: t | {"classifier.1.bias": t["fc.bias"]}, r"1 are left over \(classifier.1.bias\)"),
         ("resnet18", lambda t: {}, "100 tensors are missing"),
     ],
@@ -389,7 +394,7 @@ RESNET20 = SHARED / "resnet_cifar" / "resnet20-12fca82f.npz"
 def test_trained_resnet20():
     tensors = read_weights(RESNET20).tensors
     assert sum(tensor.size for name, tensor in tensors.items() if "running" not in name) == 269_722
-    with pytest.raises(UserError, match=r"is no resnet18: .* missing .*left over .*no network here"):
+    with pytest.raises(UserError, match=r"is not a resnet18: .* missing .*left over .*not look like any known network"):
         convert("resnet18", tensors, str(RESNET20))
     torch = pytest.importorskip("torch", reason="PyTorch, which its blocks are compared with, is not installed")
     from benchmarks.torch_networks import Block as Peer

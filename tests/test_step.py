@@ -23,8 +23,8 @@ from mumu_jax.compute.step import train_step
 from mumu_jax.config import OptimSettings
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
+from mumu_jax.models.batch_norm import trains
 from mumu_jax.models.resnet import ResNet
-from mumu_jax.models.trainable import trains
 from mumu_jax.objectives import objective
 from mumu_jax.objectives.cosine import label_factors, ppmi
 from mumu_jax.objectives.objective import Constants

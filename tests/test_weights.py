@@ -7,12 +7,14 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from mumu_jax.errors import UserError
-from mumu_jax.training import safetensors
-from mumu_jax.training.weights import Pretrained, load_pretrained, read_weights, write_pretrained
+from mumu_jax.training.weights import METADATA_KEY, Pretrained, load_pretrained, read_weights, write_pretrained
 
+ABOUT = {"source": "vit_b_16-c867db91.pth", "sha256": "c867db91"}
 TENSORS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.float32([0.5, -2])}
+PARAMS = {"ln": {"bias": TENSORS["b"]}}
 
 
 def safetensors_file(header, body=b""):
@@ -24,7 +26,12 @@ def entry(dtype="F32", shape=(2,), offsets=(0, 8)):
     return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
 
 
-def test_safetensors_of_all_dtypes():
+def twice(*entries):
+    """Return a header with two entries for the tensor `a`."""
+    return ("{" + ", ".join(f'"a": {json.dumps(one)}' for one in entries) + "}").encode()
+
+
+def test_safetensors_of_all_dtypes(tmp_path):
     body = np.float32([1.5, -2]).tobytes()[2:4] + np.float32([1.5, -2]).tobytes()[6:8]
     body += np.float16([0.25, 3]).tobytes() + np.float32([7, 8]).tobytes() + np.int64(9).tobytes()
     header = {
@@ -34,49 +41,42 @@ def test_safetensors_of_all_dtypes():
         "n": entry("I64", (), (16, 24)),
         "__metadata__": {"format": "pt"},
     }
-    tensors, metadata = safetensors.from_bytes(safetensors_file(header, body))
-    assert metadata == {"format": "pt"}
+    (tmp_path / "a.safetensors").write_bytes(safetensors_file(header, body))
+    tensors = read_weights(tmp_path / "a.safetensors").tensors
     assert {name: tensor.tolist() for name, tensor in tensors.items()} == {
         **{"bf16": [1.5, -2], "f16": [0.25, 3], "f32": [[7, 8]], "n": 9}
     }
 
 
-def test_safetensors_of_the_package():
-    package = pytest.importorskip("safetensors.numpy", reason="the safetensors package is not installed")
-    ours = package.load(safetensors.to_bytes(TENSORS, {"model": "x"}))
-    theirs, _ = safetensors.from_bytes(package.save(TENSORS))
-    for name, tensor in TENSORS.items():
-        np.testing.assert_array_equal(ours[name], tensor)
-        np.testing.assert_array_equal(theirs[name], tensor)
-
-
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"", "header should have"),
-        (b"\xff" * 40, "header should have"),
-        (b"<!DOCTYPE html><html>not found</html>", "header should have"),
-        (safetensors_file(b"{" * 40), "header is not the format's"),
-        (safetensors_file(b"[" * 100_000), "header is not the format's"),
-        (safetensors_file([1]), "header is not the format's"),
-        (safetensors_file({"a": 1}), "header is not the format's"),
-        (safetensors_file({"a": {"dtype": "F32"}}), "header is not the format's"),
-        (safetensors_file({"__metadata__": [1]}), "header is not the format's"),
-        (safetensors_file({"a": entry("F8_E4M3")}, bytes(8)), "tensor 'a' is F8_E4M3"),
-        (safetensors_file({"a": entry(shape=(-1, -2))}, bytes(8)), "has the shape"),
-        (safetensors_file({"a": entry(shape=(2**62, 4))}, bytes(8)), "should have .* bytes and has 8"),
-        (safetensors_file({"a": entry(shape=(3,))}, bytes(8)), "should have 12 bytes and has 8"),
-        (safetensors_file({"a": entry()}, bytes(7)), "bytes 0 to 8 of 7"),
-        (safetensors_file({"a": entry()}, bytes(9)), "fill 8 bytes of 9"),
-        (safetensors_file({"a": entry(), "b": entry()}, bytes(8)), "tensor 'b' should be"),
-        (safetensors_file({"a": entry(offsets=(-8, 0))}, bytes(8)), "tensor 'a' should be"),
+        (b"", "header too small"),
+        (b"\xff" * 40, "header too large"),
+        (b"<!DOCTYPE html><html>not found</html>", "header too large"),
+        (safetensors_file(b"{" * 40), "invalid JSON in header"),
+        (safetensors_file(b"[" * 100_000), "invalid JSON in header"),
+        (safetensors_file([1]), "invalid JSON in header"),
+        (safetensors_file({"a": 1}), "invalid JSON in header"),
+        (safetensors_file({"a": {"dtype": "F32"}}), "invalid JSON in header"),
+        (safetensors_file({"__metadata__": [1]}), "invalid JSON in header"),
+        (safetensors_file({"a": entry("F8_E4M3", (8,))}, bytes(8)), "tensor 'a' is F8_E4M3"),
+        (safetensors_file({"a": entry(shape=(-1, -2))}, bytes(8)), "invalid JSON in header"),
+        (safetensors_file({"a": entry(shape=(2**62, 4))}, bytes(8)), "overflow computing buffer size"),
+        (safetensors_file({"a": entry(shape=(3,))}, bytes(8)), "invalid shape, data type, or offset"),
+        (safetensors_file({"a": entry()}, bytes(7)), "file not fully covered"),
+        (safetensors_file({"a": entry()}, bytes(9)), "file not fully covered"),
+        (safetensors_file({"a": entry(), "b": entry()}, bytes(8)), "invalid offset for tensor"),
+        (safetensors_file({"a": entry(offsets=(-8, 0))}, bytes(8)), "invalid JSON in header"),
+        (safetensors_file(twice(entry(), entry(shape=(1, 2))), bytes(8)), "has a key twice"),
+        (safetensors_file(twice(entry(), entry(offsets=(8, 16))), bytes(16)), "invalid offset for tensor"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_damaged_safetensors(tmp_path, data, says):
     file = tmp_path / "a.safetensors"
     file.write_bytes(data)
-    with pytest.raises(UserError, match=f"a.safetensors cannot be read: .*{says}.*; load it anew"):
+    with pytest.raises(UserError, match=f"a.safetensors cannot be read: .*{says}.*; download it again"):
         read_weights(file)
 
 
@@ -91,13 +91,13 @@ def test_reading_npz(tmp_path):
     whole = file.read_bytes()
     for n_bytes in (10, len(whole) // 2, len(whole) - 10):
         file.write_bytes(whole[:n_bytes])
-        with pytest.raises(UserError, match=r"a\.npz cannot be read: it is damaged; load it anew"):
+        with pytest.raises(UserError, match=r"a\.npz cannot be read: it is damaged; download it again"):
             read_weights(file)
     file.write_bytes(b"\x93NUMPY")
-    with pytest.raises(UserError, match="it is no"):
+    with pytest.raises(UserError, match="it is not an"):
         read_weights(file)
     np.savez(file, a=np.array([{}], object))
-    with pytest.raises(UserError, match="Python objects, of which none was loaded"):
+    with pytest.raises(UserError, match="Python objects, none of which was loaded"):
         read_weights(file)
 
 
@@ -123,12 +123,14 @@ def test_reading_pth(tmp_path):
     whole = file.read_bytes()
     for n_bytes in (0, 10, len(whole) // 2, len(whole) - 1):
         file.write_bytes(whole[:n_bytes])
-        with pytest.raises(UserError, match=r"a\.pth cannot be read: it is damaged, or no file of PyTorch's; load it"):
+        with pytest.raises(
+            UserError, match=r"a\.pth cannot be read: it is damaged, or not a file of PyTorch's; download it"
+        ):
             read_weights(file)
     for state, says in (
-        ({"epoch": 3, "state_dict": tensors}, "no state dict, but a dict of epoch, state_dict; save"),
-        ([1, 2], "no state dict, but list; save its state dict alone"),
-        ({"a": Trap(trap)}, r"Python objects \(\S*open\), of which none was loaded; save"),
+        ({"epoch": 3, "state_dict": tensors}, "a state dict, and holds a dict of epoch, state_dict; save"),
+        ([1, 2], "a state dict, and holds list; save its state dict alone"),
+        ({"a": Trap(trap)}, r"Python objects \(\S*open\), none of which was loaded; save"),
     ):
         torch.save(state, file)
         with pytest.raises(UserError, match=says) as caught:
@@ -146,13 +148,13 @@ def test_pth_without_pytorch(tmp_path):
     for absent in (None, mock.Mock(__version__="2.5.1")):
         with (
             mock.patch.dict(sys.modules, torch=absent),
-            pytest.raises(UserError, match=r"a\.pth is read by PyTorch, 2\.6 or newer.*pip install torch"),
+            pytest.raises(UserError, match=r"a\.pth needs PyTorch 2\.6 or newer.*pip install torch"),
         ):
             read_weights(file)
 
 
 def test_names_and_places_of_files(tmp_path):
-    with pytest.raises(UserError, match=r"there is no file .*a\.npz"):
+    with pytest.raises(UserError, match=r"a\.npz does not exist; correct the path"):
         read_weights(tmp_path / "a.npz")
     with pytest.raises(UserError, match=r"a\.h5 should end in one of \.safetensors, \.npz, \.pth"):
         read_weights(tmp_path / "a.h5")
@@ -162,7 +164,55 @@ def test_names_and_places_of_files(tmp_path):
 
 
 def test_network_without_running_statistics(tmp_path):
-    write_pretrained(tmp_path / "v.safetensors", Pretrained("vit_b16", {"ln": {"bias": TENSORS["b"]}}, {}, {}))
+    write_pretrained(tmp_path / "v.safetensors", Pretrained("vit_b16", PARAMS, {}, ABOUT))
     loaded = load_pretrained(tmp_path / "v.safetensors")
     assert loaded.batch_stats == {}
+    assert loaded.about == ABOUT
     np.testing.assert_array_equal(loaded.params["ln"]["bias"], TENSORS["b"])
+
+
+def test_written_bytes_depend_on_the_weights_alone(tmp_path):
+    """Not on the order of the trees, nor of memory; other programs read them."""
+    kernel = np.arange(6, dtype=np.float32).reshape(2, 3)
+    for name, params in (("a", {"x": kernel, **PARAMS}), ("b", {**PARAMS, "x": np.asfortranarray(kernel)})):
+        write_pretrained(tmp_path / f"{name}.safetensors", Pretrained("vit_b16", params, {}, ABOUT))
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    np.testing.assert_array_equal(load_file(tmp_path / "b.safetensors")["params/x"], kernel)
+
+
+def converted(tmp_path, metadata, name="params/ln/bias"):
+    """Write a converted file with this metadata."""
+    path = tmp_path / "v.safetensors"
+    save_file({name: TENSORS["b"]}, path, metadata)
+    return path
+
+
+def test_files_of_the_first_version_are_read(tmp_path):
+    before = {"format": "mumu_jax weights 1", "model": "vit_b16", **ABOUT}
+    loaded = load_pretrained(converted(tmp_path, before))
+    assert (loaded.model, loaded.about) == ("vit_b16", ABOUT)
+    np.testing.assert_array_equal(loaded.params["ln"]["bias"], TENSORS["b"])
+    with pytest.raises(UserError, match="it is converted already"):
+        read_weights(tmp_path / "v.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "says"),
+    [
+        ({}, "missing required field `format`"),
+        ({"format": "mumu_jax weights 1", "source": "a", "sha256": "b"}, "missing required field `model`"),
+        ({"format": "pt", "model": "vit_b16", **ABOUT}, "its format is 'pt', not"),
+        ({METADATA_KEY: '{"format": "mumu_jax weights 1", "model": "vit'}, "holds no converted weights"),
+        ({METADATA_KEY: "[]"}, "Expected `object`, got `array`"),
+    ],
+)
+def test_metadata_of_converted_files_is_checked(tmp_path, metadata, says):
+    with pytest.raises(UserError, match=says) as caught:
+        load_pretrained(converted(tmp_path, metadata))
+    assert "scripts/convert_weights.py --from=" in str(caught.value)
+
+
+def test_converted_file_without_parameters(tmp_path):
+    before = {"format": "mumu_jax weights 1", "model": "vit_b16", **ABOUT}
+    with pytest.raises(UserError, match="it holds no parameters"):
+        load_pretrained(converted(tmp_path, before, name="Params/ln/bias"))

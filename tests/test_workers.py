@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mumu_jax.system import workers
 from mumu_jax.system.workers import map_in_order
 
 
@@ -49,6 +50,14 @@ def test_no_items_start_no_process():
 
 def test_a_dead_process_costs_one_item_only():
     assert list(map_in_order(die_at_5, range(12), 2, lambda x: -x)) == [-5 if x == 5 else x * x for x in range(12)]
+
+
+def test_a_dead_process_starts_the_pool_once_more(monkeypatch):
+    """Although it died while the items before it were still computed."""
+    sizes, start = [], workers._start_pool
+    monkeypatch.setattr(workers, "_start_pool", lambda size: sizes.append(size) or start(size))
+    assert list(map_in_order(die_at_5, range(40), 2, lambda x: -x)) == [-5 if x == 5 else x * x for x in range(40)]
+    assert sizes.count(2) == 2
 
 
 def test_a_process_that_dies_once_costs_nothing(tmp_path):

@@ -7,7 +7,7 @@ import jax
 import optax
 
 from mumu_jax.config import OptimSettings
-from mumu_jax.models.trainable import trains
+from mumu_jax.models.batch_norm import trains
 
 
 def make_optimizer(settings: OptimSettings, trainable: str = "", epoch_steps: int = 1) -> optax.GradientTransformation:

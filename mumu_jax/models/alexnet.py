@@ -1,4 +1,4 @@
-"""AlexNet as in torchvision: Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks".
+"""AlexNet as in torchvision (Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks").
 
 Parameters have torchvision's names, with `_0` for `.0`.
 """
@@ -15,7 +15,7 @@ from mumu_jax.models.kernels.padded import max_pool, padded_conv
 from mumu_jax.models.kernels.precision import product_precision
 from mumu_jax.models.registry import Output, register
 
-# Number in the source's list of layers → features, size, stride, padding, whether a max-pool follows.
+# Number in torchvision's list of layers → features, size, stride, padding, and if a max-pool follows.
 CONVOLUTIONS = {
     0: (64, 11, 4, 2, True),
     3: (192, 5, 1, 2, True),
@@ -27,7 +27,7 @@ WIDTH = 4096
 
 
 class AlexNet(nn.Module):
-    """Five convolutions and three dense layers.  All but the last compute in `dtype`."""
+    """A network of five convolutions and three dense layers.  All but the last compute in `dtype`."""
 
     n_outputs: int
     unit_output: bool
@@ -38,13 +38,13 @@ class AlexNet(nn.Module):
     def __call__(
         self, images: Float[Array, "items 224 224 3"], dropout_keys: Key[Array, " items"] | None = None
     ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
-        """(output, embedding) of standardised images; one key an item turns dropout on, before both hidden layers."""
+        """Return (output, embedding) of standardised images; keys, one an item, enable dropout before hidden layers."""
         x = images.astype(self.dtype)
         for number, (features, size, stride, padding, pooled) in CONVOLUTIONS.items():
             name = f"features_{number}"
             x = nn.relu(padded_conv(features, size, stride, padding, bias=True, dtype=self.dtype, name=name)(x))
             x = max_pool(x, padding=0) if pooled else x
-        x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)  # channels first: the order that the published weights have
+        x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)  # channels first, the order of the published weights
         for number in (1, 4):
             x = dropout(x, dropout_keys, self.dropout, layer=number)
             dense = nn.Dense(

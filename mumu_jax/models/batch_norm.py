@@ -1,5 +1,7 @@
-"""Batch normalisation as PyTorch's: the same momentum, and a running variance that is unbiased (Flax's is not)."""
+"""Batch normalisation as in PyTorch: the same momentum, and an unbiased running variance (Flax's is biased)."""
 
+import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -7,19 +9,25 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float
 
-from mumu_jax.models.trainable import trains
-
 EPSILON = 1e-5
-MOMENTUM = 0.1  # the share of the new statistics; Flax calls 0.9 what PyTorch calls 0.1
+MOMENTUM = 0.1  # the weight of the new statistics (Flax's convention would be 0.9)
 
 Channels = Float[Array, " channels"]
 
 
-class Members(NamedTuple):
-    """The batch whose own statistics normalise it: which items are real, and the axis that names the devices.
+def trains(trainable: str, path: Sequence[str]) -> bool:
+    """Return whether the parameter at `path`, such as layer4_2/conv1/kernel, trains: if the expression is found in it.
 
-    With `axis`, `mask` is of one device's part, and the statistics are of all parts together.  A layer whose scale
-    `trainable` has no match for is frozen.
+    `trainable` is `config.model.trainable`; everything trains if it is empty.
+    """
+    return re.search(trainable, "/".join(path)) is not None
+
+
+class Members(NamedTuple):
+    """A training batch: which of its items are real, and the mesh axis that it is split over.
+
+    With `axis`, `mask` covers one device's part, and statistics are computed over all parts together.  A layer is
+    frozen if its scale does not train.
     """
 
     mask: Float[Array, " items"]
@@ -28,10 +36,11 @@ class Members(NamedTuple):
 
 
 class BatchNorm(nn.Module):
-    """Per channel: zero mean, unit variance, then scale and bias.  Statistics are float32, the result is `dtype`.
+    """A layer that gives each channel zero mean and unit variance, then a learned scale and bias.
 
-    With `members`, a batch is normalised by its own statistics, and the running ones, collection `batch_stats`, move
-    towards them; without, or where the layer is frozen, by the running ones, and they stay: they must not drift.
+    Statistics are float32, the result is `dtype`.  With `members`, a batch is normalised by its own statistics, and the
+    running statistics (collection `batch_stats`) move towards them.  Without `members`, or if the layer is frozen, it
+    is normalised by the running statistics, which do not change.
     """
 
     dtype: Any = jnp.float32
@@ -58,7 +67,7 @@ class BatchNorm(nn.Module):
 def _moments(
     x: Float[Array, "items height width channels"], members: Members
 ) -> tuple[Channels, Channels, Float[Array, ""]]:
-    """Mean, variance and count of the real items' values in each channel, over all devices."""
+    """Return mean, variance and count of the real items' values in each channel, over all devices."""
     mask = members.mask[:, None, None, None]
 
     def total(parts: Any) -> Any:
@@ -66,5 +75,5 @@ def _moments(
 
     sums, n = total(((x * mask).sum((0, 1, 2)), members.mask.sum() * x.shape[1] * x.shape[2]))
     mean = sums / n
-    # In two passes: the mean square less the squared mean loses digits.
+    # Two passes: the mean square minus the squared mean would lose digits.
     return mean, total(((x - mean) ** 2 * mask).sum((0, 1, 2))) / n, n

@@ -1,4 +1,4 @@
-"""Densely connected networks: Huang et al. 2017.
+"""Densely connected networks (Huang et al. 2017).
 
 Parameters have torchvision's names below `features`, with `_` for the dots between modules.
 """
@@ -15,13 +15,13 @@ from mumu_jax.models.head import Shallow, dropout, fields_of
 from mumu_jax.models.kernels.padded import max_pool, padded_conv
 from mumu_jax.models.registry import Output, register
 
-GROWTH = 32  # channels that a layer adds
+GROWTH = 32  # channels added by each layer
 BOTTLENECK = 4 * GROWTH
 BLOCKS_201 = (6, 12, 48, 32)
 
 
 class DenseNet(nn.Module):
-    """A 7×7 convolution, blocks of layers that each see all earlier ones, the mean over the image, one dense layer.
+    """A dense network: a 7×7 convolution, blocks of layers that see all earlier ones, the mean, one dense layer.
 
     The blocks compute in `dtype`, statistics and the dense layer in float32.
     """
@@ -39,7 +39,7 @@ class DenseNet(nn.Module):
         dropout_keys: Key[Array, " items"] | None = None,
         members: Members | None = None,
     ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
-        """(output, embedding) of standardised images; one key an item turns dropout on, before the dense layer."""
+        """Return (output, embedding) of standardised images; keys, one an item, enable dropout before the head."""
 
         def norm_relu(x: Array, name: str) -> Array:
             return nn.relu(BatchNorm(self.dtype, name=name)(x, members))
@@ -61,7 +61,7 @@ class DenseNet(nn.Module):
 
 
 class Layer(nn.Module):
-    """What a layer adds: `GROWTH` channels, by a 1×1 and a 3×3 convolution, each after its norm and ReLU."""
+    """A layer that returns `GROWTH` new channels: a 1×1 and a 3×3 convolution, each after its norm and ReLU."""
 
     dtype: Any = jnp.float32
 

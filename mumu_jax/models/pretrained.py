@@ -1,4 +1,4 @@
-"""Weights of other frameworks as Flax trees: the published image networks, and what their files call each tensor."""
+"""Conversion of published weights to Flax trees: the image networks, and the names of tensors in their files."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -18,17 +18,17 @@ from mumu_jax.models.densenet import DenseNet
 from mumu_jax.models.resnet import resnet
 from mumu_jax.models.vit import ViT
 
-Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]  # regular expressions and what replaces them
-Path = tuple[str, ...]  # of a leaf: ("params", "layer1_0", "conv1", "kernel")
+Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]  # regular expressions and replacements
+Path = tuple[str, ...]  # the path of a leaf: ("params", "layer1_0", "conv1", "kernel")
 Shape = tuple[int, ...]
 
 
 class Layout(NamedTuple):
-    """How torchvision's (and timm's) files name what is at a path of ours."""
+    """The names of tensors in torchvision's (and timm's) files."""
 
-    head: str  # the last dense layer
-    names: Rules  # from our path, with dots, to the name
-    aliases: Rules = ()  # from names that other files have to the name
+    head: str  # name of the last dense layer
+    names: Rules  # from our path, joined by dots, to the name
+    aliases: Rules = ()  # from names in other files to the name
 
 
 RESNET = Layout(
@@ -66,9 +66,9 @@ VIT = Layout(
 
 
 class Published(NamedTuple):
-    """A network that weights are published for."""
+    """A network with published weights."""
 
-    build: Callable[..., nn.Module]  # of n_outputs, unit_output, dropout, dtype
+    build: Callable[..., nn.Module]  # takes n_outputs, unit_output, dropout and dtype
     layout: Layout
 
 
@@ -80,16 +80,16 @@ NETWORKS = {
 }
 LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 HEAD = ("params", "output", "dense")
-SIDE = 224  # pixels of the images that the published networks are made for
+SIDE_PX = 224  # images of the published networks
 
 
 def name_of(settings: ModelSettings) -> str:
-    """What the network that these settings describe is called."""
+    """Return the name of the network that these settings describe."""
     return f"resnet{settings.depth}" if settings.family == "resnet" else settings.family
 
 
 def published_name(settings: ModelSettings) -> str:
-    """Its name.  Raises UserError where it is none of `NETWORKS`."""
+    """Return the name of the network.  Raises UserError if it is not one of `NETWORKS`."""
     name = name_of(settings)
     if name not in NETWORKS:
         raise UserError(
@@ -100,7 +100,7 @@ def published_name(settings: ModelSettings) -> str:
 
 
 class Source(NamedTuple):
-    """What a published file should hold for one leaf of ours."""
+    """The tensor of a published file that becomes one of our leaves."""
 
     name: str
     shape: Shape
@@ -108,86 +108,90 @@ class Source(NamedTuple):
 
 @cache
 def expected_sources(model: str, n_outputs: int) -> dict[Path, Source]:
-    """Each leaf's tensor in torchvision's file, for a last layer of `n_outputs`."""
+    """Return each leaf's tensor in torchvision's file, for a last layer of `n_outputs`."""
     published = NETWORKS[model]
     network = published.build(n_outputs=n_outputs, unit_output=False)
-    image = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
+    image = jax.ShapeDtypeStruct((1, SIDE_PX, SIDE_PX, 3), jnp.float32)
     leaves: dict[Path, Any] = dict(flatten_dict(jax.eval_shape(network.init, jax.random.key(0), image)))
     return {path: _source(published.layout, path, leaf.shape) for path, leaf in leaves.items()}
 
 
 def convert(model: str, tensors: Mapping[str, np.ndarray], where: str) -> dict[str, Any]:
-    """The variables of `model`, float32, from a published file's tensors; without a last layer where there is none.
+    """Return the variables of `model`, float32, from a published file's tensors; the last layer may be missing.
 
-    Raises UserError, which names the file as `where`, unless each tensor is there, has its shape and is a finite
-    number, and none is left over.
+    Raises UserError, which names the file as `where`, unless it has exactly the expected tensors, in their shapes, of
+    finite numbers, and no negative variance.
     """
     if model not in NETWORKS:
         raise UserError(f"no network is called {model!r}; choose one of {', '.join(NETWORKS)}")
-    found, expected = _fit(model, tensors)
-    wrong = _differences(found, expected)
-    if wrong:
+    named, expected = _fit(model, tensors)
+    differences = _differences(named, expected)
+    if differences:
         others = (other for other in NETWORKS if other != model and not _differences(*_fit(other, tensors)))
         like = next(others, None)
-        hint = f"it looks like {like}: say --model={like}" if like else "it looks like no network here"
-        raise UserError(f"{where} is no {model}: {'; '.join(wrong)}; {hint}")
-    for name, tensor in found.items():
+        hint = f"it looks like {like}: pass --model={like}" if like else "it does not look like any known network"
+        raise UserError(f"{where} is not a {model}: {'; '.join(differences)}; {hint}")
+    for name, tensor in named.items():
         if not np.issubdtype(tensor.dtype, np.floating) or not np.isfinite(tensor).all():
-            raise UserError(f"{where}: tensor {name!r} ({tensor.dtype}) has values that are no finite numbers")
-    return unflatten_dict({path: _as_ours(path, found[source.name]) for path, source in expected.items()})
+            raise UserError(f"{where}: tensor {name!r} ({tensor.dtype}) has values that are not finite numbers")
+        if name.endswith(".running_var") and (tensor < 0).any():
+            raise UserError(f"{where}: tensor {name!r} is a variance and has negative values")
+    return unflatten_dict({path: _as_ours(path, named[source.name]) for path, source in expected.items()})
 
 
 def adopt(variables: dict[str, Any], pretrained: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-    """`variables` (freshly initialised) with the weights of `pretrained`, and whether the last layer is among them.
+    """Return `variables` (freshly initialised) with the weights of `pretrained`, and whether these have the last layer.
 
-    A last layer of another size stays as it is initialised.  All else has to fit: raises UserError where it does not.
+    A last layer of another size stays as it is initialised.  Raises UserError if anything else does not fit.
     """
-    ours: dict[Path, Any] = dict(flatten_dict(variables))
-    theirs: dict[Path, Any] = dict(flatten_dict(pretrained))
-    head = {path for path in ours if path[: len(HEAD)] == HEAD}
-    fits = all(path in theirs and theirs[path].shape == ours[path].shape for path in head)
-    wanted = {path: leaf for path, leaf in theirs.items() if fits or path[: len(HEAD)] != HEAD}
-    shapes = {path: leaf.shape for path, leaf in ours.items() if fits or path not in head}
-    given = {path: leaf.shape for path, leaf in wanted.items()}
-    if given != shapes:
-        path = next(path for path in (*shapes, *given) if given.get(path) != shapes.get(path))
+    initial: dict[Path, Any] = dict(flatten_dict(variables))
+    loaded: dict[Path, Any] = dict(flatten_dict(pretrained))
+    head = {path for path in initial if path[: len(HEAD)] == HEAD}
+    head_fits = all(path in loaded and loaded[path].shape == initial[path].shape for path in head)
+    adopted = {path: leaf for path, leaf in loaded.items() if head_fits or path[: len(HEAD)] != HEAD}
+    expected = {path: leaf.shape for path, leaf in initial.items() if head_fits or path not in head}
+    shapes = {path: leaf.shape for path, leaf in adopted.items()}
+    if shapes != expected:
+        path = next(path for path in (*expected, *shapes) if shapes.get(path) != expected.get(path))
         raise UserError(
-            f"the weights do not fit the network: {'/'.join(path)} is {given.get(path, 'missing')} there, and here "
-            f"{shapes.get(path, 'unknown')}; choose the file of config.model's network, and of vit_b16 and alexnet "
-            f"config.augment.size_px={SIDE}"
+            f"the weights do not fit the network: {'/'.join(path)} is {shapes.get(path, 'missing')} in the file, and "
+            f"{expected.get(path, 'unknown')} in the network; choose the file of config.model's network, and for "
+            f"vit_b16 and alexnet config.augment.size_px={SIDE_PX}"
         )
-    return unflatten_dict(ours | wanted), fits
+    return unflatten_dict(initial | adopted), head_fits
 
 
 def _fit(model: str, tensors: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[Path, Source]]:
-    """(the file's tensors by torchvision's names, what they should be): with the file's own last layer or none."""
+    """Return the file's tensors by torchvision's names, and the expected ones: with a last layer if the file has it."""
     layout = NETWORKS[model].layout
-    found: dict[str, np.ndarray] = {}
+    named: dict[str, np.ndarray] = {}
     for name, tensor in tensors.items():
         if not name.endswith(".num_batches_tracked"):
             known = _replace(layout.aliases, name)
-            found[name if known in found else known] = tensor  # of two with one meaning, one is left over
-    weight = found.get(f"{layout.head}.weight")
+            named[name if known in named else known] = tensor  # two names for one tensor: the second is left over
+    weight = named.get(f"{layout.head}.weight")
     expected = expected_sources(model, len(weight) if weight is not None and weight.ndim else 1)
-    if weight is None and f"{layout.head}.bias" not in found:
+    if weight is None and f"{layout.head}.bias" not in named:
         expected = {path: source for path, source in expected.items() if path[: len(HEAD)] != HEAD}
-    return found, expected
+    return named, expected
 
 
-def _differences(found: Mapping[str, np.ndarray], expected: Mapping[Path, Source]) -> list[str]:
-    """What is missing, left over and of another shape, an example of each."""
+def _differences(named: Mapping[str, np.ndarray], expected: Mapping[Path, Source]) -> list[str]:
+    """Count the tensors that are missing, left over and of another shape, with an example of each."""
     shapes = {source.name: source.shape for source in expected.values()}
-    missing, extra = [n for n in shapes if n not in found], [n for n in found if n not in shapes]
-    other = [n for n, shape in shapes.items() if n in found and found[n].shape != shape]
-    wrong = []
+    missing = [name for name in shapes if name not in named]
+    left_over = [name for name in named if name not in shapes]
+    misshapen = [name for name, shape in shapes.items() if name in named and named[name].shape != shape]
+    differences = []
     if missing:
-        wrong.append(f"{len(missing)} tensors are missing ({missing[0]})")
-    if extra:
-        wrong.append(f"{len(extra)} are left over ({extra[0]})")
-    if other:
-        name = other[0]
-        wrong.append(f"{len(other)} have another shape ({name}: {found[name].shape}, expected {shapes[name]})")
-    return wrong
+        differences.append(f"{len(missing)} tensors are missing ({missing[0]})")
+    if left_over:
+        differences.append(f"{len(left_over)} are left over ({left_over[0]})")
+    if misshapen:
+        name = misshapen[0]
+        example = f"{name}: {named[name].shape}, expected {shapes[name]}"
+        differences.append(f"{len(misshapen)} have another shape ({example})")
+    return differences
 
 
 def _source(layout: Layout, path: Path, shape: Shape) -> Source:
@@ -195,7 +199,7 @@ def _source(layout: Layout, path: Path, shape: Shape) -> Source:
     leaf = LEAVES.get(leaf, leaf)
     in_head = path[: len(HEAD)] == HEAD
     name = f"{layout.head}.{leaf}" if in_head else _replace(layout.names, ".".join([*modules, leaf]))
-    kernel = path[-1] == "kernel"  # spatial axes, inputs, outputs; theirs: outputs, inputs, spatial axes
+    kernel = path[-1] == "kernel"  # ours: spatial axes, inputs, outputs; PyTorch's: outputs, inputs, spatial axes
     return Source(name, (shape[-1], shape[-2], *shape[:-2]) if kernel else shape)
 
 

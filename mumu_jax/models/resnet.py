@@ -1,4 +1,4 @@
-"""Residual networks: He et al. 2016, with the stride of a bottleneck in its 3×3 convolution, as in torchvision.
+"""Residual networks (He et al. 2016), with the stride of a bottleneck in its 3×3 convolution, as in torchvision.
 
 Parameters have torchvision's names, with `_0` for `.0`.
 """
@@ -25,17 +25,17 @@ DEPTHS = {
     101: ((3, 4, 23, 3), True),
     152: ((3, 8, 36, 3), True),
 }
-EXPANSION = 4  # of a bottleneck's width, by its last convolution
+EXPANSION = 4  # output channels of a bottleneck, in multiples of its width
 
 
-def resnet(depth: int, **how: Any) -> "ResNet":
-    """The network of `DEPTHS`; `how` are the other fields of `ResNet`."""
+def resnet(depth: int, **fields: Any) -> "ResNet":
+    """Return the network of a depth in `DEPTHS`; `fields` are the other fields of `ResNet`."""
     blocks, bottleneck = DEPTHS[depth]
-    return ResNet(blocks=blocks, bottleneck=bottleneck, **how)
+    return ResNet(blocks=blocks, bottleneck=bottleneck, **fields)
 
 
 class ResNet(nn.Module):
-    """A 7×7 convolution, stages of blocks, the mean over the image, one dense layer.
+    """A residual network: a 7×7 convolution, stages of blocks, the mean over the image, one dense layer.
 
     The blocks compute in `dtype`, statistics and the dense layer in float32.
     """
@@ -54,7 +54,7 @@ class ResNet(nn.Module):
         dropout_keys: Key[Array, " items"] | None = None,
         members: Members | None = None,
     ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
-        """(output, embedding) of standardised images; one key an item turns dropout on, before the dense layer."""
+        """Return (output, embedding) of standardised images; keys, one an item, enable dropout before the head."""
         x = padded_conv(64, 7, stride=2, dtype=self.dtype, name="conv1")(images.astype(self.dtype))
         x = nn.relu(BatchNorm(self.dtype, name="bn1")(x, members))
         x = max_pool(x, padding=1)
@@ -69,7 +69,7 @@ class ResNet(nn.Module):
 
 
 class Block(nn.Module):
-    """Two 3×3 convolutions, or a bottleneck of 1×1, 3×3 and 1×1, added to the input; of another shape: projected."""
+    """A residual block: two 3×3 convolutions, or a bottleneck of 1×1, 3×3 and 1×1, added to the (projected) input."""
 
     width: int
     stride: int

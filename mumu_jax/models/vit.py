@@ -1,6 +1,6 @@
-"""The vision transformer: Dosovitskiy et al. 2021, ViT-B/16.
+"""The vision transformer ViT-B/16 (Dosovitskiy et al. 2021).
 
-Parameters have torchvision's names; the products to queries, keys and values are one layer, `in_proj`, as there.
+Parameters have torchvision's names; queries, keys and values come from one layer, `in_proj`, as there.
 """
 
 from functools import partial
@@ -17,11 +17,11 @@ from mumu_jax.models.kernels.padded import padded_conv
 from mumu_jax.models.kernels.precision import product_precision
 from mumu_jax.models.registry import Output, register
 
-EPSILON = 1e-6  # torchvision's; others have 1e-12
+EPSILON = 1e-6  # torchvision's; other implementations have 1e-12
 
 
 class ViT(nn.Module):
-    """Patches and a class token through layers of attention; one dense layer on the class token.
+    """A transformer over patches and a class token, with one dense layer on the class token.
 
     The layers compute in `dtype`, their norms' statistics, the attention's weights and the dense layer in float32.
     """
@@ -39,7 +39,7 @@ class ViT(nn.Module):
     def __call__(
         self, images: Float[Array, "items height width 3"], dropout_keys: Key[Array, " items"] | None = None
     ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
-        """(output, embedding) of standardised images; one key an item turns dropout on, before the dense layer."""
+        """Return (output, embedding) of standardised images; keys, one an item, enable dropout before the head."""
         patches = padded_conv(self.width, self.patch, self.patch, 0, bias=True, dtype=self.dtype, name="conv_proj")
         x = patches(images.astype(self.dtype)).reshape(len(images), -1, self.width)
         token = self.param("class_token", nn.initializers.zeros_init(), (1, 1, self.width))
@@ -54,7 +54,7 @@ class ViT(nn.Module):
 
 
 class Layer(nn.Module):
-    """Self-attention and a perceptron of four times the width, each after its norm and added to its input."""
+    """A transformer layer: self-attention and a perceptron of four times the width, each pre-normed and residual."""
 
     heads: int
     dtype: Any = jnp.float32
@@ -72,7 +72,7 @@ class Layer(nn.Module):
 
 
 def _attend(queries: Array, keys: Array, values: Array) -> Array:
-    """Every head's mean of the values [items, tokens, heads, d], weighted by softmax(q · k / √d)."""
+    """Return each head's mean of the values [items, tokens, heads, d], weighted by softmax(q · k / √d)."""
     precision = product_precision(queries.dtype)
     logits = jnp.einsum("iqhd,ikhd->ihqk", queries, keys, precision=precision, preferred_element_type=jnp.float32)
     weights = jax.nn.softmax(logits / queries.shape[-1] ** 0.5).astype(values.dtype)
@@ -80,7 +80,7 @@ def _attend(queries: Array, keys: Array, values: Array) -> Array:
 
 
 def _layer_norm(dtype: Any, name: str) -> nn.LayerNorm:
-    # The mean square less the squared mean would lose digits.
+    # The fast variance, the mean square minus the squared mean, would lose digits.
     return nn.LayerNorm(epsilon=EPSILON, dtype=dtype, use_fast_variance=False, name=name)
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import export
+from safetensors.numpy import load_file, save_file
 
 from mumu_jax import config as configs
 from mumu_jax.batch import Sparse
@@ -45,7 +46,6 @@ from mumu_jax.runs.folder import (
 from mumu_jax.runs.scorer import Embedding, Predict, Scorer, Scores, source_folders
 from mumu_jax.system.files import write_json
 from mumu_jax.system.version import versions
-from mumu_jax.training import safetensors
 
 FORMAT = "mumu_jax export 1"
 ABOUT = "model.json"
@@ -73,7 +73,7 @@ def write_export(run: TrainedRun, workdir: Path, folder: Path) -> None:
     for level, program in programs.items():
         (folder / f"{level}.stablehlo").write_bytes(program.serialize())
         tensors = weights_of(run.album if level == "album" else run.first)
-        (folder / f"{level}.safetensors").write_bytes(safetensors.to_bytes(tensors, {"format": FORMAT}))
+        save_file(tensors, folder / f"{level}.safetensors", {"format": FORMAT})
     write_json(folder / "config.json", dataclasses.asdict(inputs.config))
     write_labels(folder / "labels.json", run.labels)
     inputs.save(folder)
@@ -169,7 +169,7 @@ def weights_of(trained: Trained) -> dict[str, np.ndarray]:
     constants = trained.constants
     inputs = {name: {"mean": one.mean, "std": one.std} for name, one in constants.inputs.items()}
     tree = {**trained.variables, "constants": {"inputs": inputs, **constants.fitted}}
-    return {name: np.asarray(leaf, np.float32) for name, leaf in flatten_dict(tree, sep="/").items()}
+    return {name: np.asarray(leaf, np.float32, order="C") for name, leaf in flatten_dict(tree, sep="/").items()}
 
 
 def _constants_from(tree: dict[str, Any], like: Constants) -> Constants:
@@ -281,8 +281,7 @@ def _load(folder: Path, level: str, about: dict[str, Any]) -> Predict:
             f"{path} is for {' and '.join(program.platforms)}, and JAX computes on {platform} here; set "
             "JAX_PLATFORMS=cpu"
         )
-    tensors, _ = safetensors.from_bytes((folder / f"{level}.safetensors").read_bytes())
-    weights, call = jax.device_put(tensors), jax.jit(program.call)
+    weights, call = jax.device_put(load_file(folder / f"{level}.safetensors")), jax.jit(program.call)
 
     def predict(inputs: Any, batch_size: int) -> tuple[Scores, Embedding]:
         """Run batches of one size, and so one compiled program: zeros fill the last one."""

@@ -14,7 +14,7 @@ from mumu_jax.data.modalities import NETWORK_INPUTS
 from mumu_jax.data.modalities.inputs import Inputs, level_of, modalities_of
 from mumu_jax.errors import UserError
 from mumu_jax.models import family_of
-from mumu_jax.models.pretrained import trains
+from mumu_jax.models.batch_norm import trains
 from mumu_jax.models.registry import FAMILIES
 from mumu_jax.objectives import OBJECTIVES, make_objective
 

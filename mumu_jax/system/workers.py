@@ -29,9 +29,9 @@ def map_in_order(
 ) -> Generator[R, None, None]:
     """Yield `call(item)` for every item in order, computed by `workers` processes of one thread each.
 
-    If a process dies (a decoder crashes, memory runs out), the next item is tried again, alone; if its process dies
-    again, `on_death(item)` is its result.  The workers' standard error is discarded: decoders written in C report every
-    damaged file there.  The workers end with this process, however it ends.
+    If a process dies (a decoder crashes, memory runs out), every item in flight is tried again, one at a time; if its
+    process dies again, `on_death(item)` is its result.  The workers' standard error is discarded: decoders written in C
+    report every damaged file there.  The workers end with this process, however it ends.
 
     Raises UserError if worker processes cannot be started at all, and whatever `call` raises.
     """
@@ -43,20 +43,34 @@ def map_in_order(
             for item in islice(todo, _AHEAD * workers - len(waiting)):
                 pool = pool or _start_pool(workers)
                 waiting.append((item, _submit(pool, call, item)))
-            if pool is None or not waiting:
+            if not waiting:
                 return
-            item, future = waiting.popleft()
             try:
-                result = future.result()
+                result = waiting[0][1].result()
             except BrokenProcessPool:
-                pool.shutdown()
-                result = _call_alone(call, item, on_death)
-                pool = _start_pool(workers)
-                waiting = deque((item, _kept(future) or _submit(pool, call, item)) for item, future in waiting)
+                if pool is not None:
+                    pool.shutdown()
+                    pool = None
+                waiting = _retry_lost(waiting, call, on_death)
+                continue
+            waiting.popleft()
             yield result
     finally:
         if pool is not None:
             pool.shutdown(cancel_futures=True)
+
+
+def _retry_lost(
+    waiting: Iterable[tuple[T, Future[R]]], call: Callable[[T], R], on_death: Callable[[T], R]
+) -> deque[tuple[T, Future[R]]]:
+    """Compute the items in flight that have no result, each alone in its process, so that it is known which ends it."""
+    retried = deque[tuple[T, Future[R]]]()
+    for item, future in waiting:
+        if not _succeeded(future):
+            future = Future[R]()
+            future.set_result(_call_alone(call, item, on_death))
+        retried.append((item, future))
+    return retried
 
 
 def _call_alone(call: Callable[[T], R], item: T, on_death: Callable[[T], R]) -> R:
@@ -76,10 +90,8 @@ def _submit(pool: ProcessPoolExecutor, call: Callable[[T], R], item: T) -> Futur
         return future
 
 
-def _kept(future: Future[R]) -> Future[R] | None:
-    """Return the future if it has a result, which then need not be computed again."""
-    succeeded = future.done() and not future.cancelled() and future.exception() is None
-    return future if succeeded else None
+def _succeeded(future: Future[R]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
 
 
 def _start_pool(workers: int) -> ProcessPoolExecutor:

@@ -1,4 +1,4 @@
-"""Checkpoints: the whole of what training carries, written at once, the last and the best kept."""
+"""Checkpoints: everything that training carries from step to step, saved as one; the last and the best are kept."""
 
 import dataclasses
 import math
@@ -16,19 +16,20 @@ from mumu_jax.errors import UserError
 
 @dataclass
 class Progress:
-    """Where the loop stands: what, beside the state and the loader's position, decides what comes next."""
+    """Loop state that a checkpoint needs besides the train state and the loader position."""
 
-    best_loss: float = math.inf  # smallest validation loss so far, and the step it was measured at
-    best_step: int = 0
+    best_loss: float = math.inf  # the smallest validation loss so far
+    best_step: int = 0  # the step at which it was measured
     epochs_without_gain: int = 0
     finished: bool = False
-    metrics_bytes: int = 0  # length of metrics.jsonl; what lies beyond was not yet saved and is written again
+    metrics_bytes: int = 0  # length of metrics.jsonl; later bytes belong to steps that are not saved
 
 
 class Checkpoints:
     """The checkpoints of one network's training, in `folder`.
 
-    One checkpoint holds the state, the progress and the loader's position: either all of a moment or nothing.
+    A checkpoint holds the state, the progress and the loader position of one step.  It is written as a whole or not at
+    all.
     """
 
     def __init__(self, folder: Path, read_only: bool = False) -> None:
@@ -41,62 +42,66 @@ class Checkpoints:
         )
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
-        """Orbax asks which checkpoints stay (its `PreservationPolicy`)."""
+        """Keep the last and the best checkpoint (Orbax's `PreservationPolicy`)."""
         return [c.step in (checkpoints[-1].step, self._best_step) for c in checkpoints]
 
     def save(self, state: TrainState, progress: Progress, data_state: dict[str, Any]) -> None:
-        """Writes in the background; `close` waits for it."""
+        """Start to write a checkpoint in the background; `close` waits for it."""
         self._best_step = progress.best_step
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(_filled(state)),  # pyright: ignore[reportCallIssue]
+            state=ocp.args.StandardSave(_fields_with_arrays(state)),  # pyright: ignore[reportCallIssue]
             progress=ocp.args.JsonSave(dataclasses.asdict(progress)),  # pyright: ignore[reportCallIssue]
             data=ocp.args.JsonSave(data_state),  # pyright: ignore[reportCallIssue]
         )
         self._manager.save(int(state.step), args=items)
 
     def restore_last(self, like: TrainState) -> tuple[TrainState, Progress, dict[str, Any]] | None:
-        """The newest complete checkpoint in the shapes and shardings of `like`; None where there is none."""
-        step = self._manager.latest_step()
+        """Return the newest complete checkpoint, in the shapes and shardings of `like`, or None if there is none."""
+        step = self.last_step()
         return None if step is None else self._restore(step, like)
 
     def restore_best(self, like: TrainState) -> TrainState:
-        """The state with the smallest validation loss.  Raises UserError where training has not come to its end."""
+        """Return the state with the smallest validation loss.  Raises UserError if training has not finished."""
         last = self.restore_last(like)
         if last is None or not last[1].finished:
             folder = self._manager.directory
             raise UserError(
                 f"the {folder.name} network in {folder.parent} is not trained to its end; its own command resumes it"
             )
-        return self._restore(last[1].best_step, like)[0]
+        state, _, _ = self._restore(last[1].best_step, like)
+        return state
 
     def close(self) -> None:
+        """Wait until everything is written."""
         self._manager.wait_until_finished()
         self._manager.close()
 
     def last_step(self) -> int | None:
-        """Of the newest complete checkpoint; None where there is none."""
+        """Return the step of the newest complete checkpoint, or None if there is none."""
         return self._manager.latest_step()
 
     def _restore(self, step: int, like: TrainState) -> tuple[TrainState, Progress, dict[str, Any]]:
-        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), _filled(like))
+        abstract = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), _fields_with_arrays(like)
+        )
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(abstract),  # pyright: ignore[reportCallIssue]
             progress=ocp.args.JsonRestore(),
             data=ocp.args.JsonRestore(),
         )
         try:
-            found = self._manager.restore(step, args=items)
-            progress = Progress(**found["progress"])
+            restored = self._manager.restore(step, args=items)
+            progress = Progress(**restored["progress"])
         except (ValueError, FileNotFoundError, KeyError, TypeError) as error:
             raise UserError(
                 f"checkpoint {self._manager.directory / str(step)} cannot be read ({str(error).splitlines()[0]}); "
                 f"remove that folder to go on from the one before, or use another --workdir"
             ) from error
         self._best_step = progress.best_step
-        return dataclasses.replace(like, **found["state"]), progress, found["data"]
+        return dataclasses.replace(like, **restored["state"]), progress, restored["data"]
 
 
-def _filled(state: TrainState) -> dict[str, Any]:
-    """The state's fields but those without an array, so that a run reads what it wrote before the field was there."""
+def _fields_with_arrays(state: TrainState) -> dict[str, Any]:
+    """Return the state's fields that hold arrays, so that checkpoints from before a field was added can be restored."""
     fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
     return {name: value for name, value in fields.items() if jax.tree.leaves(value)}

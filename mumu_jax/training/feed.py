@@ -37,6 +37,49 @@ from mumu_jax.system.processes import is_main, least_of_all
 # The share of a device's memory that splits may take up: activations and the optimizer need the rest.
 RESIDENT_SHARE = 0.5
 
+Rows = Int32[Array | np.ndarray, "steps items"]
+
+
+class Resident:
+    """A split's inputs and labels on the devices, its rows dealt out over the devices of a mesh in equal blocks."""
+
+    def __init__(self, inputs: Any, labels: Shaped[Array, "rows labels"], n_items: int, mesh: Mesh) -> None:
+        self._arrays, self._mesh = (inputs, labels), mesh
+        self._gather = jax.jit(partial(_gather, n_items=n_items, mesh=mesh), out_shardings=split_items(mesh, leading=1))
+
+    def chunk(self, rows: Rows) -> Batch:
+        """Gather the chunk [steps, items, …] of these rows, split over the devices; padding is zero and masked."""
+        return self._gather(self._arrays, _on_all_devices(rows, self._mesh))
+
+
+def _on_all_devices(rows: Rows, mesh: Mesh) -> Array:
+    """Put `rows` on all devices, without asking the other processes, as `device_put` does, if theirs are the same."""
+    return jax.make_array_from_callback(rows.shape, replicated(mesh), lambda part: rows[part])
+
+
+def n_rows(n_items: int, mesh: Mesh) -> int:
+    """Return how many rows the arrays of a split must have for the devices to divide them; zeros fill them up."""
+    return n_items + -n_items % mesh.size
+
+
+def _gather(arrays: tuple[Any, Array], rows: Rows, n_items: int, mesh: Mesh) -> Batch:
+    take: Callable[[Array, Rows], Array] = _take
+    if mesh.size > 1:
+        take = on_each_device(_take_from_all, mesh, in_specs=(PartitionSpec(AXIS), WHOLE), out_specs=SPLIT)
+    inputs, labels = jax.tree.map(lambda array: take(array, rows), arrays)
+    return Batch(inputs, labels, (rows < n_items).astype(jnp.float32))
+
+
+def _take(array: Array, rows: Rows) -> Array:
+    return jnp.take(array, rows, axis=0, mode="fill", fill_value=0)
+
+
+def _take_from_all(block: Array, rows: Rows) -> Array:
+    """Take on each device its own rows of the whole chunk, zeros for the others'; then sum, and keep its own items."""
+    here = rows - lax.axis_index(AXIS) * len(block)
+    own = _take(block, jnp.where(here < 0, len(block), here))  # a negative row would count from the end
+    return lax.psum_scatter(own, AXIS, scatter_dimension=1, tiled=True)
+
 
 class Feed:
     """A split, ready to be served in any schedule; `mode` is `resident` or `streaming`."""
@@ -120,49 +163,3 @@ def _left_by_container() -> float:
         return float(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
     except (OSError, ValueError):  # no control groups, or the limit is `max`
         return float("inf")
-
-
-# --- resident splits ----------------------------------------------------------------------------------------
-
-Rows = Int32[Array | np.ndarray, "steps items"]
-
-
-class Resident:
-    """A split's inputs and labels on the devices, its rows dealt out over the devices of a mesh in equal blocks."""
-
-    def __init__(self, inputs: Any, labels: Shaped[Array, "rows labels"], n_items: int, mesh: Mesh) -> None:
-        self._arrays, self._mesh = (inputs, labels), mesh
-        self._gather = jax.jit(partial(_gather, n_items=n_items, mesh=mesh), out_shardings=split_items(mesh, leading=1))
-
-    def chunk(self, rows: Rows) -> Batch:
-        """Gather the chunk [steps, items, …] of these rows, split over the devices; padding is zero and masked."""
-        return self._gather(self._arrays, _on_all_devices(rows, self._mesh))
-
-
-def _on_all_devices(rows: Rows, mesh: Mesh) -> Array:
-    """Put `rows` on all devices, without asking the other processes, as `device_put` does, if theirs are the same."""
-    return jax.make_array_from_callback(rows.shape, replicated(mesh), lambda part: rows[part])
-
-
-def n_rows(n_items: int, mesh: Mesh) -> int:
-    """Return how many rows the arrays of a split must have for the devices to divide them; zeros fill them up."""
-    return n_items + -n_items % mesh.size
-
-
-def _gather(arrays: tuple[Any, Array], rows: Rows, n_items: int, mesh: Mesh) -> Batch:
-    take: Callable[[Array, Rows], Array] = _take
-    if mesh.size > 1:
-        take = on_each_device(_take_from_all, mesh, in_specs=(PartitionSpec(AXIS), WHOLE), out_specs=SPLIT)
-    inputs, labels = jax.tree.map(lambda array: take(array, rows), arrays)
-    return Batch(inputs, labels, (rows < n_items).astype(jnp.float32))
-
-
-def _take(array: Array, rows: Rows) -> Array:
-    return jnp.take(array, rows, axis=0, mode="fill", fill_value=0)
-
-
-def _take_from_all(block: Array, rows: Rows) -> Array:
-    """Take on each device its own rows of the whole chunk, zeros for the others'; then sum, and keep its own items."""
-    here = rows - lax.axis_index(AXIS) * len(block)
-    own = _take(block, jnp.where(here < 0, len(block), here))  # a negative row would count from the end
-    return lax.psum_scatter(own, AXIS, scatter_dimension=1, tiled=True)

@@ -1,39 +1,34 @@
-"""What a run writes while it trains: metrics.jsonl (results), perf.jsonl (timings) and TensorBoard events."""
+"""The files that a run writes while it trains: metrics.jsonl (results), perf.jsonl (timings) and TensorBoard events."""
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from mumu_jax.errors import UserError
 
-# Where PyTorch is installed tensorboardX imports it, for seconds and for nothing: to an import, None is not there.
-_hidden = sys.modules.setdefault("torch", None) is None  # type: ignore[arg-type]
-from tensorboardX import SummaryWriter  # noqa: E402
-
-if _hidden:
-    del sys.modules["torch"]
-
-
 METRICS, PERF = "metrics.jsonl", "perf.jsonl"
 
 
 class MetricsLog:
-    """metrics.jsonl holds nothing but what is computed, so that a resumed run writes the very same bytes.
+    """The log of a run, open for writing.
 
-    Timings differ from run to run and go to perf.jsonl.
+    metrics.jsonl holds only computed values, so that a resumed run writes the very same bytes.  Timings differ from run
+    to run and go to perf.jsonl.
     """
 
     def __init__(self, folder: Path) -> None:
+        from tensorboardX import SummaryWriter  # here, because it imports PyTorch if that is installed: seconds
+
         self._metrics = (folder / METRICS).open("ab")
         _cut_half_line(folder / PERF)
         self._perf = (folder / PERF).open("a", encoding="utf-8")
         self._events = SummaryWriter(str(folder / "events"), flush_secs=10)
-        # Where the next line goes.  Lines beyond it are of steps that a kill undid: the next line removes them.
+        # The end of the last valid line.  Later lines belong to steps that a kill undid: the next line replaces them.
         self.position = 0
 
     def metrics(self, phase: str, epoch: int, step: int, values: dict[str, float]) -> None:
+        """Write results of a step to metrics.jsonl."""
         line = _line(phase, epoch, step, values).encode()
         self._metrics.truncate(self.position)
         self._metrics.write(line)
@@ -42,12 +37,13 @@ class MetricsLog:
         self._add_scalars(phase, step, values)
 
     def perf(self, phase: str, epoch: int, step: int, values: dict[str, float]) -> None:
+        """Write timings of a step to perf.jsonl."""
         self._perf.write(_line(phase, epoch, step, values))
         self._perf.flush()
         self._add_scalars(phase, step, values)
 
     def sync(self) -> None:
-        """What was written is on the disk: a checkpoint that counts its bytes may follow."""
+        """Wait until metrics.jsonl is on the disk, so that a checkpoint may record its length."""
         os.fsync(self._metrics.fileno())
 
     def __enter__(self) -> "MetricsLog":
@@ -64,7 +60,7 @@ class MetricsLog:
 
 
 class Silent(MetricsLog):
-    """For processes that train along, and leave the writing to another."""
+    """A log that writes nothing, for all processes of a run but one."""
 
     def __init__(self) -> None:
         self.position = 0
@@ -79,9 +75,9 @@ class Silent(MetricsLog):
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a file of JSON lines: a run that is under way, or was killed, may have begun another.
+    """Read the complete lines of a JSON-lines file, an empty list if it does not exist.
 
-    None where there is no file.  Raises UserError on anything else.
+    A last line that a running or killed run has not finished is left out.  Raises UserError if another is damaged.
     """
     try:
         return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
@@ -90,7 +86,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _cut_half_line(path: Path) -> None:
-    """What a kill left behind the last line would make the next one unreadable."""
+    """Drop a half-written last line left by a kill: the next line would continue it."""
     if path.exists():
         os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 

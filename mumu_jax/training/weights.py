@@ -1,27 +1,48 @@
-"""Files of weights: those that others publish (.safetensors, .npz, .pth), and ours, which a run starts from.
+"""Published weights: read their files, convert them to ours, and start a network from them.
 
-Nothing in a file is ever executed.  Ours is a .safetensors file: readable without another package, the same bytes for
-the same weights, and with room for where they come from.
+Nothing in a file is ever executed.  A converted file is a .safetensors file of float32 tensors, named by their paths in
+our networks; the same weights give the same bytes.
 """
 
+import dataclasses
 import hashlib
 import importlib
-import io
+import json
 import re
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+import msgspec
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import Mesh
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
+from mumu_jax.compute import devices
+from mumu_jax.compute.network import Network
+from mumu_jax.compute.state import TrainState, abstract_variables
+from mumu_jax.config import Config, ModelSettings
 from mumu_jax.errors import UserError
+from mumu_jax.models.batch_norm import trains
+from mumu_jax.models.pretrained import HEAD, NETWORKS, adopt, name_of, published_name
+from mumu_jax.models.registry import FAMILIES
 from mumu_jax.system.files import replacing
-from mumu_jax.training import safetensors
-from mumu_jax.training.safetensors import Tensors
+from mumu_jax.system.processes import is_main
 
 FORMAT = "mumu_jax weights 1"
-SAFE_TORCH = (2, 6)  # before, `weights_only` could be deceived: CVE-2025-32434
-LOAD_ANEW = "load it anew from where it is published"
-SAVE_ALONE = "save its state dict alone: torch.save(model.state_dict(), FILE)"
+METADATA_KEY = "mumu_jax"  # holds all metadata as JSON: safetensors writes several keys in no fixed order
+SAFE_TORCH = (2, 6)  # in older versions, `weights_only` could be deceived: CVE-2025-32434
+DOWNLOAD_AGAIN = "download it again from where it is published"
+SAVE_STATE_DICT = "save its state dict alone: torch.save(model.state_dict(), FILE)"
+
+Tensors = dict[str, np.ndarray]
+
+
+# --- published files ----------------------------------------------------------------------------------------
 
 
 class Weights(NamedTuple):
@@ -32,106 +53,80 @@ class Weights(NamedTuple):
     tensors: Tensors
 
 
-class Pretrained(NamedTuple):
-    """Weights of one of our networks, without `params["output"]` where the source had no last layer."""
-
-    model: str
-    params: dict[str, Any]
-    batch_stats: dict[str, Any]
-    about: dict[str, str]  # source: file name; sha256: of that file
-
-    @property
-    def variables(self) -> dict[str, Any]:
-        return {"params": self.params, "batch_stats": self.batch_stats}
-
-
 def read_weights(path: Path) -> Weights:
-    """The tensors of a published file.  Raises UserError if it is damaged, of another kind, or more than tensors."""
+    """Read the tensors of a published file.
+
+    Raises UserError if it is damaged, of another kind, or holds anything but tensors.
+    """
     if path.suffix not in READERS:
         raise UserError(f"{path} should end in one of {', '.join(READERS)}, which say what format it has")
-    data = _read(path)
-    sha256 = hashlib.sha256(data).hexdigest()
+    _check_is_file(path)
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     promised = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
     if promised and not sha256.startswith(promised[1]):
         raise UserError(
             f"{path} should have a SHA-256 that begins with {promised[1]}, as its name says, and has {sha256}; "
-            "load it anew from where it is published"
+            f"{DOWNLOAD_AGAIN}"
         )
     try:
-        return Weights(path.name, sha256, READERS[path.suffix](data))
+        return Weights(path.name, sha256, READERS[path.suffix](path))
     except ImportError as error:
         raise UserError(
-            f"{path} is read by PyTorch, {'.'.join(map(str, SAFE_TORCH))} or newer, which is not installed here; "
+            f"reading {path} needs PyTorch {'.'.join(map(str, SAFE_TORCH))} or newer, which is not installed here; "
             "pip install torch, or take a .safetensors file of the same weights"
         ) from error
     except ValueError as error:
         raise UserError(f"{path} cannot be read: {error}") from error
 
 
-def write_pretrained(path: Path, pretrained: Pretrained) -> None:
-    metadata = {**pretrained.about, "format": FORMAT, "model": pretrained.model}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_bytes(safetensors.to_bytes(_flatten(pretrained.variables), metadata))
-
-
-def load_pretrained(path: Path) -> Pretrained:
-    """What `write_pretrained` wrote.  Raises UserError if the file is damaged or another's."""
-    try:
-        tensors, metadata = safetensors.from_bytes(_read(path))
-        if metadata.pop("format", None) != FORMAT:
-            raise ValueError("it is not one of ours")
-    except ValueError as error:
-        raise UserError(
-            f"{path} holds no converted weights: {error}; make them: "
-            f"python scripts/convert_weights.py --from={path} --model=MODEL --out=FILE.safetensors"
-        ) from error
-    trees = _unflatten(tensors)
-    return Pretrained(metadata.pop("model"), trees["params"], trees.get("batch_stats", {}), metadata)
-
-
-def _read(path: Path) -> bytes:
+def _check_is_file(path: Path) -> None:
     if not path.is_file():
-        raise UserError(f"there is no file {path}; name one that is there")
-    return path.read_bytes()
+        raise UserError(f"the file of weights {path} does not exist; correct the path")
 
 
-def _from_safetensors(data: bytes) -> Tensors:
+def _from_safetensors(path: Path) -> Tensors:
     try:
-        tensors, metadata = safetensors.from_bytes(data)
+        tensors, metadata = _read_safetensors(path)
     except ValueError as error:
-        raise ValueError(f"{error}; {LOAD_ANEW}") from error
-    if metadata.get("format") == FORMAT:
+        raise ValueError(f"{error}; {DOWNLOAD_AGAIN}") from error
+    if METADATA_KEY in metadata or metadata.get("format") == FORMAT:
         raise ValueError("it is converted already; train with --config.model.weights, or name the published file")
     return tensors
 
 
-def _from_npz(data: bytes) -> Tensors:
-    if not data.startswith(b"PK"):
-        raise ValueError(f"it is no .npz; {LOAD_ANEW}")
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            return dict(file)
-    except Exception as error:  # whatever the damage makes of the bytes
-        if "allow_pickle" in str(error):
-            raise ValueError("it holds Python objects, of which none was loaded; save arrays alone") from error
-        raise ValueError(f"it is damaged; {LOAD_ANEW}") from error
+def _from_npz(path: Path) -> Tensors:
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            raise ValueError(f"it is not an .npz file; {DOWNLOAD_AGAIN}")
+        file.seek(0)
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except Exception as error:  # damaged bytes can raise anything
+            if "allow_pickle" in str(error):
+                raise ValueError("it holds Python objects, none of which was loaded; save arrays alone") from error
+            raise ValueError(f"it is damaged; {DOWNLOAD_AGAIN}") from error
 
 
-def _from_torch(data: bytes) -> Tensors:
-    torch: Any = importlib.import_module("torch")  # which need not be installed
+def _from_torch(path: Path) -> Tensors:
+    torch: Any = importlib.import_module("torch")  # an optional package
     if tuple(map(int, torch.__version__.split(".")[:2])) < SAFE_TORCH:
         raise ImportError(torch.__version__)
     try:
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the damage makes of the bytes
+        with path.open("rb") as file:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes can raise anything
         code = re.search(r"GLOBAL (\S+)", str(error))
         if code:
-            raise ValueError(f"it holds Python objects ({code[1]}), of which none was loaded; {SAVE_ALONE}") from error
-        raise ValueError(f"it is damaged, or no file of PyTorch's; {LOAD_ANEW}") from error
+            raise ValueError(
+                f"it holds Python objects ({code[1]}), none of which was loaded; {SAVE_STATE_DICT}"
+            ) from error
+        raise ValueError(f"it is damaged, or not a file of PyTorch's; {DOWNLOAD_AGAIN}") from error
     if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        found = f"a dict of {', '.join(map(str, list(state)[:3]))}" if isinstance(state, dict) else type(state).__name__
-        raise ValueError(f"it holds no state dict, but {found}; {SAVE_ALONE}")
+        keys = ", ".join(map(str, list(state)[:3])) if isinstance(state, dict) else ""
+        content = f"a dict of {keys}" if keys else type(state).__name__
+        raise ValueError(f"it should hold a state dict, and holds {content}; {SAVE_STATE_DICT}")
     return {name: _from_tensor(tensor) for name, tensor in state.items()}
 
 
@@ -147,19 +142,148 @@ READERS = {
 }
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> Tensors:
-    flat = {}
-    for name, value in tree.items():
-        flat |= _flatten(value, f"{prefix}{name}/") if isinstance(value, dict) else {prefix + name: value}
-    return flat
+# --- converted files ----------------------------------------------------------------------------------------
 
 
-def _unflatten(flat: Tensors) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for path, value in flat.items():
-        *folders, name = path.split("/")
-        node = tree
-        for folder in folders:
-            node = node.setdefault(folder, {})
-        node[name] = value
-    return tree
+class Pretrained(NamedTuple):
+    """Weights of one of our networks, without `params["output"]` if the published file had no last layer."""
+
+    model: str
+    params: dict[str, Any]
+    batch_stats: dict[str, Any]
+    about: dict[str, str]  # source: name of the published file; sha256: of its bytes
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+class _Metadata(msgspec.Struct):
+    """Metadata of a converted file: the network, and the published file that its weights come from."""
+
+    format: str
+    model: str
+    source: str
+    sha256: str
+
+
+def write_pretrained(path: Path, pretrained: Pretrained) -> None:
+    """Write a converted file."""
+    leaves: dict[str, Any] = flatten_dict(pretrained.variables, sep="/")
+    tensors = {name: np.asarray(leaf, np.float32, order="C") for name, leaf in leaves.items()}
+    metadata = _Metadata(FORMAT, pretrained.model, **pretrained.about)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, {METADATA_KEY: msgspec.json.encode(metadata).decode()})
+
+
+def load_pretrained(path: Path) -> Pretrained:
+    """Read a converted file.  Raises UserError if it is damaged or something else."""
+    _check_is_file(path)
+    try:
+        tensors, raw = _read_safetensors(path)
+        # Files of version 0.1.0 have a key for each value.
+        metadata = msgspec.convert(json.loads(raw[METADATA_KEY]) if METADATA_KEY in raw else raw, _Metadata)
+        if metadata.format != FORMAT:
+            raise ValueError(f"its format is {metadata.format!r}, not {FORMAT!r}")
+        trees = unflatten_dict(tensors, sep="/")
+        if "params" not in trees:
+            raise ValueError("it holds no parameters")
+    except ValueError as error:
+        raise UserError(
+            f"{path} holds no converted weights: {error}; make them: "
+            f"python scripts/convert_weights.py --from={path} --model=MODEL --out=FILE.safetensors"
+        ) from error
+    about = {"source": metadata.source, "sha256": metadata.sha256}
+    return Pretrained(metadata.model, trees["params"], trees.get("batch_stats", {}), about)
+
+
+def _read_safetensors(path: Path) -> tuple[Tensors, dict[str, str]]:
+    """Return (tensors, metadata) of a .safetensors file, bfloat16 as float32.  Raises ValueError if it is damaged."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: _tensor(file, name) for name in file.keys()}  # noqa: SIM118  not a dict
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        json.loads(file.read(size), object_pairs_hook=_check_keys)  # which `safe_open` does not
+    return tensors, metadata
+
+
+def _tensor(file: Any, name: str) -> np.ndarray:
+    try:
+        tensor = file.get_tensor(name)
+    except AttributeError as error:
+        raise ValueError(f"tensor {name!r} is {file.get_slice(name).get_dtype()}, which NumPy does not have") from error
+    return tensor.astype(np.float32) if tensor.dtype == jnp.bfloat16 else tensor
+
+
+def _check_keys(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("its header has a key twice")
+
+
+# --- the start of training ----------------------------------------------------------------------------------
+
+
+def check_weights(config: Config, network: Network, item: Any) -> dict[str, str] | None:
+    """Return where the weights come from that `config` names, None if it names none.
+
+    `item` is the shape and dtype of what the network sees.  Raises UserError unless the weights fit the network.
+    """
+    if not config.model.weights:
+        return None
+    pretrained = load_for(config.model)
+    adopt(abstract_variables(network, item), pretrained.variables)
+    return pretrained.about
+
+
+def load_for(settings: ModelSettings) -> Pretrained:
+    """Load the weights that `settings` name.  Raises UserError if they are another network's, or cannot be read."""
+    name = published_name(settings)
+    pretrained = load_pretrained(Path(settings.weights))
+    if pretrained.model != name:
+        raise UserError(
+            f"config.model.weights={settings.weights} is for {pretrained.model}, and the network is {name}; "
+            f"convert the weights of {name} (scripts/convert_weights.py), or choose another network"
+        )
+    return pretrained
+
+
+def start_from_weights(
+    state: TrainState, settings: ModelSettings, source: dict[str, str] | None, mesh: Mesh
+) -> TrainState:
+    """Return the initial `state` with the weights that `settings` name, if they name any, and print which they are.
+
+    Raises UserError unless the weights come from `source`, as when `check_weights` read them.
+    """
+    if not settings.weights:
+        if is_main() and "weights" in FAMILIES[settings.family].settings:
+            hint = "; --config.model.weights=FILE names published ones" if name_of(settings) in NETWORKS else ""
+            print(f"starting from random weights{hint}", file=sys.stderr)
+        return state
+    pretrained = load_for(settings)
+    if pretrained.about != source:
+        raise UserError(
+            f"config.model.weights={settings.weights} is not the file that the run was started with; "
+            "restore that file, or use another --workdir"
+        )
+    variables, with_head = adopt(jax.device_get(state.variables), pretrained.variables)
+    variables = devices.put_replicated(variables, mesh)
+    if is_main():
+        name, sha256 = pretrained.about["source"], pretrained.about["sha256"]
+        head = "its last layer included" if with_head else "with a last layer of random weights"
+        print(f"starting from {name} (SHA-256 {sha256[:8]}…), {head}", file=sys.stderr)
+    return dataclasses.replace(state, params=variables["params"], batch_stats=variables.get("batch_stats", {}))
+
+
+def print_trainable(config: Config, network: Network, item: Any) -> None:
+    """Print how many parameter arrays train, unless all do, and whether a last layer of random weights does not."""
+    if not (config.model.trainable and is_main()):
+        return
+    paths = list(flatten_dict(abstract_variables(network, item)["params"]))
+    frozen = [path for path in paths if not trains(config.model.trainable, path)]
+    head = ", and the last layer (output) is not among them" if HEAD[1:] in {path[:2] for path in frozen} else ""
+    print(f"{len(paths) - len(frozen)} of {len(paths)} parameter arrays train{head}", file=sys.stderr)

@@ -42,7 +42,7 @@ class Inputs:
         return cls(config, dict.fromkeys(modalities_of(config)))
 
     @classmethod
-    def fit(cls, config: Config, records: Any, folders: Mapping[str, Path]) -> "Inputs":
+    def fit(cls, config: Config, records: Records, folders: Mapping[str, Path]) -> "Inputs":
         """Fit the inputs on the training split; `folders` are those of the prepared data."""
         parts = _parts(config, records)
         modalities = modalities_of(config).items()
@@ -126,6 +126,6 @@ class Inputs:
         return replace(self, fitted={**self.fitted, name: replace(self.fitted[name], **changes)})
 
 
-def _parts(config: Config, records: Any) -> Mapping[str, tuple[Records, Any]]:
+def _parts(config: Config, records: Any) -> Mapping[str, tuple[Any, Any]]:
     """Return by modality the records, and which of them belongs to each item (None: they are in the items' order)."""
     return records.parts if len(config.inputs) > 1 else {config.modality: (records, None)}

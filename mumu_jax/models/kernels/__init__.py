@@ -1,1 +1,1 @@
-"""How a layer is computed: convolutions, pools and sparse products in the form that suits the device."""
+"""Layers computed in the form that suits the device: convolutions, pools and sparse products."""

@@ -1,12 +1,13 @@
 """Convolution, bias, ReLU and max-pool as one layer with its own gradient.
 
-Whatever the formulation, the layer equals `lax.conv_general_dilated`, bias, ReLU and a non-overlapping `reduce_window`
-max to the rounding of the products, forward and gradient (where no window holds a tie), and has the same parameters.
+In every formulation, the layer equals `lax.conv_general_dilated`, bias, ReLU and a non-overlapping `reduce_window` max
+up to rounding, forward and gradient (if no window holds a tie), and has the same parameters.
 
-Three facts carry the speed.  A non-overlapping pool throws away what lies beyond the last full window, so that is
-never computed.  Bias and ReLU are monotonic, so they come after the pool, on a fraction of the values.  Between the
-product and the pool lie far more bytes than before or after: a CPU works through the batch in chunks that stay in its
-cache, forward and backward, and what is kept for the gradient is the input and one byte a pooled value.
+Three facts make it fast.  A non-overlapping pool drops positions beyond the last full window, so they are never
+computed.  Bias and ReLU are monotonic, so they are applied after the pool, to a fraction of the values.  The values
+between the product and the pool take far more bytes than those before or after: a CPU processes the batch in chunks
+that stay in its cache, forward and backward, and only the input and one byte for each pooled value are kept for the
+gradient.
 """
 
 import math
@@ -26,27 +27,27 @@ Padding = Literal["valid", "same"]
 
 NOWHERE = 255  # the place of a maximum that ReLU sets to zero
 
-# What outputs before the pool a chunk may have on a CPU: what was measured to stay in the cache, though fast algorithms
-# hold up to four times that in products; or, because each chunk adds to the gradient of the whole matrix, a few times
-# that matrix.
+# On a CPU, a chunk's outputs before the pool may fill the larger of these two: a size that was measured to stay in the
+# cache, although fast algorithms hold up to four times as much in products; and a few times the size of the matrix,
+# because each chunk adds to the gradient of the whole matrix.
 CACHED_BYTES = 2**21
 CACHED_MATRICES = 2.5
 
 
 class _Layer(NamedTuple):
-    """What is static about a layer."""
+    """The static properties of a layer."""
 
     formulation: str
     kernel_shape: tuple[int, ...]
     pool: Window
-    cached_bytes: float  # that a chunk's outputs before the pool may fill
+    cached_bytes: float  # limit for a chunk's outputs before the pool
 
     def convolve(self, x, matrix):
-        """The convolution, in pieces that cover the output's bins in order, each in phases that divide the pool."""
+        """Convolve: return pieces that cover the output's bins in order, each in phases that divide the pool."""
         return FORMULATIONS[self.formulation].apply(x, matrix.astype(x.dtype), self.kernel_shape, self.pool)
 
     def item_bytes(self, x, matrix) -> int:
-        """The size of one item's outputs before the pool, in one piece: each can be pooled before the next is made."""
+        """Return the size of one item's outputs before the pool, in one piece: pieces are pooled one by one."""
         piece = jax.tree.leaves(jax.eval_shape(self.convolve, x[:1], matrix)[0])
         return sum(phase.size * phase.dtype.itemsize for phase in piece)
 
@@ -64,25 +65,25 @@ def conv_pool(
     backend: str | None = None,
     formulation: str | None = None,
 ) -> Float[Array, "items frames2 bins2 cout"]:
-    """Convolution, bias, ReLU, max-pool over windows of `pool` without overlap; computes in the dtype of `x`.
+    """Apply convolution, bias, ReLU and max-pool over windows of `pool` without overlap, in the dtype of `x`.
 
-    `backend` (default: JAX's) decides how; `formulation`, a key of FORMULATIONS, overrules its choice of product.
+    `backend` (default: JAX's) chooses the formulation; `formulation`, a key of FORMULATIONS, overrides the choice.
     """
     backend = backend or jax.default_backend()
     x = _crop(x, kernel.shape[:2], pool, padding)
     formulation = formulation or fastest(backend, x.shape, kernel.shape, pool, x.dtype)
     matrix = FORMULATIONS[formulation].expand(kernel, pool)
-    # An accelerator's cache holds no chunk that fills its units.
+    # An accelerator's cache is too small for a chunk that would keep its units busy.
     cached_bytes = max(CACHED_BYTES, CACHED_MATRICES * matrix.nbytes) if backend == "cpu" else math.inf
     layer = _Layer(formulation, tuple(kernel.shape), pool, cached_bytes)
     y: Any = _conv_pool(_cut(x, matrix, layer), matrix, bias, layer)
-    return y.reshape(len(x), -1, *y.shape[2:])  # pieces of an item side by side again
+    return y.reshape(len(x), -1, *y.shape[2:])  # joins the pieces of an item
 
 
 def _cut(x, matrix, layer: _Layer):
-    """A one-channel input as more items of fewer frames, where an item's outputs would not stay in the cache.
+    """Cut a one-channel input into more items of fewer frames, if an item's outputs would not stay in the cache.
 
-    The pieces overlap by the kernel, which costs next to nothing with one channel.
+    The pieces overlap by the kernel, which costs little with one channel.
     """
     item_bytes = layer.item_bytes(x, matrix)
     if x.shape[3] > 1 or item_bytes <= layer.cached_bytes:
@@ -90,11 +91,11 @@ def _cut(x, matrix, layer: _Layer):
     kt, pt = layer.kernel_shape[0], layer.pool[0]
     n_frames = x.shape[1] - kt + 1
 
-    def can_be(size: int) -> bool:
+    def is_supported(size: int) -> bool:
         shape = (1, size + kt - 1, *x.shape[2:])
         return layer.formulation in supported(shape, layer.kernel_shape, layer.pool)
 
-    sizes = [size for size in (pt * n for n in _divisors(n_frames // pt)) if can_be(size)]
+    sizes = [size for size in (pt * n for n in _divisors(n_frames // pt)) if is_supported(size)]
     size = max((size for size in sizes if size * item_bytes <= n_frames * layer.cached_bytes), default=min(sizes))
     pieces = jnp.stack([x[:, low : low + size + kt - 1] for low in range(0, n_frames, size)], axis=1)
     return pieces.reshape(-1, *pieces.shape[2:])
@@ -105,12 +106,12 @@ def _divisors(n: int) -> list[int]:
 
 
 def _crop(x, kernel_size, pool: Window, padding: Padding):
-    """What the pooled outputs read of `x`, zero-padded so that a `valid` convolution yields them and no more."""
+    """Crop `x` to what the pooled outputs read, zero-padded so that a `valid` convolution yields exactly those."""
     pads, slices = [(0, 0)], [slice(None)]
     for size, k, p in zip(x.shape[1:3], kernel_size, pool, strict=True):
         low, high = ((k - 1) // 2, k // 2) if padding == "same" else (0, 0)
         n_out = (size + low + high - k + 1) // p * p
-        stop = n_out + k - 1 - low  # first row of x that no output reads
+        stop = n_out + k - 1 - low  # the first row of x that no output reads
         pads.append((low, max(0, stop - size)))
         slices.append(slice(0, stop))
     x = x[(*slices, slice(None))]
@@ -132,7 +133,7 @@ def _pooled_and_places(x, matrix, bias, layer: _Layer):
 
 
 def _fwd(x, matrix, bias, layer: _Layer):
-    differentiated = None if x.perturbed is False else ()  # the first layer's input is not, which saves a product
+    differentiated = None if x.perturbed is False else ()  # not for the first layer's input, which saves a product
     x, matrix, bias = x.value, matrix.value, bias.value
     y, places = _pooled_and_places(x, matrix, bias, layer)
     return y, (x, matrix, places, differentiated)
@@ -159,7 +160,7 @@ _conv_pool.defvjp(_fwd, _bwd, symbolic_zeros=True)
 
 
 def _over_chunks(body: Any, carry: Any, items: Any, items_a_chunk: int) -> tuple[Any, Any]:
-    """`lax.scan` of `body` over chunks of the items, which stay in order; no loop where one chunk holds them all."""
+    """Scan `body` over chunks of the items, in order; call it once, without a loop, if one chunk holds all of them."""
     n_items = len(jax.tree.leaves(items)[0])
     if n_items == items_a_chunk:
         return body(carry, items)

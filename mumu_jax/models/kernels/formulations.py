@@ -1,7 +1,8 @@
-"""Ways to compute a `valid` convolution, each by products of the input and a matrix made from the kernel.
+"""Formulations of a `valid` convolution, each as products of the input and a matrix made from the kernel.
 
-All give the same values to rounding; which is fastest depends on the shapes and the backend.  One-channel and narrow
-convolutions fill no matrix unit, and copies of the input cost memory traffic, so each trades one for the other.
+All give the same values up to rounding; which is fastest depends on the shapes and the backend.  One-channel and narrow
+convolutions do not fill a matrix unit, and copies of the input cost memory traffic: each formulation trades one for the
+other.
 """
 
 from typing import Any, NamedTuple
@@ -13,16 +14,16 @@ from mumu_jax.models.kernels.pooling import Phases, Window
 from mumu_jax.models.kernels.precision import product_precision
 from mumu_jax.models.kernels.winograd import Apply, Expand, apply_winograd, expand_winograd, halved
 
-# A banded matrix covers this many output bins: a wider band wastes products on zeros, and what lies between the
-# product and the pool leaves the cache; a narrower one fills the matrix unit less.
+# A banded matrix covers this many output bins.  With a wider band, more products are wasted on zeros, and the values
+# between the product and the pool do not stay in the cache; a narrower one fills the matrix unit less.
 BAND_BINS = 8
 
-# Matrix units read rows of 16 bytes: so many bfloat16 values.
+# Matrix units read rows of 16 bytes: this many bfloat16 values.
 ALIGNED = 8
 
 
 class Formulation(NamedTuple):
-    """How to convolve: both functions are linear in each array they are given, so the gradients follow."""
+    """A way to convolve.  Both functions are linear in each of their arrays, so JAX derives the gradients."""
 
     expand: Expand
     apply: Apply
@@ -33,13 +34,13 @@ def _positions(x, kernel_shape) -> tuple[int, int]:
 
 
 def _dot(rows, matrix):
-    """`matrix` may have fewer rows than `rows` has columns: the rest are zero."""
+    """Multiply; `matrix` may have fewer rows than `rows` has columns: the missing ones count as zero."""
     matrix = jnp.pad(matrix, ((0, rows.shape[-1] - matrix.shape[0]), (0, 0)))
     return jnp.matmul(rows.reshape(-1, rows.shape[-1]), matrix, precision=product_precision(rows.dtype))
 
 
 def _align(parts):
-    """`parts` side by side, and zeros up to a multiple of ALIGNED."""
+    """Concatenate `parts`, and zeros up to a multiple of ALIGNED, along the last axis."""
     missing = -sum(part.shape[-1] for part in parts) % ALIGNED
     return jnp.concatenate([*parts, jnp.zeros((*parts[0].shape[:-1], missing), parts[0].dtype)], axis=-1)
 
@@ -55,7 +56,7 @@ def _apply_plain(x, kernel, kernel_shape, pool):
 
 
 def _apply_folded(x, kernel, kernel_shape, pool):
-    """The kernel sees all bins, so they are channels of a convolution over time."""
+    """Convolve over time alone: the kernel covers all bins, which become channels."""
     kt, kf, cin, cout = kernel_shape
     x, kernel = x.reshape(*x.shape[:2], kf * cin), kernel.reshape(kt, kf * cin, cout)
     numbers, precision = ("NWC", "WIO", "NWC"), product_precision(x.dtype)
@@ -64,10 +65,10 @@ def _apply_folded(x, kernel, kernel_shape, pool):
 
 
 def _apply_im2col(x, kernel, kernel_shape, pool):
-    """Every window's values in a row, times the kernel as a matrix."""
+    """Multiply a matrix with one row for each window by the kernel as a matrix."""
     kt, kf, _, cout = kernel_shape
     n_frames, n_bins = _positions(x, kernel_shape)
-    if n_bins == 1:  # fewer and longer pieces to copy
+    if n_bins == 1:  # copies fewer and longer pieces
         x, kf = x.reshape(*x.shape[:2], 1, -1), 1
     taps = [x[:, i : i + n_frames, j : j + n_bins] for i in range(kt) for j in range(kf)]
     y = _dot(jnp.concatenate(taps, axis=-1), kernel.reshape(-1, cout))
@@ -75,9 +76,9 @@ def _apply_im2col(x, kernel, kernel_shape, pool):
 
 
 def _expand_banded(kernel, pool):
-    """T[t, i, j] = kernel[t, i − j], zero outside: the kernel shifted down one bin a column, as a matrix.
+    """Return T[t, i, j] = kernel[t, i − j], zero outside, as a matrix: each column is shifted by one bin.
 
-    Repeating the kernel padded to span + 1 and cutting the repetition into pieces of span shifts it by itself.
+    The kernel is padded to span + 1 and repeated; cutting the repetition into pieces of span shifts it.
     """
     kt, kf, _, channels = kernel.shape
     span = BAND_BINS + kf - 1
@@ -88,7 +89,7 @@ def _expand_banded(kernel, pool):
 
 
 def _apply_banded(x, matrix, kernel_shape, pool):
-    """Frames under the kernel × a band of bins, times the Toeplitz matrix: all positions of the band at once."""
+    """Multiply the frames under the kernel × a band of bins by the Toeplitz matrix: the whole band at once."""
     kt, kf, _, cout = kernel_shape
     n_frames, n_bins = _positions(x, kernel_shape)
     span, pieces = BAND_BINS + kf - 1, []
@@ -99,7 +100,7 @@ def _apply_banded(x, matrix, kernel_shape, pool):
 
 
 def _expand_window(kernel, pool):
-    """The kernel at each place of a pool's window, in the patch that the window reads: a matrix [patch, window · c]."""
+    """Return a matrix [patch, window · c]: the kernel at each place of a pool's window, in the patch that it reads."""
     (kt, kf, _, channels), (pt, pf) = kernel.shape, pool
     placed = [
         jnp.pad(kernel[:, :, 0], ((i, pt - 1 - i), (j, pf - 1 - j), (0, 0))) for i in range(pt) for j in range(pf)
@@ -108,7 +109,7 @@ def _expand_window(kernel, pool):
 
 
 def _apply_window(x, matrix, kernel_shape, pool):
-    """One row a pool's window: the patch that it reads, times a matrix that yields all its values."""
+    """Multiply the patch that each pool's window reads, a row, by a matrix that yields all values of the window."""
     (kt, kf, _, cout), (pt, pf) = kernel_shape, pool
     n_frames, n_bins = _positions(x, kernel_shape)
     taps = [
@@ -120,31 +121,31 @@ def _apply_window(x, matrix, kernel_shape, pool):
     return (tuple(tuple(y[:, :, :, i, j] for j in range(pf)) for i in range(pt)),)
 
 
-def _as_it_is(kernel, pool):
+def _identity(kernel, pool):
     return kernel
 
 
 FORMULATIONS = {
-    "plain": Formulation(_as_it_is, _apply_plain),
-    "folded": Formulation(_as_it_is, _apply_folded),
-    "im2col": Formulation(_as_it_is, _apply_im2col),
+    "plain": Formulation(_identity, _apply_plain),
+    "folded": Formulation(_identity, _apply_folded),
+    "im2col": Formulation(_identity, _apply_im2col),
     "banded": Formulation(_expand_banded, _apply_banded),
     "window": Formulation(_expand_window, _apply_window),
     "winograd": Formulation(expand_winograd, apply_winograd),
 }
-# Halved twice: nine products where plainly there are sixteen.
+# Halved twice: nine products instead of sixteen.
 QUARTERED = {f"quartered_{name}": name for name in ("banded", "im2col")}
 FORMULATIONS |= {name: Formulation(*halved(*halved(*FORMULATIONS[whole]))) for name, whole in QUARTERED.items()}
 
-# These add inputs before they multiply, which in bfloat16 would round them once more.
+# Formulations that add inputs before they multiply, which in bfloat16 rounds them once more.
 FAST_ALGORITHMS = {"winograd", *QUARTERED}
 
-# Formulations that copy the input once a tap of the kernel are for few taps.
+# The largest kernel, in taps, for formulations that copy the input once for each tap.
 FEW_TAPS = 16
 
 
 def supported(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], pool: Window) -> set[str]:
-    """The formulations that can compute a `valid` convolution of these shapes, all positions of which are pooled."""
+    """Return the formulations that can compute a `valid` convolution of these shapes; all its positions are pooled."""
     kt, kf, cin, _ = kernel_shape
     n_frames, n_bins = x_shape[1] - kt + 1, x_shape[2] - kf + 1
     possible = {
@@ -163,15 +164,15 @@ def supported(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], pool: Win
 def fastest(
     backend: str, x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], pool: Window, dtype: Any = jnp.float32
 ) -> str:
-    """The formulation to use on `backend` for an input of this dtype.
+    """Return the formulation to use on `backend` for an input of this dtype.
 
-    Measured on a CPU.  On accelerators chosen from the bytes and kernels of modules compiled for one, not timed.
+    Measured on a CPU.  For accelerators, chosen from the bytes and kernels of compiled modules, not timed.
     """
     kt, kf, cin, _ = kernel_shape
     names = supported(x_shape, kernel_shape, pool)
     if dtype != jnp.float32:
         names -= FAST_ALGORITHMS
-    if kf <= BAND_BINS:  # a band would be mostly zeros
+    if kf <= BAND_BINS:  # the band would be mostly zeros
         names -= {"banded", "quartered_banded"}
     if cin == 1:  # the transforms would cost more than they save
         names.discard("winograd")

@@ -1,8 +1,8 @@
-"""The convolution and the max-pool of the published image networks, which say what they pad.
+"""The convolution and the max-pool of the published image networks, with explicit padding.
 
-Flax's SAME pads a stride of 2 by (2, 3) where PyTorch's networks have (3, 3).
+With a stride of 2, Flax's SAME pads by (2, 3), and PyTorch's networks by (3, 3).
 
-On a CPU the convolution is computed otherwise, with the same result: XLA's own gradients are slow there.
+On a CPU, XLA's own gradients of convolutions are slow: they are computed in another way, with the same result.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def padded_conv(
     dtype: Any,
     name: str,
 ) -> nn.Conv:
-    """A square convolution of images that pads each side by `padding`, by default (size − 1) / 2."""
+    """Return a square convolution of images that pads each side by `padding`, by default (size − 1) / 2."""
     padding = (size - 1) // 2 if padding is None else padding
     return nn.Conv(
         features,
@@ -47,9 +47,9 @@ def padded_conv(
 
 
 def _convolve(x: Array, kernel: Array, strides: Sequence[int], padding: Any, *, precision: Any, **rest: Any) -> Array:
-    """`lax.conv_general_dilated` as Flax calls it, with `rest` at its defaults: nothing dilated, one group.
+    """Compute `lax.conv_general_dilated` as Flax calls it, with `rest` at its defaults: no dilation, one group.
 
-    On a CPU a product where it is one, else with the gradient below.
+    On a CPU, a 1 × 1 convolution is a matrix product, and others have the gradient below.
     """
     (stride, _), ((low, _), _) = strides, padding
     if jax.default_backend() != "cpu":
@@ -67,8 +67,10 @@ def _plain(x: Array, kernel: Array, stride: int, padding: Any, precision: Any, *
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _convolve_on_cpu(x: Array, kernel: Array, stride: int, padding: int, precision: Any) -> Array:
-    """The same.  Its gradients are convolutions with channels last, which XLA's own are not: in a loop, as `lax.scan`
-    is, XLA for CPUs leaves such axes as they are and computes the kernel's gradient 40 to 80 times as slowly.
+    """Convolve, with gradients that are convolutions with channels last.
+
+    XLA's own gradients are not: inside a loop such as `lax.scan`, XLA for CPUs does not reorder their axes, and
+    computes the kernel's gradient 40 to 80 times as slowly.
     """
     return _plain(x, kernel, stride, ((padding, padding),) * 2, precision)
 
@@ -80,15 +82,16 @@ def _forward(x: Array, kernel: Array, stride: int, padding: int, precision: Any)
 def _backward(stride: int, padding: int, precision: Any, kept: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = kept
     size, sides = kernel.shape[0], x.shape[1:3]
-    spans = [(n - 1) * stride + 1 for n in g.shape[1:3]]  # of the outputs, as far apart as their windows
-    # Each input channel's image under each output channel's gradient, summed over the items.
+    spans = [(n - 1) * stride + 1 for n in g.shape[1:3]]  # sides of the outputs, dilated by the stride
+    # The kernel's gradient: each input channel under each output channel's gradient, summed over the items.
     pads = tuple((padding, size - side - padding + span - 1) for side, span in zip(sides, spans, strict=True))
     by_channel, windows = x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)
-    of_kernel = _plain(by_channel, windows, 1, pads, precision, rhs_dilation=(stride, stride)).transpose(1, 2, 0, 3)
+    dkernel = _plain(by_channel, windows, 1, pads, precision, rhs_dilation=(stride, stride)).transpose(1, 2, 0, 3)
+    # The input's gradient: the dilated gradient of the outputs under the kernel, turned around.
     before = size - 1 - padding
     pads = tuple((before, side - span - before + size - 1) for side, span in zip(sides, spans, strict=True))
     turned = jnp.flip(kernel, (0, 1)).transpose(0, 1, 3, 2)
-    return _plain(g, turned, 1, pads, precision, lhs_dilation=(stride, stride)), of_kernel
+    return _plain(g, turned, 1, pads, precision, lhs_dilation=(stride, stride)), dkernel
 
 
 _convolve_on_cpu.defvjp(_forward, _backward)
@@ -97,6 +100,6 @@ _convolve_on_cpu.defvjp(_forward, _backward)
 def max_pool(
     x: Float[Array, "items height width channels"], padding: int
 ) -> Float[Array, "items height2 width2 channels"]:
-    """The largest of each 3 × 3 window, at every other position."""
+    """Return the largest value of each 3 × 3 window, at every other position."""
     pads: Any = ((padding, padding),) * 2
     return nn.max_pool(x, (3, 3), (2, 2), pads)

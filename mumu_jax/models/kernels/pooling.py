@@ -1,8 +1,7 @@
-"""Max-pooling without overlap that keeps where each maximum was, so that its gradient reads no activation again.
+"""Max-pooling without overlap that records the place of each maximum, so that its gradient reads no activation again.
 
-The gradient goes to exactly one element of each window: where several are largest, to the first in the order of
-(frame, bin); in bfloat16 0 counts as larger than −0.  The place is one byte a window, so a window holds at most 255
-elements.
+The gradient goes to exactly one element of each window: if several are largest, to the first in the order of (frame,
+bin); in bfloat16, 0 is larger than −0.  The place is one byte a window, so a window has at most 255 elements.
 """
 
 from collections.abc import Sequence
@@ -14,20 +13,20 @@ from jaxtyping import Array, Float, UInt8
 
 Window = tuple[int, int]  # frames × bins
 
-# The polyphase components of y [items, frames, bins, c]: phases[i][j] is y[:, i::n, j::m] where there are n × m.
-# Fast convolutions yield their outputs so, and to put them in order would cost a pass over all of them.
+# The n × m polyphase components of y [items, frames, bins, c]: phases[i][j] is y[:, i::n, j::m].
+# Fast convolutions yield their outputs in this form; putting them in order would cost a pass over all of them.
 Phases = tuple[tuple[Float[Array, "items frames bins c"], ...], ...]
 
 
 def max_and_place(
     pieces: Sequence[Phases], window: Window
 ) -> tuple[Float[Array, "items t f c"], UInt8[Array, "items t f c"]]:
-    """Each window's maximum, and where it first occurs: frame · (bins of a window) + bin.
+    """Return each window's maximum, and the place where it first occurs: frame · (bins of a window) + bin.
 
     The pieces cover the bins in order; their numbers of phases divide the window's.
     """
     parts = [_elements(phases, window) for phases in pieces]
-    if parts[0][0].dtype == jnp.bfloat16 and window != (1, 1):  # which leaves nothing to compare
+    if parts[0][0].dtype == jnp.bfloat16 and window != (1, 1):  # (1, 1) has nothing to compare
         return _unpack(jnp.concatenate([_packed_max(elements) for elements in parts], axis=2))
     largest, place = zip(*map(_max_and_place, parts), strict=True)
     return jnp.concatenate(largest, axis=2), jnp.concatenate(place, axis=2)
@@ -36,9 +35,9 @@ def max_and_place(
 def unpool(
     g: Float[Array, "items t f c"], place: UInt8[Array, "items t f c"], window: Window, counts: tuple[int, int]
 ) -> Phases:
-    """The pool's gradient: `g` at each window's `place`, zero elsewhere (everywhere, if no element has that place).
+    """Return the pool's gradient: `g` at each window's `place`, zero elsewhere (or everywhere, if `place` is outside).
 
-    In as many phases of frames and of bins as `counts` says.
+    `counts` are the numbers of phases of frames and of bins to return.
     """
     (pt, pf), (n, m), (items, t, f, channels) = window, counts, g.shape
     numbers = jnp.arange(pt * pf, dtype=jnp.uint8).reshape(pt, 1, pf, 1)
@@ -51,7 +50,7 @@ def unpool(
 
 
 def _elements(phases: Phases, window: Window) -> list[Float[Array, "items t f c"]]:
-    """Those of all windows, one after the other: that fuses into one pass whose inner loop runs over the channels."""
+    """Return an array for each element of the windows: they fuse into one pass with an inner loop over the channels."""
     (pt, pf), (n, m) = window, (len(phases), len(phases[0]))
     items, frames, bins, channels = phases[0][0].shape
     cut = (items, frames * n // pt, pt // n, bins * m // pf, pf // m, channels)
@@ -60,7 +59,7 @@ def _elements(phases: Phases, window: Window) -> list[Float[Array, "items t f c"
 
 
 def _max_and_place(elements):
-    """The largest of one piece's elements, and its number."""
+    """Return the largest of one piece's elements, and its number."""
     largest, place = elements[0], jnp.zeros(elements[0].shape, jnp.uint8)
     for number, element in enumerate(elements[1:], start=1):
         place = jnp.where(element > largest, jnp.uint8(number), place)
@@ -69,15 +68,15 @@ def _max_and_place(elements):
 
 
 def _packed_max(elements):
-    """The same of bfloat16, as integers: the value in the upper half, 255 − its number in the lower.
+    """Return the largest bfloat16 element and its number as one integer: the value above, 255 − the number below.
 
-    One maximum finds both, so that the elements are read once; from two results XLA makes two passes on a GPU where
-    pieces are put together.
+    One maximum finds both, so that the elements are read once; for two results, XLA makes two passes on a GPU if pieces
+    are joined.
     """
     packed = [(_ordered(element).astype(jnp.int32) << 16) + (255 - number) for number, element in enumerate(elements)]
     largest = packed[0]
-    for one in packed[1:]:
-        largest = jnp.maximum(largest, one)
+    for element in packed[1:]:
+        largest = jnp.maximum(largest, element)
     return largest
 
 
@@ -87,11 +86,11 @@ def _unpack(packed):
 
 
 def _ordered(x):
-    """Integers that sort as these bfloat16 values, any NaN above all."""
+    """Return integers that sort like these bfloat16 values, any NaN above all others."""
     bits = _inverted_where_negative(lax.bitcast_convert_type(x, jnp.int16))
     return jnp.where(jnp.isnan(x), jnp.int16(0x7FFF), bits)
 
 
 def _inverted_where_negative(bits):
-    """All but the sign; its own inverse."""
+    """Invert all bits but the sign of negative numbers; this is its own inverse."""
     return jnp.where(bits < 0, bits ^ 0x7FFF, bits)

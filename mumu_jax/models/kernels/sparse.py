@@ -1,7 +1,7 @@
-"""The dense layer of an input that is mostly zero, such as a text's tf-idf: it reads the rows of the kernel it needs.
+"""The dense layer of an input that is mostly zero, such as a text's tf-idf: it reads only the kernel's rows it needs.
 
-Whatever the formulation, product and gradient equal those of the dense layer to rounding.  The zeros' share of the
-dense product is what this saves: nearly all of it.
+In every formulation, product and gradient equal those of the dense layer up to rounding.  This saves the products with
+zeros, which are nearly all of the dense layer's.
 """
 
 from collections.abc import Callable
@@ -26,9 +26,9 @@ def sparse_dense(
     product: str | None = None,
     gradient: str | None = None,
 ) -> Float[Array, "items width"]:
-    """`inputs` times `kernel`, in `dtype`; sums are float32.  There is no gradient to the inputs.
+    """Return `inputs` times `kernel`, in `dtype`; sums are float32.  There is no gradient to the inputs.
 
-    `product` and `gradient`, keys of PRODUCTS and GRADIENTS, overrule the choice of the backend.
+    `product` and `gradient`, keys of PRODUCTS and GRADIENTS, override the choice for the backend.
     """
     chosen = fastest(jax.default_backend(), inputs.columns.size, len(kernel))
     layer = _Layer(product or chosen[0], gradient or chosen[1], dtype)
@@ -36,14 +36,14 @@ def sparse_dense(
 
 
 def densify(inputs: Sparse, n_terms: int) -> Float[Array, "items terms"]:
-    """The rows with their zeros; a term of value 0 may stand anywhere."""
+    """Return the rows with their zeros.  Padding is a term of value 0, at any column."""
     items = jnp.arange(len(inputs.columns))[:, None]
     zeros = jnp.zeros((len(inputs.columns), n_terms), inputs.values.dtype)
     return zeros.at[items, inputs.columns].add(inputs.values)
 
 
 class _Layer(NamedTuple):
-    """What is static about the layer."""
+    """The static properties of the layer."""
 
     product: str
     gradient: str
@@ -72,12 +72,12 @@ def _product_dense(inputs: Sparse, kernel, dtype):
 
 
 def _product_gathered(inputs: Sparse, kernel, dtype):
-    """All rows of all items at once, which a reduction reads where they lie."""
+    """Sum all rows of all items at once: the reduction reads them in place, without a copy."""
     return jnp.sum(kernel[inputs.columns] * inputs.values[..., None], axis=1)
 
 
 def _product_in_turn(inputs: Sparse, kernel, dtype):
-    """A row for each item at a time: the sums stay in the cache."""
+    """Add one row of each item at a time: the sums stay in the cache."""
 
     def add(i, total):
         return total + kernel[inputs.columns[:, i]] * inputs.values[:, i, None]
@@ -91,7 +91,7 @@ def _gradient_dense(inputs: Sparse, g, n_terms: int):
 
 
 def _gradient_in_turn(inputs: Sparse, g, n_terms: int):
-    """A row at a time, added where it belongs."""
+    """Add one row at a time to the kernel's gradient."""
     n_items, nnz = inputs.columns.shape
     columns, values, g = inputs.columns.reshape(-1), inputs.values.reshape(-1), g.astype(jnp.float32)
 
@@ -115,10 +115,10 @@ GRADIENTS: dict[str, Callable[..., Any]] = {"dense": _gradient_dense, "in turn":
 
 
 def fastest(backend: str, n_rows: int, n_terms: int) -> tuple[str, str]:
-    """Product and gradient to use on `backend` for `n_rows` rows of a kernel that has `n_terms`.
+    """Return the product and the gradient to use on `backend` for `n_rows` rows of a kernel that has `n_terms`.
 
-    Measured on a CPU.  On accelerators chosen from the bytes that are read, not timed; a scatter there adds in no fixed
-    order.
+    Measured on a CPU.  For accelerators, chosen from the bytes that are read, not timed; scatters are avoided there,
+    because they add in no fixed order.
     """
     if backend == "cpu":
         return "in turn", "in turn"

@@ -1,6 +1,6 @@
-"""Fast algorithms: convolutions of fewer products, made of sums of the input and of the kernel.
+"""Fast algorithms: convolutions with fewer products, of sums of the input and sums of the kernel.
 
-Their outputs come as polyphase components, of neighbours that were computed together.
+They compute neighbouring outputs together, and return them as polyphase components.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ _A = ((1, 1, 1, 0), (0, 1, -1, -1))
 
 
 def _combine(coefficients, parts):
-    """The sums of `parts` times each row of coefficients; those are 0, 1 and −1."""
+    """Return the sum of `parts` times each row of coefficients, which are 0, 1 and −1."""
     combined = []
     for row in coefficients:
         first, *rest = [(c, part) for c, part in zip(row, parts, strict=True) if c]
@@ -37,14 +37,14 @@ def _combine(coefficients, parts):
 
 
 def expand_winograd(kernel, pool):
-    """G k Gᵀ: a matrix [cin, cout] for each of a tile's 16 products."""
+    """Return G k Gᵀ: a matrix [cin, cout] for each of a tile's 16 products."""
     G = jnp.array(_G, kernel.dtype)
     spread = jnp.einsum("ai,ijcn,bj->abcn", G, kernel, G, precision=lax.Precision.HIGHEST)
     return spread.reshape(16, *kernel.shape[2:])
 
 
 def apply_winograd(x, matrix, kernel_shape, pool):
-    """Tiles of 2 × 2 outputs of a 3 × 3 kernel in 16 products an input channel, where plainly there are 36."""
+    """Compute tiles of 2 × 2 outputs of a 3 × 3 kernel in 16 products for each input channel, instead of 36."""
     cout = kernel_shape[3]
     n_frames, n_bins = x.shape[1] - 2, x.shape[2] - 2
     frames = _combine(_B, [x[:, i : i + n_frames - 1 : 2] for i in range(4)])
@@ -56,7 +56,7 @@ def apply_winograd(x, matrix, kernel_shape, pool):
 
 
 def halved(expand_whole: Expand, apply_whole: Apply) -> tuple[Expand, Apply]:
-    """Two neighbouring frames of a convolution from three of half as many taps over time, where plainly there are four.
+    """Compute two neighbouring frames by three convolutions of half as many taps over time, instead of four.
 
     With the kernel's even and odd taps and the input's even and odd frames, y_even = k_even·x_even + k_odd·x_odd and
     y_odd = k_even·x_odd + k_odd·x_even_next have the product p = (k_even + k_odd)·x_odd in common: y_even = p +
@@ -79,7 +79,7 @@ def halved(expand_whole: Expand, apply_whole: Apply) -> tuple[Expand, Apply]:
 
 
 def _sums(common, evens, odds) -> list[list[Any]]:
-    """The phases of common + evens and of common + odds, frame by frame in turns."""
+    """Return the phases of common + evens and of common + odds, their frames interleaved."""
     return [
         [one + other for one, other in zip(row, rest, strict=True)]
         for row, *both in zip(common, evens, odds, strict=True)
@@ -88,7 +88,7 @@ def _sums(common, evens, odds) -> list[list[Any]]:
 
 
 def _for_pool(phases: list[list[Any]], pool) -> Phases:
-    """The same phases; those of an axis along which they do not divide the pool are put in order."""
+    """Return the phases; join those of an axis along which their number does not divide the pool."""
     if pool[0] % len(phases):
         phases = [[_interleave(column, axis=1) for column in zip(*phases, strict=True)]]
     if pool[1] % len(phases[0]):
