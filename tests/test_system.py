@@ -1,0 +1,65 @@
+"""Files that are replaced as a whole, versions, and errors of the first process."""
+
+import contextlib
+import os
+import time
+
+import pytest
+
+import mumu_jax
+from mumu_jax.errors import nearest
+from mumu_jax.system import files, processes
+from mumu_jax.system.files import only_one, replacing, write_json
+from mumu_jax.system.version import versions
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    path = tmp_path / "a.txt"
+    with replacing(path) as first, replacing(path) as second:
+        first.write_text("first, and longer")
+        second.write_text("second")
+        assert first != second
+        assert not path.exists()
+    assert path.read_text() == "first, and longer"  # the last to end
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_an_error_leaves_the_file_as_it_was(tmp_path):
+    write_json(tmp_path / "a.json", [1])
+    with contextlib.suppress(ValueError), replacing(tmp_path / "a.json") as temporary:
+        temporary.write_text("half")
+        raise ValueError
+    assert (tmp_path / "a.json").read_text() == "[\n 1\n]\n"
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_files_of_killed_writers_are_removed_once_nobody_can_be_writing_them(tmp_path):
+    (tmp_path / "inner").mkdir()
+    abandoned = tmp_path / "inner" / f".a.txt.0123abcd{files.UNFINISHED}"
+    recent = tmp_path / f".b.txt.0123abcd{files.UNFINISHED}"
+    users = tmp_path / ".song.mp3.part"
+    for path in (abandoned, recent, users):
+        path.touch()
+    before = time.time() - files.ABANDONED_AFTER_S - 60
+    for path in (abandoned, users):
+        os.utime(path, (before, before))
+    with only_one(tmp_path, "testing"):
+        assert [path.exists() for path in (abandoned, recent, users)] == [False, True, True]
+
+
+def test_versions_need_no_installation():
+    assert versions("mumu_jax", "no such package") == {"mumu_jax": mumu_jax.__version__}
+    assert versions("numpy").keys() == {"numpy"}
+
+
+def test_nearest_name():
+    assert nearest("audio_hi", ("text", "audio_high", "audio_low")) == "audio_high"
+    assert nearest("timbre", ("text", "audio")) is None
+
+
+def test_the_other_processes_hear_of_any_error_of_the_first(monkeypatch):
+    told = []
+    monkeypatch.setattr(processes, "any_of_all", lambda failed: told.append(failed) or [failed])
+    with pytest.raises(ZeroDivisionError):
+        processes.main_first(lambda: 1 / 0, "it")
+    assert told == [True]
