@@ -23,7 +23,7 @@ from mumu_jax.runs.flags import parse_flags, print_experiments
 from mumu_jax.runs.folder import FINAL_SPLITS, Trained, claim, load_run, source_of_weights, write_run
 from mumu_jax.runs.fusion import keep_features, open_data
 from mumu_jax.runs.prediction import AlbumVectors, predict_items, vectors_of_albums
-from mumu_jax.runs.settings import check_experiment
+from mumu_jax.runs.settings import check_network
 from mumu_jax.system import processes
 from mumu_jax.system.cache import keep_compiled_programs
 from mumu_jax.system.files import only_one
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     processes.join(arguments.coordinator, arguments.num_processes, arguments.process_id)
     keep_compiled_programs()
     config, named_dir = arguments.config, arguments.data_dir or os.environ.get("MUMU_DATA_DIR")
-    check_experiment(config)
+    check_network(config)
     data_dir = Path(named_dir) if named_dir else None
     workdir = Path(arguments.workdir or f"runs/{config.name}")
     with stop_on_signal() as stop:

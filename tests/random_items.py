@@ -7,24 +7,27 @@ import numpy as np
 
 from mumu_jax.batch import Sparse
 from mumu_jax.config import Config
+from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.experiments import load_experiments
-from mumu_jax.runs.inputs import item_of
 
 NNZ = 7
 # By name, those left out that are another one's short name.
 UNIQUE = list({repr(dataclasses.replace(e.config, name="")): name for name, e in load_experiments().items()}.values())
 
 
-def random_inputs(config: Config, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
-    """[*shape, …] as the loader gives them: patches in dB, timbre, images, rows of tf-idf (the last one empty)."""
-    item = item_of(config)
+def random_inputs(config: Config, shape: tuple[int, ...], rng: np.random.Generator) -> dict[str, Any]:
+    """Inputs [*shape, …] by modality: patches in dB, timbre, images, rows of tf-idf (the last one empty)."""
+    return {name: _random_input(name, item, shape, rng) for name, item in Inputs.unfitted(config).item.items()}
+
+
+def _random_input(name: str, item: Any, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
     if isinstance(item, Sparse):
         n_rows = int(np.prod(shape))
-        columns = np.stack([rng.choice(config.tfidf.n_terms, NNZ, replace=False) for _ in range(n_rows)])
+        columns = np.stack([rng.choice(item.n_columns, NNZ, replace=False) for _ in range(n_rows)])
         values = rng.uniform(0, 1, (n_rows, NNZ)).astype(np.float32)
         values[-1] = 0
-        return Sparse(columns.astype(np.int32).reshape(*shape, NNZ), values.reshape(*shape, NNZ))
-    if config.modality == "image":
+        return Sparse(columns.astype(np.int32).reshape(*shape, NNZ), values.reshape(*shape, NNZ), item.n_columns)
+    if name == "image":
         return rng.integers(0, 256, (*shape, *item.shape), np.uint8)
-    low, high = (-80, 0) if config.modality == "audio" else (-1, 1)
+    low, high = (-80, 0) if name == "audio" else (-1, 1)
     return rng.uniform(low, high, (*shape, *item.shape)).astype(item.dtype)

@@ -20,6 +20,7 @@ from mumu_jax.data.store import records
 from mumu_jax.data.store.records import open_prepared
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
+from mumu_jax.runs.constants import fit_constants
 from mumu_jax.runs.folder import load_run
 from mumu_jax.system.terminal import run_command
 
@@ -420,7 +421,7 @@ def test_labels_count_as_seen_only_where_training_has_audio(tmp_path, capsys):
     assert prepare.main(arguments) == 0
     prepared = open_prepared(other, AudioSettings())
     assert [label.name for label in prepared.labels] == ["Drone", "Noise"]
-    constants, seen = train.fit_constants(load_config("audio_low_4x96_logistic"), prepared, other)
+    constants, seen = fit_constants(load_config("audio_low_4x96_logistic"), prepared, other)
     assert seen.tolist() == [False, True]
     assert "1 of 2 labels (Drone)" in capsys.readouterr().err
-    assert constants.label_factors.shape == (2, 0)
+    assert constants.fitted == {}

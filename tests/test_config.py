@@ -9,7 +9,7 @@ import pytest
 from mumu_jax.config import Config, flatten, from_json, validate
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
-from mumu_jax.training.flags import parse_flags
+from mumu_jax.runs.flags import parse_flags
 
 NAME = "--config=audio_low_4x96"
 
@@ -69,15 +69,30 @@ def test_features_are_named_in_either_form_and_any_order():
         ([NAME, "--config.optim.zzz=1"], ["'optim.zzz'", "optim.batch_size"]),
         ([NAME, "--config.optim.batch_size=many"], ["batch_size", "many"]),
         ([NAME, "--config.optim.batch_size=0"], ["config.optim.batch_size is 0", "above 0"]),
-        ([NAME, "--config.model.kernel=4x71"], ["config.model.kernel", "'4x71'", "'4x70'"]),
+        ([NAME, "--config.model.kernel=4x71"], ["config.model.kernel", "'4x71'", "low_4x70"]),
         ([NAME, "--config.model.dropout=1"], ["config.model.dropout", "below 1"]),
         (["--config=text_vsm", "--config.model.family=shallow"], ["family is 'shallow'", "'text'; choose 'mlp'"]),
-        ([NAME, "--config.optim.weight_decay=0.1"], ["weight_decay is for adamw and sgd", "'adam'; choose another"]),
-        ([NAME, "--config.model.trainable=("], ["config.model.trainable is '('", "no regular expression", "mend it"]),
+        (
+            [NAME, "--config.optim.weight_decay=0.1"],
+            ["decay=0.1 has no effect", "only optim.algorithm 'adamw' or 'sgd'"],
+        ),
+        (
+            [NAME, "--config.model.trainable=("],
+            ["config.model.trainable is '('", "not a regular", "correct it"],
+        ),
         (["--config=image_resnet101", "--config.model.depth=99"], ["config.model.depth is 99", "10, 14, 18, 34"]),
         (["--config=image_resnet101", "--config.augment.max_aspect=0.5"], ["max_aspect is 0.5", "at least 1"]),
-        (["--config=text_vsm", "--config.data.patch=random"], ["patch='random' is for audio", "this is text"]),
+        (
+            ["--config=text_vsm", "--config.data.patch=random"],
+            ["patch='random' has no effect on text_vsm", "only modality 'audio'"],
+        ),
         ([NAME, "--config.modality=timbre"], ["family is 'cnn'", "choose 'shallow', or another experiment"]),
+        (["--config=text_vsm", "--config.model.depth=50"], ["model.depth=50 has no effect", "model.family 'resnet'"]),
+        (["--config=text_vsm", "--config.audio.n_bins=84"], ["audio.n_bins=84 has no effect", "modality 'audio'"]),
+        (["--config=text_vsm", "--config.album_optim.patience=9"], ["album_optim.patience=9", "a modality of tracks"]),
+        (["--config=text_vsm_logistic", "--config.target.n_factors=9"], ["n_factors=9", "only target.kind 'cosine'"]),
+        ([NAME, "--config.target.kind=sigmoid"], ["target.kind is 'sigmoid'", "'logistic'"]),
+        ([NAME, "--config.modality=audio+smell"], ["config.modality is 'audio+smell'", "'timbre'"]),
         ([NAME, "--workdri=x"], ["workdri", "workdir"]),
         ([NAME, "--features=audio=x"], ["--features is for a fusion", "sees audio", "leave it out"]),
         (["--config=fusion_at", "--features=audio=x"], ["'audio=x'", "joins audio, text", "audio=RUN,text=RUN"]),

@@ -18,17 +18,16 @@ from safetensors.numpy import load_file
 
 from mumu_jax import config as configs
 from mumu_jax import export, tag
-from mumu_jax.compute.network import item_network
+from mumu_jax.compute.network import Constants, Standardisation, item_network
 from mumu_jax.compute.state import create_state
-from mumu_jax.data.manifest import read_manifest
+from mumu_jax.data.manifest import Label, read_manifest
+from mumu_jax.data.modalities.base import Read
+from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.data.store.records import sha256_of
 from mumu_jax.errors import UserError
-from mumu_jax.objectives.objective import Constants
 from mumu_jax.runs import exported
 from mumu_jax.runs.exported import ABOUT, files_in, open_export, program_of, weights_of, write_export
 from mumu_jax.runs.folder import Trained, TrainedRun, load_run
-from mumu_jax.runs.inputs import Inputs
-from mumu_jax.runs.reading import Read
 from mumu_jax.runs.scorer import Scorer, open_run, scorer_of
 from mumu_jax.runs.stems import Together
 
@@ -170,17 +169,19 @@ FAMILIES = [
 def test_program_of_each_family_and_target(modality, model, kind):
     """Of random weights."""
     settings, target = configs.ModelSettings(**model), configs.TargetSettings(kind=kind)
-    inputs = Inputs(configs.Config(modality=modality, model=settings, target=target))
+    inputs = Inputs.unfitted(configs.Config(modality=modality, model=settings, target=target))
     rng = np.random.default_rng(0)
-    network, item = item_network(inputs.config, 5), inputs.item
+    fitted = {"label_factors": rng.normal(size=(7, 5)).astype(np.float32)} if kind == "cosine" else {}
+    network, item = item_network(inputs.config, 7 if kind == "cosine" else 5, fitted), inputs.item
     variables = jax.device_get(create_state(network, optax.identity(), item, seed=0).variables)
-    factors = rng.normal(size=(7, 5) if kind == "cosine" else (5, 0)).astype(np.float32)
     shape = {"audio": (322, 96), "timbre": (48,), "image": (3,)}[modality]
-    constants = Constants(np.full(shape, 3, np.float32), np.full(shape, 9, np.float32), factors)
+    statistics = Standardisation(np.full(shape, 3, np.float32), np.full(shape, 9, np.float32))
+    constants = Constants({modality: statistics}, fitted)
     trained = Trained(network, variables, constants)
-    run = TrainedRun(inputs.config, [], np.ones(5, bool), Path("data"), "", inputs, None, trained)
-    given = rng.integers(0, 255, (3, *item.shape)).astype(item.dtype)
-    expected = scorer_of(run, "run", {}).first(given, 8)
+    labels = [Label(str(i)) for i in range(7 if kind == "cosine" else 5)]
+    run = TrainedRun(inputs.config, labels, np.ones(len(labels), bool), Path("data"), "", inputs, None, trained)
+    given = rng.integers(0, 255, (3, *item[modality].shape)).astype(item[modality].dtype)
+    expected = scorer_of(run, "run", {}).first({modality: given}, 8)
     found = program_of(network, trained, item).call(weights_of(trained), given)
     for ours, theirs in zip(found, expected, strict=True):
         assert np.ptp(theirs) > 0

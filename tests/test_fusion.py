@@ -13,16 +13,17 @@ from conftest import succeed
 from PIL import Image
 
 from mumu_jax import evaluate, tag, train
+from mumu_jax.compute.network import VECTORS
 from mumu_jax.data.loader import array_items
 from mumu_jax.data.manifest import read_manifest
 from mumu_jax.data.store.records import sha256_of
 from mumu_jax.errors import UserError
-from mumu_jax.objectives import objective
-from mumu_jax.runs import extract, scorer
-from mumu_jax.runs.extract import predict_once
+from mumu_jax.runs import fusion as fusions
+from mumu_jax.runs import scorer
 from mumu_jax.runs.features import Features, read_features, write_features
 from mumu_jax.runs.folder import fingerprint, load_run
 from mumu_jax.runs.fusion import FUSION, Source, fuse, join, open_data
+from mumu_jax.runs.prediction import predict_once
 from mumu_jax.system.signals import EXIT_INTERRUPTED
 from mumu_jax.training import loop
 
@@ -130,20 +131,20 @@ def test_features_of_a_run_are_what_its_album_network_sees(small_runs, small_dat
     with np.load(workdir / "predictions_test.npz") as predictions:
         assert list(predictions["album_ids"]) == list(np.array(found.album_ids)[test])
         if run.track is not None:
-            items = array_items(found.vectors[test], found.labels[test])
+            items = array_items({VECTORS: found.vectors[test]}, found.labels[test])
             scores = predict_once(run.album, items, run.config).scores
         else:
             last = run.album.variables["params"]["output"]["dense"]
             output = found.vectors[test] @ np.asarray(last["kernel"]) + np.asarray(last["bias"])
             scores = output
             if run.config.target.kind == "cosine":
-                C = run.album.constants.label_factors
+                C = run.album.constants.fitted["label_factors"]
                 scores = output @ C.T / np.linalg.norm(output, axis=1)[:, None] / np.linalg.norm(C, axis=1)
         np.testing.assert_allclose(scores, predictions["album_scores"], atol=2e-4)
 
 
 def test_unknown_format_is_refused_before_anything_is_read(tmp_path):
-    with pytest.raises(UserError, match=r"out.h5 ends in '.h5'; give a file that ends in .npz or .arrayrecord"):
+    with pytest.raises(UserError, match=r"out.h5 ends in '.h5'; give a file that ends in .npz"):
         evaluate.main([f"--workdir={tmp_path}", f"--features={tmp_path / 'out.h5'}"])
 
 
@@ -159,8 +160,8 @@ def test_what_a_fusion_keeps(fusion, small_runs, small_data, tmp_path):
         assert (source["path"], source["fingerprint"]) == (str(small_runs[name]), fingerprint(small_runs[name]))
         parts[name] = read_features(fusion / "features" / f"{name}.npz")
         assert parts[name].vectors.shape == (96, source["width"])
-    evaluate.main([f"--workdir={fusion}", f"--features={tmp_path / 'out.arrayrecord'}"])
-    found = read_features(tmp_path / "out.arrayrecord")
+    evaluate.main([f"--workdir={fusion}", f"--features={tmp_path / 'out.npz'}"])
+    found = read_features(tmp_path / "out.npz")
     rows = [[part.album_ids.index(album_id) for album_id in found.album_ids] for part in parts.values()]
     expected = fuse([part.vectors[at] for part, at in zip(parts.values(), rows, strict=True)])
     np.testing.assert_array_equal(found.vectors, expected)
@@ -170,7 +171,8 @@ def test_what_a_fusion_keeps(fusion, small_runs, small_data, tmp_path):
     assert run.album.variables["params"]["dense"]["kernel"].shape[0] == expected.shape[1]
     assert run.album.network.model.dropout == 0.7
     np.testing.assert_array_equal(
-        run.album.constants.label_factors, load_run(small_runs["text"]).album.constants.label_factors
+        run.album.constants.fitted["label_factors"],
+        load_run(small_runs["text"]).album.constants.fitted["label_factors"],
     )
 
 
@@ -285,7 +287,7 @@ def test_runs_that_are_not_named_or_not_there(small_runs, tmp_path):
 def test_runs_that_do_not_fit(small_runs, small_data, tmp_path, monkeypatch):
     text = Path(shutil.copytree(small_runs["text"], tmp_path / "text"))
     runs = f"--features=text={text},image={small_runs['image']}"
-    open_prepared = extract.open_prepared
+    open_prepared = fusions.open_prepared
 
     def other(**changes):
         """Images come from data that differs."""
@@ -356,14 +358,15 @@ def test_tags_of_files_that_share_a_stem(fusion, small_runs, own, tmp_path, monk
     run, vectors = load_run(fusion), []
     for name, path in small_runs.items():
         source = load_run(path)
-        [file] = [file for file in (own / "inner").glob("a.*") if tag.reader_of(source.inputs).is_one(file)]
-        read = tag.reader_of(source.inputs).read(file)
+        [reader] = source.inputs.readers().values()
+        [file] = [file for file in (own / "inner").glob("a.*") if reader.is_one(file)]
+        read = reader.read(file)
         unknown = np.zeros((len(read.records), len(run.labels)), np.uint8)
-        items = array_items(source.inputs.arrays(read.records), unknown)
+        items = array_items(source.inputs.arrays({name: read.records}), unknown)
         vectors.append(predict_once(source.first, items, source.config).embedding.mean(axis=0, keepdims=True))
-        assert vectors[-1].shape[1] == run.inputs.sources[name].width
-    items = array_items(fuse(vectors), np.zeros((1, len(run.labels)), np.uint8))
-    scores = objective.readable("cosine", predict_once(run.album, items, run.config).scores)[0]
+        assert vectors[-1].shape[1] == run.inputs.fitted["fusion"][name].width
+    items = array_items({"fusion": fuse(vectors)}, np.zeros((1, len(run.labels)), np.uint8))
+    scores = predict_once(run.album, items, run.config).scores[0]
     expected = {label.name: score for label, score in zip(run.labels, scores, strict=True)}
     found = {genre["genre"]: genre["score"] for genre in rows["a"]["genres"]}
     assert found == pytest.approx(expected, abs=1e-4)

@@ -21,18 +21,19 @@ from test_step import run_chunk
 from mumu_jax.batch import Batch
 from mumu_jax.compute import devices
 from mumu_jax.compute.augment import Augmentation
-from mumu_jax.compute.network import Network
+from mumu_jax.compute.network import Constants, Network, Standardisation
 from mumu_jax.compute.state import create_state
 from mumu_jax.config import AugmentSettings, ModelSettings
 from mumu_jax.data.sources.mumu.release import SINGLE_LABEL_CSV
 from mumu_jax.errors import UserError
 from mumu_jax.models.pretrained import expected_sources
 from mumu_jax.models.resnet import ResNet
-from mumu_jax.objectives.objective import Constants
+from mumu_jax.objectives.logits import Logistic
+from mumu_jax.runs.flags import parse_flags
 from mumu_jax.runs.folder import load_run
+from mumu_jax.runs.settings import check_network
 from mumu_jax.system.signals import StopRequest
 from mumu_jax.train import train
-from mumu_jax.training.flags import check_network, parse_flags
 from mumu_jax.training.weights import load_pretrained, start_from_weights
 
 # With 60 albums in training: 4 steps an epoch, in two chunks.
@@ -108,8 +109,8 @@ def test_starts_from_published_weights(run, published):
 
 
 def test_says_that_weights_are_random(capsys):
-    network = Network(ResNet(blocks=(), bottleneck=False, n_outputs=2, unit_output=False), "logistic")
-    image = jax.ShapeDtypeStruct((32, 32, 3), np.dtype(np.float32))
+    network = Network(ResNet(blocks=(), bottleneck=False, n_outputs=2, unit_output=False), Logistic())
+    image = {"image": jax.ShapeDtypeStruct((32, 32, 3), np.dtype(np.float32))}
     state = create_state(network, optax.identity(), image, seed=0)
     assert start_from_weights(state, ModelSettings(family="resnet"), None, devices.make_mesh()) is state
     assert capsys.readouterr().err.startswith("starting from random weights; --config.model.weights=FILE names")
@@ -202,12 +203,12 @@ def test_augmentation_does_not_depend_on_the_devices():
     """Batch normalisation and random views, in steps whose last batch is not full."""
     model = ResNet(blocks=(), bottleneck=False, n_outputs=6, unit_output=False, dropout=0.3)
     how = Augmentation(**{**asdict(AugmentSettings()), "size_px": 16, "rotation_deg": 15.0})
-    network, rng = Network(model, "logistic", augmentation=how), np.random.default_rng(0)
-    constants = Constants(np.float32(0.45), np.float32(0.22), np.zeros((6, 0), np.float32))
+    network, rng = Network(model, Logistic(), views=(("image", how),)), np.random.default_rng(0)
+    constants = Constants({"image": Standardisation(np.float32(0.45), np.float32(0.22))}, {})
     mask = np.ones((3, 16), np.float32)
     mask[-1, 5:] = 0
     images = rng.integers(0, 256, (3, 16, 32, 32, 3), np.uint8)
-    chunk = Batch(images, (rng.random((3, 16, 6)) < 0.4).astype(np.uint8), mask)
+    chunk = Batch({"image": images}, (rng.random((3, 16, 6)) < 0.4).astype(np.uint8), mask)
     one, losses_of_one = run_chunk(network, constants, chunk, 1)
     eight, losses_of_eight = run_chunk(network, constants, chunk, 8)
     np.testing.assert_allclose(losses_of_eight, losses_of_one, atol=1e-4)

@@ -7,8 +7,9 @@ from jax.sharding import Mesh
 
 from mumu_jax.batch import Sparse
 from mumu_jax.compute import devices
-from mumu_jax.config import AudioSettings, DataSettings, validate
-from mumu_jax.data.loader import Items, Schedule, array_items, multi_hot, patch_items, read_chunk, read_rows, stream
+from mumu_jax.config import AudioSettings, Config, DataSettings, validate
+from mumu_jax.data.loader import Items, Schedule, array_items, multi_hot, read_chunk, read_rows, stream
+from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.errors import UserError
 from mumu_jax.training.feed import Feed, open_feeds
 
@@ -19,10 +20,10 @@ def items(random: bool = False) -> Items:
     """Item i is [i, where its random patch lies], with label i % 3."""
 
     def read(rows, uniforms, inputs, labels):
-        inputs[:] = np.stack([rows, uniforms], axis=1)
+        inputs["vectors"][:] = np.stack([rows, uniforms], axis=1)
         labels[np.arange(len(rows)), rows % 3] = 1
 
-    return Items(read, N, item=jax.ShapeDtypeStruct((2,), np.float32), n_labels=3, random=random)
+    return Items(read, N, item={"vectors": jax.ShapeDtypeStruct((2,), np.float32)}, n_labels=3, random=random)
 
 
 def schedule(seed: int | None = 0, batch_size: int = BATCH) -> Schedule:
@@ -31,9 +32,9 @@ def schedule(seed: int | None = 0, batch_size: int = BATCH) -> Schedule:
 
 def test_every_item_once_an_epoch_and_the_rest_is_masked():
     chunks = list(stream(items(), schedule(), range(2), read_threads=2))
-    assert [chunk.inputs.shape for chunk in chunks] == [(4, BATCH, 2), (2, BATCH, 2)]
+    assert [chunk.inputs["vectors"].shape for chunk in chunks] == [(4, BATCH, 2), (2, BATCH, 2)]
     mask = np.concatenate([chunk.mask for chunk in chunks]).ravel()
-    values = np.concatenate([chunk.inputs for chunk in chunks]).reshape(-1, 2)[:, 0]
+    values = np.concatenate([chunk.inputs["vectors"] for chunk in chunks]).reshape(-1, 2)[:, 0]
     labels = np.concatenate([chunk.labels for chunk in chunks]).reshape(-1, 3)
     assert mask.sum() == N
     assert not mask[-1]
@@ -56,13 +57,13 @@ def test_the_number_of_a_chunk_says_where_to_go_on():
     expected = list(stream(items(random=True), schedule(5), range(7), read_threads=2))[3:]
     resumed = stream(items(random=True), schedule(5), range(3, 7), read_threads=1)
     for chunk, again in zip(expected, resumed, strict=True):
-        np.testing.assert_array_equal(chunk.inputs, again.inputs)
+        np.testing.assert_array_equal(chunk.inputs["vectors"], again.inputs["vectors"])
 
 
 def test_random_patches_differ_from_epoch_to_epoch():
     def places(numbers):
         chunks = [read_chunk(items(random=True), schedule(), number) for number in numbers]
-        return {int(i): u for c in chunks for i, u in c.inputs.reshape(-1, 2)[c.mask.ravel() > 0]}
+        return {int(i): u for c in chunks for i, u in c.inputs["vectors"].reshape(-1, 2)[c.mask.ravel() > 0]}
 
     first, second = places((0, 1)), places((2, 3))
     assert len(first) == N
@@ -72,7 +73,8 @@ def test_random_patches_differ_from_epoch_to_epoch():
 def test_processes_read_parts_that_make_up_the_whole():
     whole = read_chunk(items(True), schedule(), 1)
     parts = [read_chunk(items(True), schedule(), 1, slice(low, low + 2)) for low in (0, 2)]
-    np.testing.assert_array_equal(np.concatenate([part.inputs for part in parts], axis=1), whole.inputs)
+    inputs = np.concatenate([part.inputs["vectors"] for part in parts], axis=1)
+    np.testing.assert_array_equal(inputs, whole.inputs["vectors"])
     np.testing.assert_array_equal(np.concatenate([part.mask for part in parts], axis=1), whole.mask)
 
 
@@ -90,8 +92,8 @@ def test_resident_and_streaming_are_the_same_bytes(n_devices, sparse):
     rng = np.random.default_rng(0)
     inputs = rng.uniform(-80, 0, (N, 6, 5)).astype(np.float16)
     if sparse:
-        inputs = Sparse(rng.integers(0, 99, (N, 4), np.int32), rng.uniform(0, 1, (N, 4)).astype(np.float32))
-    split = array_items(inputs, rng.integers(0, 2, (N, 3), np.uint8))
+        inputs = Sparse(rng.integers(0, 99, (N, 4), np.int32), rng.uniform(0, 1, (N, 4)).astype(np.float32), 99)
+    split = array_items({"one": inputs}, rng.integers(0, 2, (N, 3), np.uint8))
     resident, streaming = (
         Feed(split, mode, 2, mesh).chunks(schedule(batch_size=8), range(6)) for mode in ("resident", "streaming")
     )
@@ -118,6 +120,8 @@ def test_resident_as_long_as_memory_lasts(monkeypatch, capfd):
 
 
 class FakeRecords(list):
+    album_ids = item_ids = ("a",)
+
     def read(self, rows):
         return (self[row] for row in rows)
 
@@ -131,14 +135,15 @@ def test_patches_of_records(n_frames):
     def patch_at(split: Items, uniform: float):
         inputs, labels = read_rows(split, np.zeros(1, np.int32), np.array([uniform]))
         np.testing.assert_array_equal(labels, [multi_hot([1], 2)])
-        return inputs[0]
+        return inputs["audio"][0]
 
-    fixed = patch_items(records, 2, settings)
+    inputs = Inputs.unfitted(Config())
+    fixed = inputs.items(records, 2)
     patch = patch_at(fixed, 0.9)
-    assert patch.shape == fixed.item.shape == (322, 96)
+    assert patch.shape == fixed.item["audio"].shape == (322, 96)
     assert patch.dtype == np.float16
     np.testing.assert_array_equal(patch, patch_at(fixed, 0.1))
-    randomly = patch_items(records, 2, settings, patch="random")
+    randomly = inputs.items(records, 2, patch="random")
     first, last = patch_at(randomly, 0.0), patch_at(randomly, 0.999999)
     assert (first != last).any() == (n_frames > 322)
     if n_frames < 322:

@@ -12,12 +12,13 @@ from mumu_jax.experiments import load_config, load_experiments
 from mumu_jax.models import build_item_network
 from mumu_jax.models.cnn import CNN, VARIANTS
 from mumu_jax.models.densenet import DenseNet
-from mumu_jax.models.dropout import dropout
-from mumu_jax.models.head import Shallow
+from mumu_jax.models.head import Shallow, dropout
 from mumu_jax.models.kernels.precision import compute_dtype
 from mumu_jax.models.pretrained import SIDE_PX
+from mumu_jax.models.registry import Output
 from mumu_jax.models.vit import ViT
-from mumu_jax.training.flags import MUMU_OUTPUTS, count_params
+from mumu_jax.objectives import make_objective
+from mumu_jax.runs.settings import MUMU_LABELS, count_params
 
 EXPERIMENTS = load_experiments()
 
@@ -67,13 +68,16 @@ def test_network_contract(name):
     if config.model.family == "resnet":
         config.model.depth = 10  # an eager pass through all 101 layers takes half a minute
     kind = config.target.kind
-    n_outputs = MUMU_OUTPUTS[kind]
-    model = build_item_network(config, n_outputs)
+    objective = make_objective(config.target)
+    n_outputs = objective.n_outputs(MUMU_LABELS, {})
+    model = build_item_network(config, Output(n_outputs, objective.unit_output))
     if isinstance(model, DenseNet):
         model = model.clone(blocks=(1, 2, 1, 1))
     if isinstance(model, ViT):
         model = model.clone(depth=2)
-    inputs = jax.tree.map(jnp.asarray, standardized(random_inputs(config, (2,), np.random.default_rng(1))))
+    inputs = jax.tree.map(
+        jnp.asarray, standardized(random_inputs(config, (2,), np.random.default_rng(1))[config.modality])
+    )
     if config.modality == "image":
         inputs = inputs[:, :SIDE_PX, :SIDE_PX]
     variables = quick_jit(model.init)(jax.random.key(0), inputs)
@@ -114,7 +118,7 @@ def standardized(inputs):
 
 def test_high_4x70_feature_width():
     """What the fusion concatenates: 4,096 audio features."""
-    model = build_item_network(EXPERIMENTS["audio_high_4x70"].config, 50)
+    model = build_item_network(EXPERIMENTS["audio_high_4x70"].config, Output(50, unit=True))
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 322, 96)))
     assert shapes["params"]["output"]["dense"]["kernel"].shape == (4096, 50)
 
@@ -128,7 +132,7 @@ def test_shallow_network_gives_its_input_as_embedding():
 
 
 def small_cnn(variant, **how):
-    return CNN(variant, filters=(8, 12, 12, 8), n_outputs=6, unit_output=True, **how)
+    return CNN(variant._replace(filters=(8, 12, 12, 8)), n_outputs=6, unit_output=True, **how)
 
 
 def loss_output_and_gradients(model, params, patches):
@@ -141,7 +145,9 @@ def loss_output_and_gradients(model, params, patches):
 
 
 @pytest.mark.parametrize(
-    "variant", list(dict.fromkeys(VARIANTS.values())), ids=lambda v: "x".join(map(str, v.kernels[0] + v.pools[3]))
+    "variant",
+    list({v[:2]: v for v in VARIANTS.values()}.values()),
+    ids=lambda v: "x".join(map(str, v.kernels[0] + v.pools[3])),
 )
 def test_backends_compute_the_same_and_bfloat16_nearly(variant):
     patches = jax.random.normal(jax.random.key(1), (3, 322, 96))

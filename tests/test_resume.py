@@ -47,7 +47,7 @@ def contents(workdir: Path) -> dict[str, bytes]:
         like = create_state(
             trained.network,
             make_optimizer(run.config.optim),
-            jax.ShapeDtypeStruct(trained.constants.mean.shape, np.float32),
+            {n: jax.ShapeDtypeStruct(one.mean.shape, np.float32) for n, one in trained.constants.inputs.items()},
             seed=123,
         )
         checkpoints = Checkpoints(workdir / phase, read_only=True)

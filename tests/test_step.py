@@ -15,7 +15,7 @@ from random_items import UNIQUE, random_inputs
 
 from mumu_jax.batch import Batch
 from mumu_jax.compute import devices
-from mumu_jax.compute.network import Network, apply_in_training, item_network
+from mumu_jax.compute.network import Constants, Network, Standardisation, apply_in_training, item_network
 from mumu_jax.compute.optim import make_optimizer
 from mumu_jax.compute.predict import predict
 from mumu_jax.compute.state import TrainState, create_state
@@ -25,9 +25,9 @@ from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
 from mumu_jax.models.batch_norm import trains
 from mumu_jax.models.resnet import ResNet
-from mumu_jax.objectives import objective
-from mumu_jax.objectives.cosine import label_factors, ppmi
-from mumu_jax.objectives.objective import Constants
+from mumu_jax.objectives import make_objective
+from mumu_jax.objectives.cosine import Cosine
+from mumu_jax.objectives.logits import Logistic
 
 N_LABELS = 6
 TX = make_optimizer(OptimSettings(learning_rate=1e-4))  # a larger one amplifies rounding on these random labels
@@ -38,14 +38,13 @@ SLOW = ("image_resnet101_cosine", "covers_densenet201")
 def network_and_constants(name: str, seed: int = 0) -> tuple[Network, Constants]:
     config = load_config(name)
     rng = np.random.default_rng(seed)
-    factors = np.zeros((N_LABELS, 0), np.float32)
-    if config.target.kind == "cosine":
-        factors = np.asarray(label_factors(ppmi(rng.random((50, N_LABELS)) < 0.4), 50))
+    fitted = make_objective(config.target).fit(rng.random((50, N_LABELS)) < 0.4)
+    fitted = {name: np.asarray(array) for name, array in fitted.items()}
     mean, std = {"audio": (-40, 20), "timbre": (0, 1), "text": (0, 1), "image": (0.45, 0.22), "fusion": (0, 1)}[
         config.modality
     ]
-    constants = Constants(np.float32(mean), np.float32(std), factors)
-    return item_network(config, objective.n_outputs(config.target.kind, constants)), constants
+    constants = Constants({config.modality: Standardisation(np.float32(mean), np.float32(std))}, fitted)
+    return item_network(config, N_LABELS, fitted), constants
 
 
 def random_chunk(name: str, n_steps: int, batch_size: int, n_real: int, seed: int = 0) -> Batch:
@@ -139,7 +138,7 @@ def test_padding_has_no_effect(name):
     network, constants = network_and_constants(name)
     chunk = random_chunk(name, 1, 8, 3)
     other = random_chunk(name, 1, 8, 3, seed=9)
-    inputs = np.where(chunk.mask[..., None, None] > 0, chunk.inputs, other.inputs)
+    inputs = {"audio": np.where(chunk.mask[..., None, None] > 0, chunk.inputs["audio"], other.inputs["audio"])}
     labels = np.where(chunk.mask[..., None] > 0, chunk.labels, other.labels)
     _, expected = run_chunk(network, constants, chunk, 1)
     _, found = run_chunk(network, constants, chunk.replace(inputs=inputs, labels=labels), 1)
@@ -160,10 +159,10 @@ def test_a_batch_that_the_devices_do_not_divide():
 
 def test_probabilities_of_logits_keep_their_order():
     logits = np.array([[-800.0, -1.0, 0.0, 2.0, 800.0]])
-    probabilities = objective.readable("logistic", logits)
+    probabilities = Logistic().readable(logits)
     np.testing.assert_allclose(probabilities[0, 1:4], 1 / (1 + np.exp(-logits[0, 1:4])), rtol=1e-6)
     assert (np.diff(probabilities) > 0).all()
-    np.testing.assert_array_equal(objective.readable("cosine", logits), logits)
+    np.testing.assert_array_equal(Cosine(5).readable(logits), logits)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +171,7 @@ def test_probabilities_of_logits_keep_their_order():
 def test_a_frozen_batch_norm_keeps_its_statistics(trainable, moves):
     images = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
     model = ResNet(blocks=(), bottleneck=True, n_outputs=N_LABELS, unit_output=False)
-    network, variables = Network(model, "logistic", trainable), model.init(jax.random.key(1), images)
+    network, variables = Network(model, Logistic(), trainable), model.init(jax.random.key(1), images)
     _, found = apply_in_training(network, variables, images, jax.random.split(jax.random.key(2), 2), jnp.ones(2), None)
     assert bool(jnp.any(found["bn1"]["mean"] != 0)) == moves
 
@@ -180,17 +179,18 @@ def test_a_frozen_batch_norm_keeps_its_statistics(trainable, moves):
 @pytest.mark.parametrize("kind", ["jit", pytest.param("pmap", marks=pytest.mark.slow)])
 def test_running_statistics_do_not_depend_on_the_devices(kind):
     model = ResNet(blocks=(1, 1), bottleneck=True, n_outputs=N_LABELS, unit_output=False, dropout=0.3)
-    network, rng = Network(model, "logistic"), np.random.default_rng(0)
-    constants = Constants(np.float32(0), np.float32(1), np.zeros((N_LABELS, 0), np.float32))
+    network, rng = Network(model, Logistic()), np.random.default_rng(0)
+    constants = Constants({"image": Standardisation(np.float32(0), np.float32(1))}, {})
     mask = np.ones((3, 16), np.float32)
     mask[-1, 5:] = 0
     images = rng.standard_normal((3, 16, 32, 32, 3), np.float32).astype(np.float16)
-    chunk = Batch(images, (rng.random((3, 16, N_LABELS)) < 0.4).astype(np.uint8), mask)
+    chunk = Batch({"image": images}, (rng.random((3, 16, N_LABELS)) < 0.4).astype(np.uint8), mask)
     one, losses_of_one = run_chunk(network, constants, chunk, 1)
     eight, losses_of_eight = run_chunk(network, constants, chunk, 8, kind)
     np.testing.assert_allclose(losses_of_eight, losses_of_one, atol=1e-5)
     for ours, theirs in zip(*map(jax.tree.leaves, (eight.batch_stats, one.batch_stats)), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-3)  # after two of Adam's steps
         assert bool(jnp.any((ours != 0) & (ours != 1)))
-    padded = dataclasses.replace(chunk, inputs=np.where(mask[..., None, None, None] > 0, images, np.float16(9)))
+    other = {"image": np.where(mask[..., None, None, None] > 0, images, np.float16(9))}
+    padded = dataclasses.replace(chunk, inputs=other)
     np.testing.assert_array_equal(run_chunk(network, constants, padded, 1)[1], losses_of_one)

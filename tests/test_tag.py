@@ -16,17 +16,19 @@ from jax.sharding import Mesh
 
 from mumu_jax import tag
 from mumu_jax.compute import devices
+from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.audio import decode
+from mumu_jax.data.modalities.base import Read
 from mumu_jax.data.sources import table
 from mumu_jax.data.sources.request import Request
 from mumu_jax.errors import UserError
-from mumu_jax.objectives import objective
+from mumu_jax.objectives.cosine import Cosine
+from mumu_jax.objectives.logits import Logistic
 from mumu_jax.runs import scorer
 from mumu_jax.runs.folder import TrainedRun, fingerprint, load_run
-from mumu_jax.runs.reading import Read, read_song, reader_of
 from mumu_jax.runs.scorer import scorer_of
 from mumu_jax.runs.tags import FIELDS
-from mumu_jax.tag import score_files
+from mumu_jax.tag import score_items
 
 SR_HZ = 22_050
 N_LABELS = 24
@@ -225,7 +227,7 @@ def test_patches_cover_the_whole_song(tmp_path, run, seconds, starts_s):
         cqt = decode.log_cqt(y[start * SR_HZ : (start + 30) * SR_HZ], settings)
         padded = np.pad(cqt, ((0, max(0, 322 - len(cqt))), (0, 0)), constant_values=-80)
         expected += [padded[:322]] if seconds < 15 else [padded[:322], padded[-322:]]
-    song = read_song(path, settings)
+    song = MODALITIES["audio"].read_file(path, run.config, None)
     assert song.seconds == pytest.approx(seconds)
     assert len(song.records) == len(expected)
     np.testing.assert_allclose(patches_of(song), np.stack(expected), atol=0.04)  # float16 dB
@@ -243,7 +245,7 @@ def test_scores_are_the_album_networks_of_the_mean_vector(tmp_path, run, serial)
         tone(tmp_path / "short.wav", 4, 2),
         tone(tmp_path / "middle.wav", 33, 3),
     ]
-    found = list(score_files(scorer_of(run, "run", {}), paths, reader_of(run.inputs), batch_size=8, workers=1))
+    found = list(score_items(scorer_of(run, "run", {}), paths, batch_size=8, workers=1))
     assert [song.path for song, _ in found] == paths
     assert [len(song.records) for song, _ in found] == [6, 0, 1, 4]
     for song, scores in found:
@@ -251,11 +253,11 @@ def test_scores_are_the_album_networks_of_the_mean_vector(tmp_path, run, serial)
             assert scores is None
             continue
         assert scores is not None
-        constants = run.track.constants
-        inputs = jnp.asarray((patches_of(song).astype(np.float32) - constants.mean) / constants.std)
+        constants, audio = run.track.constants, run.track.constants.inputs["audio"]
+        inputs = jnp.asarray((patches_of(song).astype(np.float32) - audio.mean) / audio.std)
         _, vectors = run.track.network.model.apply(run.track.variables, inputs)
         output, _ = run.album.network.model.apply(run.album.variables, jnp.mean(vectors, axis=0)[None])
-        output, factors = np.asarray(output, np.float64)[0], constants.label_factors.astype(np.float64)
+        output, factors = np.asarray(output, np.float64)[0], constants.fitted["label_factors"].astype(np.float64)
         lengths = np.linalg.norm(factors, axis=1) * np.linalg.norm(output)
         expected = np.where(lengths > 0, factors @ output / np.where(lengths > 0, lengths, 1), -1)
         np.testing.assert_allclose(scores, expected, atol=1e-5)
@@ -264,18 +266,15 @@ def test_scores_are_the_album_networks_of_the_mean_vector(tmp_path, run, serial)
 def test_logits_are_shown_as_probabilities():
     logits = np.array([[-1000, -2, 0, 3, 1000]], np.float32)
     expected = [[0, 1 / (1 + np.exp(2)), 0.5, 1 / (1 + np.exp(-3)), 1]]
-    np.testing.assert_allclose(objective.readable("logistic", logits), expected, rtol=1e-6)
-    np.testing.assert_array_equal(objective.readable("cosine", logits), logits)
+    np.testing.assert_allclose(Logistic().readable(logits), expected, rtol=1e-6)
+    np.testing.assert_array_equal(Cosine(5).readable(logits), logits)
 
 
 def test_scores_do_not_depend_on_batch_size_or_devices(songs, run, serial, monkeypatch, tmp_path):
-    paths = [tone(tmp_path / "long.wav", 33), *tag.find_files([songs], reader_of(run.inputs))]
+    paths = [tone(tmp_path / "long.wav", 33), *tag.find_items([songs], run.inputs.readers())]
 
     def scores(batch_size: int) -> np.ndarray:
-        found = [
-            scores
-            for _, scores in score_files(scorer_of(run, "run", {}), paths, reader_of(run.inputs), batch_size, workers=1)
-        ]
+        found = [scores for _, scores in score_items(scorer_of(run, "run", {}), paths, batch_size, workers=1)]
         return np.stack([one for one in found if one is not None])
 
     by_eight_devices = scores(16)

@@ -177,7 +177,7 @@ def accuracy_at_k(
 ) -> Float[Array, ""]:
     """Return the share of items whose one label is among their k highest scores (0 to 1)."""
     hit = jnp.any(top_labels(scores, k) == _true_label(labels)[:, None], axis=1)
-    return _mean(hit, real_items(mask, len(scores)))
+    return _mean(hit.astype(jnp.float32), real_items(mask, len(scores)))
 
 
 @jax.jit

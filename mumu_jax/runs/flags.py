@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from mumu_jax.config import Config, flatten, validate
+from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.errors import UserError, nearest
 from mumu_jax.experiments import load_config, load_experiments
-from mumu_jax.runs.settings import count_params
+from mumu_jax.runs.settings import check_settings, count_params
 
 HELP = """\
 python -m mumu_jax.train --config=NAME [--data_dir=DATA] [--workdir=RUN] [--config.FIELD=VALUE …]
@@ -83,6 +84,8 @@ def parse_flags(argv: Sequence[str]) -> Flags:
     if not (config.name or values.list):
         raise UserError("no experiment named; add --config=NAME (python -m mumu_jax.train --list)")
     validate(config)
+    if config.name:
+        check_settings(config)
     processes = (values.coordinator, values.num_processes, values.process_id)
     features = None if values.features is None else _parse_features(values.features, config)
     return Flags(config, features, values.data_dir, values.workdir, values.list, *processes)
@@ -90,7 +93,7 @@ def parse_flags(argv: Sequence[str]) -> Flags:
 
 def _parse_features(text: str, config: Config) -> dict[str, Path]:
     """Parse `audio=RUN,text=RUN` into the fusion's order.  Raises UserError unless it names a run of each modality."""
-    if config.modality != "fusion":
+    if Inputs.unfitted(config).prepared:
         raise UserError(f"--features is for a fusion, and {config.name} sees {config.modality}; leave it out")
     names = config.fusion.names
     pairs = [part.partition("=") for part in text.split(",")]

@@ -87,7 +87,7 @@ def claim(workdir: Path, config: Config, data_dir: Path, checksum: str) -> bool:
 
     Raises UserError if the folder is a run of another config or of other data, naming the first difference.
     """
-    about = check_settings(workdir, config)
+    about = check_same_settings(workdir, config)
     if about is None:
         workdir.mkdir(parents=True, exist_ok=True)
         return False
@@ -100,7 +100,7 @@ def claim(workdir: Path, config: Config, data_dir: Path, checksum: str) -> bool:
     return True
 
 
-def check_settings(workdir: Path, config: Config) -> dict[str, Any] | None:
+def check_same_settings(workdir: Path, config: Config) -> dict[str, Any] | None:
     """Return the config.json of the run in `workdir`, None if there is none.
 
     Raises UserError if that run has other settings; those that it does not use are not compared.

@@ -27,7 +27,7 @@ from mumu_jax.data.store.pairs import open_dataset
 from mumu_jax.data.store.records import Dataset, HeldRecords, Records, read_albums, sha256_of
 from mumu_jax.errors import UserError
 from mumu_jax.runs.features import Features, extract_features, read_features, write_features
-from mumu_jax.runs.folder import TrainedRun, check_settings, fingerprint, load_run
+from mumu_jax.runs.folder import TrainedRun, check_same_settings, fingerprint, load_run
 from mumu_jax.runs.prediction import Watch
 from mumu_jax.system import processes
 from mumu_jax.system.files import only_one, write_json
@@ -146,7 +146,7 @@ def keep_features(
     `data_dir` is the current folder of the runs' data; by default the one of their training.  Raises UserError if runs
     do not fit one another or the data, or if others are kept.
     """
-    check_settings(workdir, config)
+    check_same_settings(workdir, config)
     if processes.any_of_all((workdir / FUSION).exists())[0]:
         return _check_kept(config, runs or {}, data_dir, workdir)
     if runs is None:

@@ -15,7 +15,7 @@ from mumu_jax.data.modalities.inputs import Inputs, level_of, modalities_of
 from mumu_jax.errors import UserError
 from mumu_jax.models import family_of
 from mumu_jax.models.batch_norm import trains
-from mumu_jax.models.registry import FAMILIES
+from mumu_jax.models.registry import FAMILIES, Output
 from mumu_jax.objectives import OBJECTIVES, make_objective
 
 MUMU_LABELS = 250  # the number of labels that the paper's parameter counts are counted for
@@ -38,7 +38,7 @@ def _of_other_modalities(config: Config) -> Iterator[tuple[str, str]]:
             yield from ((name, f"modality {modality.name!r}") for name in modality.own_settings)
     for section, owners in sections.items():
         if not {*owners} & {*config.inputs}:
-            said = f"modality {' and '.join(map(repr, owners))}"
+            said = f"modality {' or '.join(map(repr, owners))}"
             yield from ((name, said) for name in every if name.startswith(f"{section}."))
 
 
@@ -47,12 +47,12 @@ def _of_other_models(config: Config) -> Iterator[tuple[str, str]]:
     for name in flatten(config.model):
         if name not in used:
             owners = [family for family, one in FAMILIES.items() if name in one.settings]
-            yield f"model.{name}", f"model.family {' and '.join(map(repr, owners))}"
+            yield f"model.{name}", f"model.family {' or '.join(map(repr, owners))}"
     used = make_objective(config.target).settings | {"kind"}
     for name in flatten(config.target):
         if name not in used:
             owners = [kind for kind, one in OBJECTIVES.items() if name in one.settings]
-            yield f"target.{name}", f"target.kind {' and '.join(map(repr, owners))}"
+            yield f"target.{name}", f"target.kind {' or '.join(map(repr, owners))}"
 
 
 def _of_other_optimizers(config: Config) -> Iterator[tuple[str, str]]:
@@ -60,30 +60,33 @@ def _of_other_optimizers(config: Config) -> Iterator[tuple[str, str]]:
     if level_of(config) == "track":
         yield from _unused_optimizer("album_optim", config.album_optim)
     else:
-        yield from ((f"album_optim.{name}", "modalities of tracks") for name in flatten(config.album_optim))
+        yield from ((f"album_optim.{name}", "a modality of tracks") for name in flatten(config.album_optim))
 
 
 def _unused_optimizer(section: str, settings: OptimSettings) -> Iterator[tuple[str, str]]:
     special = frozenset().union(*(one.settings for one in ALGORITHMS.values()))
     for name in sorted(special - ALGORITHMS[settings.algorithm].settings):
         owners = [algorithm for algorithm, one in ALGORITHMS.items() if name in one.settings]
-        yield f"{section}.{name}", f"{section}.algorithm {' and '.join(map(repr, owners))}"
+        yield f"{section}.{name}", f"{section}.algorithm {' or '.join(map(repr, owners))}"
     if not settings.decay_epochs:
         yield f"{section}.decay_factor", f"{section}.decay_epochs above 0"
 
 
-def check_experiment(config: Config) -> None:
-    """Raise UserError if a setting has no effect, if the network cannot be built, or if nothing of it would train."""
+def check_settings(config: Config) -> None:
+    """Raise UserError if a name is not registered, or if a setting has a value that this experiment does not read."""
     modalities_of(config)
+    family_of(config).build(config.model, Output(1, make_objective(config.target).unit_output))
     values, defaults = flatten(config), flatten(Config())
     for name, owner in unused_settings(config).items():
         if values[name] != defaults[name]:
             raise UserError(
-                f"config.{name}={values[name]!r} has no effect: {owner} reads it, and {config.name or 'this config'} "
-                f"is config.modality={config.modality!r}, config.model.family={config.model.family!r}, "
-                f"config.target.kind={config.target.kind!r}, config.optim.algorithm={config.optim.algorithm!r}; "
-                "leave it out"
+                f"config.{name}={values[name]!r} has no effect on {config.name or 'this experiment'}: only {owner} "
+                "reads it; leave it out"
             )
+
+
+def check_network(config: Config) -> None:
+    """Raise UserError if the network cannot be built for inputs of this size, or if nothing of it would train."""
     try:
         params = _params(config)
     except (TypeError, ValueError, ZeroDivisionError) as error:

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -50,19 +50,25 @@ class Read:
 # --- the fields of a record ---------------------------------------------------------------------------------
 
 
-class Field(Protocol):
+class Field(ABC):
     """A field of a record: its TFDS feature, its value as byte strings of a `tf.train.Example`, and back."""
 
     @property
-    def feature(self) -> Any: ...
+    @abstractmethod
+    def feature(self) -> Any:
+        """The TFDS feature."""
 
-    def encode(self, value: Any) -> list[bytes]: ...
+    @abstractmethod
+    def encode(self, value: Any) -> list[bytes]:
+        """Return the byte strings of a value."""
 
-    def decode(self, stored: Sequence[Any]) -> Any: ...
+    @abstractmethod
+    def decode(self, stored: Sequence[Any]) -> Any:
+        """Return the value that `encode` was given."""
 
 
 @dataclass(frozen=True)
-class Tensor:
+class Tensor(Field):
     """An array of a fixed dtype and shape; None stands for any length."""
 
     shape: tuple[int | None, ...]
@@ -80,7 +86,7 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Text:
+class Text(Field):
     """A string; `encode` keeps what is not valid Unicode (surrogates from file names)."""
 
     @property
@@ -95,7 +101,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Texts:
+class Texts(Field):
     """Any number of strings."""
 
     @property
