@@ -6,7 +6,7 @@ fastest is measured.  Pooling comes before the ReLU in the audio CNNs, which giv
 
 # pyright: reportMissingImports=false
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks import flops, torch_networks
+from benchmarks import flops, timing, torch_networks
 from mumu_jax.batch import Batch
 from mumu_jax.config import Config, OptimSettings
 from mumu_jax.models import mlp
@@ -202,6 +202,15 @@ class Peer:
             self._step(*self._batches[self._taken % len(self._batches)])
             self._taken += 1
         self._wait()
+
+    def side(self, batch_size: int, seconds: float) -> Callable[[], float]:
+        """Return examples a second as a side for `timing.take_turns`."""
+        n_steps = timing.calls_within(seconds, lambda: self.run(1))
+        return lambda: timing.rate(lambda: self.run(n_steps), n_steps * batch_size)
+
+    def columns(self) -> dict[str, Any]:
+        """Return what a row says about the peer beside its rate."""
+        return {"peer": "torch", "peer_way": str(self.way), "peer_tried": self.tried}
 
     def _fastest(self, seconds: float) -> Way:
         """Better one choice at a time, and once more the first two, as the last one may change their order."""
