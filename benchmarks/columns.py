@@ -118,6 +118,10 @@ KERNELS = Column("kernels a step", _plain("n_kernels"))
 MOVED = Column("MB an example", _number("bytes_per_example", 1e6))
 GIANT = Column("giant windows", _plain("n_giant_windows"))
 
+BENCHMARK = Column("benchmark", _plain("benchmark"))
+PEER_NAME = Column("peer", _plain("peer"))
+
+SUMMARY = (BENCHMARK, CONFIG, MODE, DEVICE, RATE, PEER_NAME, PEER, RATIO)
 STEP = (DEVICES, CONFIG, PRECISION, BATCH)
 TRAINING = (*STEP, RATE, EPOCH, K40, PEAK, MEMORY, COMPILE, PEER, RATIO, PEER_WAY)
 

@@ -17,19 +17,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from benchmarks import flops, timing
+from benchmarks import flops, options, timing
 from benchmarks.columns import Row
 from benchmarks.made_up import prepared_data
-from benchmarks.options import (
-    SIX,
-    add_precision,
-    add_repeats,
-    check_devices,
-    experiments,
-    make_parser,
-    names,
-    numbers,
-)
 from benchmarks.output import Output
 from benchmarks.peak import Peak
 from benchmarks.train_step import (
@@ -78,16 +68,17 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = make_parser("benchmarks.end_to_end", __doc__)
-    parser.add_argument("--config", type=names(experiments("audio")), default=SIX, help="the six CNNs by default")
-    add_precision(parser)
-    parser.add_argument("--batch_size", type=numbers, help="32,256,1024 by default; on a CPU 32, for HIGH-3x3 8")
-    parser.add_argument("--mode", type=names(["auto", "resident", "streaming"]), default=["auto"], help="of the data")
+    parser = options.make_parser("benchmarks.end_to_end", __doc__)
+    options.add_config(parser, options.SIX, "audio")
+    options.add_precision(parser)
+    modes = options.names(["auto", "resident", "streaming"])
+    parser.add_argument("--batch_size", type=options.numbers, help="default 32,256,1024; on a CPU 32, for HIGH-3x3 8")
+    parser.add_argument("--mode", type=modes, default=["auto"], help="of the data")
     parser.add_argument("--data_dir", type=Path, help="folder that mumu_jax.prepare wrote; default made up")
     parser.add_argument("--tracks", type=positive, default=2048, help="of the made-up split; default 2048, 0.25 GB")
-    add_repeats(parser, repeats=3, seconds=8.0)
+    options.add_repeats(parser, repeats=3, seconds=8.0)
     arguments = parser.parse_args(argv)
-    check_devices([1])
+    options.check_devices([1])
     return arguments
 
 

@@ -20,8 +20,8 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
+from benchmarks import options
 from benchmarks.columns import Row
-from benchmarks.options import SIX, experiments, make_parser, names, numbers
 from benchmarks.output import Output
 from benchmarks.train_step import build_network, item_of, synthetic_chunk, synthetic_constants
 from mumu_jax.compute import devices
@@ -83,11 +83,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = make_parser("benchmarks.h200_module", __doc__)
-    known = experiments("audio", "image")
-    parser.add_argument("--config", type=names(known), default=SIX, help="the six CNNs by default")
-    parser.add_argument("--precision", type=names(["bfloat16", "float32"]), default=["bfloat16", "float32"])
-    parser.add_argument("--batch_size", type=numbers, default=[32, 256])
+    parser = options.make_parser("benchmarks.h200_module", __doc__)
+    options.add_config(parser, options.SIX, "audio", "image")
+    parser.add_argument("--precision", type=options.names(["bfloat16", "float32"]), default=["bfloat16", "float32"])
+    parser.add_argument("--batch_size", type=options.numbers, default=[32, 256])
     return parser.parse_args(argv)
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from statistics import median
 
 from benchmarks import results, timing
 from benchmarks.columns import Row
@@ -79,7 +80,7 @@ def measure_link(folder: Path, options: argparse.Namespace) -> Row:
     return {
         **timing.figures(rates),
         "repeats": options.repeats,
-        "bytes_per_s": timing.spread(rates).median * n_bytes / len(texts),
+        "bytes_per_s": median(rates) * n_bytes / len(texts),
         "mentions_per_text": n_mentions / len(texts),
         "peak_bytes": peak_bytes(),
     }

@@ -8,6 +8,7 @@ import argparse
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 
 import jax
 
@@ -68,7 +69,7 @@ def measure(prepared: Prepared, mode: str, patch: str, n_threads: int, arguments
         "mode": mode,
         **timing.figures(rates),
         "read_threads": n_threads,
-        "bytes_per_s": timing.spread(rates).median * items.n_bytes / len(items),
+        "bytes_per_s": median(rates) * items.n_bytes / len(items),
         "n_items": len(items),
         "load_s": opened_s if mode == "resident" else None,
     }

@@ -28,6 +28,12 @@ def add_repeats(parser: argparse.ArgumentParser, repeats: int, seconds: float | 
         parser.add_argument("--seconds", type=float, default=seconds, help=f"of a measurement; default {seconds:g}")
 
 
+def add_config(parser: argparse.ArgumentParser, default: list[str], *modalities: str) -> None:
+    """Add the experiments to measure, of these modalities."""
+    known = names(experiments(*modalities))
+    parser.add_argument("--config", type=known, default=default, help=f"comma-separated; default {','.join(default)}")
+
+
 def add_precision(parser: argparse.ArgumentParser) -> None:
     """Add what to compute in: by default what training would, and on an accelerator float32 beside it."""
     import jax  # here and below, because the worker processes of some benchmarks must not load it

@@ -6,7 +6,6 @@ mini dataset.
 
 import argparse
 import ast
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,32 +23,14 @@ MARK = "†"
 NOTE = f"{MARK} from a changed tree: no commit holds the code that was measured, and the row cannot be made again."
 UNMEASURED = f"Nothing is measured on an {WANTED} yet."
 
-# The top README's rows of speed, one each of audio, text, covers and preparation, and their columns.
-SPEED = {
-    "training step, audio": {"benchmark": "train_step", "config": "audio_high_4x70", "n_devices": 1},
-    "training step, text": {"benchmark": "text_step", "config": "text_vsm"},
-    "training step, covers": {"benchmark": "train_step", "config": "image_resnet101", "n_devices": 1},
-    "preparing 30 s of mp3": {"benchmark": "prepare", "mode": "track"},
-}
-SPEED_COLUMNS = (
-    Column("what", lambda row: row["what"]),
-    columns.CONFIG,
-    columns.DEVICE,
-    columns.RATE,
-    Column("peer", lambda row: row["peer"]),
-    columns.PEER,
-    columns.RATIO,
+# The top README's rows: speed with audio, text, covers and of preparation; the paper's A, T and I, and their fusion.
+SPEED = (
+    {"benchmark": "train_step", "config": "audio_high_4x70", "n_devices": 1},
+    {"benchmark": "text_step", "config": "text_vsm"},
+    {"benchmark": "train_step", "config": "image_resnet101", "n_devices": 1},
+    {"benchmark": "prepare", "mode": "track"},
 )
-# The paper's A, T and I, which its fusion joins, and that fusion.
 TABLE2 = ("audio_high_4x70_cosine", "text_vsm_sem_cosine", "image_resnet101_logistic", "fusion_ati_logistic")
-TABLE2_COLUMNS = (
-    Column("row", lambda row: row["row"]),
-    Column("target", lambda row: row["target"]),
-    Column("ROC-AUC", lambda row: f"{row['roc_auc_mean']:.3f}"),
-    Column("paper", lambda row: f"{row['paper_roc_auc']:.3f}"),
-    Column("coverage@1", lambda row: f"{row['coverage_at_1']:.2f}"),
-    Column("paper", lambda row: f"{row['paper_coverage_at_1']:.2f}"),
-)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -135,16 +116,10 @@ def with_efficiency(rows: list[Row]) -> list[Row]:
 
 def summary(rows: list[Row], paper: Sequence[table2.Row]) -> str:
     """Return the top README's few rows of speed and of Table 2."""
-    speeds = [{**_newest(rows, values), "what": what} for what, values in SPEED.items()]
-    scores = [dataclasses.asdict(row) for row in paper if f"{row.row}_{row.target}" in TABLE2]
-    parts = [
-        "Speed: medians, quartiles in brackets, beside a peer that took turns in the same run.",
-        _markdown(SPEED_COLUMNS, speeds),
-        "" if any(WANTED in row["device"] for row in rows if row["examples_per_s"]) else UNMEASURED,
-        "Test albums of the mini dataset, which is made up, and the paper's of MuMu: the two cannot be compared.",
-        _markdown(TABLE2_COLUMNS, scores),
-    ]
-    return "\n\n".join(filter(None, parts))
+    speed = _markdown(columns.SUMMARY, [_newest(rows, values) for values in SPEED])
+    scores = table2_text.as_markdown([row for row in paper if f"{row.row}_{row.target}" in TABLE2])
+    measured = any(WANTED in row["device"] and row["examples_per_s"] for row in rows)
+    return "\n\n".join([speed, *([] if measured else [UNMEASURED]), scores.strip()])
 
 
 def _newest(rows: list[Row], values: Row) -> Row:

@@ -9,22 +9,13 @@ import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from itertools import product
+from statistics import median
 
 import jax
 import numpy as np
 
-from benchmarks import timing
+from benchmarks import options, timing
 from benchmarks.columns import Row
-from benchmarks.options import (
-    add_peer,
-    add_precision,
-    add_repeats,
-    check_peer,
-    experiments,
-    make_parser,
-    names,
-    numbers,
-)
 from benchmarks.output import Output
 from benchmarks.train_step import EPOCHS, LABELS_PER_ITEM, N_LABELS, Trainer, prepare_jax
 from mumu_jax.batch import Batch, Sparse
@@ -51,15 +42,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = make_parser("benchmarks.text_step", __doc__)
-    known = names(experiments("text"))
-    parser.add_argument("--config", type=known, default=["text_vsm"], help="comma-separated; default text_vsm")
-    add_precision(parser)
-    parser.add_argument("--batch_size", type=numbers, default=[32], help="comma-separated; default 32")
-    add_peer(parser)
-    add_repeats(parser, repeats=7, seconds=2.0 if jax.default_backend() == "cpu" else 1.0)
+    parser = options.make_parser("benchmarks.text_step", __doc__)
+    options.add_config(parser, ["text_vsm"], "text")
+    options.add_precision(parser)
+    parser.add_argument("--batch_size", type=options.numbers, default=[32], help="comma-separated; default 32")
+    options.add_peer(parser)
+    options.add_repeats(parser, repeats=7, seconds=2.0 if jax.default_backend() == "cpu" else 1.0)
     arguments = parser.parse_args(argv)
-    check_peer(arguments.peer)
+    options.check_peer(arguments.peer)
     return arguments
 
 
@@ -86,7 +76,7 @@ def measure(name: str, precision: str, batch_size: int, arguments: argparse.Name
         "precision": precision,
         "batch_size": batch_size,
         **timing.figures(rates["sparse"], rates.get("peer")),
-        "epoch_s": EPOCHS["text"] / timing.spread(rates["sparse"]).median,
+        "epoch_s": EPOCHS["text"] / median(rates["sparse"]),
         "peak_bytes": trainers["sparse"].peak_bytes,
         "compile_s": trainers["sparse"].compile_s,
         **timing.columns("dense_examples_per_s", rates["dense"]),

@@ -2,35 +2,23 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from statistics import median
+from typing import Any
 
 import numpy as np
 
 
-class Spread(NamedTuple):
-    """Median, lower and upper quartile of repeated measurements."""
-
-    median: float
-    low: float
-    high: float
-
-
-def spread(values: Sequence[float]) -> Spread:
-    low, median, high = np.percentile(values, [25, 50, 75])
-    return Spread(float(median), float(low), float(high))
-
-
 def columns(name: str, values: Sequence[float]) -> dict[str, float]:
-    """Return a spread as a row's values: NAME, NAME_low and NAME_high."""
-    median, low, high = spread(values)
-    return {name: median, f"{name}_low": low, f"{name}_high": high}
+    """Return the median and the quartiles as a row's values: NAME, NAME_low and NAME_high."""
+    low, middle, high = np.percentile(values, [25, 50, 75]).tolist()
+    return {name: middle, f"{name}_low": low, f"{name}_high": high}
 
 
 def figures(ours: Sequence[float], peer: Sequence[float] | None = None) -> dict[str, float]:
     """Return a row's values of our rates and, if there is a peer that took turns with us, of its rates beside ours."""
     row = columns("examples_per_s", ours)
     if peer is not None:
-        row |= {"peer_examples_per_s": spread(peer).median, **columns("ratio", ratios(ours, peer))}
+        row |= {"peer_examples_per_s": median(peer), **columns("ratio", ratios(ours, peer))}
     return row
 
 

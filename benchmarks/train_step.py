@@ -10,27 +10,15 @@ import os
 import time
 from collections.abc import Sequence
 from itertools import product
+from statistics import median
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from benchmarks import flops, timing
+from benchmarks import flops, options, timing
 from benchmarks.columns import Row
-from benchmarks.options import (
-    IMAGES,
-    SIX,
-    add_peer,
-    add_precision,
-    add_repeats,
-    check_devices,
-    check_peer,
-    experiments,
-    make_parser,
-    names,
-    numbers,
-)
 from benchmarks.output import Output
 from benchmarks.peak import Peak
 from mumu_jax.batch import Batch
@@ -70,18 +58,16 @@ def prepare_jax() -> None:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = make_parser("benchmarks.train_step", __doc__)
-    default = [*SIX, *IMAGES]
-    known = names(experiments("audio", "image"))
-    parser.add_argument("--config", type=known, default=default, help=f"default {','.join(default)}")
-    add_precision(parser)
-    parser.add_argument("--batch_size", type=numbers, help="default: 32,256, of audio 1024; on a CPU 32 or 8")
-    parser.add_argument("--devices", type=numbers, default=[1], help="1,2,4,8: strong and weak scaling")
-    add_peer(parser)
-    add_repeats(parser, repeats=7, seconds=2.0 if jax.default_backend() == "cpu" else 1.0)
+    parser = options.make_parser("benchmarks.train_step", __doc__)
+    options.add_config(parser, options.SIX + options.IMAGES, "audio", "image")
+    options.add_precision(parser)
+    parser.add_argument("--batch_size", type=options.numbers, help="default: 32,256, of audio 1024; on a CPU 32 or 8")
+    parser.add_argument("--devices", type=options.numbers, default=[1], help="1,2,4,8: strong and weak scaling")
+    options.add_peer(parser)
+    options.add_repeats(parser, repeats=7, seconds=2.0 if jax.default_backend() == "cpu" else 1.0)
     arguments = parser.parse_args(argv)
-    check_devices(arguments.devices)
-    check_peer(arguments.peer)
+    options.check_devices(arguments.devices)
+    options.check_peer(arguments.peer)
     return arguments
 
 
@@ -95,8 +81,8 @@ def combinations(arguments: argparse.Namespace, name: str) -> list[tuple[int, in
 def default_batch_sizes(name: str) -> list[int]:
     """Return the paper's, and larger ones on an accelerator; on a CPU, 8 saves minutes with the large networks."""
     if jax.default_backend() != "cpu":
-        return [32, 256] if name not in experiments("audio") else [32, 256, 1024]
-    return [8 if name.startswith("audio_high_3x3") or name not in experiments("audio") else 32]
+        return [32, 256] if name not in options.experiments("audio") else [32, 256, 1024]
+    return [8 if name.startswith("audio_high_3x3") or name not in options.experiments("audio") else 32]
 
 
 def measure(
@@ -135,7 +121,7 @@ def work_columns(
     rates: Sequence[float], n_examples: int, flops_an_item: int, peak_flops_per_s: float, n_devices: int
 ) -> Row:
     """Return the columns of the work that rates amount to: seconds an epoch, FLOP/s, and their share of the peak."""
-    examples_per_s = timing.spread(rates).median
+    examples_per_s = median(rates)
     flops_per_s = examples_per_s * flops_an_item
     return {
         "epoch_s": n_examples / examples_per_s,

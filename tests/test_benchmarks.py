@@ -12,7 +12,7 @@ import pytest
 from conftest import REPOSITORY, complain, run_python, succeed
 
 from benchmarks import __main__ as all_benchmarks
-from benchmarks import h200_module, results, reviews, table, timing, train_step
+from benchmarks import h200_module, options, results, reviews, table, timing, train_step
 from benchmarks.output import Output
 from mumu_jax.config import Config
 from mumu_jax.data.store.records import open_prepared
@@ -111,7 +111,7 @@ def test_a_combination_that_fails_does_not_lose_the_others(monkeypatch, capsys, 
 
     monkeypatch.setattr(train_step, "measure", measure)
     monkeypatch.setattr(train_step, "Peak", lambda *_: None)
-    monkeypatch.setattr(train_step, "check_devices", lambda wanted: None)
+    monkeypatch.setattr(options, "check_devices", lambda wanted: None)
     assert train_step.main(["--config=audio_high_4x96,audio_low_4x96", "--no_save"]) == 1
     shown = capsys.readouterr()
     assert "audio_high_4x96, float32, batch 32, 1 devices: RuntimeError: RESOURCE_EXHAUSTED: out of memory" in shown.err
@@ -137,7 +137,7 @@ def refuse_changes(monkeypatch) -> list[str]:
     monkeypatch.setattr(results, "changed_files", lambda: ["mumu_jax/train.py", "a", "b", "configs/audio.py"])
     for module in (train_step, h200_module, reviews):
         monkeypatch.setattr(module, "measure", lambda *_: pytest.fail("it measures"))
-    monkeypatch.setattr(all_benchmarks.subprocess, "run", lambda *_: pytest.fail("it measures"))
+    monkeypatch.setattr(all_benchmarks, "subprocess", SimpleNamespace(run=lambda *_: pytest.fail("it measures")))
     return ["mumu_jax/train.py, a, b and 1 more", "commit them first", "--no_save"]
 
 
@@ -145,7 +145,7 @@ def refuse_changes(monkeypatch) -> list[str]:
 def test_a_row_from_a_changed_tree_is_refused_before_measuring(benchmark, monkeypatch):
     fragments = refuse_changes(monkeypatch)
     monkeypatch.setattr(train_step, "Peak", lambda *_: pytest.fail("it measures"))
-    monkeypatch.setattr(train_step, "check_devices", lambda wanted: None)
+    monkeypatch.setattr(options, "check_devices", lambda wanted: None)
     with pytest.raises(UserError) as refused:
         benchmark.main([])
     for fragment in fragments:
@@ -166,7 +166,7 @@ def test_sides_take_turns():
     rows = ("examples_per_s", "examples_per_s_low", "examples_per_s_high", "ratio", "ratio_low", "ratio_high")
     assert figures == {**dict.fromkeys(rows, 2.0), "peer_examples_per_s": 1.0}
     assert "ratio" not in timing.figures(rates["a"])
-    assert timing.spread([1, 2, 3, 4, 5]) == (3, 2, 4)
+    assert timing.columns("s", [1, 2, 3, 4, 5]) == {"s": 3, "s_low": 2, "s_high": 4}
 
 
 def test_rows_are_appended_with_every_column(tmp_path, monkeypatch):
