@@ -1,4 +1,4 @@
-"""The rows of a benchmark as they are measured: a table that grows on the terminal, and lines in `results/`."""
+"""Output of a benchmark's rows as they are measured: a table that grows on the terminal, and lines in `results/`."""
 
 import sys
 from collections.abc import Callable

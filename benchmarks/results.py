@@ -1,4 +1,4 @@
-"""The benchmarks' figures: `results/BENCHMARK.jsonl`, one object a row, the newest last."""
+"""Files of the benchmarks' figures: `results/BENCHMARK.jsonl`, one object a row, the newest last."""
 
 import json
 import os

@@ -50,7 +50,7 @@ def all_blocks() -> dict[Path, dict[str, str]]:
     rows, paper = results.read(), table2.read_table(results.FOLDER / table2.TABLE)
     tables, markdown = render(rows), table2_text.as_markdown(paper).strip()
     return {
-        README: {"results": summary(results.latest(rows), paper)},
+        README: {"results": summary(rows, paper)},
         BENCHMARKS: {"commands": commands(), "benchmarks": tables, "table2": markdown},
     }
 
@@ -124,7 +124,7 @@ def summary(rows: list[Row], paper: Sequence[table2.Row]) -> str:
 
 def _newest(rows: list[Row], values: Row) -> Row:
     """Return the newest row with these values, on the wanted device if it was measured there."""
-    matches = [row for row in rows if values.items() <= row.items()]
+    matches = [row for row in reversed(rows) if values.items() <= row.items()]
     return max(matches, key=lambda row: WANTED in row["device"])
 
 

@@ -289,7 +289,7 @@ MADE_UP = {
 def test_whole_table(tmp_path):
     arguments = ("--albums=30", "--rows=timbre_mlp", "--preset=smoke", "--no_save", f"--folder={tmp_path}")
     done = succeed("benchmarks.whole_table", *arguments)
-    assert re.search(r"timbre_mlp +smoke +30 +1 +0 +\d+ +0\.\d", done.stdout)
+    assert re.search(r"timbre_mlp +smoke +30 +1 +0 +\d+ +\d+\.\d", done.stdout)
     row = {"device": "a CPU", "config": "*", "mode": "smoke", "albums": 30, "n_runs": 1, "n_failed": 0, "n_epochs": 5}
     rendered = table.render([results.make_row("whole_table", {**row, "seconds": 90.0, "commit": "abc1234"})])
     assert "| a CPU | * | smoke | 30 | 1 | 0 | 5 | 1.50 |" in rendered
