@@ -3,9 +3,11 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+Side = TypeVar("Side")
 
 
 def columns(name: str, values: Sequence[float]) -> dict[str, float]:
@@ -22,12 +24,12 @@ def figures(ours: Sequence[float], peer: Sequence[float] | None = None) -> dict[
     return row
 
 
-def take_turns(sides: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
+def take_turns(sides: Mapping[Side, Callable[[], float]], repeats: int) -> dict[Side, list[float]]:
     """Call the sides one after the other, `repeats` times, and return each one's results.
 
     Call them once before, to warm up.
     """
-    results: dict[str, list[float]] = {name: [] for name in sides}
+    results: dict[Side, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, side in sides.items():
             results[name].append(side())
