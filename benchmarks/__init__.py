@@ -1,1 +1,1 @@
-"""How fast the parts of mumu_jax are, beside their peers; `python -m benchmarks` runs them all."""
+"""Benchmarks of mumu_jax's parts, beside their peers; `python -m benchmarks` runs them all."""

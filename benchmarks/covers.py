@@ -1,21 +1,21 @@
-"""`python -m benchmarks.covers`: reading JPEG covers on one core, beside plain Pillow in the same run.
+"""`python -m benchmarks.covers`: read JPEG covers on one core, beside plain Pillow in the same run.
 
-`read_image` decodes, cuts and resizes a file, and sees whether it is a cover; `prepare`, what a worker of `prepare`
-does with it, also makes its likeness.  Pillow alone opens, converts, resizes and crops.
+`read_image` decodes, crops and resizes a file, and checks that it is a cover; `prepare` also makes its likeness, as a
+worker of `prepare` does.  Pillow alone opens, converts, resizes and crops.
 """
 
 import argparse
 import tempfile
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from benchmarks import options, results, timing
-from benchmarks.output import COMPARISON, Output
+from benchmarks import results, timing
+from benchmarks.options import add_repeats, make_parser, numbers
+from benchmarks.output import Output
 from mumu_jax.config import ImageSettings
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.image.read import read_image
@@ -28,37 +28,35 @@ SETTINGS = ImageSettings()
 
 
 def main(argv: Sequence[str]) -> None:
-    """Print and keep two rows a size."""
-    chosen = _parse(argv)
-    output = Output("covers", save=not chosen.no_save, titles=COMPARISON)
-    for side_px in chosen.sides:
+    """Add two rows a size."""
+    options = _parse(argv)
+    common = {"batch_size": 1, "n_devices": 1, "device": results.cpu_device(), "repeats": options.repeats}
+    output = Output("covers", not options.no_save, peer="pillow", **common)
+    for side_px in options.sides:
         with tempfile.TemporaryDirectory(prefix="mumu_jax_benchmark_") as folder:
-            paths = write_covers(Path(folder), side_px)
-            rates = measure(paths, chosen.repeats, chosen.seconds)
-        common = {"config": f"JPEG {side_px} × {side_px}", "batch_size": 1, "n_devices": 1}
-        common |= {"device": results.cpu_device(), "repeats": chosen.repeats}
-        peer = {"peer": "pillow", "peer_examples_per_s": timing.spread(rates["pillow"]).median}
+            rates = measure(write_covers(Path(folder), side_px), options.repeats, options.seconds)
         for mode in ("read_image", "prepare"):
-            ratio = timing.columns("ratio", timing.ratios(rates[mode], rates["pillow"]))
-            output.add({**common, "mode": mode, **timing.columns("examples_per_s", rates[mode]), **peer, **ratio})
+            figures = timing.figures(rates[mode], rates["pillow"])
+            output.add({"config": f"JPEG {side_px} × {side_px}", "mode": mode, **figures})
 
 
 def measure(paths: Sequence[Path], repeats: int, seconds: float) -> dict[str, list[float]]:
-    """Covers a second of each side, which take turns."""
+    """Return covers a second of each side, taken in turns."""
     read = MODALITIES["image"].read
     sides: dict[str, Callable[[Path], Any]] = {
         "read_image": lambda path: read_image(path, SETTINGS),
         "prepare": lambda path: read(path, SETTINGS),
-        "pillow": plain,
+        "pillow": read_with_pillow,
     }
-    work = {name: partial(_read_all, side, paths) for name, side in sides.items()}
-    calls = {name: timing.calls_within(seconds, one) for name, one in work.items()}
-    rated = {name: partial(timing.rate, one, len(paths), calls[name]) for name, one in work.items()}
-    return timing.take_turns(rated, repeats)
+    timed = {
+        name: timing.timed(lambda side=side: [side(path) for path in paths], len(paths), seconds)
+        for name, side in sides.items()
+    }
+    return timing.take_turns(timed, repeats)
 
 
-def plain(path: Path) -> np.ndarray:
-    """The short side resized, and the centre cut out."""
+def read_with_pillow(path: Path) -> np.ndarray:
+    """Resize the short side and cut out the centre."""
     with Image.open(path) as image:
         scale = SETTINGS.side_px / min(image.size)
         size = round(scale * image.width), round(scale * image.height)
@@ -68,7 +66,7 @@ def plain(path: Path) -> np.ndarray:
 
 
 def write_covers(folder: Path, side_px: int) -> list[Path]:
-    """Covers of the mini dataset."""
+    """Write covers of the mini dataset."""
     rng = np.random.default_rng(0)
     paths = [folder / f"{i}.jpg" for i in range(N_COVERS)]
     for i, path in enumerate(paths):
@@ -77,16 +75,11 @@ def write_covers(folder: Path, side_px: int) -> list[Path]:
     return paths
 
 
-def _read_all(side: Callable[[Path], Any], paths: Sequence[Path]) -> None:
-    for path in paths:
-        side(path)
-
-
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.covers", description=__doc__)
-    wanted = ",".join(map(str, SIDES_PX))
-    parser.add_argument("--sides", type=options.numbers, default=[*SIDES_PX], help=f"in pixels; default {wanted}")
-    options.add_common(parser, repeats=9, seconds=1)
+    parser = make_parser("benchmarks.covers", __doc__)
+    default = ",".join(map(str, SIDES_PX))
+    parser.add_argument("--sides", type=numbers, default=[*SIDES_PX], help=f"in pixels; default {default}")
+    add_repeats(parser, repeats=9, seconds=1)
     return parser.parse_args(argv)
 
 

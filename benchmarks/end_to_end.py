@@ -1,7 +1,7 @@
-"""`python -m benchmarks.end_to_end`: training as `mumu_jax.train` does it, from shards, beside its synthetic ceiling.
+"""`python -m benchmarks.end_to_end`: train from shards, as `mumu_jax.train` does, beside the steps without loading.
 
-The ceiling is `benchmarks.train_step` with chunks of the same size; both take turns.  `input_wait_fraction` is what
-training itself wrote to perf.jsonl.  Validation, checkpoints and compilation are in neither.
+This ceiling is `benchmarks.train_step` with chunks of the same size; both take turns.  `input_wait_fraction` is read
+from training's own perf.jsonl.  Validation, checkpoints and compilation are in neither.
 """
 
 import argparse
@@ -13,14 +13,13 @@ from contextlib import redirect_stderr
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
-from benchmarks import flops, results, timing
+from benchmarks import flops, options, timing
+from benchmarks.columns import Row
 from benchmarks.made_up import prepared_data
-from benchmarks.options import SIX, add_common, add_precision, check_devices, experiments, names, numbers
 from benchmarks.output import Output
 from benchmarks.peak import Peak
 from benchmarks.train_step import (
@@ -31,6 +30,7 @@ from benchmarks.train_step import (
     steps_within,
     synthetic_chunk,
     synthetic_constants,
+    work_columns,
 )
 from mumu_jax.compute import devices
 from mumu_jax.config import Config
@@ -45,7 +45,6 @@ from mumu_jax.training.feed import Feed, open_feeds
 from mumu_jax.training.log import MetricsLog
 from mumu_jax.training.loop import Run, Task, fit
 
-BENCHMARK = "end_to_end"
 N_VAL = 32
 CHUNKS = 8  # of an epoch, after the first, which is not counted
 
@@ -53,40 +52,40 @@ CHUNKS = 8  # of an epoch, after the first, which is not counted
 def main(argv: Sequence[str]) -> int:
     """Measure every experiment in every mode that the command line asks for; 1 if one of them failed."""
     arguments = parse(argv)
-    out = Output(BENCHMARK, save=not arguments.no_save)
+    common = {"n_devices": jax.device_count(), "repeats": arguments.repeats, "peer": "synthetic"}
+    output = Output("end_to_end", not arguments.no_save, **common)
     with tempfile.TemporaryDirectory(prefix="mumu_jax_compiled_") as compiled:
-        # Every turn compiles anew, and that is not what is measured.
+        # Every turn compiles again, which is not to be measured.
         jax.config.update("jax_compilation_cache_dir", compiled)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         with prepared_data(arguments.data_dir, {"train": arguments.tracks, "val": N_VAL}) as data_dir:
             for name in arguments.config:
                 batch_sizes = arguments.batch_size or default_batch_sizes(name)
                 for precision, batch_size, mode in product(arguments.precision, batch_sizes, arguments.mode):
-                    try:
-                        out.add(measure(name, precision, batch_size, mode, data_dir, arguments))
-                    except Exception as error:
-                        out.fail(f"{name}, {precision}, batch {batch_size}, {mode}", error)
-    return out.status
+                    label = f"{name}, {precision}, batch {batch_size}, {mode}"
+                    output.measure(label, measure, name, precision, batch_size, mode, data_dir, arguments)
+    return output.status
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.end_to_end", description=__doc__)
-    parser.add_argument("--config", type=names(experiments("audio")), default=SIX, help="the six CNNs by default")
-    add_precision(parser)
-    parser.add_argument("--batch_size", type=numbers, help="32,256,1024 by default; on a CPU 32, for HIGH-3x3 8")
-    parser.add_argument("--mode", type=names(["auto", "resident", "streaming"]), default=["auto"], help="of the data")
-    parser.add_argument("--data_dir", type=Path, help="what mumu_jax.prepare wrote; by default it is made up")
+    parser = options.make_parser("benchmarks.end_to_end", __doc__)
+    options.add_config(parser, options.SIX, "audio")
+    options.add_precision(parser)
+    modes = options.names(["auto", "resident", "streaming"])
+    parser.add_argument("--batch_size", type=options.numbers, help="default 32,256,1024; on a CPU 32, for HIGH-3x3 8")
+    parser.add_argument("--mode", type=modes, default=["auto"], help="of the data")
+    parser.add_argument("--data_dir", type=Path, help="folder that mumu_jax.prepare wrote; default made up")
     parser.add_argument("--tracks", type=positive, default=2048, help="of the made-up split; default 2048, 0.25 GB")
-    add_common(parser, repeats=3, seconds=8.0)
+    options.add_repeats(parser, repeats=3, seconds=8.0)
     arguments = parser.parse_args(argv)
-    check_devices([1])
+    options.check_devices([1])
     return arguments
 
 
 def measure(
     name: str, precision: str, batch_size: int, mode: str, data_dir: Path, arguments: argparse.Namespace
-) -> dict[str, Any]:
-    """One row: an epoch of training and as many synthetic steps take turns."""
+) -> Row:
+    """Return one row: an epoch of training and as many synthetic steps take turns."""
     config = load_config(name)
     config.model.precision, config.data.mode = precision, mode
     config.optim.batch_size, config.optim.max_epochs = batch_size, 1
@@ -108,21 +107,21 @@ def measure(
     }
     train(config, feeds, constants, [])  # warm: compiled programs, file cache
     rates = timing.take_turns(sides, arguments.repeats)
-    examples_per_s, highest = timing.spread(rates["training"]).median, max(peak.rate() for _ in range(3))
+    highest = max(peak.rate() for _ in range(3))
     return {
-        **{"config": name, "precision": precision, "batch_size": batch_size, "mode": feeds["train"].mode},
-        **{"n_devices": jax.device_count(), "device": results.device(), "repeats": arguments.repeats},
-        **timing.columns("examples_per_s", rates["training"]),
-        **{"epoch_s": EPOCHS["audio"] / examples_per_s, "flops_per_s": examples_per_s * flops_an_item},
-        **{"peak_flops_per_s": highest, "mfu": examples_per_s * flops_an_item / highest / jax.device_count()},
-        **{"input_wait_fraction": float(np.mean(waits)), "n_items": len(items["train"])},
-        **{"peer": "synthetic", "peer_examples_per_s": timing.spread(rates["ceiling"]).median},
-        **timing.columns("ratio", timing.ratios(rates["training"], rates["ceiling"])),
+        "config": name,
+        "precision": precision,
+        "batch_size": batch_size,
+        "mode": feeds["train"].mode,
+        **timing.figures(rates["training"], rates["ceiling"]),
+        **work_columns(rates["training"], EPOCHS["audio"], flops_an_item, highest, jax.device_count()),
+        "input_wait_fraction": float(np.mean(waits)),
+        "n_items": len(items["train"]),
     }
 
 
 def as_many(items: Items, n: int) -> Items:
-    """`n` items, the same again and again: an epoch as long as one is measured, and ended, whatever the network."""
+    """Return `n` items, the same ones repeated, so that an epoch of any network lasts as long as the measurement."""
 
     def read(rows: np.ndarray, *rest: np.ndarray) -> None:
         items.read(rows % len(items), *rest)
@@ -131,7 +130,7 @@ def as_many(items: Items, n: int) -> Items:
 
 
 def train(config: Config, feeds: dict[str, Feed], constants: Constants, waits: list[float]) -> float:
-    """Examples a second of a fresh run's chunks after the first; adds the share of their time spent waiting."""
+    """Return examples a second of a fresh run's chunks after the first; add their share of waiting to `waits`."""
     seen = np.ones(feeds["train"].items.n_labels, bool)
     task = Task("track", build_network(config, constants), constants, feeds["train"], feeds["val"], config.optim)
     with tempfile.TemporaryDirectory(prefix="mumu_jax_run_") as folder, MetricsLog(Path(folder)) as log:

@@ -1,9 +1,9 @@
-"""Floating-point operations of one training step, by layers: of the audio CNNs by hand, of image networks by tracing.
+"""Floating-point operations of one training step by layers: audio CNNs are counted by hand, image networks by tracing.
 
-A step is forward and backward of the network written plainly: `lax.conv` at every position, those that pooling then
-discards among them.  What a faster formulation saves or adds does not change the count, so that the share of the
-peak compares formulations.  A multiplication and its addition are two operations.  Only convolutions and matrix
-products are counted; what else there is (bias, norms, ReLU, softmax, pool, loss, optimizer) is below 5 %.
+A step is the forward and backward pass of the network written plainly: `lax.conv` at every position, also those that
+pooling discards.  A faster formulation does not change the count, so that the share of the peak compares formulations.
+A multiplication and its addition are two operations.  Only convolutions and matrix products are counted; everything
+else (bias, norms, ReLU, softmax, pool, loss, optimizer) is below 5 %.
 """
 
 import math
@@ -21,7 +21,7 @@ from mumu_jax.models.cnn import VARIANTS, WIDTHS
 
 
 class Layer(NamedTuple):
-    """A layer of one item: its operations forward, and whether the backward pass needs its input's gradient."""
+    """A layer's forward operations for one item, and if the backward pass needs the gradient of its input."""
 
     name: str
     forward: int
@@ -29,44 +29,44 @@ class Layer(NamedTuple):
 
     @property
     def train(self) -> int:
-        """Forward, weight gradient and input gradient are the same products, summed along other axes."""
+        """Operations of a training step: both gradients are the same products as forward, summed along other axes."""
         return self.forward * (3 if self.input_gradient else 2)
 
 
 def layers(config: Config, n_outputs: int) -> list[Layer]:
-    """The layers of the network on one item; the first has no input gradient, as nobody asks for it."""
+    """Return the network's layers for one item; the first needs no input gradient."""
     return (_of_images if config.modality == "image" else _of_patches)(config, n_outputs)
 
 
 def train_flops(config: Config, n_outputs: int) -> int:
-    """Of one item in one training step, in which all layers train."""
+    """Return the operations of one item in a training step in which all layers train."""
     return sum(layer.train for layer in layers(config, n_outputs))
 
 
 def embedding_width(config: Config) -> int:
-    """Length of an audio CNN's penultimate vector."""
+    """Return the length of an audio CNN's penultimate vector."""
     return layers(config, 1)[-1].forward // 2
 
 
 def _of_patches(config: Config, n_outputs: int) -> list[Layer]:
     variant, filters = VARIANTS[config.model.kernel, config.model.width], WIDTHS[config.model.width]
     size, channels = (config.audio.patch_frames, config.audio.n_bins), 1
-    found = []
+    blocks = []
     for i, (kernel, pool, width) in enumerate(zip(variant.kernels, variant.pools, filters, strict=True)):
         taps = [_taps(n, k, 1, *_padding(k, variant.padding)) for n, k in zip(size, kernel, strict=True)]
-        found.append(Layer(f"conv{i}", 2 * taps[0] * taps[1] * channels * width, input_gradient=i > 0))
+        blocks.append(Layer(f"conv{i}", 2 * taps[0] * taps[1] * channels * width, input_gradient=i > 0))
         outputs = [n if variant.padding == "same" else n - k + 1 for n, k in zip(size, kernel, strict=True)]
         size, channels = (outputs[0] // pool[0], outputs[1] // pool[1]), width
-    return [*found, Layer("dense", 2 * size[0] * size[1] * channels * n_outputs, input_gradient=True)]
+    return [*blocks, Layer("dense", 2 * size[0] * size[1] * channels * n_outputs, input_gradient=True)]
 
 
 def _padding(k: int, kind: str) -> tuple[int, int]:
-    """Before and after an axis."""
+    """Return the padding before and after an axis."""
     return ((k - 1) // 2, k // 2) if kind == "same" else (0, 0)
 
 
 def _of_images(config: Config, n_outputs: int) -> list[Layer]:
-    """Each convolution and product of the network, in the order in which they run."""
+    """Trace the network; return its convolutions and matrix products in the order in which they run."""
     network = build_item_network(config, n_outputs)
     image = jax.ShapeDtypeStruct((1, config.augment.size_px, config.augment.size_px, 3), jnp.float32)
     variables = jax.eval_shape(network.init, jax.random.key(0), image)
@@ -75,7 +75,7 @@ def _of_images(config: Config, n_outputs: int) -> list[Layer]:
 
 
 def _products(jaxpr: Any) -> Iterator[tuple[str, int]]:
-    """(what, operations) of each convolution without dilation and each matrix product, those of inner functions too."""
+    """Yield (name, operations) of each undilated convolution and each matrix product, also of inner functions."""
     for equation in jaxpr.eqns:
         if equation.primitive.name == "conv_general_dilated":
             yield "conv", _of_convolution(equation)
@@ -88,7 +88,7 @@ def _products(jaxpr: Any) -> Iterator[tuple[str, int]]:
 
 
 def _of_convolution(equation: Any) -> int:
-    """Of one whose arrays are [items, height, width, channels]."""
+    """Count the operations of a convolution of arrays [items, height, width, channels]."""
     image, kernel = (variable.aval.shape for variable in equation.invars)
     strides, padding = equation.params["window_strides"], equation.params["padding"]
     axes = zip(image[1:3], kernel[:2], strides, padding, strict=True)
@@ -97,9 +97,9 @@ def _of_convolution(equation: Any) -> int:
 
 
 def _taps(n: int, k: int, stride: int, before: int, after: int) -> int:
-    """Pairs of an output and an input under its kernel, along one axis.
+    """Count the pairs of an output and an input under its kernel, along one axis.
 
-    Padding is no input: a product with it is no work.  So it is in XLA's count, too.
+    Products with padding do not count, as in XLA's own count.
     """
     starts = np.arange(-before, n + after - k + 1, stride)
     return int(np.sum(np.minimum(n, starts + k) - np.maximum(0, starts)))

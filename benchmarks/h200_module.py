@@ -1,6 +1,6 @@
-"""`python -m benchmarks.h200_module`: training steps compiled for an H200 on a machine without one; nothing is run.
+"""`python -m benchmarks.h200_module`: compile training steps for an H200 on a machine without one; nothing is run.
 
-Shows how many kernels a step is, how many bytes they move, and whether a weight gradient became a convolution with a
+A row says how many kernels a step is, how many bytes they move, and if a weight gradient became a convolution with a
 giant window.  A step is the body of a chunk's loop, as training runs it: alone it would copy parameters between
 layouts.  Needs the CUDA plugin of the same version as jaxlib: pip install jax-cuda12-plugin jax-cuda12-pjrt
 nvidia-cuda-nvcc-cu12 (the wheels alone, `--no-deps`).
@@ -11,6 +11,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -19,7 +20,8 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
-from benchmarks.options import SIX, experiments, names, numbers
+from benchmarks import options
+from benchmarks.columns import Row
 from benchmarks.output import Output
 from benchmarks.train_step import build_network, item_of, synthetic_chunk, synthetic_constants
 from mumu_jax.compute import devices
@@ -30,7 +32,6 @@ from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
 from mumu_jax.system.terminal import run_command
 
-BENCHMARK = "h200_module"
 DEVICE = "NVIDIA H200"
 
 # NVIDIA's data sheet and CUDA's table of compute capability 9.0, in the words of XLA's GpuTargetConfigProto.
@@ -56,11 +57,9 @@ N_STEPS = 2  # of a chunk: one would be no loop.  What a step reads of the chunk
 # The longest kernel over time; a weight gradient that is computed as a convolution has a window of hundreds of frames.
 LONGEST_KERNEL = 4
 
-# Instructions of a compiled module that start no kernel, or that hold others.
-NO_KERNEL = {
-    *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier", "partition-id"),
-    *("while", "call", "conditional", "async-start", "async-update", "async-done"),
-}
+# Instructions of a compiled module that start no kernel.
+VALUES = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier", "partition-id"}
+CALLS = {"while", "call", "conditional", "async-start", "async-update", "async-done"}
 
 
 class Instruction(NamedTuple):
@@ -76,33 +75,26 @@ def main(argv: Sequence[str]) -> int:
     """Compile every combination; 1 if one of them failed."""
     arguments = parse(argv)
     mesh = h200_mesh()
-    out = Output(BENCHMARK, not arguments.no_save, ("config", "precision", "batch", "kernels", "MB/example", "giant"))
-    for name in arguments.config:
-        for precision in arguments.precision:
-            for batch_size in arguments.batch_size:
-                try:
-                    out.add(measure(name, precision, batch_size, mesh))
-                except Exception as error:
-                    out.fail(f"{name}, {precision}, batch {batch_size}", error)
-    return out.status
+    common = {"mode": "compiled, not run", "n_devices": 1, "device": DEVICE}
+    output = Output("h200_module", not arguments.no_save, **common)
+    for name, precision, batch_size in product(arguments.config, arguments.precision, arguments.batch_size):
+        output.measure(f"{name}, {precision}, batch {batch_size}", measure, name, precision, batch_size, mesh)
+    return output.status
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.h200_module", description=__doc__)
-    parser.add_argument(
-        "--config", type=names(experiments("audio", "image")), default=SIX, help="the six CNNs by default"
-    )
-    parser.add_argument("--precision", type=names(["bfloat16", "float32"]), default=["bfloat16", "float32"])
-    parser.add_argument("--batch_size", type=numbers, default=[32, 256])
-    parser.add_argument("--no_save", action="store_true", help="print the rows without adding them to results/")
+    parser = options.make_parser("benchmarks.h200_module", __doc__)
+    options.add_config(parser, options.SIX, "audio", "image")
+    parser.add_argument("--precision", type=options.names(["bfloat16", "float32"]), default=["bfloat16", "float32"])
+    parser.add_argument("--batch_size", type=options.numbers, default=[32, 256])
     return parser.parse_args(argv)
 
 
 def h200_mesh() -> Mesh:
-    """A mesh of one H200 that is not there.  Raises UserError where the compiler for it is not installed."""
+    """Return a mesh of one H200 that is not there.  Raises UserError if no compiler for it is installed."""
     try:
         topology = topologies.get_topology_desc(platform="cuda", target_config=TARGET, topology="1x1x1")
-    except Exception as error:  # of several kinds, by what is missing
+    except Exception as error:  # of several kinds, depending on the missing package
         raise UserError(
             f"no compiler for an H200: {str(error).splitlines()[0]}; with JAX_PLATFORMS=cpu and the wheels "
             "jax-cuda12-plugin, jax-cuda12-pjrt (of jaxlib's version) and nvidia-cuda-nvcc-cu12 there is one"
@@ -110,24 +102,24 @@ def h200_mesh() -> Mesh:
     return Mesh(np.array(topology.devices), (devices.AXIS,))
 
 
-def measure(name: str, precision: str, batch_size: int, mesh: Mesh) -> dict[str, Any]:
-    """One row."""
+def measure(name: str, precision: str, batch_size: int, mesh: Mesh) -> Row:
+    """Return one row: the kernels of a compiled step and the bytes they move."""
     config = load_config(name)
     config.model.precision = precision
     computations = parse_module(compile_chunk(config, batch_size, mesh))
     kernels = step_of(computations)
     return {
-        **{"config": name, "precision": precision, "batch_size": batch_size, "mode": "compiled, not run"},
-        **{"n_devices": 1, "device": DEVICE, "n_kernels": len(kernels)},
-        **{
-            "bytes_per_example": sum(n_bytes for _, n_bytes in kernels) / batch_size,
-            "n_giant_windows": len(giant_windows(computations)),
-        },
+        "config": name,
+        "precision": precision,
+        "batch_size": batch_size,
+        "n_kernels": len(kernels),
+        "bytes_per_example": sum(n_bytes for _, n_bytes in kernels) / batch_size,
+        "n_giant_windows": len(giant_windows(computations)),
     }
 
 
 def compile_chunk(config: Config, batch_size: int, mesh: Mesh) -> str:
-    """The text of a training chunk's module for that device."""
+    """Return the text of a training chunk's module for that device."""
     constants = synthetic_constants(config)
     network, tx = build_network(config, constants), make_optimizer(config.optim)
     one = synthetic_chunk(config, 1, 1)
@@ -144,7 +136,7 @@ def compile_chunk(config: Config, batch_size: int, mesh: Mesh) -> str:
 
 
 def parse_module(text: str) -> dict[str, dict[str, Instruction]]:
-    """Computation → name → instruction; the entry computation is called ENTRY."""
+    """Return computation → name → instruction; the entry computation is called ENTRY."""
     computations: dict[str, dict[str, Instruction]] = {}
     current: dict[str, Instruction] = {}
     for line in text.splitlines():
@@ -158,10 +150,10 @@ def parse_module(text: str) -> dict[str, dict[str, Instruction]]:
 
 
 def kernels_of(computations: dict[str, dict[str, Instruction]], name: str) -> Iterator[tuple[Instruction, int]]:
-    """What the device runs, and the bytes it reads and writes: each operand and result once; a loop's body once."""
+    """Yield each kernel and the bytes it reads and writes: every operand and result once, a loop's body once."""
     computation = computations[name]
     for one in computation.values():
-        if one.opcode not in NO_KERNEL:
+        if one.opcode not in VALUES | CALLS:
             read = {operand: computation[operand].n_bytes for operand in one.operands if operand in computation}
             yield one, one.n_bytes + sum(read.values())
         elif one.opcode in ("while", "call", "async-start"):
@@ -170,7 +162,7 @@ def kernels_of(computations: dict[str, dict[str, Instruction]], name: str) -> It
 
 
 def step_of(computations: dict[str, dict[str, Instruction]]) -> list[tuple[Instruction, int]]:
-    """The kernels of the body of the largest loop, and their bytes.  Raises ValueError where there is no loop."""
+    """Return the kernels of the largest loop's body, and their bytes.  Raises ValueError if there is no loop."""
     loops = [one for computation in computations.values() for one in computation.values() if one.opcode == "while"]
     bodies = [
         list(kernels_of(computations, found)) for one in loops for found in re.findall(r"body=%([\w.\-]+)", one.text)
@@ -179,7 +171,7 @@ def step_of(computations: dict[str, dict[str, Instruction]]) -> list[tuple[Instr
 
 
 def giant_windows(computations: dict[str, dict[str, Instruction]]) -> list[str]:
-    """Convolutions whose window is longer than any kernel, wherever they are."""
+    """Return the lines of convolutions whose window is longer than any kernel."""
     lines = [one.text for computation in computations.values() for one in computation.values()]
     convolutions = [line for line in lines if " convolution(" in line or "__cudnn$conv" in line]
     sizes = [(re.search(r"window=\{size=(\d+)", line), line) for line in convolutions]
@@ -187,14 +179,14 @@ def giant_windows(computations: dict[str, dict[str, Instruction]]) -> list[str]:
 
 
 def _bytes(shape: str, opcode: str) -> int:
-    """Of an array, or of all arrays of a tuple; a library call's workspace (u8) is none of its results."""
-    found = re.findall(r"\b([a-z]+\d*)\[([\d,]*)\]", shape)
-    arrays = [(kind, dims) for kind, dims in found if not (kind == "u8" and opcode == "custom-call")]
-    return sum(_item_bytes(kind) * math.prod(map(int, filter(None, dims.split(",")))) for kind, dims in arrays)
+    """Return the bytes of an array, or of all arrays of a tuple, without a library call's workspace (u8)."""
+    arrays = re.findall(r"\b([a-z]+\d*)\[([\d,]*)\]", shape)
+    results = [(kind, dims) for kind, dims in arrays if not (kind == "u8" and opcode == "custom-call")]
+    return sum(_item_bytes(kind) * math.prod(map(int, filter(None, dims.split(",")))) for kind, dims in results)
 
 
 def _item_bytes(kind: str) -> int:
-    """The names of XLA's types end with their bits, but for pred (a byte) and token (nothing)."""
+    """Return the bytes of one value.  XLA's types end with their bits, except pred (a byte) and token (nothing)."""
     bits = re.search(r"\d+$", kind)
     return int(bits[0]) // 8 if bits else int(kind == "pred")
 

@@ -1,42 +1,40 @@
-"""`python -m benchmarks.linking`: a gazetteer built from made-up N-Triples, loaded, and linked with made-up reviews.
+"""`python -m benchmarks.linking`: build a gazetteer from made-up N-Triples, load it, link made-up reviews with it.
 
 Each is measured on one core, in a process of its own, so that its memory is its own.
 """
 
 import argparse
 import gzip
-import multiprocessing
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from statistics import median
 
 from benchmarks import results, timing
+from benchmarks.columns import Row
+from benchmarks.options import add_repeats, make_parser
+from benchmarks.output import Output
+from benchmarks.worker import alone, peak_bytes
 from mumu_jax.data.modalities.text.entities import Gazetteer, build, ntriples
 from mumu_jax.system.terminal import positive, run_command
 
 N_WORDS, N_CATEGORIES, CATEGORIES_PER_ENTITY = 200_000, 100_000, 4
 TEXT_CHARACTERS, NAMES_PER_WORD = 1_000, 0.1  # an album's text as VSM+SEM cuts it
 SYLLABLES = "bar ven tol mir kas del rin gor hal sut fen lom pra que zan wil dor esk tam ulf an er is on lé sø"
-Row = dict[str, Any]
 
 
 def main(argv: Sequence[str]) -> None:
-    """Print and keep three rows: build (lines a second), load (entities a second), link (texts a second)."""
+    """Add three rows: build (lines a second), load (names a second), link (texts a second)."""
     options = _parse(argv)
-    keep = results.make_row if options.no_save else results.append
-    common = {"config": f"{options.names:,} names", "n_devices": 1, "device": results.cpu_device()}
-    print(f"linking on {common['device']}: {common['config']}", flush=True)
+    common = {"config": f"{options.names:,} names", "batch_size": 1, "n_devices": 1, "device": results.cpu_device()}
+    output = Output("linking", not options.no_save, **common)
     with tempfile.TemporaryDirectory(prefix="mumu_jax_benchmark_") as folder:
-        _in_a_process(write_triples, Path(folder), options.names)
-        for measure in (measure_build, measure_load, measure_link):
-            row = _in_a_process(measure, Path(folder), options)
-            row = {**common, "mode": measure.__name__.removeprefix("measure_"), **row}
-            _print(keep("linking", row))
+        alone(write_triples, Path(folder), options.names)
+        for mode, measure in (("build", measure_build), ("load", measure_load), ("link", measure_link)):
+            output.add({"mode": mode, **alone(measure, Path(folder), options)})
 
 
 def write_triples(folder: Path, n_names: int) -> None:
@@ -68,7 +66,7 @@ def measure_load(folder: Path, options: argparse.Namespace) -> Row:
 
 
 def measure_link(folder: Path, options: argparse.Namespace) -> Row:
-    """Each text by itself, as preparing does."""
+    """Link each text by itself, as preparing does."""
     gazetteer = Gazetteer.load(folder / "gazetteer.gz")
     texts = list(islice(_texts(options.names), options.texts))
     n_mentions = sum(len(gazetteer.link(text)) for text in texts)
@@ -77,19 +75,19 @@ def measure_link(folder: Path, options: argparse.Namespace) -> Row:
         for text in texts:
             gazetteer.link(text)
 
-    calls = timing.calls_within(options.seconds, link)
-    rates = [timing.rate(link, len(texts), calls) for _ in range(options.repeats)]
-    per_second = timing.columns("examples_per_s", rates)
-    text_bytes = sum(len(text.encode()) for text in texts) / len(texts)
+    rates = timing.take_turns({"link": timing.timed(link, len(texts), options.seconds)}, options.repeats)["link"]
+    n_bytes = sum(len(text.encode()) for text in texts)
     return {
-        **{"batch_size": 1, "repeats": options.repeats, **per_second},
-        **{"bytes_per_s": per_second["examples_per_s"] * text_bytes, "peak_bytes": _peak_bytes()},
+        **timing.figures(rates),
+        "repeats": options.repeats,
+        "bytes_per_s": median(rates) * n_bytes / len(texts),
         "mentions_per_text": n_mentions / len(texts),
+        "peak_bytes": peak_bytes(),
     }
 
 
 def _names() -> Iterator[str]:
-    """Different names of one to four words, of words that other names have too."""
+    """Yield different names of one to four words, of words that other names have too."""
     rng = random.Random(1)
     words = ["".join(rng.choices(SYLLABLES.split(), k=rng.randint(1, 4))).capitalize() for _ in range(N_WORDS)]
     seen: set[str] = set()
@@ -101,7 +99,7 @@ def _names() -> Iterator[str]:
 
 
 def _texts(n_names: int) -> Iterator[str]:
-    """Words in lower case, some of which begin names, and names."""
+    """Yield texts of names and of words in lower case, some of which begin names."""
     rng = random.Random(2)
     names = list(islice(_names(), min(n_names, 50_000)))
     words = [word.lower() for name in names for word in name.split()]
@@ -113,44 +111,16 @@ def _texts(n_names: int) -> Iterator[str]:
 
 
 def _once(amount: int, start: float) -> Row:
-    """A row of what is done once."""
+    """Return a row of work that is done once."""
     seconds = time.perf_counter() - start
-    rate = timing.columns("examples_per_s", [amount / seconds])
-    return {"batch_size": 1, "repeats": 1, **rate, "seconds": seconds, "peak_bytes": _peak_bytes()}
-
-
-def _peak_bytes() -> int | None:
-    """The most memory that this process had; None where the system does not tell."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-
-
-def _in_a_process(work: Callable[..., Any], *arguments: Any) -> Any:
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(work, *arguments).result()
-
-
-def _print(row: Row) -> None:
-    memory = "–" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 1e6:,.0f} MB"
-    what = f"{row['mode']:<6}{row['examples_per_s']:>12,.0f} a second, peak {memory}"
-    if "bytes_per_s" in row:
-        quartiles = f"{row['examples_per_s_low']:,.0f}–{row['examples_per_s_high']:,.0f}"
-        what += f" ({quartiles}), {row['bytes_per_s'] / 1e6:.2f} MB/s, {row['mentions_per_text']:.1f} names a text"
-    else:
-        what += f", {row['seconds']:.1f} s" + (f", {row['n_bytes'] / 1e6:,.1f} MB" if "n_bytes" in row else "")
-    print(what, flush=True)
+    return {**timing.figures([amount / seconds]), "seconds": seconds, "repeats": 1, "peak_bytes": peak_bytes()}
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.linking", description=__doc__)
+    parser = make_parser("benchmarks.linking", __doc__)
     parser.add_argument("--names", type=positive, default=1_000_000, help="in the gazetteer; default 1,000,000")
     parser.add_argument("--texts", type=positive, default=2_000, help="of 1,000 characters each; default 2,000")
-    parser.add_argument("--repeats", type=positive, default=9, help="measurements of linking; default 9")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of a measurement, about; default 1")
-    parser.add_argument("--no_save", action="store_true", help="print the rows without adding them to results/")
+    add_repeats(parser, repeats=9, seconds=1.0)
     return parser.parse_args(argv)
 
 

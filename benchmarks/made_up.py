@@ -1,4 +1,4 @@
-"""Prepared data as `mumu_jax.prepare` leaves it, but made of noise: speed does not depend on the sound."""
+"""Prepared data like that of `mumu_jax.prepare`, but made of noise: speed does not depend on the sound."""
 
 import dataclasses
 import tempfile
@@ -29,7 +29,7 @@ Fields = dict[str, Any]
 
 @contextmanager
 def prepared_data(data_dir: Path | None, n_tracks: dict[str, int]) -> Iterator[Path]:
-    """`data_dir`, or made-up audio for as long as the block runs."""
+    """Yield `data_dir` or, without one, a folder of made-up audio that is deleted after the block."""
     if data_dir is not None:
         yield data_dir
         return
@@ -39,7 +39,7 @@ def prepared_data(data_dir: Path | None, n_tracks: dict[str, int]) -> Iterator[P
 
 
 def make(data_dir: Path, n_tracks: dict[str, int], modalities: Sequence[str] = ("audio",)) -> None:
-    """Shards, description and manifest with so many tracks of 30 s (124 KB each) in each split, five an album."""
+    """Write shards, description and manifest; `n_tracks` of 30 s (124 KB each) for each split, five an album."""
     rng = np.random.default_rng(0)
     labels = [Label(f"genre {i:03d}") for i in range(N_LABELS)]
     albums = [album for split, n in n_tracks.items() for album in _albums(split, n, labels, rng)]
@@ -74,7 +74,7 @@ def _timbre(settings: Any, rng: np.random.Generator) -> Fields:
 
 
 def _text(settings: Any, rng: np.random.Generator) -> Fields:
-    """Words as often as those of a language, and categories."""
+    """Return a text whose words are as frequent as those of a language, and categories."""
     words = [f"word{n}" for n in rng.zipf(WORD_EXPONENT, WORDS_A_TEXT) % N_WORDS]
     categories = tuple(f"category {n}" for n in rng.zipf(WORD_EXPONENT, CATEGORIES_A_TEXT) % N_WORDS)
     return {"text": " ".join(words)[: settings.max_chars], "categories": categories}
@@ -93,7 +93,7 @@ NOISE: dict[str, Callable[[Any, np.random.Generator], Fields]] = {
 
 
 def _write(folder: Path, shard: Shard, contents: Sequence[Fields], modality: PreparedModality) -> Sidecar:
-    """One shard and what is known of it."""
+    """Write a shard and its sidecar."""
     path, n_records = folder / shard.name, len(shard.rows)
     writer = ArrayRecordWriter(str(path), WRITER_OPTIONS)
     for i, row in enumerate(shard.rows):

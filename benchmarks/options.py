@@ -1,10 +1,8 @@
-"""What the benchmarks' command lines share."""
+"""Options that the benchmarks' command lines share."""
 
 import argparse
 import importlib
 from collections.abc import Callable, Iterable
-
-import jax
 
 from mumu_jax.config import CHOICES
 from mumu_jax.errors import UserError
@@ -16,8 +14,41 @@ SIX = [f"audio_{width}_{kernel}" for kernel in ("4x96", "4x70", "3x3") for width
 IMAGES = ["image_resnet101", "covers_vit_b16"]
 
 
+def make_parser(module: str, doc: str | None) -> argparse.ArgumentParser:
+    """Return the parser of `python -m MODULE`, with `--no_save`."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=doc)
+    parser.add_argument("--no_save", action="store_true", help="print the rows without adding them to results/")
+    return parser
+
+
+def add_repeats(parser: argparse.ArgumentParser, repeats: int, seconds: float | None = None) -> None:
+    """Add how often to measure and, with `seconds`, for how long."""
+    parser.add_argument("--repeats", type=positive, default=repeats, help=f"measurements of each; default {repeats}")
+    if seconds is not None:
+        parser.add_argument("--seconds", type=float, default=seconds, help=f"of a measurement; default {seconds:g}")
+
+
+def add_config(parser: argparse.ArgumentParser, default: list[str], *modalities: str) -> None:
+    """Add the experiments to measure, of these modalities."""
+    known = names(experiments(*modalities))
+    parser.add_argument("--config", type=known, default=default, help=f"comma-separated; default {','.join(default)}")
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """Add what to compute in: by default what training would, and on an accelerator float32 beside it."""
+    import jax  # here and below, because the worker processes of some benchmarks must not load it
+
+    default = ["float32"] if jax.default_backend() == "cpu" else ["bfloat16", "float32"]
+    choices = [precision for precision in CHOICES["precision"] if precision != "auto"]
+    parser.add_argument("--precision", type=names(choices), default=default, help="float32, bfloat16")
+
+
+def add_peer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--peer", choices=["torch"], help="measure PyTorch's network beside ours")
+
+
 def names(known: Iterable[str]) -> Callable[[str], list[str]]:
-    """The type of an argument that is a comma-separated list of known names."""
+    """Return the type of an argument that is a comma-separated list of known names."""
     choices = list(known)
 
     def parse(text: str) -> list[str]:
@@ -29,46 +60,34 @@ def names(known: Iterable[str]) -> Callable[[str], list[str]]:
     return parse
 
 
-def experiments(*modalities: str) -> list[str]:
-    """Names of those that see one of these."""
-    return [name for name, experiment in load_experiments().items() if experiment.config.modality in modalities]
-
-
 def numbers(text: str) -> list[int]:
-    """The type of an argument that is a comma-separated list of positive numbers."""
+    """Parse an argument that is a comma-separated list of positive numbers."""
     return [positive(number) for number in text.split(",")]
 
 
+def experiments(*modalities: str) -> list[str]:
+    """Return the names of the experiments that see one of these modalities."""
+    return [name for name, experiment in load_experiments().items() if experiment.config.modality in modalities]
+
+
 def check_devices(wanted: Iterable[int]) -> None:
-    """Raise UserError where a number of devices is not there, or only simulated: that is never measured as speed."""
-    there = len(jax.devices())
-    if jax.default_backend() == "cpu" and (there > 1 or max(wanted) > 1):
+    """Raise UserError if a number of devices is not there, or only simulated: that is never measured as speed."""
+    import jax
+
+    n_devices, asked = len(jax.devices()), f"--devices={','.join(map(str, wanted))}"
+    if jax.default_backend() == "cpu" and (n_devices > 1 or max(wanted) > 1):
         raise UserError(
-            f"--devices={','.join(map(str, wanted))} on {there} CPU devices: a CPU is one device, and simulated "
-            "ones are never measured; unset XLA_FLAGS and JAX_NUM_CPU_DEVICES, and leave --devices out"
+            f"{asked} on {n_devices} CPU devices: a CPU is one device, and simulated ones are never measured; unset "
+            "XLA_FLAGS and JAX_NUM_CPU_DEVICES, and leave --devices out"
         )
-    if max(wanted) > there:
-        raise UserError(f"--devices={','.join(map(str, wanted))}: there are {there}; name no more than that")
+    if max(wanted) > n_devices:
+        raise UserError(f"{asked}: only {n_devices} devices are available; name no more than that")
 
 
 def check_peer(peer: str | None) -> None:
-    """Raise UserError where the peer is PyTorch and that is not installed."""
+    """Raise UserError if the peer is PyTorch and that is not installed."""
     if peer:
         try:
             importlib.import_module("torch")
         except ImportError as error:
             raise UserError("--peer=torch needs PyTorch, which is not installed; pip install torch") from error
-
-
-def add_precision(parser: argparse.ArgumentParser) -> None:
-    """What to compute in: by default what training would, and on an accelerator float32 beside it."""
-    default = ["float32"] if jax.default_backend() == "cpu" else ["bfloat16", "float32"]
-    choices = [precision for precision in CHOICES["precision"] if precision != "auto"]
-    parser.add_argument("--precision", type=names(choices), default=default, help="float32, bfloat16")
-
-
-def add_common(parser: argparse.ArgumentParser, repeats: int, seconds: float) -> None:
-    """How long to measure, and where the rows go."""
-    parser.add_argument("--repeats", type=positive, default=repeats, help=f"measurements of each; default {repeats}")
-    parser.add_argument("--seconds", type=float, default=seconds, help=f"of a measurement, about; default {seconds:g}")
-    parser.add_argument("--no_save", action="store_true", help="print the rows without adding them to results/")

@@ -1,4 +1,4 @@
-"""The matmul peak of the device, measured: what a step's FLOP/s are a share of."""
+"""Measure the matmul peak of the device, of which a step's FLOP/s are a share."""
 
 from functools import partial
 
@@ -8,7 +8,7 @@ from jax import lax
 
 from benchmarks.timing import calls_within, rate
 
-# Rows, inner, columns: large, and one as tall as the products of a convolution are.
+# Rows, inner, columns: large ones, and one as tall as the products of a convolution.
 SHAPES = {
     "cpu": ((1024, 1024, 1024), (2048, 2048, 2048), (8192, 320, 1024)),
     "gpu": ((4096, 4096, 4096), (8192, 8192, 8192), (16384, 16384, 16384), (65536, 2048, 2048)),
@@ -16,7 +16,7 @@ SHAPES = {
 
 
 class Peak:
-    """The shape of SHAPES whose product runs fastest on the first device; `rate` measures it again."""
+    """A matrix product of that shape in SHAPES which is fastest on the first device; `rate` measures it again."""
 
     def __init__(self, precision: str, seconds: float = 0.3):
         shapes = SHAPES.get(jax.default_backend(), SHAPES["gpu"])
@@ -24,12 +24,12 @@ class Peak:
         self._best = max(products, key=_Product.rate)
 
     def rate(self) -> float:
-        """FLOP/s."""
+        """Return FLOP/s."""
         return self._best.rate()
 
 
 class _Product:
-    """Two matrices on the device and their product."""
+    """Two matrices on the device, and their product."""
 
     def __init__(self, shape: tuple[int, int, int], precision: str, seconds: float):
         rows, inner, columns = shape

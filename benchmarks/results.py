@@ -1,4 +1,4 @@
-"""Where the benchmarks' figures are kept: `results/BENCHMARK.jsonl`, one object a row, the newest last."""
+"""Files of the benchmarks' figures: `results/BENCHMARK.jsonl`, one object a row, the newest last."""
 
 import json
 import os
@@ -8,32 +8,42 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mumu_jax.system.version import commit
+from mumu_jax.errors import UserError
+from mumu_jax.system.version import changed_files, commit
 
 FOLDER = Path(__file__).parent / "results"
 
-# What every row has, in this order; null where it does not apply or was not measured.  A benchmark adds its own.
-COLUMNS = (
-    *("benchmark", "config", "precision", "batch_size", "mode", "n_devices", "device"),
-    *("examples_per_s", "examples_per_s_low", "examples_per_s_high", "repeats", "epoch_s"),
-    *("flops_per_s", "peak_flops_per_s", "mfu", "input_wait_fraction", "peak_bytes", "compile_s"),
-    *("peer", "peer_examples_per_s", "ratio", "ratio_low", "ratio_high", "versions", "commit"),
-)
-
 # Rows that agree in these are of one thing, measured again.
 IDENTITY = ("benchmark", "config", "precision", "batch_size", "mode", "n_devices", "device")
+SPEED = ("examples_per_s", "examples_per_s_low", "examples_per_s_high", "repeats", "epoch_s")
+COST = ("flops_per_s", "peak_flops_per_s", "mfu", "input_wait_fraction", "peak_bytes", "compile_s")
+PEER = ("peer", "peer_examples_per_s", "ratio", "ratio_low", "ratio_high")
+ORIGIN = ("versions", "commit")
+
+# Every row has these, in this order; null if it does not apply or was not measured.  A benchmark adds its own.
+COLUMNS = IDENTITY + SPEED + COST + PEER + ORIGIN
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch", "grain", "array_record", "librosa", "scikit-learn")
 
 
+def check_committed() -> None:
+    """Raise UserError if code differs from the last commit: its rows could not be measured again."""
+    if files := changed_files():
+        names = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+        raise UserError(
+            f"a row in {FOLDER} must come from committed code, and these files differ from the last commit: {names}; "
+            "commit them first, or only print the rows with --no_save"
+        )
+
+
 def make_row(benchmark: str, row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row with every column: the missing ones null, `versions` and `commit` those of this process."""
+    """Return the row with every column: the missing ones null, `versions` and `commit` those of this process."""
     known = {"benchmark": benchmark, "versions": versions(), "commit": commit(), **row}
     return {column: known.get(column) for column in COLUMNS} | known
 
 
 def append(benchmark: str, row: Mapping[str, Any], folder: Path = FOLDER) -> dict[str, Any]:
-    """Add a row to `results/BENCHMARK.jsonl`; the row with all its columns."""
+    """Add a row to `results/BENCHMARK.jsonl` and return it with all its columns."""
     full = make_row(benchmark, row)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{benchmark}.jsonl").open("a") as file:
@@ -42,35 +52,40 @@ def append(benchmark: str, row: Mapping[str, Any], folder: Path = FOLDER) -> dic
 
 
 def read(folder: Path = FOLDER) -> list[dict[str, Any]]:
-    """All rows, benchmark by benchmark, the newest of each last."""
+    """Return all rows, benchmark by benchmark, the newest of each last."""
     return [json.loads(line) for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines()]
 
 
 def latest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of each thing that was measured, the newest row."""
+    """Return the newest row of each thing that was measured."""
     return list({tuple(row[name] for name in IDENTITY): row for row in rows}.values())
 
 
+def is_reproducible(row: Mapping[str, Any]) -> bool:
+    """Return False for a row that was measured with code which no commit holds."""
+    return not (row.get("commit") or "").endswith("+dirty")
+
+
 def versions() -> dict[str, str]:
-    """Of Python and of those packages that are installed."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of the installed packages that matter to speed."""
+    installed = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def device() -> str:
-    """What JAX runs on: an accelerator's kind, or the processor."""
-    import jax  # here, because preparing measures nothing of it
+    """Return the name of the device that JAX runs on: an accelerator's kind, or the processor."""
+    import jax  # here, because preparing needs none of it
 
     return cpu_device() if jax.default_backend() == "cpu" else jax.devices()[0].device_kind
 
 
 def cpu_device() -> str:
-    """The processor's model and the number of cores that this process may use, such as `AMD EPYC, 2 cores`."""
+    """Return the processor's model and the number of cores that this process may use: `AMD EPYC, 2 cores`."""
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

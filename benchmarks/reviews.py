@@ -1,4 +1,4 @@
-"""`python -m benchmarks.reviews`: reading MuMu's reviews and its single-label CSV, at full size: seconds and memory.
+"""`python -m benchmarks.reviews`: read MuMu's reviews and its single-label CSV, at full size.
 
 The files are simulated in a temporary folder: 447,583 reviews of 31,471 albums, 438 MB a framing; 12,087 CSV rows.
 """
@@ -6,18 +6,20 @@ The files are simulated in a temporary folder: 447,583 reviews of 31,471 albums,
 import argparse
 import csv
 import json
-import multiprocessing
 import string
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks import results, timing
+from benchmarks.columns import Row
+from benchmarks.options import add_repeats, make_parser
+from benchmarks.output import Output
+from benchmarks.worker import alone, peak_bytes
 from mumu_jax.data.sources.mumu.csv_files import HEADER, read_csv
 from mumu_jax.data.sources.mumu.rejections import Rejections
 from mumu_jax.data.sources.mumu.reviews import read_reviews
@@ -28,7 +30,7 @@ TEXT_CHARS = 720  # of a review on average: 438 MB with everything around it
 MAX_CHARS = 1000
 
 Record = dict[str, Any]
-# How the records stand in the file: before the first, one of them, between two, after the last.
+# The texts before the first record, of a record, between two records, and after the last.
 FRAMINGS: dict[str, tuple[str, Callable[[Record], str], str, str]] = {
     "array": ("[", json.dumps, ", ", "]"),
     "lines": ("", json.dumps, "\n", "\n"),
@@ -37,39 +39,33 @@ FRAMINGS: dict[str, tuple[str, Callable[[Record], str], str, str]] = {
 
 
 def main(argv: Sequence[str]) -> None:
-    """Write each file, read it in fresh processes, print and keep a row."""
+    """Write each file, read it in fresh processes, and add a row."""
     options = _parse(argv)
-    keep = results.make_row if options.no_save else results.append
     common = {"batch_size": 1, "n_devices": 1, "device": results.cpu_device(), "repeats": options.repeats}
-    print(f"reviews on {common['device']}", flush=True)
+    output = Output("reviews", not options.no_save, **common)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "single-label.csv"
         write_csv(path)
-        _print(
-            keep("reviews", {**common, "config": "single_label_csv", "mode": "csv", **measure(path, options.repeats)})
-        )
+        output.add({"config": "single_label_csv", "mode": "csv", **measure(path, options.repeats)})
         for framing in options.framings:
             path = Path(folder) / "reviews.json"
             write_reviews(path, framing, options.reviews)
-            row = {**common, "config": "reviews_json", "mode": framing, **measure(path, options.repeats)}
-            _print(keep("reviews", row))
+            output.add({"config": "reviews_json", "mode": framing, **measure(path, options.repeats)})
 
 
-def measure(path: Path, repeats: int) -> dict[str, Any]:
-    """Rows or reviews a second, the seconds of one reading, and the peak memory of a process that does only that."""
-    context = multiprocessing.get_context("spawn")  # a forked process would count this one's memory as its own
-    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
-        found = [pool.submit(read, path).result() for _ in range(repeats)]
+def measure(path: Path, repeats: int) -> Row:
+    """Return rows or reviews a second, the seconds of one reading, and the peak memory of a process that only reads."""
+    readings = [alone(read, path) for _ in range(repeats)]
     return {
-        **timing.columns("examples_per_s", [n / seconds for n, seconds, _ in found]),
-        **timing.columns("seconds", [seconds for _, seconds, _ in found]),
-        "peak_bytes": max(peak for *_, peak in found),
+        **timing.figures([n_records / seconds for n_records, seconds, _ in readings]),
+        **timing.columns("seconds", [seconds for _, seconds, _ in readings]),
+        "peak_bytes": max((peak for *_, peak in readings if peak), default=None),
         "file_bytes": path.stat().st_size,
     }
 
 
-def read(path: Path) -> tuple[int, float, int]:
-    """What was read, in how many seconds, and the most bytes of memory that this process has had."""
+def read(path: Path) -> tuple[int, float, int | None]:
+    """Return the number of records in a file, the seconds to read it, and the peak memory of this process in bytes."""
     rejections = Rejections()
     start = time.perf_counter()
     if path.suffix == ".csv":
@@ -78,17 +74,11 @@ def read(path: Path) -> tuple[int, float, int]:
         n = read_reviews(path, {_album_id(i) for i in range(N_ALBUMS)}, MAX_CHARS, rejections.of(path)).counts.total()
     seconds = time.perf_counter() - start
     assert not rejections.lines, rejections.lines[0]
-    return n, seconds, _peak_bytes()
-
-
-def _peak_bytes() -> int:
-    """Of this process since its program started; `getrusage` would count that of the process which started it."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    return n, seconds, peak_bytes()
 
 
 def write_reviews(path: Path, framing: str, n_reviews: int) -> None:
-    """Reviews with all fields of Amazon's, of random words, quotes and accents; some albums have many."""
+    """Write reviews with all fields of Amazon's, of random words, quotes and accents; some albums have many."""
     before, write, between, after = FRAMINGS[framing]
     with path.open("w", encoding="utf-8") as file:
         for number, record in enumerate(_records(n_reviews)):
@@ -106,9 +96,15 @@ def _records(n_reviews: int) -> Iterator[Record]:
     starts = rng.integers(0, len(text) - 30_000, n_reviews)
     for album, start, size in zip(albums.tolist(), starts.tolist(), sizes.tolist(), strict=True):
         yield {
-            **{"reviewerID": f"A{start:013d}", "amazon_id": _album_id(album), "reviewerName": text[start : start + 12]},
-            **{"helpful": [3, 4], "reviewText": text[start : start + size], "overall": 5.0},
-            **{"summary": text[start : start + 25], "unixReviewTime": 1_252_800_000, "reviewTime": "09 13, 2009"},
+            "reviewerID": f"A{start:013d}",
+            "amazon_id": _album_id(album),
+            "reviewerName": text[start : start + 12],
+            "helpful": [3, 4],
+            "reviewText": text[start : start + size],
+            "overall": 5.0,
+            "summary": text[start : start + 25],
+            "unixReviewTime": 1_252_800_000,
+            "reviewTime": "09 13, 2009",
         }
 
 
@@ -127,21 +123,11 @@ def _album_id(number: int) -> str:
     return f"B{number:09d}"
 
 
-def _print(row: dict[str, Any]) -> None:
-    seconds, low, high = (row[f"seconds{end}"] for end in ("", "_low", "_high"))
-    print(
-        f"{row['config']:<17} {row['mode']:<7} {row['file_bytes'] / 1e6:6.1f} MB  {seconds:6.2f} s "
-        f"({low:.2f}–{high:.2f})  {row['examples_per_s']:>9,.0f}/s  peak {row['peak_bytes'] / 1e6:,.0f} MB",
-        flush=True,
-    )
-
-
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.reviews", description=__doc__)
+    parser = make_parser("benchmarks.reviews", __doc__)
     parser.add_argument("--framings", nargs="+", choices=FRAMINGS, default=[*FRAMINGS], help="default all")
     parser.add_argument("--reviews", type=positive, default=N_REVIEWS, help=f"how many; default {N_REVIEWS:,}")
-    parser.add_argument("--repeats", type=positive, default=3, help="measurements of each; default 3")
-    parser.add_argument("--no_save", action="store_true", help="print the rows without adding them to results/")
+    add_repeats(parser, repeats=3)
     return parser.parse_args(argv)
 
 

@@ -1,47 +1,48 @@
-"""Repeated measurements: what is compared takes turns in one run, so that a slow minute slows all of it alike."""
+"""Repeated measurements: sides that are compared take turns in one run, so that a slow minute slows all of them."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from statistics import median
+from typing import Any, TypeVar
 
 import numpy as np
 
-
-class Spread(NamedTuple):
-    """Median, lower and upper quartile of repeated measurements."""
-
-    median: float
-    low: float
-    high: float
-
-
-def spread(values: Sequence[float]) -> Spread:
-    low, median, high = np.percentile(values, [25, 50, 75])
-    return Spread(float(median), float(low), float(high))
+Side = TypeVar("Side")
 
 
 def columns(name: str, values: Sequence[float]) -> dict[str, float]:
-    """A spread as a row has it: NAME, NAME_low and NAME_high."""
-    found = spread(values)
-    return {name: found.median, f"{name}_low": found.low, f"{name}_high": found.high}
+    """Return the median and the quartiles as a row's values: NAME, NAME_low and NAME_high."""
+    low, middle, high = np.percentile(values, [25, 50, 75]).tolist()
+    return {name: middle, f"{name}_low": low, f"{name}_high": high}
 
 
-def take_turns(sides: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
-    """What each side returns, `repeats` times, the sides one after the other; call them once before, to warm up."""
-    found: dict[str, list[float]] = {name: [] for name in sides}
+def figures(ours: Sequence[float], peer: Sequence[float] | None = None) -> dict[str, float]:
+    """Return a row's values of our rates and, if there is a peer that took turns with us, of its rates beside ours."""
+    row = columns("examples_per_s", ours)
+    if peer is not None:
+        row |= {"peer_examples_per_s": median(peer), **columns("ratio", ratios(ours, peer))}
+    return row
+
+
+def take_turns(sides: Mapping[Side, Callable[[], float]], repeats: int) -> dict[Side, list[float]]:
+    """Call the sides one after the other, `repeats` times, and return each one's results.
+
+    Call them once before, to warm up.
+    """
+    results: dict[Side, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, side in sides.items():
-            found[name].append(side())
-    return found
+            results[name].append(side())
+    return results
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """How many times as fast, of rates taken in the same turn."""
+    """Divide rates that were taken in the same turn."""
     return [a / b for a, b in zip(ours, theirs, strict=True)]
 
 
-def rate(work: Callable[[], Any], amount: float, calls: int) -> float:
-    """Amount a second over `calls` calls, the last of which returns only when all is done."""
+def rate(work: Callable[[], Any], amount: float, calls: int = 1) -> float:
+    """Return the amount a second over `calls` calls, the last of which returns only when all is done."""
     start = time.perf_counter()
     for _ in range(calls):
         work()
@@ -49,7 +50,13 @@ def rate(work: Callable[[], Any], amount: float, calls: int) -> float:
 
 
 def calls_within(seconds: float, work: Callable[[], Any]) -> int:
-    """How many calls take about as long; at least 1."""
+    """Return how many calls take about so many seconds; at least 1."""
     start = time.perf_counter()
     work()
     return max(1, round(seconds / max(time.perf_counter() - start, 1e-6)))
+
+
+def timed(work: Callable[[], Any], amount: float, seconds: float) -> Callable[[], float]:
+    """Return a side for `take_turns`: `amount` a second, measured over about so many seconds.  Warms `work` up."""
+    calls = calls_within(seconds, work)
+    return lambda: rate(work, amount, calls)

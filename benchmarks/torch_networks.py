@@ -1,6 +1,6 @@
-"""The published image networks in PyTorch: the least that has their module names, and so loads their state dicts.
+"""Published image networks in PyTorch, with the published module names, so that they load those state dicts.
 
-Dropout is where ours have it: before the last layer, in AlexNet before both hidden ones.
+Dropout is at the same places as in ours: before the last layer, in AlexNet before both hidden ones.
 """
 
 # pyright: reportMissingImports=false
@@ -16,7 +16,7 @@ from mumu_jax.models.resnet import DEPTHS
 
 
 class Block(nn.Module):
-    """Of a residual network; the stride of a bottleneck is in its 3×3 convolution."""
+    """A block of a residual network; the stride of a bottleneck is in its 3×3 convolution."""
 
     def __init__(self, cin: int, width: int, stride: int, bottleneck: bool):
         super().__init__()
@@ -122,7 +122,7 @@ class Encoder(nn.Module):
         self.ln = nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The class token's vector, which is all that the last layer sees."""
+        """Return the class token's vector, which is all that the last layer sees."""
         return self.ln(self.layers(x + self.pos_embedding)[:, 0])
 
 
@@ -165,6 +165,8 @@ class AlexNet(nn.Module):
 
 
 NETWORKS = {
+    "densenet201": DenseNet,
+    "vit_b16": ViT,
+    "alexnet": AlexNet,
     **{f"resnet{depth}": partial(ResNet, *how) for depth, how in DEPTHS.items()},
-    **{"densenet201": DenseNet, "vit_b16": ViT, "alexnet": AlexNet},
 }

@@ -1,12 +1,12 @@
-"""The networks in PyTorch, trained as fast as PyTorch can: the peer of `benchmarks.train_step` and `text_step`.
+"""Training in PyTorch, as fast as PyTorch can: the peer of `benchmarks.train_step` and `text_step`.
 
-The same network, loss and optimizer on the same batches.  Ways to run it are tried one after the other, and the
-fastest is measured.  Pooling comes before the ReLU in the audio CNNs, which gives the same and costs less.
+The network, loss, optimizer and batches are the same.  Ways to run it are tried one after the other, and the fastest is
+measured.  The audio CNNs pool before the ReLU, which gives the same result and costs less.
 """
 
 # pyright: reportMissingImports=false
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks import flops, torch_networks
+from benchmarks import flops, timing, torch_networks
 from mumu_jax.batch import Batch
 from mumu_jax.config import Config, OptimSettings
 from mumu_jax.models import mlp
@@ -26,10 +26,10 @@ BAND_BINS = 8
 
 
 class Way(NamedTuple):
-    """How to run a step."""
+    """A way to run a step."""
 
     layout: str = "contiguous"
-    first: str = "conv"  # the first layer: or a product with its banded matrix; of a text: with its weight transposed
+    first: str = "conv"  # or "banded": the first layer as a product; of a text "linear" or "transposed"
     how: str = "eager"
 
     def __str__(self) -> str:
@@ -44,7 +44,7 @@ HOWS = {
 
 
 class CNN(nn.Module):
-    """The network of `mumu_jax.models.cnn` on standardised patches [items, frames, bins]."""
+    """A network of `mumu_jax.models.cnn` on standardised patches [items, frames, bins]."""
 
     def __init__(self, config: Config, n_outputs: int, first: str = "conv"):
         super().__init__()
@@ -63,7 +63,7 @@ class CNN(nn.Module):
         return functional.normalize(output.float(), dim=1) if self.unit_output else output.float()
 
     def blocks(self, patches: Tensor) -> Tensor:
-        """[items, channels, frames, bins] after the last block."""
+        """Return [items, channels, frames, bins] after the last block."""
         x = patches[:, None]
         for i, (conv, pool) in enumerate(zip(self.convs, self.variant.pools, strict=True)):
             if i == 0 and self.first == "banded":
@@ -87,7 +87,7 @@ class CNN(nn.Module):
 
 
 class MLP(nn.Module):
-    """The network of `mumu_jax.models.mlp` on dense rows [items, terms]; `transposed` keeps weights as ours."""
+    """A network of `mumu_jax.models.mlp` on dense rows [items, terms]; `transposed` keeps weights as ours."""
 
     def __init__(
         self, n_terms: int, n_outputs: int, unit_output: bool, widths: Sequence[int], dropout: float, transposed=False
@@ -117,7 +117,7 @@ class MLP(nn.Module):
 
 
 class _Transposed(nn.Linear):
-    """A linear layer whose weight lies in memory as [inputs, outputs]."""
+    """A linear layer whose weight is stored as [inputs, outputs]."""
 
     def __init__(self, n_inputs: int, n_outputs: int):
         super().__init__(n_inputs, n_outputs)
@@ -128,12 +128,12 @@ class _Transposed(nn.Linear):
 
 
 def has_bands(config: Config) -> bool:
-    """Whether the first kernel is tall enough for the banded form."""
+    """Return True if the first kernel is tall enough for the banded form."""
     return VARIANTS[config.model.kernel, config.model.width].kernels[0][1] > config.audio.n_bins / 2
 
 
 def _pooled_bands(x: Tensor, conv: Any, pool: tuple[int, int]) -> Tensor:
-    """The first convolution and its pool as products with banded matrices, as in `models/kernels/formulations.py`."""
+    """Compute the first convolution and its pool with banded matrices, as `models/kernels/formulations.py` does."""
     kernel = conv.weight[:, 0].permute(1, 2, 0)  # [kt, kf, c]
     kt, kf, channels = kernel.shape
     n_frames = (x.shape[1] - kt + 1) // pool[0] * pool[0]
@@ -152,7 +152,7 @@ def _pooled_bands(x: Tensor, conv: Any, pool: tuple[int, int]) -> Tensor:
 
 
 def mean_loss(kind: str, output: Tensor, labels: Tensor, factors: Tensor) -> Tensor:
-    """The training loss of `mumu_jax.objectives.objective`, without padding."""
+    """Return the training loss of `mumu_jax.objectives.objective` for a batch without padding."""
     hot, output = labels.float(), output.float()
     if kind == "softmax":
         return functional.cross_entropy(output, hot)
@@ -165,7 +165,7 @@ def mean_loss(kind: str, output: Tensor, labels: Tensor, factors: Tensor) -> Ten
 
 
 def make_optimizer(settings: OptimSettings, parameters: Any, capturable: bool) -> torch.optim.Optimizer:
-    """That of `mumu_jax.compute.optim`, without its schedule."""
+    """Return the optimizer of `mumu_jax.compute.optim`, without its schedule."""
     if settings.algorithm == "sgd":
         rest = {"momentum": settings.momentum, "nesterov": True, "weight_decay": settings.weight_decay}
         return torch.optim.SGD(parameters, settings.learning_rate, fused=True, **rest)
@@ -176,9 +176,9 @@ def make_optimizer(settings: OptimSettings, parameters: Any, capturable: bool) -
 
 
 class Peer:
-    """Training steps on batches that lie on the device, run in the way that was found fastest.
+    """Training steps on batches on the device, run in the fastest way.
 
-    `chunk` is [steps, items, …].  `tried` has the seconds of a step in each way, or why it does not work.
+    `chunk` is [steps, items, …].  `tried` has the seconds of a step in each way, or the reason why it does not work.
     """
 
     def __init__(self, config: Config, constants: Constants, chunk: Batch, precision: str, seconds: float):
@@ -203,20 +203,29 @@ class Peer:
             self._taken += 1
         self._wait()
 
+    def side(self, batch_size: int, seconds: float) -> Callable[[], float]:
+        """Return examples a second as a side for `timing.take_turns`."""
+        n_steps = timing.calls_within(seconds, lambda: self.run(1))
+        return lambda: timing.rate(lambda: self.run(n_steps), n_steps * batch_size)
+
+    def columns(self) -> dict[str, Any]:
+        """Return what a row says about the peer beside its rate."""
+        return {"peer": "torch", "peer_way": str(self.way), "peer_tried": self.tried}
+
     def _fastest(self, seconds: float) -> Way:
-        """Better one choice at a time, and once more the first two, as the last one may change their order."""
+        """Improve one choice at a time, all of them twice, because the last may change the order of the others."""
         choices_of = self._choices()
-        best, found = Way(*(choices[0] for choices in choices_of.values())), {}
+        best, seconds_of = Way(*(choices[0] for choices in choices_of.values())), {}
         for field, choices in list(choices_of.items()) * 2:
             for choice in choices:
                 way = best._replace(**{field: choice})
-                if way not in found:
-                    found[way] = self._try(way, seconds)
-            best = min(found, key=lambda way: found[way])
+                if way not in seconds_of:
+                    seconds_of[way] = self._try(way, seconds)
+            best = min(seconds_of, key=lambda way: seconds_of[way])
         return best
 
     def _try(self, way: Way, seconds: float) -> float:
-        """Seconds of a step, the shortest of three measurements; inf where this way does not work."""
+        """Return the seconds of a step, the shortest of three measurements; inf if this way does not work."""
         try:
             self._step, self._taken = self._make_step(way), 0
             self.run(2)
@@ -230,12 +239,12 @@ class Peer:
                 measured.append((time.perf_counter() - start) / n_steps)
             self.tried[str(way)] = min(measured)
             return min(measured)
-        except Exception as error:  # of any kind: compilers and kernels that this machine does not have
+        except Exception as error:  # of any kind: this machine lacks some compilers and kernels
             self.tried[str(way)] = (str(error).strip().splitlines() or [repr(error)])[0]
             return float("inf")
 
     def _choices(self) -> dict[str, tuple[str, ...]]:
-        """What each field of a way may be, in their order; the first of each is the plain one."""
+        """Return the choices for each field of a way, in their order; the first of each is the plain one."""
         firsts = ("conv", "banded") if has_bands(self._config) else ("conv",)
         return {"layout": LAYOUTS, "first": firsts, "how": HOWS[self.device.type]}
 
@@ -243,8 +252,8 @@ class Peer:
         return CNN(self._config, self._n_outputs, first)
 
     def _make_step(self, way: Way) -> Any:
-        """A function of (inputs, labels) that takes one step."""
-        self._step: Any = None  # of another way: its memory is needed
+        """Return a function of (inputs, labels) that takes one step."""
+        self._step: Any = None  # free the memory of the way before
         torch._dynamo.reset()
         torch.cuda.empty_cache()
         kind, bf16, factors = self._config.target.kind, self._bf16, self._constants[2]
@@ -271,7 +280,7 @@ class Peer:
         return self._captured(step) if graph else step
 
     def _captured(self, step: Any) -> Any:
-        """The whole step, optimizer included, as one CUDA graph."""
+        """Capture the whole step, optimizer included, as one CUDA graph."""
         inputs, labels = (array.clone() for array in self._batches[0])
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
@@ -291,11 +300,11 @@ class Peer:
         return replay
 
     def _ready(self, inputs: Any) -> Tensor:
-        """A batch's inputs as they lie on the device."""
+        """Return a batch's inputs as they are stored on the device."""
         return self._put(inputs)
 
     def _see(self, inputs: Tensor) -> Tensor:
-        """What the network sees of them; part of the step."""
+        """Return the network's input; part of the step."""
         mean, std, _ = self._constants
         return (inputs.float() - mean) / std
 
@@ -308,7 +317,7 @@ class Peer:
 
 
 class TextPeer(Peer):
-    """The same for the text network, on dense rows."""
+    """A peer of the text network, on dense rows."""
 
     def _choices(self) -> dict[str, tuple[str, ...]]:
         return {"layout": LAYOUTS[:1], "first": ("linear", "transposed"), "how": HOWS[self.device.type]}
@@ -320,10 +329,10 @@ class TextPeer(Peer):
 
 
 class ImagePeer(Peer):
-    """The same for image networks, on ready views: it is spared the augmentation, and in bfloat16 their cast.
+    """A peer of image networks, on ready views: it is spared the augmentation, and in bfloat16 their cast.
 
-    On a CPU nothing is compiled: of ResNet-101 that takes two minutes, and its steps are no faster.  Nor is
-    `max-autotune` tried, which would tune each of a hundred convolutions.
+    On a CPU nothing is compiled: ResNet-101 would take two minutes, and its steps are no faster.  `max-autotune` is
+    not tried either, which would tune each of a hundred convolutions.
     """
 
     def _choices(self) -> dict[str, tuple[str, ...]]:
@@ -339,7 +348,7 @@ class ImagePeer(Peer):
         return super()._make_step(way)
 
     def _ready(self, inputs: Any) -> Tensor:
-        """Centre views, [items, channels, height, width], standardised."""
+        """Return standardised centre views, [items, channels, height, width]."""
         mean, std, _ = self._constants
         low, size = (self._config.image.side_px - self._config.augment.size_px) // 2, self._config.augment.size_px
         pixels = self._put(inputs[:, low : low + size, low : low + size])
@@ -351,7 +360,7 @@ class ImagePeer(Peer):
 
 
 def image_network(config: Config, n_outputs: int) -> nn.Module:
-    """That of `torch_networks` which the config describes."""
+    """Return the network of `torch_networks` that the config describes."""
     network = torch_networks.NETWORKS[name_of(config.model)](n_outputs=n_outputs, dropout=config.model.dropout)
     return nn.Sequential(network, _Unit()) if config.target.kind == "cosine" else network
 

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.train_step`: training steps on items that already lie on the device, beside PyTorch's.
+"""`python -m benchmarks.train_step`: train on items that are already on the device, beside PyTorch.
 
-What the step costs without any loading: the ceiling of `benchmarks.end_to_end`.  Of image networks all layers train,
-in the album-cover study's, too.  Our step makes its views of the covers, as training does; PyTorch's is given ready
+This is a step without any loading: the ceiling of `benchmarks.end_to_end`.  All layers of image networks train, also
+those of the album-cover study's.  Our step makes its views of the covers, as training does; PyTorch's is given ready
 ones, so that the ratio is a lower bound.  Needs jax, flax, optax and numpy, and torch for `--peer=torch`.
 """
 
@@ -9,24 +9,16 @@ import argparse
 import os
 import time
 from collections.abc import Sequence
+from itertools import product
+from statistics import median
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from benchmarks import flops, results, timing
-from benchmarks.options import (
-    IMAGES,
-    SIX,
-    add_common,
-    add_precision,
-    check_devices,
-    check_peer,
-    experiments,
-    names,
-    numbers,
-)
+from benchmarks import flops, options, timing
+from benchmarks.columns import Row
 from benchmarks.output import Output
 from benchmarks.peak import Peak
 from mumu_jax.batch import Batch
@@ -40,7 +32,6 @@ from mumu_jax.objectives import objective
 from mumu_jax.objectives.objective import Constants
 from mumu_jax.system.terminal import run_command
 
-BENCHMARK = "train_step"
 EPOCHS = {"audio": 117_836, "text": 25_177, "image": 25_177}  # training patches and albums of MuMu
 N_LABELS, LABELS_PER_ITEM = 250, 5.97
 N_GENRES = 18  # of the album-cover study, an album has one
@@ -49,57 +40,55 @@ MOST_STEPS = 32  # of a chunk, as in training
 
 def main(argv: Sequence[str]) -> int:
     """Measure every combination that the command line asks for; 1 if one of them failed."""
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs memory on the same device
+    prepare_jax()  # before its first use
     arguments = parse(argv)
-    jax.config.update("jax_enable_compilation_cache", False)  # compile seconds are part of the result
-    out = Output(BENCHMARK, save=not arguments.no_save)
+    output = Output("train_step", not arguments.no_save, mode="synthetic", repeats=arguments.repeats)
     peaks = {precision: Peak(precision, min(0.3, arguments.seconds)) for precision in arguments.precision}
-    for name in arguments.config:
-        for precision in arguments.precision:
-            for batch_size, n_devices in combinations(arguments, name):
-                try:
-                    out.add(measure(name, precision, batch_size, n_devices, peaks[precision], arguments))
-                except Exception as error:  # such as a batch too large for the device: the others count still
-                    out.fail(f"{name}, {precision}, batch {batch_size}, {n_devices} devices", error)
-    return out.status
+    for name, precision in product(arguments.config, arguments.precision):
+        for batch_size, n_devices in combinations(arguments, name):
+            label = f"{name}, {precision}, batch {batch_size}, {n_devices} devices"
+            output.measure(label, measure, name, precision, batch_size, n_devices, peaks[precision], arguments)
+    return output.status
+
+
+def prepare_jax() -> None:
+    """Leave memory of the device to PyTorch, and compile again, because the seconds that it takes are measured."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    jax.config.update("jax_enable_compilation_cache", False)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    on_cpu = jax.default_backend() == "cpu"
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.train_step", description=__doc__)
-    known = experiments("audio", "image")
-    parser.add_argument(
-        "--config", type=names(known), default=[*SIX, *IMAGES], help=f"default {','.join(SIX + IMAGES)}"
-    )
-    add_precision(parser)
-    parser.add_argument("--batch_size", type=numbers, help="default: 32,256, of audio 1024; on a CPU 32 or 8")
-    parser.add_argument("--devices", type=numbers, default=[1], help="1,2,4,8: strong and weak scaling")
-    parser.add_argument("--peer", choices=["torch"], help="measure PyTorch's network beside ours")
-    add_common(parser, repeats=7, seconds=2.0 if on_cpu else 1.0)
+    parser = options.make_parser("benchmarks.train_step", __doc__)
+    options.add_config(parser, options.SIX + options.IMAGES, "audio", "image")
+    options.add_precision(parser)
+    parser.add_argument("--batch_size", type=options.numbers, help="default: 32,256, of audio 1024; on a CPU 32 or 8")
+    parser.add_argument("--devices", type=options.numbers, default=[1], help="1,2,4,8: strong and weak scaling")
+    options.add_peer(parser)
+    options.add_repeats(parser, repeats=7, seconds=2.0 if jax.default_backend() == "cpu" else 1.0)
     arguments = parser.parse_args(argv)
-    check_devices(arguments.devices)
-    check_peer(arguments.peer)
+    options.check_devices(arguments.devices)
+    options.check_peer(arguments.peer)
     return arguments
 
 
 def combinations(arguments: argparse.Namespace, name: str) -> list[tuple[int, int]]:
-    """(global batch size, devices): each batch divided over more devices (strong), and as large on each (weak)."""
+    """Return (global batch size, devices): each batch shared by the devices (strong), or as large on each (weak)."""
     sizes = arguments.batch_size or default_batch_sizes(name)
-    found = {(size * scale, n) for size in sizes for n in arguments.devices for scale in (1, n)}
-    return sorted((size, n) for size, n in found if size % n == 0)
+    pairs = {(size * scale, n) for size in sizes for n in arguments.devices for scale in (1, n)}
+    return sorted((size, n) for size, n in pairs if size % n == 0)
 
 
 def default_batch_sizes(name: str) -> list[int]:
-    """The paper's, and larger ones on an accelerator; on a CPU an 8 spares the large networks' repeats minutes."""
+    """Return the paper's, and larger ones on an accelerator; on a CPU, 8 saves minutes with the large networks."""
     if jax.default_backend() != "cpu":
-        return [32, 256] if name not in experiments("audio") else [32, 256, 1024]
-    return [8 if name.startswith("audio_high_3x3") or name not in experiments("audio") else 32]
+        return [32, 256] if name not in options.experiments("audio") else [32, 256, 1024]
+    return [8 if name.startswith("audio_high_3x3") or name not in options.experiments("audio") else 32]
 
 
 def measure(
     name: str, precision: str, batch_size: int, n_devices: int, peak: Peak, arguments: argparse.Namespace
-) -> dict[str, Any]:
-    """One row: ours, the matmul peak and the peer take turns."""
+) -> Row:
+    """Return one row: ours, the matmul peak and the peer take turns."""
     config = load_config(name)
     config.model.precision, config.model.trainable = precision, ""
     constants = synthetic_constants(config)
@@ -107,41 +96,49 @@ def measure(
     n_steps = steps_within(arguments.seconds, flops_an_item * batch_size / n_devices, peak)
     chunk = synthetic_chunk(config, n_steps, batch_size)
     trainer = Trainer(config, chunk, constants, n_devices)
-    calls = timing.calls_within(arguments.seconds, trainer.run)
-    sides = {"peak": peak.rate, "ours": lambda: timing.rate(trainer.run, n_steps * batch_size, calls)}
-    about_peer: dict[str, Any] = {}
+    sides = {"peak": peak.rate, "ours": timing.timed(trainer.run, n_steps * batch_size, arguments.seconds)}
+    about_peer: Row = {}
     if arguments.peer and n_devices == 1:
         from benchmarks.torch_peer import PEERS
 
         peer = PEERS[config.modality](config, constants, chunk, precision, arguments.seconds)
-        peer_steps = timing.calls_within(arguments.seconds, lambda: peer.run(1))
-        sides["peer"] = lambda: timing.rate(lambda: peer.run(peer_steps), peer_steps * batch_size, 1)
-        about_peer = {"peer": "torch", "peer_way": str(peer.way), "peer_tried": peer.tried}
-
+        sides["peer"], about_peer = peer.side(batch_size, arguments.seconds), peer.columns()
     rates = timing.take_turns(sides, arguments.repeats)
-    if "peer" in rates:
-        about_peer["peer_examples_per_s"] = timing.spread(rates["peer"]).median
-        about_peer |= timing.columns("ratio", timing.ratios(rates["ours"], rates["peer"]))
-    examples_per_s, highest = timing.spread(rates["ours"]).median, max(rates["peak"])
     return {
-        **{"config": name, "precision": precision, "batch_size": batch_size, "mode": "synthetic"},
-        **{"n_devices": n_devices, "device": results.device(), "repeats": arguments.repeats},
-        **timing.columns("examples_per_s", rates["ours"]),
-        **{"epoch_s": EPOCHS[config.modality] / examples_per_s, "flops_per_s": examples_per_s * flops_an_item},
-        **{"peak_flops_per_s": highest, "mfu": examples_per_s * flops_an_item / highest / n_devices},
-        **{"peak_bytes": trainer.peak_bytes, "compile_s": trainer.compile_s},
+        "config": name,
+        "precision": precision,
+        "batch_size": batch_size,
+        "n_devices": n_devices,
+        **timing.figures(rates["ours"], rates.get("peer")),
+        **work_columns(rates["ours"], EPOCHS[config.modality], flops_an_item, max(rates["peak"]), n_devices),
+        "peak_bytes": trainer.peak_bytes,
+        "compile_s": trainer.compile_s,
         **about_peer,
     }
 
 
+def work_columns(
+    rates: Sequence[float], n_examples: int, flops_an_item: int, peak_flops_per_s: float, n_devices: int
+) -> Row:
+    """Return the columns of the work that rates amount to: seconds an epoch, FLOP/s, and their share of the peak."""
+    examples_per_s = median(rates)
+    flops_per_s = examples_per_s * flops_an_item
+    return {
+        "epoch_s": n_examples / examples_per_s,
+        "flops_per_s": flops_per_s,
+        "peak_flops_per_s": peak_flops_per_s,
+        "mfu": flops_per_s / peak_flops_per_s / n_devices,
+    }
+
+
 def steps_within(seconds: float, flops_a_step: float, peak: Peak) -> int:
-    """Steps of a chunk that takes about as long, at half of the peak; no more than training has in one."""
-    # At least two: what runs once is no loop to the compiler, and loops are what training is made of.
+    """Return the steps of a chunk that takes so many seconds at half of the peak; no more than training has in one."""
+    # At least two: the compiler removes a loop of one step, and training runs loops.
     return int(np.clip(seconds * 0.5 * peak.rate() / flops_a_step, 2, MOST_STEPS))
 
 
 def synthetic_chunk(config: Config, n_steps: int, batch_size: int, n_labels: int | None = None) -> Batch:
-    """Noise in the shape of what is trained on: patches with about six labels each, covers with one genre."""
+    """Return noise in the shape of training data: patches with about six labels each, covers with one genre."""
     rng = np.random.default_rng(0)
     shape, n_labels = (n_steps, batch_size), n_labels or n_labels_of(config)
     if config.target.kind == "softmax":
@@ -163,7 +160,7 @@ def n_labels_of(config: Config) -> int:
 
 
 def synthetic_constants(config: Config, n_labels: int | None = None) -> Constants:
-    """What the step needs beside the data: the noise's mean and deviation, and label factors."""
+    """Return what the step needs beside the data: the noise's mean and deviation, and label factors."""
     n_factors = config.target.n_factors if config.target.kind == "cosine" else 0
     factors = np.random.default_rng(0).normal(size=(n_labels or n_labels_of(config), n_factors)).astype(np.float32)
     if config.modality == "image":
@@ -173,7 +170,7 @@ def synthetic_constants(config: Config, n_labels: int | None = None) -> Constant
 
 
 def item_of(chunk: Batch) -> Any:
-    """The shape and dtype of one item's input."""
+    """Return the shape and dtype of one item's input."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), chunk.inputs)
 
 
@@ -182,7 +179,7 @@ def build_network(config: Config, constants: Constants) -> Network:
 
 
 class Trainer:
-    """The training chunk of `mumu_jax`, compiled, with state and data on the devices."""
+    """A compiled training chunk of `mumu_jax`, with state and data on the devices."""
 
     def __init__(self, config: Config, chunk: Batch, constants: Constants, n_devices: int = 1):
         mesh = Mesh(np.array(jax.devices()[:n_devices]), (devices.AXIS,))
@@ -199,7 +196,7 @@ class Trainer:
 
     @property
     def peak_bytes(self) -> int:
-        """Of a device, as the compiler laid it out: state, constants, the chunk of items and all temporaries."""
+        """Memory of a device as the compiler plans it: state, constants, the chunk of items and all temporaries."""
         memory = self._compiled.memory_analysis()
         held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
         return held + memory.temp_size_in_bytes

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.whole_table`: how long `mumu_jax.reproduce` takes for data of MuMu's size, made of noise.
+"""`python -m benchmarks.whole_table`: run all of `mumu_jax.reproduce` on data of MuMu's size, made of noise.
 
-There is nothing to learn in noise: early stopping ends each run after a few epochs.  The row says how many there were.
-With --folder, the data and the runs stay, and the same command goes on.
+There is nothing to learn in noise: early stopping ends each run after a few epochs, and the row says after how many.
+With --folder, the data and the runs are kept, and the same command resumes.
 """
 
 import argparse
@@ -11,9 +11,10 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from benchmarks.columns import Row
 from benchmarks.made_up import N_DIFFERENT, TRACKS_PER_ALBUM, make
+from benchmarks.options import make_parser
 from benchmarks.output import Output
 from mumu_jax.errors import UserError
 from mumu_jax.reports.presets import PRESETS
@@ -23,15 +24,14 @@ from mumu_jax.training.log import read_lines
 
 MUMU_ALBUMS = 31_471
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
-COLUMNS = ("config", "mode", "runs", "failed", "epochs", "minutes")
 
 
 def main(argv: Sequence[str]) -> int:
     """Make the data, run the whole table, add a row; 1 if a run failed."""
     arguments = _parse(argv)
-    out = Output("whole_table", save=not arguments.no_save, titles=COLUMNS)
-    where = tempfile.TemporaryDirectory(prefix="mumu_jax_benchmark_")
-    with where if arguments.folder is None else contextlib.nullcontext(arguments.folder) as folder:
+    output = Output("whole_table", not arguments.no_save)
+    temporary = tempfile.TemporaryDirectory(prefix="mumu_jax_benchmark_")
+    with temporary if arguments.folder is None else contextlib.nullcontext(arguments.folder) as folder:
         data_dir, workdir = Path(folder) / "data", Path(folder) / "table2"
         if not (data_dir / "labels.json").exists():  # which is written last
             n_tracks = {split: round(share * arguments.albums) * TRACKS_PER_ALBUM for split, share in SHARES.items()}
@@ -40,36 +40,40 @@ def main(argv: Sequence[str]) -> int:
         command += [f"--rows={arguments.rows}", f"--seeds={arguments.seeds}", f"--preset={arguments.preset}"]
         status = subprocess.run(command).returncode
         if status not in (0, 1):
-            raise UserError(f"mumu_jax.reproduce ended with {status}; what it said is above")
-        out.add({"config": arguments.rows, "mode": arguments.preset, **_measured(workdir), "albums": arguments.albums})
+            raise UserError(f"mumu_jax.reproduce ended with status {status}; its message is above")
+        output.add(
+            {"config": arguments.rows, "mode": arguments.preset, **_measured(workdir), "albums": arguments.albums}
+        )
     return status
 
 
-def _measured(workdir: Path) -> dict[str, Any]:
+def _measured(workdir: Path) -> Row:
     lines = read_lines(workdir / TIMES)
-    epochs = sum(_n_epochs(path) for path in workdir.glob("*/seed*/metrics.jsonl"))
-    why = {(line["row"], line["seed"]): line["failed"] for line in lines}  # of the last try
-    counts = {"n_runs": len(why), "n_failed": sum(map(bool, why.values())), "n_epochs": epochs}
-    return {**counts, "seconds": sum(line["seconds"] for line in lines)}
+    errors = {(line["row"], line["seed"]): line["failed"] for line in lines}  # of the last try
+    return {
+        "n_runs": len(errors),
+        "n_failed": sum(map(bool, errors.values())),
+        "n_epochs": sum(_n_epochs(path) for path in workdir.glob("*/seed*/metrics.jsonl")),
+        "seconds": sum(line["seconds"] for line in lines),
+    }
 
 
 def _n_epochs(path: Path) -> int:
-    """Of the network that sees the items; the album network's take no time."""
+    """Count the epochs of the network that sees the items; those of the album network take no time."""
     lines = read_lines(path)
     phase = lines[0]["phase"]
     return sum(line["phase"] == phase and "val/loss" in line for line in lines)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.whole_table", description=__doc__)
+    parser = make_parser("benchmarks.whole_table", __doc__)
     parser.add_argument(
         "--albums", type=positive, default=MUMU_ALBUMS, help="MuMu's by default: 25 GB, five tracks each"
     )
-    parser.add_argument("--rows", default="*", help="as those of mumu_jax.reproduce; default: all")
+    parser.add_argument("--rows", default="*", help="rows of the table, as in mumu_jax.reproduce; default: all")
     parser.add_argument("--seeds", type=positive, default=1, help="default: %(default)s")
     parser.add_argument("--preset", choices=PRESETS, default="paper", help="default: %(default)s")
-    parser.add_argument("--folder", type=Path, help="where the data and the runs stay; a temporary one by default")
-    parser.add_argument("--no_save", action="store_true", help="print the row without adding it to results/")
+    parser.add_argument("--folder", type=Path, help="folder that keeps the data and the runs; default: a temporary one")
     return parser.parse_args(argv)
 
 

@@ -1,9 +1,10 @@
-"""The benchmarks: they run, on a bare machine where they promise it, keep what they measure, refuse make-believe."""
+"""Tests of the benchmarks: they run, on a bare machine if they promise it, and keep only rows that can be repeated."""
 
 import importlib.util
 import json
 import os
 import re
+import subprocess
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,11 +12,12 @@ import pytest
 from conftest import REPOSITORY, complain, run_python, succeed
 
 from benchmarks import __main__ as all_benchmarks
-from benchmarks import h200_module, results, table, timing, train_step
+from benchmarks import h200_module, options, results, reviews, table, timing, train_step
 from benchmarks.output import Output
 from mumu_jax.config import Config
 from mumu_jax.data.store.records import open_prepared
 from mumu_jax.errors import UserError
+from mumu_jax.system import version
 
 QUICK = ("--repeats=1", "--seconds=0.01", "--no_save")
 
@@ -36,14 +38,15 @@ runpy.run_module(sys.argv[0], run_name="__main__")
 """
 
 # One row of the table on the terminal: what was measured, where, and how fast.
-TRAIN_STEP_ROW = r"audio_low_4x96 +float32 +2 +synthetic +1 +[\d,]+ \([\d,]+–[\d,]+\) +[\d,.e+]+ +[\d,]+ +\d+% +–"
+RATE = r"[\d,.]+ \([\d,.]+–[\d,.]+\)"
+TRAIN_STEP_ROW = rf"audio_low_4x96 +float32 +2 +{RATE} +[\d,.]+ +135 +\d+% +[\d,.]+ +[\d.]+ +– +–"
 
 
 @pytest.mark.parametrize(
     ("module", "arguments", "row"),
     [
         ("train_step", ("--config=audio_low_4x96", "--batch_size=2"), TRAIN_STEP_ROW),
-        ("metrics", (), r"roc_auc_macro +float32 +3147 +250 labels +1 +[\d,]+"),
+        ("metrics", (), rf"roc_auc_macro +float32 +3,147 +250 labels +{RATE}"),
     ],
 )
 def test_on_a_bare_machine(module, arguments, row):
@@ -60,19 +63,19 @@ def test_peer_that_is_not_installed():
 
 def test_metrics_beside_scikit_learn():
     done = succeed("benchmarks.metrics", *QUICK)
-    assert re.search(r"roc_auc_macro .* \d+\.\d\d \(\d+\.\d\d–\d+\.\d\d\)", done.stdout)
+    assert re.search(rf"roc_auc_macro .* {RATE} +[\d,.]+ +{RATE} +(macro|by label), order [CF]", done.stdout)
 
 
 def test_covers():
     done = succeed("benchmarks.covers", "--sides=64", *QUICK)
     for mode in ("read_image", "prepare"):
-        assert re.search(rf"JPEG 64 × 64 .* {mode} +1 +[\d,]+ \(.* \d+\.\d\d \(", done.stdout)
+        assert re.search(rf"JPEG 64 × 64 +{mode} +{RATE} +[\d,.]+ +{RATE}", done.stdout)
 
 
 def test_loader():
     done = succeed("benchmarks.loader", "--tracks=40", "--batch_size=8", "--read_threads=1", *QUICK)
-    for row in (r"fixed patches, 1 threads +– +8 +streaming", "random patches, 1 .* streaming", "fixed .* resident"):
-        assert re.search(row + r" +1 +[\d,]+", done.stdout)
+    for row in ("fixed patches, 1 threads +streaming", "random patches, 1 .* streaming", "fixed .* resident"):
+        assert re.search(row + rf" +8 +{RATE} +[\d,.]+", done.stdout)
 
 
 def test_end_to_end():
@@ -84,7 +87,7 @@ def test_end_to_end():
         "--precision=bfloat16",
         *QUICK,
     )
-    assert re.search(r"audio_low_4x96 +bfloat16 +4 +resident .* \d+\.\d% .* \d+\.\d\d \(", done.stdout)
+    assert re.search(rf"audio_low_4x96 +bfloat16 +4 +resident +{RATE} +{RATE} +\d+\.\d%", done.stdout)
 
 
 @pytest.mark.parametrize("environment", [{}, {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}])
@@ -108,7 +111,7 @@ def test_a_combination_that_fails_does_not_lose_the_others(monkeypatch, capsys, 
 
     monkeypatch.setattr(train_step, "measure", measure)
     monkeypatch.setattr(train_step, "Peak", lambda *_: None)
-    monkeypatch.setattr(train_step, "check_devices", lambda wanted: None)
+    monkeypatch.setattr(options, "check_devices", lambda wanted: None)
     assert train_step.main(["--config=audio_high_4x96,audio_low_4x96", "--no_save"]) == 1
     shown = capsys.readouterr()
     assert "audio_high_4x96, float32, batch 32, 1 devices: RuntimeError: RESOURCE_EXHAUSTED: out of memory" in shown.err
@@ -129,14 +132,41 @@ def test_all_of_them_run_whatever_becomes_of_one(monkeypatch, capsys):
     assert "train_step: failed (status 2)" in capsys.readouterr().out
 
 
+def refuse_changes(monkeypatch) -> list[str]:
+    """Make the checkout look changed, and fail if anything is measured; return the message's fragments."""
+    monkeypatch.setattr(results, "changed_files", lambda: ["mumu_jax/train.py", "a", "b", "configs/audio.py"])
+    for module in (train_step, h200_module, reviews):
+        monkeypatch.setattr(module, "measure", lambda *_: pytest.fail("it measures"))
+    monkeypatch.setattr(all_benchmarks, "subprocess", SimpleNamespace(run=lambda *_: pytest.fail("it measures")))
+    return ["mumu_jax/train.py, a, b and 1 more", "commit them first", "--no_save"]
+
+
+@pytest.mark.parametrize("benchmark", [train_step, reviews, all_benchmarks], ids=lambda module: module.__name__)
+def test_a_row_from_a_changed_tree_is_refused_before_measuring(benchmark, monkeypatch):
+    fragments = refuse_changes(monkeypatch)
+    monkeypatch.setattr(train_step, "Peak", lambda *_: pytest.fail("it measures"))
+    monkeypatch.setattr(options, "check_devices", lambda wanted: None)
+    with pytest.raises(UserError) as refused:
+        benchmark.main([])
+    for fragment in fragments:
+        assert fragment in str(refused.value)
+
+
+def test_rows_of_a_changed_tree_are_printed_without_saving(monkeypatch, capsys):
+    refuse_changes(monkeypatch)
+    Output("train_step", save=False).add({"config": "audio_low_4x96"})
+    assert "audio_low_4x96" in capsys.readouterr().out
+
+
 def test_sides_take_turns():
     calls = []
-    found = timing.take_turns({"a": lambda: calls.append("a") or 2.0, "b": lambda: calls.append("b") or 1.0}, 3)
+    rates = timing.take_turns({"a": lambda: calls.append("a") or 2.0, "b": lambda: calls.append("b") or 1.0}, 3)
     assert calls == ["a", "b"] * 3
-    assert timing.columns("ratio", timing.ratios(found["a"], found["b"])) == dict.fromkeys(
-        ("ratio", "ratio_low", "ratio_high"), 2.0
-    )
-    assert timing.spread([1, 2, 3, 4, 5]) == (3, 2, 4)
+    figures = timing.figures(rates["a"], rates["b"])
+    rows = ("examples_per_s", "examples_per_s_low", "examples_per_s_high", "ratio", "ratio_low", "ratio_high")
+    assert figures == {**dict.fromkeys(rows, 2.0), "peer_examples_per_s": 1.0}
+    assert "ratio" not in timing.figures(rates["a"])
+    assert timing.columns("s", [1, 2, 3, 4, 5]) == {"s": 3, "s_low": 2, "s_high": 4}
 
 
 def test_rows_are_appended_with_every_column(tmp_path, monkeypatch):
@@ -151,13 +181,35 @@ def test_rows_are_appended_with_every_column(tmp_path, monkeypatch):
         results.append("train_step", {"examples_per_s": np.nan}, tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert results.commit() is None
+    results.check_committed()  # nothing is known to have changed
+
+
+def test_changed_files_of_a_checkout(tmp_path, monkeypatch):
+    """Code counts, new files too; results of benchmarks and other files do not."""
+    for name in ("mumu_jax/system/version.py", "benchmarks/results/a.jsonl", "benchmarks/README.md", "tests/a.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.setattr(version, "__file__", str(tmp_path / "mumu_jax/system/version.py"))
+    assert version.changed_files() is None
+    git = ("git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b")
+    for command in (("init", "-q"), ("add", "."), ("commit", "-qm", "all")):
+        subprocess.run([*git, *command], check=True)
+    for name in ("benchmarks/results/a.jsonl", "benchmarks/README.md", "tests/a.py"):
+        (tmp_path / name).write_text("changed")
+    assert version.changed_files() == []
+    clean = version.commit()
+    (tmp_path / "mumu_jax/system/version.py").write_text("changed")
+    (tmp_path / "benchmarks/new one.py").touch()
+    assert version.changed_files() == ["mumu_jax/system/version.py", "benchmarks/new one.py"]
+    assert version.commit() == f"{clean}+dirty"
 
 
 def test_a_row_on_the_terminal(capsys):
-    Output("train_step", save=False).add({"config": "audio_low_4x96", "mode": "synthetic", "mfu": 0.5})
-    title, _, row = capsys.readouterr().out.splitlines()
-    assert title.startswith("train_step on ")
-    assert row.split() == ["audio_low_4x96", *"––", "synthetic", *"––––", "50%", *"––––––"]
+    output = Output("train_step", save=False, device="CPU", batch_size=1024)
+    output.add({"config": "audio_low_4x96", "n_devices": 8, "mfu": 0.5})
+    titles, row = capsys.readouterr().out.splitlines()
+    assert titles.split()[:5] == ["device", "config", "precision", "batch", "examples/s"]
+    assert row.split() == ["8", "×", "CPU", "audio_low_4x96", "–", "1,024", *"––", "135", "50%", *"–––––"]
 
 
 # A loop of two kernels, one of which became a convolution with a giant window, and a copy behind it.
@@ -196,11 +248,11 @@ def test_step_compiled_for_an_h200():
     arguments = ("--config=audio_high_4x70", "--precision=bfloat16", "--batch_size=256", "--no_save")
     path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
     done = succeed("benchmarks.h200_module", *arguments, JAX_PLATFORMS="cpu", PYTHONPATH=path)
-    found = re.search(r"audio_high_4x70 +bfloat16 +256 +(\d+) +([\d.]+) +(\d+)", done.stdout)
-    assert found
-    assert int(found[1]) < 100
-    assert float(found[2]) < 43
-    assert int(found[3]) == 0
+    row = re.search(r"audio_high_4x70 +bfloat16 +256 +(\d+) +([\d.]+) +(\d+)", done.stdout)
+    assert row
+    assert int(row[1]) < 100
+    assert float(row[2]) < 43
+    assert int(row[3]) == 0
 
 
 def _is_installed(module: str) -> bool:
@@ -210,23 +262,38 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-# What issue and README promise of a row.
+# A row as it might be measured.
 MADE_UP = {
-    **{"config": "audio_high_4x70", "precision": "bfloat16", "batch_size": 32, "mode": "synthetic", "n_devices": 1},
-    **{"device": "NVIDIA H200", "examples_per_s": 1e5, "examples_per_s_low": 9e4, "examples_per_s_high": 1.1e5},
-    **{"epoch_s": 1.17836, "mfu": 0.4, "peak_bytes": 3e9, "compile_s": 12.0, "peer_examples_per_s": 2e4},
-    **{"ratio": 5.0, "ratio_low": 4.5, "ratio_high": 5.5, "input_wait_fraction": 0.0},
+    "config": "audio_high_4x70",
+    "precision": "bfloat16",
+    "batch_size": 32,
+    "mode": "synthetic",
+    "n_devices": 1,
+    "device": "NVIDIA H200",
+    "examples_per_s": 1e5,
+    "examples_per_s_low": 9e4,
+    "examples_per_s_high": 1.1e5,
+    "epoch_s": 1.17836,
+    "mfu": 0.4,
+    "input_wait_fraction": 0.0,
+    "peak_bytes": 3e9,
+    "compile_s": 12.0,
+    "peer_examples_per_s": 2e4,
+    "ratio": 5.0,
+    "ratio_low": 4.5,
+    "ratio_high": 5.5,
+    "commit": "abc1234",
 }
 
 
 def test_whole_table(tmp_path):
     arguments = ("--albums=30", "--rows=timbre_mlp", "--preset=smoke", "--no_save", f"--folder={tmp_path}")
     done = succeed("benchmarks.whole_table", *arguments)
-    assert re.search(r"timbre_mlp +smoke +1 +0 +\d+ +0\.\d", done.stdout)
-    rows = [{"device": "a CPU", "albums": 30, "mode": "smoke", "n_runs": 1, "n_epochs": 5, "seconds": 90.0}]
-    rendered = table.render([results.make_row("whole_table", row) for row in rows])
-    assert "| a CPU | 30 | smoke | 1 | 5 | 1.5 |" in rendered
-    assert "| NVIDIA H200 | 31,471 | paper | – | – | not measured |" in rendered
+    assert re.search(r"timbre_mlp +smoke +30 +1 +0 +\d+ +\d+\.\d", done.stdout)
+    row = {"device": "a CPU", "config": "*", "mode": "smoke", "albums": 30, "n_runs": 1, "n_failed": 0, "n_epochs": 5}
+    rendered = table.render([results.make_row("whole_table", {**row, "seconds": 90.0, "commit": "abc1234"})])
+    assert "| a CPU | * | smoke | 30 | 1 | 0 | 5 | 1.50 |" in rendered
+    assert "| NVIDIA H200 | – | paper | 31,471 | – | – | – | not measured |" in rendered
     for modality in ("audio", "timbre", "text", "image"):
         prepared = open_prepared(tmp_path / "data", getattr(Config(), modality))
         assert [len(prepared.split(split)) > 0 for split in ("train", "val", "test")] == [True] * 3
@@ -237,11 +304,11 @@ def test_table():
     rows.append(results.make_row("train_step", {**MADE_UP, "n_devices": 8, "batch_size": 256, "examples_per_s": 6e5}))
     rendered = table.render(rows)
     assert (
-        "| NVIDIA H200 | HIGH-4x70 | bfloat16 | 32 | 100,000 (90,000–110,000) | 1.18 | 590 | 40% | 3,000 MB | 12.0 s "
-        "| 20,000 | **5.00** (4.50–5.50) |"
+        "| NVIDIA H200 | audio_high_4x70 | bfloat16 | 32 | 100,000 (90,000–110,000) | 1.18 | 590 | 40% | 3,000 | 12.0 "
+        "| 20,000 | 5.00 (4.50–5.50) |"
     ) in rendered
-    assert "| 8 × NVIDIA H200 | HIGH-4x70 | bfloat16 | 256 | 600,000 (90,000–110,000) | – | 75% |" in rendered
-    training, _, others = rendered.partition("**Training step of the text network")
+    assert "| 8 × NVIDIA H200 | audio_high_4x70 | bfloat16 | 256 | 600,000 (90,000–110,000) | – | 75% |" in rendered
+    training, _, others = rendered.partition("### Training step of the text network")
     assert "not measured" not in training
     assert "| NVIDIA H200 | image_resnet101 | bfloat16 | 32 | not measured | – | 4,009 |" in others
 
@@ -249,29 +316,53 @@ def test_table():
 def test_table_of_images():
     row = {**MADE_UP, "config": "image_resnet101", "examples_per_s": 3.456, "epoch_s": 7284.0}
     rendered = table.render([results.make_row("train_step", row)])
-    audio, _, images = rendered.partition("**Training step of image networks")
+    audio, _, images = rendered.partition("### Training step of image networks")
     assert "image_resnet101" not in audio
     assert "| NVIDIA H200 | image_resnet101 | bfloat16 | 32 | 3.46 (" in images
-    assert "not measured" not in images.partition("**All of Table 2")[0]
+    assert "not measured" not in images.partition("### All of Table 2")[0]
 
 
 def test_what_was_not_measured_says_so():
     row = results.make_row("train_step", {**MADE_UP, "device": "some CPU"})
-    assert "| NVIDIA H200 | HIGH-4x70 | bfloat16 | 32 | not measured | – | 590 |" in table.render([row])
+    assert "| NVIDIA H200 | audio_high_4x70 | bfloat16 | 32 | not measured | – | 590 |" in table.render([row])
+
+
+def test_a_row_from_a_changed_tree_is_marked():
+    clean, changed = MADE_UP, {**MADE_UP, "batch_size": 256, "commit": "abc1234+dirty"}
+    rendered = table.render([results.make_row("train_step", row) for row in (clean, changed)])
+    assert "| NVIDIA H200 | audio_high_4x70 | bfloat16 | 32 |" in rendered
+    assert "| NVIDIA H200 † | audio_high_4x70 | bfloat16 | 256 |" in rendered
+    assert rendered.count(table.NOTE) == 1
 
 
 def test_table_goes_between_its_markers():
     text = "before\n<!-- of -->\nold\n<!-- /of -->\nafter\n"
-    once = table.insert(text, "of", "new")
+    once = table.insert(text, "of", "new", table.README)
     assert once == "before\n<!-- of -->\nnew\n<!-- /of -->\nafter\n"
-    assert table.insert(once, "of", "new") == once
+    assert table.insert(once, "of", "new", table.README) == once
     with pytest.raises(UserError, match="README"):
-        table.insert("no markers", "of", "new")
+        table.insert("no markers", "of", "new", table.README)
 
 
-def test_readme_shows_the_committed_figures():
-    text = table.README.read_text(encoding="utf-8")
-    assert table.renewed(text) == text, "run python -m benchmarks.table --write"
+@pytest.mark.parametrize("path", [table.README, table.BENCHMARKS], ids=["top", "benchmarks"])
+def test_readmes_show_the_committed_figures(path):
+    assert table.renewed(path) == path.read_text(encoding="utf-8"), "run python -m benchmarks.table --write"
+
+
+def test_the_summary_has_four_rows_of_speed_and_four_of_table_2():
+    block = table.all_blocks()[table.README]["results"]
+    speed, scores = (part for part in block.split("\n\n") if part.startswith("|"))
+    assert len(speed.splitlines()) == len(scores.splitlines()) == 2 + 4
+    for name in ("audio_high_4x70", "text_vsm", "image_resnet101", "prepare"):
+        assert f"| {name}" in speed
+    assert "NVIDIA H200" in block
+
+
+def test_every_benchmark_is_listed_with_its_command():
+    listed = re.findall(r"^\* `python -m (benchmarks[.\w]*)`: \w", table.commands(), re.MULTILINE)
+    commands = [path.stem for path in table.HERE.glob("*.py") if "run_command(main)" in path.read_text()]
+    assert sorted(listed) == sorted("benchmarks" if stem == "__main__" else f"benchmarks.{stem}" for stem in commands)
+    assert {f"benchmarks.{name}" for name in all_benchmarks.BENCHMARKS} <= set(listed)
 
 
 def test_committed_rows_are_whole():

@@ -411,5 +411,8 @@ def test_help_states_the_rule():
 
 def test_benchmark():
     done = succeed("benchmarks.linking", "--names=500", "--texts=5", "--repeats=1", "--seconds=0.01", "--no_save")
-    for row in ("build .*MB", "load .* s", r"link .*MB/s, \d+\.\d names a text"):
+    rate, number = r"[\d,.]+ \([\d,.]+–[\d,.]+\)", r"[\d,.]+"
+    assert re.search(r"config +mode +examples/s +s +MB/s +names a text +peak MB", done.stdout)
+    for row in (f"build +{rate} +{number} +– +– +{number}", f"load +{rate} +{number} +– +– +{number}"):
         assert re.search(row, done.stdout)
+    assert re.search(rf"link +{rate} +– +{number} +{number} +{number}", done.stdout)

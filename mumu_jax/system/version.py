@@ -1,4 +1,4 @@
-"""The versions of the code and of the packages it runs on."""
+"""The versions of the code (its commit, and the files that differ from it) and of the packages it runs on."""
 
 import subprocess
 from importlib import metadata
@@ -7,23 +7,31 @@ from pathlib import Path
 from mumu_jax import __version__
 
 CODE = (":/mumu_jax", ":/configs", ":/benchmarks", ":/pyproject.toml")
+# Written by the benchmarks themselves.
+RESULTS = (":(top,exclude)benchmarks/results", ":(top,exclude)benchmarks/README.md")
 
 
 def commit() -> str | None:
-    """Return the short hash of the package's checkout, with `+dirty` if its code differs; None without a checkout.
+    """Return the short hash of the package's checkout, with `+dirty` if code differs from it; None without a checkout.
 
-    Only code counts: runs, models and results of benchmarks may be stored in the checkout.
+    Only code counts: runs, models and results of benchmarks may be in the checkout.
     """
-    here = Path(__file__)
+    files, head = changed_files(), _git("rev-parse", "--short", "HEAD")
+    return None if files is None or head is None else head.strip() + ("+dirty" if files else "")
 
-    def git(*arguments: str) -> str:
-        command = ["git", "--no-optional-locks", "-C", str(here.parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
+def changed_files() -> list[str] | None:
+    """Return the files of code that differ from the last commit, or are new; None without a checkout."""
+    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:  # installed inside another project's checkout
+        return None
+    status = _git("status", "--porcelain", "-z", "--no-renames", "--", *CODE, *RESULTS)
+    return None if status is None else [line[3:] for line in status.split("\0") if line]
+
+
+def _git(*arguments: str) -> str | None:
+    command = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent), *arguments]
     try:
-        git("ls-files", "--error-unmatch", here.name)  # fails if the package is installed inside another checkout
-        dirty = git("status", "--porcelain", "--", *CODE, ":(top,exclude)benchmarks/results")
-        return git("rev-parse", "--short", "HEAD") + ("+dirty" if dirty else "")
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
 
