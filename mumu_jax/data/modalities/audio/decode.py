@@ -17,7 +17,7 @@ from jaxtyping import Float16, Float32
 
 from mumu_jax.config import AudioSettings
 from mumu_jax.data.modalities.audio import mp3
-from mumu_jax.data.modalities.audio.cqt import cqt_power
+from mumu_jax.data.modalities.audio.front_ends import front_end_of
 from mumu_jax.data.rejected import Rejected
 
 TRUNCATED_S = 0.5  # a file may decode this much shorter than it declares: encoders pad, and headers round
@@ -80,7 +80,7 @@ def log_cqt(y: Float32[np.ndarray, " samples"], settings: AudioSettings) -> Floa
     0 dB, the loudest.  One shorter than SHORTEST_S is padded with zeros at its end.  Oramas et al. 2017, section 5.1.
     """
     n_lacking = round(SHORTEST_S * settings.sr_hz) - len(y)
-    power = cqt_power(np.pad(y, (0, n_lacking)) if n_lacking > 0 else y, settings)
+    power = front_end_of(settings).power(np.pad(y, (0, n_lacking)) if n_lacking > 0 else y, settings)
     loudest = power.max()
     if loudest <= _AMIN:
         return np.full(power.shape, settings.floor_db, np.float32)

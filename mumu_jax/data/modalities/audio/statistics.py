@@ -22,8 +22,8 @@ def of_fixed_patches(
     total = np.zeros((2, settings.patch_frames, settings.n_bins))
     n_patches = 0
     for record in records:
-        start = patches.fixed_start(record["track_id"], len(record["cqt"]), settings)
-        patch = patches.cut(record["cqt"], start, settings).astype(np.float64)
+        start = patches.fixed_start(record["track_id"], len(record[settings.front_end]), settings)
+        patch = patches.cut(record[settings.front_end], start, settings).astype(np.float64)
         total += patch, patch**2
         n_patches += 1
     mean, mean_square = total / max(n_patches, 1)
