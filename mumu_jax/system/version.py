@@ -1,4 +1,4 @@
-"""The versions of the code and of the packages it runs on."""
+"""Which version of the code this is."""
 
 import subprocess
 from importlib import metadata
@@ -10,9 +10,9 @@ CODE = (":/mumu_jax", ":/configs", ":/benchmarks", ":/pyproject.toml")
 
 
 def commit() -> str | None:
-    """Return the short hash of the package's checkout, with `+dirty` if its code differs; None without a checkout.
+    """The short hash of the checkout that the package lies in, `+dirty` where files differ from it; None without one.
 
-    Only code counts: runs, models and results of benchmarks may be stored in the checkout.
+    Only code counts: runs, models and results of benchmarks may lie in the checkout.
     """
     here = Path(__file__)
 
@@ -21,7 +21,7 @@ def commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", here.name)  # fails if the package is installed inside another checkout
+        git("ls-files", "--error-unmatch", here.name)  # an installed package may lie in another project's checkout
         dirty = git("status", "--porcelain", "--", *CODE, ":(top,exclude)benchmarks/results")
         return git("rev-parse", "--short", "HEAD") + ("+dirty" if dirty else "")
     except (OSError, subprocess.CalledProcessError):
@@ -30,10 +30,10 @@ def commit() -> str | None:
 
 def versions(*packages: str) -> dict[str, str]:
     """Return the version of each of `packages` that is installed; `mumu_jax` need not be."""
-    found = {}
+    installed = {}
     for package in packages:
         try:
-            found[package] = __version__ if package == "mumu_jax" else metadata.version(package)
+            installed[package] = __version__ if package == "mumu_jax" else metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
