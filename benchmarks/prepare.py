@@ -18,9 +18,9 @@ import soundfile
 
 from benchmarks import results, timing
 from mumu_jax.config import AudioSettings
+from mumu_jax.data.manifest import Rejected
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.audio import decode
-from mumu_jax.data.rejected import Rejected
 from mumu_jax.data.store import shards
 from mumu_jax.errors import UserError
 from mumu_jax.system import workers

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mumu_jax.config import AudioSettings, ImageSettings, TextSettings
+from mumu_jax.data.manifest import Rejected
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.audio import decode, patches
 from mumu_jax.data.modalities.base import died
@@ -16,7 +17,6 @@ from mumu_jax.data.modalities.image.read import read_image
 from mumu_jax.data.modalities.text import Document, read_document
 from mumu_jax.data.modalities.text.files import read_text
 from mumu_jax.data.modalities.timbre import read_timbre
-from mumu_jax.data.rejected import Rejected
 from mumu_jax.data.sources.files import is_audio, is_image
 from mumu_jax.runs.inputs import Inputs
 

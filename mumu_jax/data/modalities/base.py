@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mumu_jax.data.manifest import Album
-from mumu_jax.data.rejected import Rejected
+from mumu_jax.data.manifest import Album, Rejected
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,8 @@ import tensorflow_datasets as tfds
 from jaxtyping import Float, Float32
 
 from mumu_jax.config import TimbreSettings
-from mumu_jax.data.manifest import Album
+from mumu_jax.data.manifest import Album, Rejected
 from mumu_jax.data.modalities.base import Content, Modality, path_state
-from mumu_jax.data.rejected import Rejected
 
 DATASET = "analysis/segments_timbre"
 N_COEFFICIENTS = 12

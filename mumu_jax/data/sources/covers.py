@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mumu_jax.config import ImageSettings
-from mumu_jax.data.manifest import Album, labels_of
+from mumu_jax.data.manifest import Album, Rejected, labels_of
 from mumu_jax.data.modalities.image.duplicates import alike, likeness
 from mumu_jax.data.modalities.image.read import read_image
-from mumu_jax.data.rejected import Rejected
 from mumu_jax.data.sources.files import as_id, files_below, is_audio, is_image
 from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.errors import UserError

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import soundfile
 
+from mumu_jax.data.manifest import Rejected
 from mumu_jax.data.modalities.text.files import read_text
-from mumu_jax.data.rejected import Rejected
 
 # libsndfile's formats, and the other extensions they go by.  Not `raw`: it has no header to decode it by.
 READABLE = {name.lower() for name in soundfile.available_formats()} - {"raw"} | {

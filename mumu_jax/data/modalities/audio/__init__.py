@@ -11,12 +11,11 @@ import soundfile
 import tensorflow_datasets as tfds
 
 from mumu_jax.config import AudioSettings
-from mumu_jax.data.manifest import Album
+from mumu_jax.data.manifest import Album, Rejected
 from mumu_jax.data.modalities.audio import statistics
 from mumu_jax.data.modalities.audio.cqt import banks_of
 from mumu_jax.data.modalities.audio.decode import read_track
 from mumu_jax.data.modalities.base import Content, Modality, path_state
-from mumu_jax.data.rejected import Rejected
 
 
 def _inputs(album: Album, folder: Path) -> Iterator[tuple[str, Path]]:

@@ -11,11 +11,10 @@ import tensorflow_datasets as tfds
 from jaxtyping import Float32
 
 from mumu_jax.config import ImageSettings
-from mumu_jax.data.manifest import Album
+from mumu_jax.data.manifest import Album, Rejected
 from mumu_jax.data.modalities.base import Content, Modality, path_state
 from mumu_jax.data.modalities.image.duplicates import likeness
 from mumu_jax.data.modalities.image.read import read_image
-from mumu_jax.data.rejected import Rejected
 
 # Of ImageNet's red, green and blue, 0 to 1: fb.resnet.torch's, and those that the published networks were trained with.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

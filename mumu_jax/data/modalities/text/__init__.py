@@ -13,10 +13,9 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from mumu_jax.config import TextSettings
-from mumu_jax.data.manifest import Album
+from mumu_jax.data.manifest import Album, Rejected
 from mumu_jax.data.modalities.base import Content, Modality, file_state, path_state
 from mumu_jax.data.modalities.text.entities import categories_of
-from mumu_jax.data.rejected import Rejected
 
 GAZETTEER = "gazetteer"  # in DATA/text and in a run: what links entities where no other linker's output is there
 

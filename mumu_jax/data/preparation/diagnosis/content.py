@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from mumu_jax.data.manifest import Rejected
 from mumu_jax.data.modalities.timbre import DATASET, read_timbre
-from mumu_jax.data.rejected import Rejected
 from mumu_jax.data.sources.mumu.first_bytes import head_of, other_than_data
 
 HDF5 = b"\x89HDF\r\n\x1a\n"

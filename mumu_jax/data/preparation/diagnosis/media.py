@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mumu_jax.config import ImageSettings
+from mumu_jax.data.manifest import Rejected
 from mumu_jax.data.modalities.image.read import read_image
 from mumu_jax.data.preparation.diagnosis import content
 from mumu_jax.data.preparation.diagnosis.fault import Fault, some
-from mumu_jax.data.rejected import Rejected
 from mumu_jax.data.sources.files import AUDIO_SUFFIXES, IMAGE_SUFFIXES, files_below
 from mumu_jax.data.sources.mumu import H5_SUFFIXES
 from mumu_jax.data.sources.mumu.folders import index_files
