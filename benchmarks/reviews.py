@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import results, timing
-from mumu_jax.data.sources.mumu.csv_files import HEADER, read_csv
-from mumu_jax.data.sources.mumu.rejections import Rejections
-from mumu_jax.data.sources.mumu.reviews import read_reviews
+from mumu_jax.data.sources.finding import Finding
+from mumu_jax.data.sources.mumu.amazon import read_reviews
+from mumu_jax.data.sources.mumu.tables import HEADER, read_csv
 from mumu_jax.system.terminal import positive, run_command
 
 N_ALBUMS, N_REVIEWS, N_ROWS, N_ROW_ALBUMS, N_GENRES = 31_471, 447_583, 12_087, 2_321, 16
@@ -70,14 +70,14 @@ def measure(path: Path, repeats: int) -> dict[str, Any]:
 
 def read(path: Path) -> tuple[int, float, int]:
     """What was read, in how many seconds, and the most bytes of memory that this process has had."""
-    rejections = Rejections()
+    findings: list[Finding] = []
     start = time.perf_counter()
     if path.suffix == ".csv":
-        n = sum(len(album.track_ids) for album in read_csv(path, True, rejections.of(path)).values())
+        n = sum(len(album.track_ids) for album in read_csv(path, True, findings.append).values())
     else:
-        n = read_reviews(path, {_album_id(i) for i in range(N_ALBUMS)}, MAX_CHARS, rejections.of(path)).counts.total()
+        n = read_reviews(path, {_album_id(i) for i in range(N_ALBUMS)}, MAX_CHARS, findings.append).counts.total()
     seconds = time.perf_counter() - start
-    assert not rejections.lines, rejections.lines[0]
+    assert not findings, findings[0]
     return n, seconds, _peak_bytes()
 
 

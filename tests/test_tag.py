@@ -17,7 +17,7 @@ from mumu_jax import tag
 from mumu_jax.compute import devices
 from mumu_jax.data.modalities.audio import decode
 from mumu_jax.data.sources import table
-from mumu_jax.data.sources.request import Request
+from mumu_jax.data.sources.base import Request
 from mumu_jax.errors import UserError
 from mumu_jax.objectives import objective
 from mumu_jax.runs import scorer
