@@ -419,6 +419,9 @@ def test_a_file_that_ends_too_early(tmp_path: Path) -> None:
     found = written(tmp_path, f"[{ONE}, {TWO}, {THREE[:30]}".encode())
     assert texts(found) == ["text 1", "text 2", None]
     assert reasons(found) == [(REVIEWS, 1, "truncated")]
+    found = written(tmp_path, f"{ONE}\n{TWO}\n".encode() + b'{"asin": "B3", "reviewText": "caf\xc3')
+    assert texts(found) == ["text 1", "text 2", None]
+    assert reasons(found) == [(REVIEWS, 3, "truncated")]
     whole = "".join(review("B1", random.Random(i).randbytes(50).hex()) + "\n" for i in range(1000))
     (tmp_path / REVIEWS).unlink()
     found = written(tmp_path, gzip.compress(whole.encode())[:-20_000], f"{REVIEWS}.gz")

@@ -289,13 +289,13 @@ def _check_rows(
 
 
 def _other_than_audio(path: Path) -> str | None:
-    """Name the file's kind if it is no audio by its first bytes; decoding the rest is for `prepare`."""
+    """Name the file's kind if it is not audio by its first bytes; decoding the rest is for `prepare`."""
     printable = {*range(32, 127), *b"\t\n\r"}
     return other_than_data(path) or ("plain text" if printable.issuperset(read_head(path)) else None)
 
 
 def _other_than_image(path: Path) -> str | None:
-    """Name the file's kind if it is no image; one that begins like none of the usual kinds is read to see."""
+    """Name the file's kind if it is not an image; one that begins like none of the usual kinds is read to see."""
     head = read_head(path)
     if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM")) or head[8:12] == b"WEBP":
         return None
@@ -306,7 +306,7 @@ def _other_than_image(path: Path) -> str | None:
 
 
 def _other_than_timbre(path: Path) -> str | None:
-    """Name the file's kind if it is no MSD .h5 that timbre can be read from."""
+    """Name the file's kind if it is not an MSD .h5 that timbre can be read from."""
     head = read_head(path)
     if not head.startswith(b"\x89HDF\r\n\x1a\n"):
         return other_than_data(path) or f"a file that begins with {head[:8]!r}"

@@ -29,6 +29,7 @@ class Finding:
 
     @property
     def where(self) -> str:
+        """The path, followed by the line if it is known."""
         return f"{self.path}:{self.line}" if self.line else str(self.path)
 
     def __str__(self) -> str:

@@ -30,7 +30,7 @@ H5_SUFFIXES = frozenset({".h5"})
 
 @dataclass(frozen=True)
 class Contents:
-    """What the released files say.
+    """The contents of the released files.
 
     `published` are the names of `genre_labels_MuMu.tsv`, `labels` those of the data set's columns; `listed` are the
     albums that count, `entries` the metadata of any album.
@@ -50,7 +50,7 @@ def read(path: Path, request: Request) -> Collection:
 
     `path` is the folder, or one of the two CSV files in it.  The labels are in the order of `genre_labels_MuMu.tsv`, or
     else in code point order; their parents are those of the metadata's paths.  A track without an audio file has a path
-    that does not exist.  Rows and records that cannot be read are in the answer's `rejected`.  Raises UserError if
+    that does not exist.  Rows and records that cannot be read are listed as rejected.  Raises UserError if
     there is neither a CSV file nor metadata, and if a file is not what its name says.
     """
     findings: list[Finding] = []

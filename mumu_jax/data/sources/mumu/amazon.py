@@ -74,13 +74,16 @@ def read_records(path: Path, keys: frozenset[str], report: Report) -> Iterator[R
 
 
 def _read_text(path: Path) -> Iterator[str]:
-    """Yield the file's text by chunks, then an empty string."""
+    """Yield the file's text by chunks that are not empty, then an empty string."""
     # surrogateescape: one byte that is not UTF-8 costs one record, not the file
     decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        while data := file.read1(CHUNK):  # type: ignore[union-attr]
-            yield decoder.decode(data)
-    yield decoder.decode(b"", final=True)
+        data = b" "
+        while data:
+            data = file.read1(CHUNK)  # type: ignore[union-attr]
+            if text := decoder.decode(data, final=not data):
+                yield text
+    yield ""
 
 
 def _records(window: "_Window", framing: "Framing", reject: Reject) -> Iterator[Record]:
