@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY, SHARED, run_python, succeed
 
+from mumu_jax.data.manifest import REASONS, Rejected
 from mumu_jax.data.modalities.text.entities import Gazetteer, Mention, categories_of, write_gazetteer
 from mumu_jax.data.modalities.text.entities.build import Sources, build_gazetteer, entities_named
 from mumu_jax.data.modalities.text.entities.linked import read_linked, read_mentions
@@ -16,7 +17,6 @@ from mumu_jax.data.modalities.text.entities.mentions import outermost
 from mumu_jax.data.modalities.text.entities.ntriples import Triples
 from mumu_jax.data.modalities.text.entities.resources import resource_name
 from mumu_jax.data.modalities.text.entities.surfaces import candidate, fold
-from mumu_jax.data.rejected import REASONS, Rejected
 from mumu_jax.data.sources.synthetic.gazetteer import GAZETTEER
 from mumu_jax.errors import UserError
 

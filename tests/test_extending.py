@@ -149,6 +149,7 @@ class SongAndReview(nn.Module):
 
 def test_a_network_of_two_inputs(small_data, tmp_path):
     """Songs with the reviews of their albums: a.mp3 and a.txt are one."""
+
     @register("song_and_review", sees=("audio+text",), settings=("kernel", "width", "width_divisor", "precision"))
     def build(settings: ModelSettings, output: Output) -> nn.Module:
         return SongAndReview(build_cnn(settings, Output(1, unit=False)), output.size, output.unit)

@@ -10,13 +10,12 @@ import soundfile
 from jaxtyping import Float16
 
 from mumu_jax.config import AudioSettings, Config
-from mumu_jax.data.manifest import Album
+from mumu_jax.data.manifest import Album, Rejected
 from mumu_jax.data.modalities.audio import patches, statistics
 from mumu_jax.data.modalities.audio.decode import read_track
 from mumu_jax.data.modalities.audio.front_ends import front_end_of
 from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, Tensor
 from mumu_jax.data.modalities.suffixes import is_audio
-from mumu_jax.data.rejected import Rejected
 
 
 class Audio(PreparedModality):

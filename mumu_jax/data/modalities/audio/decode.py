@@ -16,9 +16,9 @@ import soxr
 from jaxtyping import Float16, Float32
 
 from mumu_jax.config import AudioSettings
+from mumu_jax.data.manifest import Rejected
 from mumu_jax.data.modalities.audio import mp3
 from mumu_jax.data.modalities.audio.front_ends import front_end_of
-from mumu_jax.data.rejected import Rejected
 
 TRUNCATED_S = 0.5  # a file may decode this much shorter than it declares: encoders pad, and headers round
 EXCERPT_TOLERANCE_S = 0.5  # mp3 padding beyond 30 s does not make a second excerpt

@@ -7,11 +7,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mumu_jax.data.manifest import Rejected
 from mumu_jax.data.modalities.text.entities.gazetteer import write_gazetteer
 from mumu_jax.data.modalities.text.entities.linked import read_mentions
 from mumu_jax.data.modalities.text.entities.ntriples import Triples
 from mumu_jax.data.modalities.text.entities.surfaces import Candidate, candidate, choose, fold, is_entity
-from mumu_jax.data.rejected import Rejected
 from mumu_jax.errors import UserError
 
 

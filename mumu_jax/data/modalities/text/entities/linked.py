@@ -6,9 +6,9 @@ from typing import Any
 
 import orjson
 
+from mumu_jax.data.manifest import Rejected
 from mumu_jax.data.modalities.text.entities.mentions import Mention, outermost
 from mumu_jax.data.modalities.text.entities.resources import category_name, resource_name, underscored
-from mumu_jax.data.rejected import Rejected
 
 
 def read_linked(
