@@ -25,6 +25,7 @@ class AudioSettings:
     n_bins: int = 96
     bins_per_octave: int = 12
     fmin_hz: float = 32.70319566257483  # C1, librosa's default
+    cqt: str = "librosa-0.11"  # whose transform is computed; 1.0 halves the rate in fewer cases
     floor_db: float = -80.0  # below the excerpt's own maximum; also what pads a short track
     excerpt_s: float = 30.0  # MuMu's previews; longer files are cut into excerpts of this length
     patch_frames: int = 322  # ⌊15 s · 22,050 Hz / 1,024⌋
@@ -183,6 +184,7 @@ CHOICES = {
     "width_divisor": (1, 2, 4, 8, 16, 32),
     "depth": (10, 14, 18, 34, 50, 101, 152),
     "kind": ("cosine", "logistic", "softmax"),
+    "cqt": ("librosa-0.11", "librosa-1.0"),
     "algorithm": ("adam", "adamw", "sgd"),
     "patch": ("fixed", "random"),
     "mode": ("auto", "resident", "streaming"),

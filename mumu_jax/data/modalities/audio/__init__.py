@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 
 from mumu_jax.config import AudioSettings
 from mumu_jax.data.manifest import Album
-from mumu_jax.data.modalities.audio import statistics
+from mumu_jax.data.modalities.audio import patches
 from mumu_jax.data.modalities.audio.cqt import banks_of
 from mumu_jax.data.modalities.audio.decode import read_track
 from mumu_jax.data.modalities.base import Content, Modality, path_state
@@ -56,7 +56,6 @@ MODALITY = Modality(
     encode=_encode,
     decode=_decode,
     versions={
-        "librosa": version("librosa"),
         "libsndfile": soundfile.__libsndfile_version__,
         "soxr": version("soxr"),
     },
@@ -64,5 +63,5 @@ MODALITY = Modality(
     counts=("silent", "seconds"),
     later_settings=frozenset({"patch_frames", "patch_seed"}),  # patches are cut when the records are read
     check=banks_of,
-    statistics=statistics.of_fixed_patches,
+    statistics=patches.fit_statistics,
 )
