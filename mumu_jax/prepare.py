@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mumu_jax.config import validate
+from mumu_jax.config import CHOICES, validate
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.base import PreparedModality
 from mumu_jax.data.preparation.job import CORES, MAX_BAD, Job, prepare
@@ -103,7 +103,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     for modality in MODALITIES.values():
         for one in dataclasses.fields(modality.settings):
             kind, default = type(one.default), one.default
-            parser.add_argument(f"--{modality.name}.{one.name}", type=kind, default=default, help=f"({default:g})")
+            shown = f"{' or '.join(CHOICES[one.name])} ({default})" if kind is str else f"({default:g})"
+            parser.add_argument(f"--{modality.name}.{one.name}", type=kind, default=default, help=shown)
     return parser.parse_args(argv)
 
 
