@@ -13,8 +13,7 @@ from benchmarks.options import IMAGES, SIX, experiments
 from benchmarks.output import digits
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_experiments
-from mumu_jax.reports.table2 import TABLE, read_table
-from mumu_jax.reports.table2_text import as_markdown
+from mumu_jax.reports.table2 import TABLE, as_markdown, read_table
 from mumu_jax.system.terminal import run_command
 
 README = results.FOLDER.parent.parent / "README.md"

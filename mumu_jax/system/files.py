@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mumu_jax.errors import UserError
 
@@ -25,7 +25,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def only_one(folder: Path, doing: str) -> Iterator[None]:
+def only_one(folder: Path, doing: str) -> Iterator[BinaryIO]:
     """Raise UserError while another process is `doing` the same folder; the lock ends with its process."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("wb") as lock:
@@ -33,7 +33,7 @@ def only_one(folder: Path, doing: str) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(f"another process is {doing} {folder}; wait until it ends") from error
-        yield
+        yield lock
 
 
 def write_json(path: Path, value: Any) -> None:
