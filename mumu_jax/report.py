@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     summary = "each genre's words by information gain (Oramas et al. 2017, section 6.2)"
     words = reports.add_parser("words", help=summary, description=summary, allow_abbrev=False)
     words.set_defaults(make=report_words)
-    words.add_argument("--data_dir", type=Path, required=True, metavar="OUT", help="what mumu_jax.prepare wrote")
+    words.add_argument("--data_dir", type=Path, required=True, metavar="OUT", help="the prepared data")
     words.add_argument(
         "--out", type=Path, metavar="DIR", help="the folder for words.csv and words.png; OUT/report by default"
     )

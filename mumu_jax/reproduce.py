@@ -14,27 +14,16 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
-from mumu_jax.reports.page import make_page
+from mumu_jax.reports import table2
+from mumu_jax.reports.page import write_page
 from mumu_jax.reports.plan import PRESETS, Plan, make_plan
-from mumu_jax.reports.table2 import (
-    MARKDOWN,
-    SETTINGS,
-    TABLE,
-    TIMES,
-    Row,
-    as_markdown,
-    measure,
-    print_rows,
-    read_failures,
-    read_result,
-    run_folder,
-    write_table,
-)
+from mumu_jax.reports.table2 import MARKDOWN, SETTINGS, TABLE, TIMES, read_failures, read_result, run_folder
 from mumu_jax.system import progress
 from mumu_jax.system.files import only_one, replacing, write_json
 from mumu_jax.system.signals import EXIT_INTERRUPTED, Interrupted, StopWish, stop_wish
@@ -44,6 +33,8 @@ from mumu_jax.training.pretraining import load_for
 
 REPORT = "report.html"
 TRAIN = (sys.executable, "-m", "mumu_jax.train")
+# Runs share their small compiled programs, too; what a killed one printed is in its log.
+ENVIRONMENT = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "PYTHONUNBUFFERED": "1"}
 INTERRUPTED = "interrupted"
 POLL_S = 0.2  # between two looks at a row's process
 TRACEBACK = "Traceback (most recent call last):\n"
@@ -65,9 +56,8 @@ def main(argv: Sequence[str]) -> int:
             print(f"{interrupted}; the same command goes on from here", file=sys.stderr)
             return EXIT_INTERRUPTED
         rows = _write(workdir, plan)
-    with replacing(workdir / REPORT) as part:
-        part.write_text(make_page(workdir, None), encoding="utf-8", errors="backslashreplace")
-    print_rows(rows)
+    write_page(workdir / REPORT, workdir)
+    table2.print_rows(rows)
     times = [(line["row"], line["seed"], line["seconds"]) for line in read_lines(workdir / TIMES)]
     print(f"{len({time[:2] for time in times})} runs took {sum(time[2] for time in times) / 60:.1f} min")
     for (row, seed), why in failures.items():
@@ -131,9 +121,8 @@ def run_logged(command: Sequence[str], log: Path, stop: StopWish) -> tuple[int, 
     log.parent.mkdir(exist_ok=True)
     with log.open("a+b") as file:
         start = file.tell()
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}  # what a killed process printed is in the log
-        streams = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file}
-        with subprocess.Popen(command, **streams, env=environment, close_fds=False) as process:
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file}
+        with subprocess.Popen(command, **streams, env={**ENVIRONMENT, **os.environ}, close_fds=False) as process:
             while process.poll() is None and not stop:
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(POLL_S)
@@ -181,11 +170,11 @@ def _claim(workdir: Path, plan: Plan) -> None:
     write_json(path, {**before, **options, **data, "data": {**before["data"], **plan.checksums}})
 
 
-def _write(workdir: Path, plan: Plan) -> list[Row]:
-    rows = measure(plan, workdir)
-    write_table(workdir / TABLE, rows)
+def _write(workdir: Path, plan: Plan) -> list[table2.Row]:
+    rows = table2.measure(plan, workdir)
+    table2.write_table(workdir / TABLE, rows)
     with replacing(workdir / MARKDOWN) as part:
-        part.write_text(f"On {plan.data}.\n\n{as_markdown(rows)}", encoding="utf-8", errors="backslashreplace")
+        part.write_text(f"On {plan.data}.\n\n{table2.as_markdown(rows)}", encoding="utf-8", errors="backslashreplace")
     return rows
 
 
@@ -203,7 +192,7 @@ def _log(workdir: Path, row: str, seed: int) -> Path:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m mumu_jax.reproduce", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--data_dir", type=Path, required=True, help="what mumu_jax.prepare wrote")
+    parser.add_argument("--data_dir", type=Path, required=True, help="the prepared data")
     parser.add_argument("--workdir", type=Path, required=True, help="the folder for the runs and the table")
     parser.add_argument(
         "--rows",
@@ -219,7 +208,7 @@ def _parser() -> argparse.ArgumentParser:
         "--image_weights",
         default="",
         metavar="FILE",
-        help="what ResNet-101 starts from (scripts/convert_weights.py); random weights by default",
+        help="first weights of ResNet-101 (scripts/convert_weights.py); random ones by default",
     )
     return parser
 

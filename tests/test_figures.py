@@ -29,7 +29,7 @@ SPLITS = ("train",) * 6 + ("val", "test")
 
 
 def labels_of(rng: np.random.Generator, n_albums: int) -> np.ndarray:
-    """Multi-hot: a genre of the top level, the first ones more often, some of its styles; of each fifth two genres."""
+    """Return multi-hot rows of a genre, the first ones more often, and some of its styles; each fifth has two genres."""
     labels = np.zeros((n_albums, len(LABELS)), np.uint8)
     for i, row in enumerate(labels):
         for genre in rng.choice(len(TOP), 1 + (i % 5 == 0), replace=False, p=[0.3, 0.25, 0.2, 0.15, 0.07, 0.03]):
@@ -42,7 +42,7 @@ LABELS_OF_ALBUMS = labels_of(np.random.default_rng(0), 160)
 
 
 def make_run(folder: Path, data_dir: Path, factors: bool = True, finished: bool = True) -> Path:
-    """What figures read of a run's folder."""
+    """Write the files of a run that figures read."""
     folder.mkdir(parents=True)
     about = {"config": {}, "data": {"dir": str(data_dir), "checksum": "c0ffee"}}
     (folder / "config.json").write_text(json.dumps(about))
@@ -95,7 +95,7 @@ def only_one(labels: np.ndarray, columns: list[int]) -> np.ndarray:
 
 
 def shown_as(labels: np.ndarray, columns: list[int]) -> list[str]:
-    """The genres with the number of albums that have no other of `columns`, most first."""
+    """Return the genres with the number of albums that have no other of `columns`, most first."""
     counts = {column: int(only_one(labels, columns)[:, column].sum()) for column in columns}
     return [f"{' '.join(TOP[c].split())} ({n})" for c, n in sorted(counts.items(), key=lambda item: -item[1]) if n]
 

@@ -1,4 +1,4 @@
-"""The page of a run in a real browser: it opens, sorts, searches and draws, on paper, in the dark and on a phone."""
+"""Tests of a run's page in a real browser: it opens, sorts, searches and draws, on paper, in the dark and on a phone."""
 
 import json
 import shutil
@@ -51,7 +51,7 @@ def write_page(folder: Path) -> str:
 
 @pytest.fixture
 def browser(opened) -> Iterator[Any]:
-    """The page, freshly opened; afterwards the console must be empty, and nothing may have been asked of a network."""
+    """Open the page; afterwards the console must be empty, and nothing may have been asked of a network."""
     driver, address = opened
     emulate(driver)
     driver.get(address)
@@ -80,7 +80,7 @@ def one(driver: Any, selector: str) -> WebElement:
 
 
 def column(driver: Any, table: str, place: int) -> list[str]:
-    """The cells of a column that are shown, from top to bottom."""
+    """Return the cells of a column that are shown, from top to bottom."""
     script = """return Array.from(document.getElementById(arguments[0]).tBodies[0].rows).filter((row) => !row.hidden)
                 .map((row) => row.cells[arguments[1]].textContent.trim().split("\\n")[0])"""
     return driver.execute_script(script, table, place)

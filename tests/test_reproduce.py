@@ -169,7 +169,7 @@ class FakeTraining:
 
     @property
     def done(self) -> list[str]:
-        """What was trained since the last `tell`."""
+        """Rows and seeds that were trained since the last `tell`."""
         return (self.folder / "done").read_text().splitlines()
 
     @property
@@ -333,6 +333,7 @@ def test_trains_for_real_and_goes_on(small_data, tmp_path, capsys):
 
 
 def test_a_stopped_table_has_saved_its_row(small_data, tmp_path):
+    """Stopping a service or a job signals all its processes: the row's gets a second signal, and still saves."""
     arguments = [f"--data_dir={small_data}", f"--workdir={tmp_path / 'W'}", "--rows=audio_low_4x96_cosine"]
     table = subprocess.Popen(
         [sys.executable, "-m", "mumu_jax.reproduce", *arguments, "--seeds=1"],
@@ -342,7 +343,8 @@ def test_a_stopped_table_has_saved_its_row(small_data, tmp_path):
     )
     run = run_folder(tmp_path / "W", "audio_low_4x96_cosine", 0)
     wait_for(lambda: "val/loss" in "".join(file.read_text() for file in run.glob("metrics.jsonl")))
-    table.send_signal(signal.SIGTERM)
+    for process in (table, *psutil.Process(table.pid).children()):
+        process.send_signal(signal.SIGTERM)
     _, said = table.communicate(timeout=120)
     assert table.returncode == EXIT_INTERRUPTED
     assert "SIGTERM; the same command goes on from here" in said

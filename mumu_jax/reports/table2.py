@@ -86,13 +86,13 @@ def read_result(folder: Path) -> Result | None:
     scored = folder / "eval_test.json"
     if not scored.exists():
         return None
-    found, about = (json.loads(path.read_text(encoding="utf-8")) for path in (scored, folder / "config.json"))
-    if found["data"]["checksum"] != about["data"]["checksum"]:
+    result, about = (json.loads(path.read_text(encoding="utf-8")) for path in (scored, folder / "config.json"))
+    if result["data"]["checksum"] != about["data"]["checksum"]:
         return None
     timings = read_lines(folder / PERF)
     phase = "track" if any(line["phase"] == "track" for line in timings) else "album"
     epochs = [line["perf/epoch_s"] for line in timings if line["phase"] == phase and "perf/epoch_s" in line]
-    return Result(found["album"], about.get("params"), _or_none(statistics.median, epochs), about.get("weights"))
+    return Result(result["album"], about.get("params"), _or_none(statistics.median, epochs), about.get("weights"))
 
 
 def read_failures(workdir: Path) -> dict[tuple[str, int], str]:
