@@ -29,7 +29,7 @@ SPLITS = ("train",) * 6 + ("val", "test")
 
 
 def labels_of(rng: np.random.Generator, n_albums: int) -> np.ndarray:
-    """Return multi-hot rows of a genre, the first ones more often, and some of its styles; each fifth has two genres."""
+    """Return multi-hot rows of a genre, the first ones more often, and some of its styles; each fifth has two."""
     labels = np.zeros((n_albums, len(LABELS)), np.uint8)
     for i, row in enumerate(labels):
         for genre in rng.choice(len(TOP), 1 + (i % 5 == 0), replace=False, p=[0.3, 0.25, 0.2, 0.15, 0.07, 0.03]):

@@ -1,4 +1,4 @@
-"""Tests of a run's page in a real browser: it opens, sorts, searches and draws, on paper, in the dark and on a phone."""
+"""Tests of a run's page in a real browser: it opens, sorts, searches and draws, on paper, in the dark, on a phone."""
 
 import json
 import shutil

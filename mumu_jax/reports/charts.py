@@ -20,7 +20,7 @@ DASHES = ("", "5 2", "1.5 1.5", "6 2 1.5 2")  # of SVG's stroke-dasharray
 WIDTH_IN = 4.8
 MAX_MARKED = 100  # points of a line
 FAINT: dict[str, Any] = {"color": "black", "alpha": 0.5, "linewidth": 1.0}
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.size": 9.0,
     "axes.labelsize": 9.0,
     "axes.spines.top": False,
