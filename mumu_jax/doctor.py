@@ -86,9 +86,9 @@ def _prepared(data_dir: Path) -> dict[str, set[str]]:
     for name, modality in MODALITIES.items():
         folder = data_dir / name
         if (folder / records.DESCRIPTION).exists():
-            described = records.read_description(folder)
-            shards = [shard for split in described["splits"].values() for shard in split["shards"]]
-            found[name] = set(records.ShardRecords(folder, shards, modality, described["settings"]).album_ids)
+            description = records.read_description(folder)
+            shards = [shard for split in description.splits for shard in description.shards(split)]
+            found[name] = set(records.ShardRecords(folder, shards, modality, description.settings).album_ids)
     return found
 
 

@@ -16,8 +16,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 from jaxtyping import Float32, UInt8
 
-from mumu_jax.data.store.records import Example
-from mumu_jax.data.store.wire import read_example
+from mumu_jax.data.store.records import Example, read_example
 from mumu_jax.errors import UserError
 from mumu_jax.system.files import replacing
 
@@ -85,7 +84,7 @@ def _write_arrayrecord(path: Path, features: Features) -> None:
 
 def _read_arrayrecord(path: Path) -> Features:
     source = ArrayRecordDataSource(str(path))
-    about, *albums = (read_example(memoryview(source[i])) for i in range(len(source)))
+    about, *albums = (read_example(source[i]) for i in range(len(source)))
     names, [run], [width] = ([bytes(value).decode() for value in about[key]] for key in ("label_names", "run", "width"))
     ids, splits = ([bytes(album[key][0]).decode(*_IDS) for album in albums] for key in ("album_id", "split"))
     labels, vectors = (b"".join(album[key][0] for album in albums) for key in ("labels", "vector"))

@@ -3,10 +3,14 @@
 import fcntl
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mumu_jax.errors import UserError
 
@@ -39,3 +43,18 @@ def only_one(folder: Path, doing: str) -> Iterator[None]:
 def write_json(path: Path, value: Any) -> None:
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1) + "\n")
+
+
+def write_npz(path: Path, **arrays: Any) -> None:
+    """Write arrays by name, whole or not at all."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Read the arrays that `write_npz` wrote; raises OSError, or ValueError if the file is damaged."""
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            return dict(arrays)
+    except (EOFError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"not a whole .npz file ({error})") from error

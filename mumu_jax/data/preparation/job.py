@@ -22,7 +22,7 @@ from mumu_jax.data.preparation.summary import DUPLICATES, MISSING, REJECTED, Sum
 from mumu_jax.data.sources import read_source
 from mumu_jax.data.sources.files import files_below
 from mumu_jax.data.sources.request import Collection, Request
-from mumu_jax.data.store import description, records, shards
+from mumu_jax.data.store import records, shards
 from mumu_jax.data.store.beam import ForEach
 from mumu_jax.errors import UserError
 from mumu_jax.system.files import only_one, replacing
@@ -82,7 +82,7 @@ def prepare(job: Job) -> Summary:
             if not any(sidecar.records for one in written for sidecar in one.sidecars):
                 raise UserError(_nothing_prepared(job, missing, rejected))
             duplicates = _write_duplicates(job, written)
-            splits = {one.modality.name: one.describe()["splits"] for one in written}
+            splits = {one.modality.name: one.describe().splits for one in written}
     except OSError as error:
         raise UserError(f"cannot write {error.filename or job.data_dir}: {error.strerror or error}") from error
     reasons = dict(Counter(str(line["reason"]) for line in rejected))
@@ -133,9 +133,9 @@ class _Written:
 
     modality: Modality
     planned: Sequence[shards.Shard]
-    sidecars: Sequence[shards.Sidecar]
+    sidecars: Sequence[records.Sidecar]
     n_new: int
-    describe: Callable[[], dict[str, Any]]
+    describe: Callable[[], records.Description]
 
     @property
     def rejected(self) -> list[Line]:
@@ -170,8 +170,8 @@ def _write(job: Job, name: str, planned: Sequence[shards.Shard], found: Collecti
     folder, settings = job.data_dir / name, job.settings_of(modality)
     sidecars, n_new = shards.write(folder, planned, modality, settings, job.workers, job.for_each)
 
-    def describe() -> dict[str, Any]:
-        return description.finish(folder, planned, sidecars, found.albums, found.labels, modality, settings)
+    def describe() -> records.Description:
+        return shards.finish(folder, planned, sidecars, found.albums, found.labels, modality, settings)
 
     return _Written(modality, planned, sidecars, n_new, describe)
 
@@ -201,7 +201,7 @@ def _check_settings(job: Job) -> None:
     for modality in map(MODALITIES.__getitem__, job.modalities):
         found: dict[str, Any] = {}
         with contextlib.suppress(UserError):  # nothing finished is there, or it is damaged: that may be replaced
-            found = records.read_description(job.data_dir / modality.name)["settings"]
+            found = records.read_description(job.data_dir / modality.name).settings
         for name, value in dataclasses.asdict(job.settings_of(modality)).items():
             if name not in modality.later_settings and found.get(name, value) != value:
                 raise UserError(
@@ -225,7 +225,7 @@ def _check_not_gone(modality: Modality, folder: Path, inputs: Sequence[Any]) -> 
     """Nor a disk that is not mounted: where there was something, something must be left."""
     n_before = 0
     with contextlib.suppress(UserError):
-        n_before = sum(split["records"] for split in records.read_description(folder)["splits"].values())
+        n_before = sum(split["records"] for split in records.read_description(folder).splits.values())
     if n_before and not any(map(modality.exists, inputs)):
         first = f", such as {inputs[0]}" if inputs else ""
         raise UserError(
