@@ -17,7 +17,7 @@ from mumu_jax.data.modalities.text.entities.ntriples import Triples
 from mumu_jax.data.modalities.text.entities.resources import resource_name
 from mumu_jax.data.modalities.text.entities.surfaces import candidate, fold
 from mumu_jax.data.rejected import REASONS, Rejected
-from mumu_jax.data.sources.synthetic.gazetteer import GAZETTEER
+from mumu_jax.data.sources.synthetic.reviews import GAZETTEER
 from mumu_jax.errors import UserError
 
 ELVIS = SHARED / "elvis"
