@@ -11,8 +11,8 @@ import numpy as np
 from mumu_jax.data.sources.synthetic.genres import BRANCHES, VOCABULARY, with_parents
 
 # How hard the genres are to read.  More of the first two, or less of the others, and text alone scores lower.
-WORD_STRAY = 0.40  # chance that a telling word belongs to a genre that the album does not have
-NAME_STRAY = 0.25  # the same for a name
+WORD_STRAY = 0.33  # chance that a telling word belongs to a genre that the album does not have
+NAME_STRAY = 0.30  # the same for a name
 TELLING = 0.35  # chance of a sentence with telling words
 NAMING = 0.30  # chance of a sentence with a name
 

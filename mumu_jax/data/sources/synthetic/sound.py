@@ -17,9 +17,9 @@ SR_HZ = 22_050
 DURATION_S = (16.0, 20.0)
 
 # How hard the genres are to hear.  More of any of these and audio alone scores lower.
-STRAY = 0.15  # chance that a genre which the album does not have plays along
+STRAY = 0.10  # chance that a genre which the album does not have plays along
 LEVEL_SD_DB = 2.0  # of a voice's level, from track to track
-SPREAD = 0.06  # of tempo, roll-off and formant, as a share of the table's value
+SPREAD = 0.05  # of tempo, roll-off and formant, as a share of the table's value
 TRANSPOSE = 2  # keys lie up to so many semitones around the style's register
 
 LONGEST_S = 2.5  # of a note
@@ -52,9 +52,9 @@ class Style:
 STYLES = {
     #                           bpm midi scale   rolloff formant decay hiss  notes               drums
     "Pop":                Style(110, 67, MAJOR,     1.1, 1000, 0.30, -45, "x.oox.o.x.o.o...", "k.h.s.h.k.h.s.h."),
-    "Vocal Pop":          Style( 82, 62, MAJOR,     1.3,  700, 0.80, -45, "x...o...x...o...", "k.h.s.h.k.h.s.h."),
+    "Vocal Pop":          Style( 82, 60, MAJOR,     1.5,  700, 1.00, -45, "x...o...x...o...", "k.......s......."),
     "Dance Pop":          Style(120, 74, MAJOR,     0.8, 1600, 0.20, -55, "x.o.x.o.x.o.x.o.", "k.h.k.h.k.h.k.h."),
-    "Adult Contemporary": Style( 72, 79, MAJOR,     2.0,  500, 0.80, -50, "x.....x...x.....", "k...h...s...h..."),
+    "Adult Contemporary": Style( 72, 79, MAJOR,     1.5,  700, 0.60, -50, "x..x..x...x..x..", "hhhhhhhhhhhhhhhh"),
     "Rock":               Style(128, 52, MINOR,     0.7,  900, 0.35, -40, "x.x.x.x.x.x.x.x.", "k.h.s.hkk.h.s.h."),
     "Progressive Rock":   Style(128, 62, CHROMATIC, 0.9, 1200, 0.45, -45, "x..x..x..x..x.x.", "k..h..s..h..k.h."),
     "Blues Rock":         Style( 90, 57, BLUES,     0.8,  700, 0.50, -30, "x.o.o.x.o.o.x...", "k.h.s.hkk.h.s.h."),
@@ -70,11 +70,11 @@ STYLES = {
     "Gangsta & Hardcore": Style( 90, 43, DARK,      0.7, 1600, 0.06, -42, "xxxxxoxxxxxxxxox", "khhhshhhkhkhshhh"),
     "Country":            Style(116, 69, MAJOR,     0.9, 2200, 0.35, -48, "..x.x.x...x.x.x.", "k...s...k...s..."),
     "Classic Country":    Style( 96, 72, MAJOR,     1.2, 2200, 0.70, -36, "x.....o.x.......", "k...s...k...s..."),
-    "Bluegrass":          Style(146, 76, MAJOR,     0.4, 3200, 0.10, -50, "xoxxoxxoxxoxxoxx", "k.......k......."),
-    "Metal":              Style(150, 45, DARK,      0.2, 2800, 0.30, -34, "x.xxx.xxx.xxx.xx", "k.kks.k.k.kks.k."),
+    "Bluegrass":          Style(146, 76, MAJOR,     0.4, 3600, 0.10, -50, "xxoxxxoxxxoxxxox", "k.......k......."),
+    "Metal":              Style(150, 45, DARK,      0.1, 3200, 0.30, -24, "x.xxx.xxx.xxx.xx", "k.hks.h.k.hks.h."),
     "Death Metal":        Style(200, 38, DARK,      0.2, 1000, 0.30, -28, "xxxxxxxxxxxxxxxx", "ksksksksksksksks"),
-    "Reggae":             Style( 76, 64, MINOR,     1.2,  900, 0.12, -50, "....x.......x...", "h.h.h.h.k.h.h.h."),
-    "Dub":                Style( 76, 57, MINOR,     1.7,  600, 0.60, -38, "....x.......x..o", "h.h.h.h.k.h.h.h."),
+    "Reggae":             Style( 76, 64, MINOR,     1.3,  800, 0.12, -50, "....x.......x...", "h...h...k...h..."),
+    "Dub":                Style( 76, 52, MINOR,     1.9,  400, 0.60, -34, "....x.......x..o", "h...h...k...h..."),
 }
 # fmt: on
 
@@ -96,10 +96,10 @@ def render_track(branches: tuple[str, ...], rng: np.random.Generator) -> Float32
 def _play(style: Style, key: int, starts: np.ndarray, n_samples: int, rng: np.random.Generator) -> np.ndarray:
     """Return one voice: notes that wander over the scale and drums, by their patterns, over hiss."""
     rolloff, formant_hz = rng.uniform(1 - SPREAD, 1 + SPREAD, 2) * (style.rolloff, style.formant_hz)
-    cycle_phases = rng.uniform(0, 2 * np.pi, CYCLE // 2)
+    phases = rng.uniform(0, 2 * np.pi, CYCLE // 2)
     octaves, tones = np.divmod(np.arange(-REACH, REACH + 1), len(style.scale))
     pitches = style.midi + key + 12 * octaves + np.take(style.scale, tones)
-    ladder = [_note(midi, rolloff, formant_hz, style.decay_s, cycle_phases) for midi in pitches]
+    ladder = [_note(midi, rolloff, formant_hz, style.decay_s, phases) for midi in pitches.tolist()]
     noise = rng.standard_normal(SR_HZ, np.float32)
     drums = _drums(noise)
     voice, at = np.zeros(n_samples + int(LONGEST_S * SR_HZ), np.float32), REACH
