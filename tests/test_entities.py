@@ -15,12 +15,7 @@ from mumu_jax.data.modalities.text.entities.babelfy import entities_named, read_
 from mumu_jax.data.modalities.text.entities.dbpedia import Sources, Triples, build_gazetteer, resource_name
 from mumu_jax.data.modalities.text.entities.linker import Mention, outermost
 from mumu_jax.data.modalities.text.entities.surfaces import candidate, fold
-<<<<<<< HEAD
-from mumu_jax.data.sources.synthetic.gazetteer import GAZETTEER
-=======
-from mumu_jax.data.rejected import REASONS, Rejected
 from mumu_jax.data.sources.synthetic.reviews import GAZETTEER
->>>>>>> synthetic
 from mumu_jax.errors import UserError
 
 ELVIS = SHARED / "elvis"

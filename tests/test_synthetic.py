@@ -10,14 +10,8 @@ import soundfile
 from PIL import Image
 
 from mumu_jax.data.manifest import SPLITS, Album
-<<<<<<< HEAD
 from mumu_jax.data.sources.base import Request
-from mumu_jax.data.sources.synthetic import make, read
-from mumu_jax.data.sources.synthetic.albums import N_ALBUMS, plan_albums
-=======
-from mumu_jax.data.sources.request import Request
 from mumu_jax.data.sources.synthetic import AUDIO_FORMATS, COVER_FORMATS, N_ALBUMS, make, plan_albums, read
->>>>>>> synthetic
 from mumu_jax.data.sources.synthetic.covers import LOOKS, draw_cover
 from mumu_jax.data.sources.synthetic.genres import BRANCHES, LABELS, VOCABULARY, with_parents
 from mumu_jax.data.sources.synthetic.reviews import GAZETTEER, NAMES, write_reviews

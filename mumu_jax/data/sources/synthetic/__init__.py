@@ -22,24 +22,14 @@ from PIL import Image
 
 from mumu_jax.data.manifest import SPLITS, Album, Track
 from mumu_jax.data.modalities.text.entities import write_gazetteer
-<<<<<<< HEAD
 from mumu_jax.data.sources.base import Collection, Request
-from mumu_jax.data.sources.synthetic.albums import N_ALBUMS, Plan, plan_albums
-from mumu_jax.data.sources.synthetic.files import make_files
-from mumu_jax.data.sources.synthetic.gazetteer import GAZETTEER
-from mumu_jax.data.sources.synthetic.genres import LABELS
-from mumu_jax.errors import UserError
-from mumu_jax.system.terminal import progress_bar
-=======
-from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.data.sources.synthetic.covers import draw_cover
 from mumu_jax.data.sources.synthetic.genres import BRANCHES, LABELS, with_parents
 from mumu_jax.data.sources.synthetic.reviews import GAZETTEER, write_reviews
 from mumu_jax.data.sources.synthetic.sound import SR_HZ, render_track, segments_timbre
 from mumu_jax.errors import UserError
-from mumu_jax.system import progress
 from mumu_jax.system.files import replacing
->>>>>>> synthetic
+from mumu_jax.system.terminal import progress_bar
 from mumu_jax.system.workers import map_in_order
 
 SEED = 0
@@ -96,13 +86,8 @@ def make(folder: Path, seed: int, workers: int, n_albums: Mapping[str, int] = N_
     """
     plans = plan_albums(seed, n_albums)
     _start_recipe(folder, repr((seed, sorted(n_albums.items()))))
-<<<<<<< HEAD
-    made = map_in_order(partial(make_files, folder=folder), plans, workers, _died)
-    with closing(made), progress_bar(len(plans), "making the mini dataset") as bar:
-=======
     made = map_in_order(partial(_make_files, folder=folder), plans, workers, _died)
-    with closing(made), progress.bar(len(plans), "making the mini dataset") as bar:
->>>>>>> synthetic
+    with closing(made), progress_bar(len(plans), "making the mini dataset") as bar:
         albums = []
         for album in made:
             albums.append(album)
