@@ -18,7 +18,7 @@ from benchmarks.columns import Row
 from benchmarks.options import add_repeats, make_parser
 from benchmarks.output import Output
 from benchmarks.worker import alone, peak_bytes
-from mumu_jax.data.modalities.text.entities import Gazetteer, build, ntriples
+from mumu_jax.data.modalities.text.entities import Gazetteer, dbpedia
 from mumu_jax.system.terminal import positive, run_command
 
 N_WORDS, N_CATEGORIES, CATEGORIES_PER_ENTITY = 200_000, 100_000, 4
@@ -46,15 +46,15 @@ def write_triples(folder: Path, n_names: int) -> None:
     ):
         for name in islice(_names(), n_names):
             subject = f"{resource}{name.replace(' ', '_')}>"
-            labels.write(f'{subject} <{ntriples.LABEL}> "{name}"@en .\n')
+            labels.write(f'{subject} <{dbpedia.LABEL}> "{name}"@en .\n')
             for category in rng.sample(range(N_CATEGORIES), CATEGORIES_PER_ENTITY):
-                categories.write(f"{subject} <{ntriples.SUBJECT}> {resource}Category:Musicians_of_kind_{category}> .\n")
+                categories.write(f"{subject} <{dbpedia.SUBJECT}> {resource}Category:Musicians_of_kind_{category}> .\n")
 
 
 def measure_build(folder: Path, options: argparse.Namespace) -> Row:
-    sources = build.Sources(folder / "labels.nt.gz", folder / "categories.nt.gz")
+    sources = dbpedia.Sources(folder / "labels.nt.gz", folder / "categories.nt.gz")
     start = time.perf_counter()
-    build.build_gazetteer(folder / "gazetteer.gz", sources, "en")
+    dbpedia.build_gazetteer(folder / "gazetteer.gz", sources, "en")
     n_lines = options.names * (1 + CATEGORIES_PER_ENTITY)
     return {**_once(n_lines, start), "n_bytes": (folder / "gazetteer.gz").stat().st_size}
 

@@ -22,9 +22,9 @@ from benchmarks.options import add_repeats, make_parser, numbers
 from benchmarks.output import Output
 from benchmarks.worker import alone
 from mumu_jax.config import AudioSettings
+from mumu_jax.data.manifest import Rejected
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.audio import decode
-from mumu_jax.data.rejected import Rejected
 from mumu_jax.data.store import shards
 from mumu_jax.errors import UserError
 from mumu_jax.system.terminal import run_command

@@ -20,9 +20,9 @@ from benchmarks.columns import Row
 from benchmarks.options import add_repeats, make_parser
 from benchmarks.output import Output
 from benchmarks.worker import alone, peak_bytes
-from mumu_jax.data.sources.mumu.csv_files import HEADER, read_csv
-from mumu_jax.data.sources.mumu.rejections import Rejections
-from mumu_jax.data.sources.mumu.reviews import read_reviews
+from mumu_jax.data.sources.finding import Finding
+from mumu_jax.data.sources.mumu.amazon import read_reviews
+from mumu_jax.data.sources.mumu.tables import HEADER, read_csv
 from mumu_jax.system.terminal import positive, run_command
 
 N_ALBUMS, N_REVIEWS, N_ROWS, N_ROW_ALBUMS, N_GENRES = 31_471, 447_583, 12_087, 2_321, 16
@@ -66,14 +66,14 @@ def measure(path: Path, repeats: int) -> Row:
 
 def read(path: Path) -> tuple[int, float, int | None]:
     """Return the number of records in a file, the seconds to read it, and the peak memory of this process in bytes."""
-    rejections = Rejections()
+    findings: list[Finding] = []
     start = time.perf_counter()
     if path.suffix == ".csv":
-        n = sum(len(album.track_ids) for album in read_csv(path, True, rejections.of(path)).values())
+        n = sum(len(album.track_ids) for album in read_csv(path, True, findings.append).values())
     else:
-        n = read_reviews(path, {_album_id(i) for i in range(N_ALBUMS)}, MAX_CHARS, rejections.of(path)).counts.total()
+        n = read_reviews(path, {_album_id(i) for i in range(N_ALBUMS)}, MAX_CHARS, findings.append).counts.total()
     seconds = time.perf_counter() - start
-    assert not rejections.lines, rejections.lines[0]
+    assert not findings, findings[0]
     return n, seconds, peak_bytes()
 
 

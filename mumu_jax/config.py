@@ -56,6 +56,7 @@ class AudioSettings:
     n_bins: int = positive(96)
     bins_per_octave: int = positive(12)
     fmin_hz: float = positive(32.70319566257483)  # C1, librosa's default
+    cqt: str = setting("librosa-0.11", ("librosa-0.11", "librosa-1.0"))  # 1.0 halves the rate in fewer cases
     floor_db: float = setting(-80.0, high=math.nextafter(0, -1))  # below the excerpt's maximum; pads a short track
     excerpt_s: float = positive(30.0)  # MuMu's previews; longer files are cut into excerpts of this length
     patch_frames: int = positive(322)  # ⌊15 s · 22,050 Hz / 1,024⌋

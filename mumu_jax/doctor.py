@@ -1,4 +1,4 @@
-"""`python -m mumu_jax.doctor`: what a MuMu folder lacks for training, or what prepared data holds."""
+"""`python -m mumu_jax.doctor`: check a MuMu folder before training, or count the contents of prepared data."""
 
 import argparse
 import textwrap
@@ -13,65 +13,73 @@ from mumu_jax.data.manifest import read_labels, read_manifest
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.preparation import census
 from mumu_jax.data.preparation.diagnosis import Coverage, Diagnosis, diagnose
-from mumu_jax.data.preparation.diagnosis.fault import SEVERITIES
 from mumu_jax.data.preparation.job import LABELS, MANIFEST
+from mumu_jax.data.sources import mumu
+from mumu_jax.data.sources.finding import SEVERITIES
 from mumu_jax.data.store import records
 from mumu_jax.errors import UserError
 from mumu_jax.system.terminal import run_command
 
-OWNED = ("audio", "covers", "msd")
+OWNED = mumu.SOURCE.folders
 TOP = 10  # labels shown from either end, as in the paper's Table 1
 
 
 def main(argv: Sequence[str]) -> int:
-    """Say what is wrong with a MuMu folder, or what prepared data holds; 1 if training cannot start."""
+    """Print the findings in a MuMu folder, or the statistics of prepared data; return 1 if training cannot start."""
     options = _parse(argv)
     if options.statistics:
         print_statistics(statistics(options.statistics))
         return 0
     folders = {name: getattr(options, f"{name}_dir") for name in OWNED}
-    found = diagnose(options.mumu, {name: folder for name, folder in folders.items() if folder is not None})
-    print_diagnosis(found)
-    return 0 if found.can_start else 1
+    diagnosis = diagnose(options.mumu, {name: folder for name, folder in folders.items() if folder is not None})
+    print_diagnosis(diagnosis)
+    return 0 if diagnosis.can_start else 1
 
 
-def print_diagnosis(found: Diagnosis) -> None:
-    """A paragraph a fault, then a line a modality."""
+def print_diagnosis(diagnosis: Diagnosis) -> None:
+    """Print a paragraph for each finding, then a line for each modality."""
     console = _console()
-    for fault in found.faults:
-        print(f"{fault.severity:8} {_printable(str(fault.path))}")  # not wrapped: it is to be copied
+    for finding in diagnosis.findings:
+        print(f"{finding.severity:8} {_printable(finding.where)}")  # not wrapped: it is to be copied
         for name in ("expected", "found", "remedy"):
-            text = f"  {name:9}{_printable(getattr(fault, name))}"
+            text = f"  {name:9}{_printable(getattr(finding, name))}"
             print(textwrap.fill(text, console.width, subsequent_indent=" " * 11, break_long_words=False))
         print()
-    if found.coverage:
-        console.print(_coverage(found.coverage))
-    counts = Counter(fault.severity for fault in found.faults)
+    if diagnosis.coverage:
+        console.print(_coverage(diagnosis.coverage))
+    counts = Counter(finding.severity for finding in diagnosis.findings)
     print(", ".join(f"{counts[severity]} {severity}{'s' * (counts[severity] != 1)}" for severity in SEVERITIES))
-    names = ", ".join(one.modality for one in found.coverage if one.can_start)
-    print(f"training can start with: {names}" if found.can_start else "training cannot start")
+    names = ", ".join(row.modality for row in diagnosis.coverage if row.can_start)
+    print(f"training can start with: {names}" if diagnosis.can_start else "training cannot start")
 
 
 def _printable(text: str) -> str:
-    """Names of files and genres may be no Unicode."""
+    """Return text that UTF-8 can hold: names of files and genres may have other bytes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _coverage(coverage: Sequence[Coverage]) -> Table:
-    table = Table(title="What there is", title_justify="left")
-    for column in ("modality", "of", "there", "all", "%"):
-        table.add_column(column, justify="left" if column in ("modality", "of") else "right")
+    table = _table("Coverage", ("modality", "of"), ("found", "all", "%"))
     table.add_column("training can start")
     table.add_column("")
-    for one in coverage:
-        share = f"{100 * one.n / one.n_all:.1f}" if one.n_all else "–"
-        start = "yes" if one.can_start else "no"
-        table.add_row(one.modality, one.unit, f"{one.n:,}", f"{one.n_all:,}", share, start, one.remark)
+    for row in coverage:
+        share = f"{100 * row.n / row.n_all:.1f}" if row.n_all else "–"
+        start = "yes" if row.can_start else "no"
+        table.add_row(row.modality, row.unit, f"{row.n:,}", f"{row.n_all:,}", share, start, row.remark)
+    return table
+
+
+def _table(title: str, names: Sequence[str], numbers: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for name in names:
+        table.add_column(name)
+    for name in numbers:
+        table.add_column(name, justify="right")
     return table
 
 
 def statistics(data_dir: Path) -> census.Census:
-    """The census of prepared data.  Raises UserError where there is none."""
+    """Return the census of prepared data.  Raises UserError if there is none."""
     if not data_dir.is_dir():
         raise UserError(f"expected a folder of prepared data, found none at {data_dir}; correct the path")
     albums = read_manifest(data_dir / MANIFEST)
@@ -81,28 +89,28 @@ def statistics(data_dir: Path) -> census.Census:
 
 
 def _prepared(data_dir: Path) -> dict[str, set[str]]:
-    """By modality that is prepared, the albums that have a record."""
-    found = {}
+    """Return the albums that have a record, by modality that is prepared."""
+    album_ids = {}
     for name, modality in MODALITIES.items():
         folder = data_dir / name
         if (folder / records.DESCRIPTION).exists():
             described = records.read_description(folder)
             shards = [shard for split in described["splits"].values() for shard in split["shards"]]
-            found[name] = set(records.ShardRecords(folder, shards, modality, described["settings"]).album_ids)
-    return found
+            album_ids[name] = set(records.ShardRecords(folder, shards, modality, described["settings"]).album_ids)
+    return album_ids
 
 
-def print_statistics(found: census.Census) -> None:
-    """The paper's Table 1, then what each split holds."""
+def print_statistics(statistics: census.Census) -> None:
+    """Print the paper's Table 1, then the contents of each split."""
     console = _console()
-    ranked = list(found.albums_by_label.items())
-    n_albums = found.contents[census.ALL].albums
+    ranked = list(statistics.albums_by_label.items())
+    n_albums = statistics.contents[census.ALL].albums
     console.print(_frequencies(ranked[:TOP], ranked[TOP:][-TOP:], n_albums))
     print(
-        f"{len(ranked):,} labels; labels per album: mean {found.labels_mean:.2f}, "
-        f"standard deviation {found.labels_sd:.2f}\n"
+        f"{len(ranked):,} labels; labels per album: mean {statistics.labels_mean:.2f}, "
+        f"standard deviation {statistics.labels_sd:.2f}\n"
     )
-    console.print(_contents(found.contents))
+    console.print(_contents(statistics.contents))
 
 
 def _frequencies(most: Sequence[tuple[str, int]], least: Sequence[tuple[str, int]], n_albums: int) -> Table:
@@ -121,16 +129,10 @@ def _frequencies(most: Sequence[tuple[str, int]], least: Sequence[tuple[str, int
 
 
 def _contents(contents: dict[str, census.Contents]) -> Table:
-    table = Table(
-        title="Albums, tracks and reviews, and the albums that have …",
-        title_justify="left",
-    )
-    table.add_column("split")
     columns = ("albums", "tracks", "reviews", "audio", "text", "timbre", "cover", "entities")
-    for column in columns:
-        table.add_column(column, justify="right")
-    for split, held in contents.items():
-        counts = (getattr(held, column) for column in columns)
+    table = _table("Albums, tracks and reviews, and the albums that have …", ["split"], columns)
+    for split, split_contents in contents.items():
+        counts = (getattr(split_contents, column) for column in columns)
         table.add_row(split, *("–" if count is None else f"{count:,}" for count in counts))
     return table
 
@@ -141,21 +143,21 @@ def _console() -> Console:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m mumu_jax.doctor", description=__doc__, allow_abbrev=False)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument(
+    subject = parser.add_mutually_exclusive_group(required=True)
+    subject.add_argument(
         "mumu",
         type=Path,
         nargs="?",
         metavar="MUMU",
         help="the folder of MuMu's released files, or one of the two CSV files in it",
     )
-    what.add_argument("--statistics", type=Path, metavar="OUT", help="prepared data, to be counted instead")
+    subject.add_argument("--statistics", type=Path, metavar="OUT", help="prepared data, to be counted instead")
     parser.add_argument("--audio_dir", type=Path, help="the owner's audio, named by MSD track id")
     parser.add_argument("--covers_dir", type=Path, help="the owner's covers, named by amazon_id")
     parser.add_argument("--msd_dir", type=Path, help="the Million Song Dataset's .h5 files")
     options = parser.parse_args(argv)
     if options.statistics and any(getattr(options, f"{name}_dir") for name in OWNED):
-        parser.error("--statistics counts what is prepared, and goes with no folder of the owner's")
+        parser.error("--statistics counts prepared data, which needs no folder of the owner's: leave it out")
     return options
 
 

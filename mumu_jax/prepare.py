@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mumu_jax.config import validate
+from mumu_jax.config import CHOICES, validate
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.base import PreparedModality
 from mumu_jax.data.preparation.job import CORES, MAX_BAD, Job, prepare
 from mumu_jax.data.preparation.summary import BAD_FILES_ALLOWED
-from mumu_jax.data.sources import LAYOUTS
+from mumu_jax.data.sources import SOURCES
 from mumu_jax.data.store.beam import for_each_under
 from mumu_jax.errors import UserError
 from mumu_jax.system.terminal import positive, run_command
@@ -60,11 +60,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         prog="python -m mumu_jax.prepare",
         description="Turn a collection into data to train on.  A killed call goes on where it stopped.",
         epilog="sources:\n"
-        + "\n".join(f"  {name:<10} --input is {layout}" for name, layout in LAYOUTS.items())
+        + "\n".join(f"  {source.name:<10} --input is {source.layout}" for source in SOURCES.values())
         + "\n\nexit status: 0 done, 2 wrong input, 3 done but too many files are damaged, 130 interrupted",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--source", required=True, metavar="NAME", help=f"one of {', '.join(LAYOUTS)}")
+    parser.add_argument("--source", required=True, metavar="NAME", help=f"one of {', '.join(SOURCES)}")
     parser.add_argument("--input", type=Path, metavar="PATH", help="what the source reads, see below")
     parser.add_argument("--data_dir", type=Path, required=True, metavar="OUT", help="where all is written")
     parser.add_argument("--workers", type=positive, default=CORES, metavar="N", help="processes (all cores)")
@@ -103,7 +103,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     for modality in MODALITIES.values():
         for one in dataclasses.fields(modality.settings):
             kind, default = type(one.default), one.default
-            parser.add_argument(f"--{modality.name}.{one.name}", type=kind, default=default, help=f"({default:g})")
+            shown = f"{' or '.join(CHOICES[one.name])} ({default})" if kind is str else f"({default:g})"
+            parser.add_argument(f"--{modality.name}.{one.name}", type=kind, default=default, help=shown)
     return parser.parse_args(argv)
 
 

@@ -1,9 +1,9 @@
-"""Make the gazetteer that links entities offline, of DBpedia's labels and article categories.
+"""Build the gazetteer that links entities offline from DBpedia's labels and article categories.
 
     python scripts/build_gazetteer.py --labels=labels_en.nt.bz2 --categories=article_categories_en.nt.bz2 \\
       --out=gazetteer.jsonl.gz
 
-Files are N-Triples, plain or packed by gzip or bzip2, as databus.dbpedia.org has them; nothing is loaded from there.
+The files are N-Triples, plain or packed by gzip or bzip2, as databus.dbpedia.org offers them; nothing is downloaded.
 """
 
 import argparse
@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mumu_jax.data.modalities.text.entities import surfaces
-from mumu_jax.data.modalities.text.entities.build import Sources, build_gazetteer, entities_named
+from mumu_jax.data.modalities.text.entities.babelfy import entities_named
+from mumu_jax.data.modalities.text.entities.dbpedia import Sources, build_gazetteer
 from mumu_jax.system.terminal import run_command
 
 
@@ -22,13 +23,13 @@ def main(argv: Sequence[str]) -> None:
     if arguments.entities:
         only, unusable = entities_named(arguments.entities)
         for path, error in unusable.items():
-            print(f"warning: {path} is passed over: {error}", file=sys.stderr)
+            print(f"warning: {path} is skipped: {error}", file=sys.stderr)
     sources = Sources(arguments.labels, arguments.categories, arguments.redirects)
-    built = build_gazetteer(arguments.out, sources, arguments.language, only)
-    for path, n_malformed in built["malformed"].items():
+    header = build_gazetteer(arguments.out, sources, arguments.language, only)
+    for path, n_malformed in header["malformed"].items():
         if n_malformed:
-            print(f"warning: {path}: {n_malformed:,} malformed lines are passed over", file=sys.stderr)
-    counts = ", ".join(f"{built[what]:,} {what}" for what in ("entities", "surfaces", "categories"))
+            print(f"warning: {path}: {n_malformed:,} malformed triples are skipped", file=sys.stderr)
+    counts = ", ".join(f"{header[name]:,} {name}" for name in ("entities", "surfaces", "categories"))
     print(f"{arguments.out}: {counts}, {arguments.out.stat().st_size / 1e6:,.1f} MB")
 
 
@@ -38,12 +39,17 @@ def _parser() -> argparse.ArgumentParser:
         description=f"{__doc__}\n{surfaces.__doc__}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--labels", type=Path, required=True, help="resource rdfs:label title")
-    parser.add_argument("--categories", type=Path, required=True, help="resource dcterms:subject category")
-    parser.add_argument("--redirects", type=Path, help="resource dbo:wikiPageRedirects resource; further names")
-    parser.add_argument("--out", type=Path, required=True, help="the gazetteer, one file")
-    parser.add_argument("--language", default="en", help="of the labels to take; default en")
-    parser.add_argument("--entities", type=Path, metavar="DIR", help="only what the linker's files in this folder name")
+    parser.add_argument("--labels", type=Path, required=True, help="triples: resource rdfs:label title")
+    parser.add_argument("--categories", type=Path, required=True, help="triples: resource dcterms:subject category")
+    parser.add_argument("--redirects", type=Path, help="triples: resource dbo:wikiPageRedirects resource; more names")
+    parser.add_argument("--out", type=Path, required=True, help="the gazetteer's file")
+    parser.add_argument("--language", default="en", help="language of the labels to read; default en")
+    parser.add_argument(
+        "--entities",
+        type=Path,
+        metavar="DIR",
+        help="keep only what the linker's files in this folder name",
+    )
     return parser
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from mumu_jax.data.sources.mumu.csv_files import HEADER
 from mumu_jax.data.sources.mumu.release import GENRE_LABELS, METADATA, MULTI_LABEL_CSV, REVIEWS, SINGLE_LABEL_CSV
+from mumu_jax.data.sources.mumu.tables import HEADER
 
 # Genre at the top, the one below it, words of its reviews, and the tone of its tracks in Hz.
 STYLES = (

@@ -12,8 +12,8 @@ import pytest
 import soundfile
 
 from mumu_jax.config import AudioSettings
+from mumu_jax.data.manifest import REASONS
 from mumu_jax.data.modalities.audio import decode, mp3, patches
-from mumu_jax.data.rejected import REASONS
 
 SETTINGS = AudioSettings()
 SHARED = Path(__file__).parents[2] / "shared" / "data"

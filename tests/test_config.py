@@ -70,6 +70,7 @@ def test_features_are_named_in_either_form_and_any_order():
         ([NAME, "--config.optim.batch_size=many"], ["batch_size", "many"]),
         ([NAME, "--config.optim.batch_size=0"], ["config.optim.batch_size is 0", "above 0"]),
         ([NAME, "--config.model.kernel=4x71"], ["config.model.kernel", "'4x71'", "low_4x70"]),
+        ([NAME, "--config.audio.cqt=librosa"], ["config.audio.cqt", "'librosa'", "'librosa-0.11', 'librosa-1.0'"]),
         ([NAME, "--config.model.dropout=1"], ["config.model.dropout", "below 1"]),
         (["--config=text_vsm", "--config.model.family=shallow"], ["family is 'shallow'", "'text'; choose 'mlp'"]),
         (
@@ -115,6 +116,13 @@ def test_mistakes_are_named(arguments, fragments):
 def test_json_with_an_unknown_field():
     with pytest.raises(UserError, match=r"config\.optim has no field 'warmth'"):
         from_json(Config, {"optim": {"warmth": 0.9}})
+
+
+def test_the_config_of_a_run_from_before_the_cqts_form_was_a_setting():
+    tree = dataclasses.asdict(Config())
+    del tree["audio"]["cqt"]
+    assert from_json(Config, tree) == Config()
+    assert Config().audio.cqt == "librosa-0.11"
 
 
 def test_flatten_names_every_field_once():

@@ -15,10 +15,10 @@ from mumu_fixture import write_mumu
 from mumu_jax.data.manifest import Album
 from mumu_jax.data.preparation.diagnosis import Diagnosis, diagnose
 from mumu_jax.data.sources import read_source
+from mumu_jax.data.sources.base import Request
 from mumu_jax.data.sources.mumu.release import GENRE_LABELS as LABELS
 from mumu_jax.data.sources.mumu.release import METADATA, REVIEWS, SINGLE_LABEL_CSV
 from mumu_jax.data.sources.mumu.release import MULTI_LABEL_CSV as CSV
-from mumu_jax.data.sources.request import Request
 from mumu_jax.errors import UserError
 
 TRAIN, VAL = ("splits/items_index_train_MuMu-albums.tsv", "splits/items_index_val_MuMu-albums.tsv")
@@ -120,10 +120,20 @@ FAULTS: dict[str, tuple[Plant, str, str, str]] = {
     "csv_pointer": (write(CSV, LFS), "error", CSV, "Git LFS pointer"),
     "csv_header": (edit(CSV, lambda data: data.replace(b"genres", b"tags", 1)), "error", CSV, "artist_mbid,genres"),
     "csv_no_rows": (edit_lines(CSV, lambda lines: lines[:1]), "error", CSV, "no row that can be read"),
-    "csv_cells": (edit_lines(CSV, lambda lines: [*lines, b"B000000000,,TR\n"]), "warning", CSV, "6 cells, found 3"),
+    "csv_cells": (
+        edit_lines(CSV, lambda lines: [*lines, b"B000000000,,TR\n"]),
+        "warning",
+        CSV,
+        "line 82: 3 in",
+    ),
     "csv_quote": (edit(CSV, lambda data: data.replace(b',"', b',"x"', 1)), "warning", CSV, "1 malformed"),
     "csv_latin1": (edit(CSV, lambda data: data.replace(b"Jazz", b"J\xe4zz", 1)), "warning", CSV, "1 not in UTF-8"),
-    "csv_track_id": (edit(CSV, lambda data: data.replace(b",TR", b",XX", 1)), "warning", CSV, "track id, found 'XX"),
+    "csv_track_id": (
+        edit(CSV, lambda data: data.replace(b",TR", b",XX", 1)),
+        "warning",
+        CSV,
+        "in line 2: 'XX",
+    ),
     "csv_two_albums": (edit_lines(CSV, other_album), "warning", CSV, "1 in conflict"),
     "csv_fewer": (edit_lines(CSV, lambda lines: lines[:41]), "note", CSV, "147,295 tracks, as published"),
     "csv_only_single": (remove(CSV), "note", SINGLE_LABEL_CSV, "2,321 albums"),
@@ -135,7 +145,12 @@ FAULTS: dict[str, tuple[Plant, str, str, str]] = {
     "labels_web_page": (write(LABELS, HTML), "error", LABELS, "a web page"),
     "labels_unsorted": (edit_lines(LABELS, lambda lines: lines[::-1]), "warning", LABELS, "'Vocal Jazz' in line 1"),
     "labels_twice": (edit_lines(LABELS, lambda lines: [*lines, lines[0]]), "error", LABELS, "already in line 1"),
-    "labels_lacking": (edit_lines(LABELS, lambda lines: lines[1:]), "warning", LABELS, "lacks: Classical"),
+    "labels_lacking": (
+        edit_lines(LABELS, lambda lines: lines[1:]),
+        "warning",
+        LABELS,
+        "as labels: Classical",
+    ),
     "labels_unused": (edit_lines(LABELS, lambda lines: [*lines, b"Zydeco\n"]), "note", LABELS, "on none: Zydeco"),
     # the metadata
     "metadata_missing": (remove(METADATA), "note", METADATA, "no file"),
@@ -171,7 +186,7 @@ FAULTS: dict[str, tuple[Plant, str, str, str]] = {
     "splits_missing": (remove("splits"), "note", "splits", "split by their hash"),
     "splits_without_one": (remove(VAL), "warning", VAL, "a list for each split"),
     "splits_overlap": (copy_to_end(TRAIN, VAL, 3), "warning", VAL, "each album in one split"),
-    "splits_twice": (copy_to_end(VAL, VAL, 0), "error", "splits", "is already in line 1"),
+    "splits_twice": (copy_to_end(VAL, VAL, 0), "error", VAL, "is already in line 1"),
     "splits_of_others": (edit(VAL, lambda data: data + b"B00NOTMUMU\n"), "warning", VAL, "1 of others: B00NOTMUMU"),
     "splits_lacking": (edit_lines(VAL, lambda lines: lines[1:]), "warning", "splits", "none for 1 of 40 albums"),
     "splits_pointer": (write(VAL, LFS), "warning", VAL, "Git LFS pointer"),
@@ -237,7 +252,7 @@ def faults_of(folder: Path, found: Diagnosis, *severities: str) -> list[tuple[st
     """(severity, path in the folder, all that is said) of the faults."""
     return [
         (fault.severity, os.path.relpath(fault.path, folder), f"{fault.expected}, {fault.found}; {fault.remedy}")
-        for fault in found.faults
+        for fault in found.findings
         if fault.severity in (severities or SEVERITIES)
     ]
 
@@ -296,7 +311,7 @@ def test_nothing_is_invented(tmp_path: Path, how: dict):
 
 
 def test_many_files_are_sampled(mumu: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("mumu_jax.data.preparation.diagnosis.media.N_LOOKED_INTO", 30)
+    monkeypatch.setattr("mumu_jax.data.preparation.diagnosis.N_OPENED", 30)
     looked = {one.modality: one.remark for one in diagnose(mumu, {}).coverage}
     assert looked["audio"] == "25 files looked into"  # every third of 75
 

@@ -9,14 +9,12 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY, SHARED, run_python, succeed
 
-from mumu_jax.data.modalities.text.entities import Gazetteer, Mention, categories_of, write_gazetteer
-from mumu_jax.data.modalities.text.entities.build import Sources, build_gazetteer, entities_named
-from mumu_jax.data.modalities.text.entities.linked import read_linked, read_mentions
-from mumu_jax.data.modalities.text.entities.mentions import outermost
-from mumu_jax.data.modalities.text.entities.ntriples import Triples
-from mumu_jax.data.modalities.text.entities.resources import resource_name
+from mumu_jax.data.manifest import REASONS, Rejected
+from mumu_jax.data.modalities.text.entities import Gazetteer, categories_of, write_gazetteer
+from mumu_jax.data.modalities.text.entities.babelfy import entities_named, read_linked, read_mentions
+from mumu_jax.data.modalities.text.entities.dbpedia import Sources, Triples, build_gazetteer, resource_name
+from mumu_jax.data.modalities.text.entities.linker import Mention, outermost
 from mumu_jax.data.modalities.text.entities.surfaces import candidate, fold
-from mumu_jax.data.rejected import REASONS, Rejected
 from mumu_jax.data.sources.synthetic.gazetteer import GAZETTEER
 from mumu_jax.errors import UserError
 
@@ -130,6 +128,7 @@ def test_of_nested_and_overlapping_fragments_the_longest_counts():
         b'[{"text": "a", "entities": 5}]',
         b'[{"text": "a", "entities": [{"uri": "http://dbpedia.org/resource/X"}]}]',
         b'[{"charFragment":{"start":"x","end":2},"DBpediaURL":"http://dbpedia.org/resource/X","score":1}]',
+        b'[{"charFragment":{"start":1,"end":2},"DBpediaURL":"http://dbpedia.org/resource/\\\\uD83C","score":1}]',
         b'[{"charFragment":{"start":1e999,"end":2},"DBpediaURL":"http://dbpedia.org/resource/X","score":1}]',
         b"[" * 5000,
     ],
@@ -153,10 +152,22 @@ def test_linker_file_that_is_not_there_or_empty(tmp_path):
 def test_resource_names():
     assert resource_name("http://dbpedia.org/resource/Beyonc%C3%A9") == "Beyoncé"
     assert resource_name("http://de.dbpedia.org/resource/AC/DC") == "AC/DC"
-    assert resource_name("http://dbpedia.org/resource/Blowin\\u0027_in_the_Wind") == "Blowin'_in_the_Wind"
     assert resource_name("") is resource_name("http://dbpedia.org/ontology/Band") is None
     with pytest.raises(ValueError, match="utf-8"):
         resource_name("http://dbpedia.org/resource/Beyonc%E9")
+
+
+@pytest.mark.parametrize(
+    ("address", "entity"),
+    [
+        ("http://dbpedia.org/resource/Blowin\\u0027_in_the_Wind", "Blowin'_in_the_Wind"),
+        ("http://dbpedia.org/resource/\\uD83C\\uDFB5_\\U0001F3B5", "🎵_🎵"),
+    ],
+)
+def test_escapes_in_babelnets_addresses(tmp_path, address, entity):
+    fragment = {"charFragment": {"start": 0, "end": 4}, "score": 1, "DBpediaURL": address}
+    (tmp_path / "a.json").write_text(json.dumps([fragment]))
+    assert [one.entity for one in read_mentions(tmp_path / "a.json")] == [entity]
 
 
 # N-Triples
@@ -186,7 +197,7 @@ def test_categories_of_triples(tmp_path, pack):
     triples = Triples(tmp_path / "articles")
     for _ in range(2):
         assert list(triples.categories()) == PAIRS
-        assert triples.n_malformed == 7
+        assert triples.n_malformed == 8
     assert list(triples.redirects()) == []
 
 
@@ -201,9 +212,23 @@ def test_labels_of_triples(tmp_path):
         label("E", ""),
     ]
     triples = Triples(write(tmp_path / "labels.nt", lines))
-    assert list(triples.labels("en")) == [("A", 'a "quoted" \\ é🎵 🎵.'), ("D", 'a quote " inside'), ("E", "")]
-    assert triples.n_malformed == 3
+    assert list(triples.labels("en")) == [("A", 'a "quoted" \\ é🎵 🎵.'), ("E", "")]
+    assert triples.n_malformed == 4
     assert list(triples.labels("de")) == [("B", "Die B")]
+
+
+def test_a_malformed_line_is_skipped_alone(tmp_path):
+    good = [label(f"R{i}", f"title {i}") for i in range(2_000)]
+    lines = list(good)
+    malformed = {
+        **{5: "nonsense", 400: f'<{RESOURCE}X> <{LABEL}> "never closed', 401: f'<{RESOURCE}X> <{LABEL}> "no dot"@en'},
+        **{900: f"<{RESOURCE}X> <{LABEL}>", 901: f"<{RESOURCE}X> is {RESOURCE}Y .", 1999: '"'},
+    }
+    for i, line in malformed.items():
+        lines[i] = line
+    triples = Triples(write(tmp_path / "labels.nt", lines))
+    assert [name for name, _ in triples.labels("en")] == [f"R{i}" for i in range(2_000) if i not in malformed]
+    assert triples.n_malformed == len(malformed)
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress])
@@ -211,7 +236,7 @@ def test_packed_triples_that_are_cut_or_damaged(tmp_path, pack):
     packed = bytearray(pack("\n".join(TRIPLES).encode() * 100))
     for damaged in (packed[: len(packed) // 2], packed[:20] + b"damaged" + packed[27:]):
         (tmp_path / "a.bz2").write_bytes(damaged)
-        with pytest.raises(UserError, match=r"a\.bz2 is damaged or was not loaded to its end"):
+        with pytest.raises(UserError, match=r"a\.bz2 is damaged or incomplete"):
             list(Triples(tmp_path / "a.bz2").categories())
     with pytest.raises(UserError, match=r"cannot read .*none: No such file"):
         list(Triples(tmp_path / "none").categories())
@@ -342,9 +367,9 @@ def test_files_that_are_no_gazetteer(tmp_path):
     short = gzip.compress(gzip.decompress(whole).rpartition(b"[")[0])
     for content in (whole[:-9], b"King", gzip.compress(b"[]\n"), gzip.compress(b"{}\n"), other, short, b""):
         path.write_bytes(content)
-        with pytest.raises(UserError, match=r"g\.gz is no whole gazetteer .*scripts/build_gazetteer\.py"):
+        with pytest.raises(UserError, match=r"g\.gz is not a complete gazetteer .*scripts/build_gazetteer\.py"):
             Gazetteer.load(path)
-    with pytest.raises(UserError, match=r"there is no gazetteer .*scripts/build_gazetteer\.py"):
+    with pytest.raises(UserError, match=r"the gazetteer .* does not exist; .*scripts/build_gazetteer\.py"):
         Gazetteer.load(tmp_path / "none.gz")
 
 
@@ -367,7 +392,7 @@ def test_command_makes_the_same_bytes_each_time(tmp_path, sources):
         done = run_python(SCRIPT, *sources, f"--out={tmp_path / name}")
         assert done.returncode == 0, done.stderr
     assert "b.gz: 2 entities, 2 surfaces, 3 categories, 0.0 MB" in done.stdout
-    assert done.stderr.strip() == f"warning: {tmp_path / 'labels.nt.bz2'}: 1 malformed lines are passed over"
+    assert done.stderr.strip() == f"warning: {tmp_path / 'labels.nt.bz2'}: 1 malformed triples are skipped"
     assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
     header = json.loads(gzip.decompress((tmp_path / "a.gz").read_bytes()).splitlines()[0])
     assert [one["name"] for one in header["sources"]] == ["labels.nt.bz2", "categories.nt.gz"]
@@ -382,7 +407,7 @@ def test_command_takes_only_what_the_files_name(tmp_path, sources):
     done = run_python(SCRIPT, *sources, f"--out={tmp_path / 'g.gz'}", f"--entities={tmp_path / 'linked'}")
     assert done.returncode == 0, done.stderr
     assert "1 entities, 1 surfaces, 2 categories" in done.stdout
-    assert "b.json is passed over: malformed: expected JSON" in done.stderr
+    assert "b.json is skipped: malformed: expected JSON" in done.stderr
     assert set(Gazetteer.load(tmp_path / "g.gz").categories) == {"Adele"}
     with pytest.raises(UserError, match="names an entity"):
         entities_named(tmp_path / "none")

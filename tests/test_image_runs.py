@@ -173,7 +173,7 @@ def test_a_killed_run_ends_with_the_same_bytes(run, published, small_data, tmp_p
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        (["--config.model.depth=34"], ["is of resnet18", "the network is resnet34", "convert_weights.py"]),
+        (["--config.model.depth=34"], ["is for resnet18", "the network is resnet34", "convert_weights.py"]),
         (["--config.model.depth=10"], ["resnet10 is not", "resnet18"]),
         (["--config.model.weights={folder}/gone.safetensors"], ["gone.safetensors does not exist; correct"]),
         (["--config.model.weights={folder}/published.npz"], ["published.npz holds no converted weights", "--model="]),

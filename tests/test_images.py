@@ -13,11 +13,11 @@ import pytest
 from PIL import Image, ImageCms
 
 from mumu_jax.config import ImageSettings
+from mumu_jax.data.manifest import Rejected
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.base import Content
 from mumu_jax.data.modalities.image.read import LEAST_SIDE_PX, read_image
-from mumu_jax.data.preparation.diagnosis.media import KINDS
-from mumu_jax.data.rejected import Rejected
+from mumu_jax.data.preparation.diagnosis import KINDS
 from mumu_jax.data.store.records import decode, encode
 
 SETTINGS = ImageSettings()

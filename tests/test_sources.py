@@ -3,31 +3,35 @@
 import io
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mumu_jax.data.manifest import Album, Label, Track, read_manifest, write_manifest
-from mumu_jax.data.sources import LAYOUTS, NO_INPUT, SOURCES, read_source
-from mumu_jax.data.sources.request import Request
+from mumu_jax.data.manifest import Album, Label, Track, labels_of, read_manifest, write_manifest
+from mumu_jax.data.preparation.job import Job, prepare
+from mumu_jax.data.sources import SOURCES, Source, read_source, register
+from mumu_jax.data.sources.base import Collection, Request
 from mumu_jax.errors import UserError
 
 SUPER = Path(__file__).parents[2] / "shared" / "data" / "super"
 needs_super = pytest.mark.skipif(not SUPER.is_dir(), reason=f"the authors' nine songs are not at {SUPER}")
 
 
-def read(name: str, input: Path | None) -> tuple[list[Album], list[Label]]:
-    found = read_source(name, input, Request(Path("nowhere")))
+def read(name: str, path: Path | None) -> tuple[list[Album], list[Label]]:
+    found = read_source(name, path, Request(Path("nowhere")))
     return found.albums, found.labels
 
 
-def fails(name: str, input: Path | None, *fragments: str) -> None:
+def fails(name: str, path: Path | None, *fragments: str) -> None:
     """Reading raises a UserError of one line that has all the fragments and a remedy."""
     with pytest.raises(UserError) as caught:
-        read(name, input)
+        read(name, path)
     message = str(caught.value)
     assert [fragment for fragment in fragments if fragment not in message] == [], message
     assert "\n" not in message
@@ -50,14 +54,44 @@ def by_id(albums: list[Album]) -> dict[str, Album]:
 
 def test_registry_describes_every_source() -> None:
     assert list(SOURCES) == ["synthetic", "tartarus", "mumu", "folder", "covers", "csv", "manifest"]
-    assert set(LAYOUTS) == set(SOURCES) > NO_INPUT
+    assert all(source.name == name and source.layout for name, source in SOURCES.items())
+    assert [name for name, source in SOURCES.items() if not source.needs_input] == ["synthetic"]
+    assert [name for name, source in SOURCES.items() if source.folders] == ["mumu"]
+
+
+def read_songs(path: Path, request: Request) -> Collection:
+    """Read a made-up format: a line for each song, its genre and its words."""
+    lines = [line.split(":") for line in path.read_text().splitlines()]
+    albums = [Album(f"song {i}", (genre,), (), text=words) for i, (genre, words) in enumerate(lines)]
+    return Collection(albums, labels_of(albums))
+
+
+def test_a_source_from_outside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    songs = Source(name="songs", read=read_songs, layout="a text file with GENRE:WORDS on each line")
+    monkeypatch.setitem(SOURCES, songs.name, songs)  # so that it is unregistered after the test
+    del SOURCES[songs.name]
+    register(songs)
+    with pytest.raises(ValueError, match="'songs', which is registered"):
+        register(songs)
+    (tmp_path / "songs.txt").write_text("".join(f"{genre}:la la {genre}\n" for genre in ("Rock", "Pop") * 20))
+    summary = prepare(Job("songs", tmp_path / "songs.txt", tmp_path / "data", workers=1))
+    assert sum(split["records"] for split in summary.splits["text"].values()) == 40
+    assert {album.split for album in read_manifest(tmp_path / "data" / "manifest.jsonl")} == {"train", "val", "test"}
+    fails("songs", None, "--source=songs expects --input to be a text file with GENRE:WORDS", "add --input=PATH")
+    with pytest.raises(UserError, match="--audio_dir is for --source=mumu; songs names its own files: leave it out"):
+        read_source("songs", tmp_path / "songs.txt", Request(tmp_path, folders={"audio": tmp_path}))
+
+
+def test_real_data_never_pays_for_the_renderer() -> None:
+    code = "import mumu_jax.data.sources, sys; assert not any('synthetic' in name for name in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_input_that_no_source_can_read(tmp_path: Path) -> None:
     fails("tartaru", tmp_path, "no source 'tartaru'; did you mean 'tartarus'?")
     fails("spotify", tmp_path, "no source 'spotify'; choose one of synthetic, tartarus,")
     fails("synthetic", tmp_path, "leave out --input")
-    for name in set(SOURCES) - NO_INPUT:
+    for name in set(SOURCES) - {"synthetic"}:
         fails(name, None, f"--source={name} expects", "found none: add --input=PATH")
         fails(name, tmp_path / "gone", f"--source={name} expects", f"found nothing at {tmp_path / 'gone'}")
     (tmp_path / "empty").touch()
@@ -72,11 +106,11 @@ def test_input_that_no_source_can_read(tmp_path: Path) -> None:
 
 
 def test_input_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(input: Path, request: Request) -> None:
-        raise PermissionError(13, "Permission denied", str(input / "Rock"))
+    def refused(path: Path, request: Request) -> Collection:
+        raise PermissionError(13, "Permission denied", str(path / "Rock"))
 
-    monkeypatch.setitem(SOURCES, "folder", refused)
-    fails("folder", tmp_path, "--source=folder stopped at", "Rock: Permission denied", "mend that")
+    monkeypatch.setitem(SOURCES, "folder", replace(SOURCES["folder"], read=refused))
+    fails("folder", tmp_path, "--source=folder stopped at", "Rock: Permission denied", "fix that")
 
 
 def test_manifest_source_assigns_missing_splits(tmp_path: Path) -> None:
@@ -170,13 +204,13 @@ def test_tartarus_that_contradicts_itself(tmp_path: Path) -> None:
     broken(index, None, "expected", f"{index}, found none")
     broken(index, "A\ta.mp3\nB b.mp3\n", f"{index}:2: expected id<TAB>file, found 'B b.mp3'")
     broken(items, None, f"{items}, found none")
-    broken(items, "A\nA", f"{items}:2: 'A' is already in line 1")
+    broken(items, "A\nA", f"{items}:2: expected each line once, found 'A', which is already in line 1")
     broken(items, "A\nB\nC", "y_train_class_2_D.npy: expected 3 × 2 numbers", "found shape (2, 2)")
     y = "splits/y_val_class_2_D.npy"
     broken(y, None, f"{y} for the 2 genres", "y_test_class_2_D.npy")
     broken(y, b"", f"{y}: expected a NumPy array")
     genres = "splits/genre_labels_D.tsv"
-    broken(genres, "Rock\nRock", f"{genres}:2: 'Rock' is already")
+    broken(genres, "Rock\nRock", f"{genres}:2: expected each line once, found 'Rock', which is already")
     broken(genres, "a\nb\nc", "y_train_class_3_D.npy for the 3 genres", "found y_test_class_2_D.npy")
     broken("splits/items_index_test_D.tsv", "A", "items_index_*_D.tsv", "'A' in train and test")
     np.save(root / "splits" / "y_train_class_2_D.npy", np.full((2, 2), np.nan))

@@ -140,7 +140,7 @@ def test_description_counts(data_dir):
     }
     assert train["seconds"] == pytest.approx(7 * 2 + 30_000 / 22_050, abs=1e-3)
     assert [shard["records"] for shard in train["shards"]] == [3, 3, 2]
-    assert set(found["versions"]) >= {"librosa", "libsndfile", "soxr", "numpy", "mumu_jax"}
+    assert set(found["versions"]) >= {"libsndfile", "soxr", "numpy", "mumu_jax"}
 
 
 def test_statistics_are_those_of_the_fixed_training_patches(data_dir):
@@ -283,6 +283,26 @@ def test_other_settings_are_named(data_dir):
     message = the_error(data_dir, AudioSettings(hop_length=512, n_bins=84))
     assert "hop_length is 1024 there and 512 here, n_bins is 96 there and 84 here" in message
     assert "sr_hz" not in message
+
+
+@pytest.mark.parametrize(
+    ("librosa", "changed", "form"),
+    [
+        ("0.11.0", {"fmin_hz": 37.0}, "librosa-0.11"),
+        ("1.0.0", {"fmin_hz": 37.0}, "librosa-1.0"),
+        ("1.0.0", {}, "librosa-0.11"),  # both forms are the same
+    ],
+)
+def test_data_from_before_the_cqts_form_was_a_setting(copy, librosa, changed, form):
+    path = copy / "audio" / "prepared.json"
+    found = json.loads(path.read_text())
+    del found["settings"]["cqt"]
+    found["settings"] |= changed
+    found["versions"]["librosa"] = librosa
+    path.write_text(json.dumps(found | {"checksum": store.checksum_of(found)}))
+    assert len(store.open_prepared(copy, AudioSettings(**changed, cqt=form)).split("train")) == 8
+    (other,) = {"librosa-0.11", "librosa-1.0"} - {form}
+    assert f"cqt is {form} there and {other} here" in the_error(copy, AudioSettings(**changed, cqt=other))
 
 
 def test_damaged_shards(copy):

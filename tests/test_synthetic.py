@@ -10,7 +10,7 @@ import soundfile
 from PIL import Image
 
 from mumu_jax.data.manifest import SPLITS, Album
-from mumu_jax.data.sources.request import Request
+from mumu_jax.data.sources.base import Request
 from mumu_jax.data.sources.synthetic import make, read
 from mumu_jax.data.sources.synthetic.albums import N_ALBUMS, plan_albums
 from mumu_jax.data.sources.synthetic.covers import LOOKS, draw_cover

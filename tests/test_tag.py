@@ -20,7 +20,7 @@ from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.audio import decode
 from mumu_jax.data.modalities.base import Read
 from mumu_jax.data.sources import table
-from mumu_jax.data.sources.request import Request
+from mumu_jax.data.sources.base import Request
 from mumu_jax.errors import UserError
 from mumu_jax.objectives.cosine import Cosine
 from mumu_jax.objectives.logits import Logistic

@@ -2,8 +2,8 @@
 
 import pytest
 
+from mumu_jax.data.manifest import Rejected
 from mumu_jax.data.modalities.text.files import read_text
-from mumu_jax.data.rejected import Rejected
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])

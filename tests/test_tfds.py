@@ -1,67 +1,52 @@
-"""MuMu as a TFDS builder: read without TensorFlow."""
+"""Prepared MuMu data as TensorFlow Datasets read it: without TensorFlow, and with a folder for each modality."""
 
-import shutil
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from conftest import run_python
 from mumu_fixture import write_mumu
 
+from mumu_jax.data.manifest import read_manifest
+from mumu_jax.data.preparation.job import Job, prepare
+from mumu_jax.data.preparation.summary import Summary
+
 CODE = """
-import sys
+import json, sys
 import tensorflow_datasets as tfds
-import mumu_jax.data.tfds_builder
 
-download = tfds.download.DownloadConfig(manual_dir=sys.argv[1])
-source = tfds.data_source(
-    f"mumu/{sys.argv[3]}", split="train", data_dir=sys.argv[2],
-    download_and_prepare_kwargs={"download_config": download},
-)
-builder = tfds.builder_from_directory(f"{sys.argv[2]}/mumu/{sys.argv[3]}/1.0.0")
-assert "Oramas" in builder.info.citation and "owner" in str(builder.info.redistribution_info)
-assert len(builder.as_data_source("train")) == len(source)
+for folder in sys.argv[1:]:
+    builder = tfds.builder_from_directory(folder)
+    source = builder.as_data_source("train")
+    record = source[0]
+    names = builder.info.features["labels"].feature.names
+    genres = [names[label] for label in record["labels"]]
+    print(json.dumps([len(source), sorted(record), record["album_id"].decode(), genres]))
 assert "tensorflow" not in sys.modules
-first = source[0]
-print(len(source), *sorted(first))
 """
+FIELDS = {
+    "audio": ["album_id", "cqt", "labels", "track_id"],
+    "text": ["album_id", "categories", "labels", "text"],
+    "timbre": ["album_id", "labels", "timbre", "track_id"],
+}
 
 
-@pytest.mark.parametrize(("modality", "fields"), [("text", "categories genres text"), ("timbre", "genres timbre")])
-def test_data_source(tmp_path, modality, fields):
-    write_mumu(tmp_path / "MUMU")
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Summary:
+    folder = tmp_path_factory.mktemp("tfds")
+    write_mumu(folder / "MUMU", n_albums=12)
+    return prepare(Job("mumu", folder / "MUMU", folder / "data", workers=1, max_bad=1, modalities=tuple(FIELDS)))
+
+
+def test_every_modality_is_a_tfds_folder(prepared: Summary) -> None:
+    data: Path = prepared.data_dir
     command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", CODE]
-    arguments = [str(tmp_path / "MUMU"), str(tmp_path / "tfds"), modality]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True)
+    done = subprocess.run([*command, *(str(data / name) for name in FIELDS)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    n, *found = done.stdout.splitlines()[-1].split()
-    assert int(n) > 5
-    assert " ".join(name for name in found if not name.endswith("_id")) == fields
-
-
-# As users write it: no guard, and no audio in the folder.
-SCRIPT = """
-import sys
-import tensorflow_datasets as tfds
-import mumu_jax.data.tfds_builder
-from mumu_jax.errors import UserError
-
-how = {"download_config": tfds.download.DownloadConfig(manual_dir=sys.argv[1])}
-made = tfds.data_source("mumu", split="train", data_dir=sys.argv[2], download_and_prepare_kwargs=how)
-assert made[0]["text"]
-try:
-    tfds.data_source("mumu/audio", split="train", data_dir=sys.argv[2], download_and_prepare_kwargs=how)
-except UserError as error:
-    print(error)
-"""
-
-
-def test_the_default_is_text_and_what_is_not_there_is_named(tmp_path):
-    write_mumu(tmp_path / "MUMU")
-    shutil.rmtree(tmp_path / "MUMU" / "audio")
-    (tmp_path / "script.py").write_text(SCRIPT)
-    done = run_python(tmp_path / "script.py", tmp_path / "MUMU", tmp_path / "tfds")
-    assert done.returncode == 0, done.stderr
-    said = done.stdout.splitlines()[-1]
-    assert said.startswith("expected audio of albums in the split train, found none in")
-    assert f"run python -m mumu_jax.doctor {tmp_path / 'MUMU'}," in said
+    albums = {album.album_id: album for album in read_manifest(data / "manifest.jsonl")}
+    for name, line in zip(FIELDS, done.stdout.splitlines(), strict=True):
+        n_records, fields, album_id, genres = json.loads(line)
+        assert n_records == prepared.splits[name]["train"]["records"] > 0
+        assert fields == FIELDS[name]
+        assert sorted(genres) == sorted(albums[album_id].genres)

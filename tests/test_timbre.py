@@ -9,8 +9,8 @@ import pytest
 from conftest import succeed
 
 from mumu_jax.config import TimbreSettings
+from mumu_jax.data.manifest import Rejected
 from mumu_jax.data.modalities.timbre import read_timbre
-from mumu_jax.data.rejected import Rejected
 from mumu_jax.data.store.records import open_prepared
 
 

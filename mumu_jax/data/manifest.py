@@ -56,6 +56,32 @@ class Label:
     parent: str | None = None
 
 
+REASONS = (
+    "missing",
+    "unreadable",
+    "empty",
+    "not_audio",
+    "not_text",
+    "truncated",
+    "nan",
+    "malformed",
+    "crashed",
+    "placeholder",
+    "duplicate",
+)
+
+
+class Rejected(Exception):
+    """A file that cannot be used: `reason` is one of REASONS, `detail` explains it to a person."""
+
+    def __init__(self, reason: str, detail: str):
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
+
+
 # --- writing ------------------------------------------------------------------------------------------------
 
 

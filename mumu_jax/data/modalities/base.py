@@ -16,8 +16,7 @@ import tensorflow_datasets as tfds
 from jaxtyping import Shaped
 
 from mumu_jax.config import Config
-from mumu_jax.data.manifest import Album
-from mumu_jax.data.rejected import Rejected
+from mumu_jax.data.manifest import Album, Rejected
 
 
 @dataclass(frozen=True)

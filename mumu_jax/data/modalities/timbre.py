@@ -14,9 +14,8 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from mumu_jax.config import Config, TimbreSettings
-from mumu_jax.data.manifest import Album
+from mumu_jax.data.manifest import Album, Rejected
 from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, Tensor, read_one_record
-from mumu_jax.data.rejected import Rejected
 
 DATASET = "analysis/segments_timbre"
 N_COEFFICIENTS = 12

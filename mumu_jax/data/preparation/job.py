@@ -20,8 +20,8 @@ from mumu_jax.data.modalities.text import GAZETTEER
 from mumu_jax.data.modalities.text.entities.gazetteer import read_gazetteer
 from mumu_jax.data.preparation.summary import DUPLICATES, MISSING, REJECTED, Summary
 from mumu_jax.data.sources import read_source
+from mumu_jax.data.sources.base import Collection, Request
 from mumu_jax.data.sources.files import files_below
-from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.data.store import description, records, shards
 from mumu_jax.data.store.beam import ForEach
 from mumu_jax.errors import UserError

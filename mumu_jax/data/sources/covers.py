@@ -6,79 +6,86 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mumu_jax.config import ImageSettings
-from mumu_jax.data.manifest import Album, labels_of
+from mumu_jax.data.manifest import Album, Rejected, labels_of
 from mumu_jax.data.modalities.image.duplicates import alike, likeness
 from mumu_jax.data.modalities.image.read import read_image
 from mumu_jax.data.modalities.suffixes import is_audio, is_image
-from mumu_jax.data.rejected import Rejected
+from mumu_jax.data.sources.base import Collection, Request, Source
 from mumu_jax.data.sources.files import as_id, files_below
-from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.errors import UserError
 from mumu_jax.system.terminal import progress_bar
 from mumu_jax.system.workers import map_in_order
 
 
-def read(input: Path, request: Request) -> Collection:
-    """One album, without tracks, for every image, known by its path below `input`, without extension where it can be.
+def read(root: Path, request: Request) -> Collection:
+    """Return one album, without tracks, for every image; its id is the path below `root`, without suffix if possible.
 
     Of images that look alike, in whichever genres, only the first by path stays, so that no picture is in two splits;
-    `rejected` lists the others.  Damaged images stay: preparing the data finds them.  Files that are no images by their
-    names, and hidden ones, are passed over.  Raises UserError on an image that lies in no genre's folder.
+    `rejected` lists the others.  Damaged images stay: preparing the data finds them.  Hidden files, and files without
+    an image's suffix, are passed over.  Raises UserError on an image that is in no genre's folder.
     """
-    if not input.is_dir():
-        raise UserError(f"expected a folder of genres, found a file: {input}; give the folder above it")
-    images = [path for path in files_below(input) if is_image(path)]
+    if not root.is_dir():
+        raise UserError(f"expected a folder of genres, found a file: {root}; give the folder above it")
+    images = [path for path in files_below(root) if is_image(path)]
+    if not images and any(map(is_audio, files_below(root))):
+        raise UserError(f"expected images in folders named by genre, found songs in {root}; say --source=folder")
     for path in images:
-        if path.parent == input:
+        if path.parent == root:
             raise UserError(
                 f"expected covers in folders named by genre, found {path} in none; "
                 "move it into one, or give the folder above as --input"
             )
-    ids, like = _ids(images, input), _duplicates(images, request.workers)
+    duplicates = _find_duplicates(images, request.workers)
+    ids = _ids(images, root)
     albums = [
-        Album(ids[i], (as_id(path.relative_to(input).parts[0]),), (), cover=path)
+        Album(ids[i], (as_id(path.relative_to(root).parts[0]),), (), cover=path)
         for i, path in enumerate(images)
-        if i not in like
+        if i not in duplicates
     ]
     rejected: list[dict[str, str | int]] = [
         {"file": str(images[i]), "reason": "duplicate", "detail": f"it looks like {images[first]}"}
-        for i, first in like.items()
+        for i, first in duplicates.items()
     ]
-    if not images and any(map(is_audio, files_below(input))):
-        raise UserError(f"expected images in folders named by genre, found songs in {input}; say --source=folder")
-    deep = sum(len(path.relative_to(input).parts) > 2 for path in images)
-    notes = [f"{deep:,} images lie deeper than GENRE/image; their genre is the first folder's name"] if deep else []
-    return Collection(albums, labels_of(albums), rejected, notes)
+    n_deep = sum(len(path.relative_to(root).parts) > 2 for path in images)
+    note = f"{n_deep:,} images are stored deeper than GENRE/image; their genre is the first folder's name"
+    return Collection(albums, labels_of(albums), rejected, [note] if n_deep else [])
 
 
-def _ids(images: Sequence[Path], input: Path) -> list[str]:
-    """`Rock/a` for `Rock/a.jpg`, but the whole name where another image has that name, with its suffix or without."""
-    names = [path.relative_to(input) for path in images]
-    taken = Counter(names) + Counter(name.with_suffix("") for name in names)
-    short = {name: name.with_suffix("") for name in names}
-    return [as_id((short[name] if taken[short[name]] == 1 else name).as_posix()) for name in names]
+def _ids(images: Sequence[Path], root: Path) -> list[str]:
+    """Return `Rock/a` for `Rock/a.jpg`, but the whole name if another image has that name, with or without suffix."""
+    names = [path.relative_to(root) for path in images]
+    stems = [name.with_suffix("") for name in names]
+    n_uses = Counter(names) + Counter(stems)
+    return [as_id((stem if n_uses[stem] == 1 else name).as_posix()) for name, stem in zip(names, stems, strict=True)]
 
 
-def _duplicates(images: Sequence[Path], workers: int) -> dict[int, int]:
-    """Of each image that looks like one before it that stays, which that is."""
-    found = map_in_order(_likeness, images, workers, lambda path: b"")
-    there, likenesses = [], []
-    with contextlib.closing(found), progress_bar(len(images), "comparing covers") as progress:
-        for i, one in enumerate(found):
-            if one:
-                there.append(i)
-                likenesses.append(one)
+def _find_duplicates(images: Sequence[Path], workers: int) -> dict[int, int]:
+    """Map each image that looks like an earlier one to that one, by their indices; the earlier one is no duplicate."""
+    readable, likenesses = [], []
+    results = map_in_order(_likeness, images, workers, lambda path: b"")
+    with contextlib.closing(results), progress_bar(len(images), "comparing covers", shown=bool(images)) as progress:
+        for i, likeness_bytes in enumerate(results):
+            if likeness_bytes:
+                readable.append(i)
+                likenesses.append(likeness_bytes)
             progress.advance()
-    like: dict[int, int] = {}
+    duplicates: dict[int, int] = {}
     for later, first in alike(likenesses, likenesses):
-        if first < later and later not in like and first not in like:
-            like[later] = first
-    return {there[later]: there[first] for later, first in like.items()}
+        if first < later and later not in duplicates and first not in duplicates:
+            duplicates[later] = first
+    return {readable[later]: readable[first] for later, first in duplicates.items()}
 
 
 def _likeness(path: Path) -> bytes:
-    """Empty for one that cannot be read."""
+    """Return the image's likeness, empty if it cannot be read."""
     try:
         return likeness(read_image(path, ImageSettings()))
     except Rejected:
         return b""
+
+
+SOURCE = Source(
+    name="covers",
+    read=read,
+    layout="a folder of GENRE/…/image.ext, each image an album; what looks alike is taken once",
+)

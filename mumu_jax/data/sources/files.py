@@ -1,17 +1,19 @@
-"""What a source may find on a user's disk: which files are audio, in which order, and how text is read."""
+"""Files as a source finds them on a user's disk: their kinds by name, their order, and how text in them is read."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from mumu_jax.data.manifest import Rejected
 from mumu_jax.data.modalities.text.files import read_text
-from mumu_jax.data.rejected import Rejected
+from mumu_jax.data.sources.finding import Finding, Report, stop_at_errors
+from mumu_jax.errors import UserError
 
 
 def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Every file below `folder` that is not hidden, in code point order.
+    """Yield every file below `folder` that is not hidden, in code point order.
 
-    Links are followed, but never in a circle.  A link to nothing counts as a file: it is one that is missing.
+    Links are followed, but never in a circle.  A link to nothing counts as a file: one that is missing.
     """
     real = folder.resolve()
     if real in above:
@@ -23,10 +25,38 @@ def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
             yield path
 
 
-class Texts:
-    """Reads text files for a source: their beginnings, as far as texts are used; `rejected` lists those that are none.
+def as_id(name: str) -> str:
+    """Return a file's name or path as an id that can be written anywhere, also if its bytes are not UTF-8."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
-    Lines are as in `request.Collection`.
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (number, stripped text) of every line that is not blank.  Raises UserError if there is no such file."""
+    if not path.is_file():
+        raise UserError(f"expected {path}, found none; copy the data set's index/ and splits/ whole")
+    # surrogateescape: a file's name need not be UTF-8
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield number, line.strip()
+
+
+def read_list(path: Path, report: Report = stop_at_errors) -> list[str]:
+    """Return the lines of a file, each once; one that is repeated is an error."""
+    first_seen: dict[str, int] = {}
+    for number, line in numbered_lines(path):
+        first = first_seen.setdefault(line, number)
+        if first != number:
+            found = f"{line!r}, which is already in line {first}"
+            remedy = "take one out, with its row or column in y_*"
+            report(Finding("error", path, "each line once", found, remedy, number))
+    return list(first_seen)
+
+
+class Texts:
+    """A reader of text files that keeps the first `max_chars` characters.
+
+    `rejected` lists the files that cannot be read, as lines for `Collection.rejected`.
     """
 
     def __init__(self, max_chars: int) -> None:
@@ -34,13 +64,9 @@ class Texts:
         self.rejected: list[dict[str, str | int]] = []
 
     def read(self, path: Path) -> str | None:
+        """Return the text, or None if the file cannot be read."""
         try:
             return read_text(path, self._max_chars)
         except Rejected as why:
             self.rejected.append({"file": str(path), "reason": why.reason, "detail": why.detail})
             return None
-
-
-def as_id(name: str) -> str:
-    """A file's name or path as an id that can be written anywhere, also where its bytes are not UTF-8."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

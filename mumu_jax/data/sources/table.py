@@ -1,4 +1,4 @@
-"""A spreadsheet saved as CSV: a row a track, `path` or `id`, `genres`, and optional columns."""
+"""A spreadsheet saved as CSV: a row for each track with `path` or `id`, `genres`, and optional columns."""
 
 import csv
 import io
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mumu_jax.data.manifest import SPLITS, Album, Track, labels_of
 from mumu_jax.data.modalities.suffixes import is_audio
+from mumu_jax.data.sources.base import Collection, Request, Source
 from mumu_jax.data.sources.files import Texts, files_below
-from mumu_jax.data.sources.request import Collection, Request
 from mumu_jax.errors import UserError
 
 COLUMNS = ("path", "id", "genres", "album", "text", "cover", "split")
@@ -19,7 +19,7 @@ DELIMITERS = (",", ";", "\t")
 
 @dataclass(frozen=True)
 class Row:
-    """One row: where it is (`file:row`, as a spreadsheet counts rows), and its cells by column, stripped."""
+    """One row: its place (`file:row`, as a spreadsheet counts rows), and its stripped cells by column."""
 
     where: str
     cells: Mapping[str, str]
@@ -28,33 +28,37 @@ class Row:
         return self.cells.get(column, "")
 
 
-def read(input: Path, request: Request) -> Collection:
-    """The albums of a CSV file (UTF-8; separated by commas, semicolons or tabs).
+def read(path: Path, request: Request) -> Collection:
+    """Return the albums of a CSV file (UTF-8; separated by commas, semicolons or tabs).
 
-    `path` is relative to the file's folder; a row without one means the audio file below that folder whose
-    name without extension is its `id`.  Rows with the same `album` form one album with all their genres and
-    texts and the first cover; a row without `album` is an album of its own, and one with `album` alone has no
-    track.  `text` is the text itself or the name of a .txt file.  Raises UserError, naming the row, where that
-    cannot be done.
+    A row's `path` is relative to the file's folder; a row without one means the audio file below that folder whose
+    name without extension is its `id`.  Rows with the same `album` form one album with all their genres and texts and
+    the first cover; a row without `album` is an album of its own, and one with `album` alone has no track.  `text` is
+    the text itself or the name of a .txt file.  Raises UserError, naming the row, if a row is not like that.
     """
-    rows = _read_rows(input)
-    by_stem = _audio_by_stem(input.parent) if any(row["id"] and not row["path"] for row in rows) else {}
+    rows = _read_rows(path)
+    by_stem = _audio_by_stem(path.parent) if any(row["id"] and not row["path"] for row in rows) else {}
     texts = Texts(request.max_chars)
     members: dict[str, list[tuple[Row, Track | None]]] = defaultdict(list)
     first_seen: dict[Path | str, str] = {}
     for row in rows:
-        track = _track(row, input.parent, by_stem)
-        for key in (track.audio, track.track_id) if track else ():
-            if key in first_seen:
-                raise UserError(f"{row.where}: '{key}' is already in {first_seen[key]}; keep one of the rows")
-            first_seen[key] = row.where
+        track = _track(row, path.parent, by_stem)
+        if track:
+            _check_new(track, row, first_seen)
         members[row["album"] or (track.track_id if track else "")].append((row, track))
-    albums = [_album(album_id, pairs, input.parent, texts) for album_id, pairs in members.items()]
+    albums = [_album(album_id, pairs, path.parent, texts) for album_id, pairs in members.items()]
     return Collection(albums, labels_of(albums), texts.rejected)
 
 
+def _check_new(track: Track, row: Row, first_seen: dict[Path | str, str]) -> None:
+    for key in (track.audio, track.track_id):
+        if key in first_seen:
+            raise UserError(f"{row.where}: '{key}' is already in {first_seen[key]}; keep one of the rows")
+        first_seen[key] = row.where
+
+
 def _read_rows(path: Path) -> list[Row]:
-    """The rows below the header that are not empty."""
+    """Return the rows below the header that are not empty."""
     header, *body = _read_cells(path)
     header = [name.lower() for name in header]
     _check_header(header, f"{path}:1")
@@ -71,7 +75,7 @@ def _read_rows(path: Path) -> list[Row]:
 
 
 def _read_cells(path: Path) -> list[list[str]]:
-    """The stripped cells of every row; at least one row."""
+    """Return the stripped cells of every row; at least one row."""
     if not path.is_file():
         raise UserError(f"expected a CSV file, found a folder: {path}; give the file in it")
     try:
@@ -93,7 +97,7 @@ def _read_cells(path: Path) -> list[list[str]]:
 
 
 def _delimiter(first_line: str) -> str:
-    """The one by which the first line has the most names we know."""
+    """Return the delimiter that gives the first line the most known names."""
 
     def n_known(delimiter: str) -> int:
         names = next(csv.reader([first_line], delimiter=delimiter), [])
@@ -122,7 +126,7 @@ def _audio_by_stem(folder: Path) -> dict[str, list[Path]]:
 
 
 def _track(row: Row, folder: Path, by_stem: Mapping[str, list[Path]]) -> Track | None:
-    """The row's track, None where it names an album alone.
+    """Return the row's track, or None if it names an album alone.
 
     An id that no file has keeps a path that does not exist, to be counted as missing.
     """
@@ -132,13 +136,13 @@ def _track(row: Row, folder: Path, by_stem: Mapping[str, list[Path]]) -> Track |
         return None
     if not row["id"]:
         raise UserError(f"{row.where}: expected a path or an id, found neither; fill one in")
-    found = by_stem.get(row["id"], [])
-    if len(found) > 1:
+    files = by_stem.get(row["id"], [])
+    if len(files) > 1:
         raise UserError(
-            f"{row.where}: expected one audio file named {row['id']!r}, found {found[0]} and {found[1]}; "
+            f"{row.where}: expected one audio file named {row['id']!r}, found {files[0]} and {files[1]}; "
             "say which in a column 'path'"
         )
-    return Track(row["id"], found[0] if found else folder / row["id"])
+    return Track(row["id"], files[0] if files else folder / row["id"])
 
 
 def _album(album_id: str, members: list[tuple[Row, Track | None]], folder: Path, texts: Texts) -> Album:
@@ -166,7 +170,7 @@ def _genres(row: Row) -> tuple[str, ...]:
 
 
 def _split(album_id: str, rows: Iterable[Row]) -> str | None:
-    """The split that the album's rows name; a row that names none follows the others."""
+    """Return the split that the album's rows name; a row that names none follows the others."""
     named: dict[str, str] = {}
     for row in rows:
         split = row["split"].lower()
@@ -178,12 +182,19 @@ def _split(album_id: str, rows: Iterable[Row]) -> str | None:
         (one, first), (other, second), *_ = named.items()
         raise UserError(
             f"{second}: expected album {album_id!r} in {one!r} as in {first}, found {other!r}; "
-            "an album lies in one split"
+            "an album belongs to one split"
         )
     return next(iter(named), None)
 
 
 def _text(row: Row, folder: Path, texts: Texts) -> str | None:
-    """The text itself, or the content of the .txt file that the cell names; None where that is not there."""
+    """Return the cell's text, or that of the .txt file it names; None if the file cannot be read."""
     cell = row["text"]
     return texts.read(folder / cell) if cell.lower().endswith(".txt") else cell
+
+
+SOURCE = Source(
+    name="csv",
+    read=read,
+    layout="a CSV file with path, id or album, genres joined by ';', and optional text, cover, split",
+)

@@ -20,9 +20,10 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from jaxtyping import Float32, Int
 from tensorflow_datasets.core.example_parser import tf_example_pb2
 
-from mumu_jax.config import flatten, from_json
+from mumu_jax.config import AudioSettings, flatten, from_json
 from mumu_jax.data.manifest import SPLITS, Album, Label, albums_sha256, read_manifest
 from mumu_jax.data.modalities import modality_of
+from mumu_jax.data.modalities.audio.cqt import form_made_with
 from mumu_jax.data.modalities.base import PreparedModality
 from mumu_jax.data.store.wire import read_example
 from mumu_jax.errors import UserError
@@ -203,7 +204,7 @@ def open_prepared(data_dir: Path, settings: Any, verify: bool | None = None) -> 
     modality = modality_of(settings)
     folder = data_dir / modality.name
     description = read_description(folder)
-    _check_settings(modality, folder, from_json(modality.settings, description["settings"], str(folder)), settings)
+    _check_settings(modality, folder, _stored_settings(modality, folder, description), settings)
     shards = {split: description["splits"][split]["shards"] for split in SPLITS}
     every = [shard for split in SPLITS for shard in shards[split]]
     if verify is None:
@@ -292,6 +293,13 @@ def read_statistics(path: Path, sha256: str) -> tuple[np.ndarray, np.ndarray]:
 
 def sha256_of_arrays(*arrays: np.ndarray) -> str:
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+
+
+def _stored_settings(modality: PreparedModality, folder: Path, description: dict[str, Any]) -> Any:
+    settings = from_json(modality.settings, description["settings"], str(folder))
+    if isinstance(settings, AudioSettings) and "cqt" not in description["settings"]:  # data from before the setting
+        settings.cqt = form_made_with(description["versions"].get("librosa", "0."), settings)
+    return settings
 
 
 def _check_settings(modality: PreparedModality, folder: Path, found: Any, wanted: Any) -> None:

@@ -17,9 +17,8 @@ from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from mumu_jax.data.manifest import SPLITS, Album, Label
+from mumu_jax.data.manifest import SPLITS, Album, Label, Rejected
 from mumu_jax.data.modalities.base import Content, PreparedModality, died
-from mumu_jax.data.rejected import Rejected
 from mumu_jax.data.store import records
 from mumu_jax.data.store.beam import ForEach
 from mumu_jax.errors import UserError

@@ -10,13 +10,12 @@ import soundfile
 from jaxtyping import Float16
 
 from mumu_jax.config import AudioSettings, Config
-from mumu_jax.data.manifest import Album
-from mumu_jax.data.modalities.audio import patches, statistics
+from mumu_jax.data.manifest import Album, Rejected
+from mumu_jax.data.modalities.audio import patches
 from mumu_jax.data.modalities.audio.decode import read_track
 from mumu_jax.data.modalities.audio.front_ends import front_end_of
 from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, Tensor
 from mumu_jax.data.modalities.suffixes import is_audio
-from mumu_jax.data.rejected import Rejected
 
 
 class Audio(PreparedModality):
@@ -26,7 +25,6 @@ class Audio(PreparedModality):
     own_settings = frozenset({"data.patch"})
     sees, files, streamed = "songs", "audio", True
     versions: ClassVar[dict[str, str]] = {
-        "librosa": version("librosa"),
         "libsndfile": soundfile.__libsndfile_version__,
         "soxr": version("soxr"),
     }
@@ -56,7 +54,7 @@ class Audio(PreparedModality):
 
     def statistics(self, records: Iterable[dict[str, Any]], settings: AudioSettings) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of each (frame, bin) over the tracks' fixed patches."""
-        return statistics.of_fixed_patches(records, settings)
+        return patches.fit_statistics(records, settings)
 
     def shape(self, config: Config, fitted: None) -> Spec:
         """Return a patch's shape."""

@@ -1,7 +1,7 @@
-"""One audio file → the log-CQT of the whole recording.
+"""Decode an audio file, and compute the log-CQT of the whole recording.
 
-A recording is cut into excerpts (30 s, as long as MuMu's previews), each referenced to its own maximum, so that
-a song is seen in use as previews were seen in training.  Memory is bounded by the excerpt, whatever the file.
+A recording is cut into excerpts (30 s, as long as MuMu's previews), each relative to its own maximum, so that a song
+that is tagged looks like the previews of training.  Memory is bounded by an excerpt, however long the file is.
 """
 
 import errno
@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import reduce
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -16,55 +17,59 @@ import soxr
 from jaxtyping import Float16, Float32
 
 from mumu_jax.config import AudioSettings
+from mumu_jax.data.manifest import Rejected
 from mumu_jax.data.modalities.audio import mp3
-from mumu_jax.data.modalities.audio.cqt import cqt_power
-from mumu_jax.data.rejected import Rejected
+from mumu_jax.data.modalities.audio.front_ends import front_end_of
 
 TRUNCATED_S = 0.5  # a file may decode this much shorter than it declares: encoders pad, and headers round
 EXCERPT_TOLERANCE_S = 0.5  # mp3 padding beyond 30 s does not make a second excerpt
 SHORTEST_S = 1.0  # the lowest octave's filters need 0.75 s; shorter recordings are padded with zeros
 
-# Frames decoded at a time: what stays in a core's cache.  Few for Ogg: libsndfile hides a hole in the stream that
-# lies inside one read.
+# Frames decoded at a time, as many as a core's cache holds.  Fewer for Ogg, because libsndfile hides a gap in the
+# stream if one read spans it.
 _BLOCK_FRAMES, _OGG_BLOCK_FRAMES = 1 << 15, 1 << 12
-_AMIN = 1e-10  # librosa's default: power_to_db does not tell smaller powers apart
+_AMIN = 1e-10  # librosa's default: power_to_db does not distinguish smaller powers
 _UNREADABLE = (2, 3)  # libsndfile's SF_ERR_SYSTEM and SF_ERR_MALFORMED_FILE
-_UNKNOWN_LENGTH = 2**31 - 2**13  # what programs that write to a pipe put into a WAV header, or more
+_UNKNOWN_LENGTH = 2**31 - 2**13  # programs that write to a pipe put at least this into a WAV header
 
 
-class _Forward(soundfile.SoundFile):
+class TrackCqt(NamedTuple):
+    """A recording's log-CQT in dB, its duration, and if all of it is silent."""
+
+    cqt: Float16[np.ndarray, "frames bins"]
+    seconds: float
+    silent: bool
+
+
+class _ForwardFile(soundfile.SoundFile):
     """A file that is only read forward.  Others seek after every read, and mp3 decoders then go back some frames."""
 
     def seekable(self) -> bool:
         return False
 
 
-# (log-CQT, seconds, whether it is silent)
-TrackCqt = tuple[Float16[np.ndarray, "frames bins"], float, bool]
-
-
 def track_cqt(path: Path, settings: AudioSettings) -> TrackCqt:
-    """The log-CQTs of the file's excerpts one after the other, its duration in seconds, and whether it is silent.
+    """Return the log-CQTs of the file's excerpts, concatenated.
 
-    All excerpts of a file longer than one have `patches.n_frames_of_excerpt(settings)` frames.  Silent means that
-    every excerpt is.  Raises Rejected as `excerpts` does.
+    All excerpts of a file with more than one have `patches.n_frames_of_excerpt(settings)` frames.  Raises Rejected as
+    `excerpts`.
     """
     n_samples = 0
 
-    def counted(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    def count(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         nonlocal n_samples
         for block in blocks:
             n_samples += len(block)
             yield block
 
-    pieces = _cut(counted(decode(path, settings.sr_hz)), settings)
+    pieces = _cut(count(decode(path, settings.sr_hz)), settings)
     cqts = [log_cqt(piece, settings).astype(np.float16) for piece in pieces]
     silent = all(cqt.max() <= settings.floor_db for cqt in cqts)
-    return np.concatenate(cqts), n_samples / settings.sr_hz, silent
+    return TrackCqt(np.concatenate(cqts), n_samples / settings.sr_hz, silent)
 
 
 def read_track(path: Path, settings: AudioSettings) -> TrackCqt | Rejected:
-    """`track_cqt`, or why there is none, whatever happens: an odd file must not end a night's work."""
+    """Return `track_cqt`, or any error as a Rejected: one bad file must not abort an overnight run."""
     try:
         return track_cqt(path, settings)
     except Rejected as rejected:
@@ -74,13 +79,13 @@ def read_track(path: Path, settings: AudioSettings) -> TrackCqt | Rejected:
 
 
 def log_cqt(y: Float32[np.ndarray, " samples"], settings: AudioSettings) -> Float32[np.ndarray, "frames bins"]:
-    """Power of the constant-Q transform in dB below its maximum: 0 at the loudest, `floor_db` at the least.
+    """Return the power of the constant-Q transform in dB relative to its maximum, from `floor_db` to 0.
 
-    An excerpt without power (at most 1e-10 anywhere) is at the floor throughout, where librosa would put it at
-    0 dB, the loudest.  One shorter than SHORTEST_S is padded with zeros at its end.  Oramas et al. 2017, section 5.1.
+    An excerpt without power (at most 1e-10 anywhere) is at the floor throughout; librosa would put it at 0 dB, the
+    loudest.  An excerpt shorter than SHORTEST_S is padded with zeros.  Oramas et al. 2017, section 5.1.
     """
-    n_lacking = round(SHORTEST_S * settings.sr_hz) - len(y)
-    power = cqt_power(np.pad(y, (0, n_lacking)) if n_lacking > 0 else y, settings)
+    n_padding = max(0, round(SHORTEST_S * settings.sr_hz) - len(y))
+    power = front_end_of(settings).power(np.pad(y, (0, n_padding)), settings)
     loudest = power.max()
     if loudest <= _AMIN:
         return np.full(power.shape, settings.floor_db, np.float32)
@@ -89,13 +94,13 @@ def log_cqt(y: Float32[np.ndarray, " samples"], settings: AudioSettings) -> Floa
 
 
 def excerpts(path: Path, settings: AudioSettings) -> Iterator[Float32[np.ndarray, " samples"]]:
-    """The recording in mono at `sr_hz`, in consecutive pieces of `excerpt_s`.
+    """Yield the recording in mono at `sr_hz`, in consecutive pieces of `excerpt_s`.
 
-    A file of at most `excerpt_s` + EXCERPT_TOLERANCE_S gives one piece with all of it.  In a longer one every
-    piece is `excerpt_s` long: the last ends with the file and overlaps the one before it (or leaves out less
-    than the tolerance between them).  Up to `excerpt_s` the samples are `librosa.load`'s, bit for bit.
+    A file of at most `excerpt_s` + EXCERPT_TOLERANCE_S is one piece.  In a longer file every piece is `excerpt_s`
+    long: the last one ends with the file and overlaps the one before it (or leaves a gap shorter than the tolerance).
+    Up to `excerpt_s` the samples are `librosa.load`'s, bit for bit.
 
-    Raises Rejected, also after pieces were yielded, as `decode` does.
+    Raises Rejected as `decode`, possibly after some pieces.
     """
     return _cut(decode(path, settings.sr_hz), settings)
 
@@ -103,32 +108,32 @@ def excerpts(path: Path, settings: AudioSettings) -> Iterator[Float32[np.ndarray
 def _cut(blocks: Iterable[np.ndarray], settings: AudioSettings) -> Iterator[np.ndarray]:
     size = round(settings.excerpt_s * settings.sr_hz)
     tolerance = round(EXCERPT_TOLERANCE_S * settings.sr_hz)
-    before, held, n_held = np.zeros(0, np.float32), [], 0
+    previous, pending, n_pending = np.zeros(0, np.float32), [], 0
     for block in blocks:
-        held.append(block)
-        n_held += len(block)
-        if n_held > size + tolerance:
-            rest = np.concatenate(held)
+        pending.append(block)
+        n_pending += len(block)
+        if n_pending > size + tolerance:
+            rest = np.concatenate(pending)
             while len(rest) > size + tolerance:
-                before, rest = rest[:size], rest[size:]
-                yield before
-            held, n_held = [rest], len(rest)
-    rest = np.concatenate(held)
-    yield np.concatenate((before, rest))[-size:] if len(before) else rest
+                previous, rest = rest[:size], rest[size:]
+                yield previous
+            pending, n_pending = [rest], len(rest)
+    rest = np.concatenate(pending)
+    yield np.concatenate((previous, rest))[-size:] if len(previous) else rest
 
 
 def decode(path: Path, sr_hz: int) -> Iterator[Float32[np.ndarray, " samples"]]:
-    """The recording, mixed to mono and resampled to `sr_hz` (soxr HQ, librosa's default), block by block.
+    """Yield the recording block by block, mixed to mono and resampled to `sr_hz` (soxr HQ, librosa's default).
 
     Raises Rejected with the reason
     `missing` (no such file), `unreadable` (a folder, no permission, damaged), `empty` (no bytes or no samples),
-    `not_audio` (libsndfile knows no such format), `nan` (a sample is NaN or infinite) or
-    `truncated`: decoded more than TRUNCATED_S short of what the file declares.  That is the frame count in an
-    mp3's Xing header, in FLAC, and in Ogg's last page; the chunk sizes of WAV, AIFF, AU and their kin.  An mp3
-    without a Xing header declares nothing: it counts as truncated where it ends inside a frame, or where the
-    decoder gives up before its last frame; Ogg where the page is missing that ends the stream.
+    `not_audio` (libsndfile does not know the format), `nan` (a sample is NaN or infinite) or
+    `truncated`: decoded more than TRUNCATED_S short of the length that the file declares.  It declares it by the frame
+    count in an mp3's Xing header, in FLAC and in Ogg's last page, and by the chunk sizes of WAV, AIFF, AU and similar
+    formats.  An mp3 without a Xing header counts as truncated if it ends inside a frame, or if the decoder gives up
+    before its last frame; Ogg if the page that ends the stream is missing.
 
-    Not seen: an mp3 without a Xing header that was cut exactly between two frames, a NIST or VOC file that was
+    Not detected: an mp3 without a Xing header that was cut exactly between two frames, a NIST or VOC file that was
     cut, and damage that keeps the length.
     """
     file, declared_s = _open(path)
@@ -151,19 +156,19 @@ def decode(path: Path, sr_hz: int) -> Iterator[Float32[np.ndarray, " samples"]]:
 
 
 def _open(path: Path) -> tuple[soundfile.SoundFile, float]:
-    """The file, and how long it says it is, in seconds; raises Rejected where it says that it is incomplete."""
+    """Return the file and the seconds that it declares.  Raises Rejected if it cannot be opened or is incomplete."""
     try:
         with path.open("rb") as file:
             if not file.read(1):
                 raise Rejected("empty", "no bytes")
-        file = _Forward(path)
+        file = _ForwardFile(path)
     except OSError as error:
         missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
         raise Rejected("missing" if missing else "unreadable", error.strerror or str(error)) from error
     except soundfile.LibsndfileError as error:
         unreadable = error.code in _UNREADABLE
-        raise Rejected("unreadable", _said(error)) if unreadable else _not_audio() from error
-    except TypeError as error:  # soundfile wants to be told the sample rate of a headerless `.raw`
+        raise Rejected("unreadable", _message(error)) if unreadable else _not_audio() from error
+    except TypeError as error:  # soundfile asks for the sample rate of a headerless `.raw`
         raise _not_audio() from error
     if file.format == "MP3":
         return _declared_mp3(file, path)
@@ -175,6 +180,7 @@ def _not_audio() -> Rejected:
 
 
 def _declared_mp3(file: soundfile.SoundFile, path: Path) -> tuple[soundfile.SoundFile, float]:
+    """Return an mp3 that will be decoded whole, and its seconds; without a Xing header these are counted."""
     stream = mp3.scan(path)
     guessed_s = file.frames / file.samplerate
     if stream.tagged:
@@ -182,46 +188,49 @@ def _declared_mp3(file: soundfile.SoundFile, path: Path) -> tuple[soundfile.Soun
     if stream.cut:
         raise Rejected("truncated", f"the file ends inside a frame, after {stream.seconds:.1f} s")
     if abs(stream.seconds - guessed_s) > TRUNCATED_S:
-        # Without a Xing header libsndfile takes the first frame's bit rate for all, and decodes no further
-        # than the length which that gives, though there were ten times as much.
+        # Without a Xing header libsndfile takes the first frame's bit rate for that of all, and decodes no further than
+        # the length that follows from it, even if the file is ten times as long.
         file.close()
-        file = _Forward(mp3.tagged(path, stream))
+        file = _ForwardFile(mp3.tagged(path, stream))
     return file, stream.seconds
 
 
 def _declared_s(file: soundfile.SoundFile) -> float:
-    log, held_s = file.extra_info, file.frames / file.samplerate
+    """Return the seconds that a file of another format declares, which may be more than are present."""
+    log, present_s = file.extra_info, file.frames / file.samplerate
     if "lacks an end-of-stream bit" in log:
-        raise Rejected("truncated", f"the Ogg stream lacks its last page, after {held_s:.1f} s")
-    # libsndfile corrects chunk sizes that reach beyond the end of the file, and says so in its log.
-    sizes = [(int(size), int(held)) for size, held in re.findall(r": (\d+) \(should be (\d+)\)", log)]
-    return held_s * max([1.0, *(size / held for size, held in sizes if held and size < _UNKNOWN_LENGTH)])
+        raise Rejected("truncated", f"the last page of the Ogg stream is missing, after {present_s:.1f} s")
+    # libsndfile corrects chunk sizes that reach beyond the end of the file, and notes it in its log.
+    corrections = re.findall(r": (\d+) \(should be (\d+)\)", log)
+    sizes = [(int(declared), int(present)) for declared, present in corrections]
+    ratios = [declared / present for declared, present in sizes if present and declared < _UNKNOWN_LENGTH]
+    return present_s * max([1.0, *ratios])
 
 
 def _mono_blocks(file: soundfile.SoundFile, declared_s: float) -> Iterator[Float32[np.ndarray, " samples"]]:
     n_frames = _OGG_BLOCK_FRAMES if file.format == "OGG" else _BLOCK_FRAMES
     buffer = np.empty((n_frames, file.channels), np.float32)
     block, n_decoded = buffer, 0
-    while len(block) == n_frames:  # a shorter one is the end, or a hole that libsndfile would step over
+    while len(block) == n_frames:  # a shorter one is the end, or a gap that libsndfile would step over
         try:
             block = file.read(out=buffer)
         except soundfile.LibsndfileError as error:
-            _check_length(n_decoded / file.samplerate, declared_s, _said(error))
-            raise Rejected("unreadable", _said(error)) from error
+            _check_length(n_decoded / file.samplerate, declared_s, _message(error))
+            raise Rejected("unreadable", _message(error)) from error
         n_decoded += len(block)
         yield _mono(block)
 
 
 def _mono(block: Float32[np.ndarray, "samples channels"]) -> Float32[np.ndarray, " samples"]:
-    """librosa.to_mono to the last bit, but along memory instead of across it: 20 ms less for a preview."""
+    """Return the mean of the channels, bit for bit `librosa.to_mono`'s; reading along memory saves 20 ms a preview."""
     return reduce(np.add, block.T) / np.float32(block.shape[1])
 
 
-def _check_length(decoded_s: float, declared_s: float, why: str = "") -> None:
+def _check_length(decoded_s: float, declared_s: float, error: str = "") -> None:
     if decoded_s < declared_s - TRUNCATED_S:
-        said = f" ({why})" if why else ""
-        raise Rejected("truncated", f"decoded {decoded_s:.1f} s of the {declared_s:.1f} s it declares{said}")
+        detail = f"decoded {decoded_s:.1f} s of the {declared_s:.1f} s that the file declares"
+        raise Rejected("truncated", f"{detail} ({error})" if error else detail)
 
 
-def _said(error: soundfile.LibsndfileError) -> str:
+def _message(error: soundfile.LibsndfileError) -> str:
     return error.error_string.removeprefix("Error : ").rstrip(".")

@@ -1,7 +1,7 @@
-"""MP3 frames, counted without decoding: how much audio a file holds, and whether it was cut.
+"""MP3 frames, counted without decoding: how much audio a file holds, and if its end was cut off.
 
-An mp3 is a row of frames without any header of its own.  Its length is written in it only where the encoder
-put a Xing (or Info) frame in front, and programs that cut mp3s often drop that.  ISO/IEC 11172-3, 2.4.1.
+An mp3 is a sequence of frames without a header of its own.  It states its length only if the encoder put a Xing (or
+Info) frame in front, and programs that cut mp3s often drop that.  ISO/IEC 11172-3, 2.4.1.
 """
 
 import io
@@ -21,13 +21,22 @@ _KBPS = {  # by (MPEG-1?, layer)
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _SR_HZ = (44_100, 48_000, 32_000)  # MPEG-1; halved in MPEG-2, quartered in MPEG-2.5
+_SIDE_INFORMATION_BYTES = {  # by (MPEG-1?, mono?)
+    (True, False): 32,
+    (True, True): 17,
+    (False, False): 17,
+    (False, True): 9,
+}
 _HEADER_BYTES = 4
 _SAME_STREAM = 0xFFFE0C00  # sync, version, layer and sample rate: the same in all frames of a stream
+_MPEG1 = 3  # versions, as the header numbers them
+_MPEG2 = 2
+_RESERVED_VERSION = 1
 _MONO = 3
 
 
 class Frame(NamedTuple):
-    """One frame header, read."""
+    """A frame, as its header describes it."""
 
     header: int
     n_bytes: int
@@ -37,53 +46,64 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True)
 class Stream:
-    """What the frames of a file add up to.
+    """All frames of a file.
 
-    `seconds` counts the complete frames that hold audio; `tagged` says that a Xing header declares their
-    number, `cut` that the file ends inside a frame.
+    `seconds` and `n_frames` count the complete frames that hold audio.  `tagged` is set if a Xing header declares
+    their number, and `cut` if the file ends inside a frame.
     """
 
     seconds: float
     n_frames: int
     tagged: bool
     cut: bool
-    start: int  # of the first frame, in bytes
+    start: int  # byte offset of the first frame
 
 
 def scan(path: Path) -> Stream:
-    """Follow the frames from header to header through the file, and over damage to where two agree again."""
+    """Follow the frames of a file from header to header; after damage, go on where two frames agree again."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        start = at = _next_frame(data, _after_id3(data), None)
-        first = _frame(data, at)
+        start = _next_frame(data, _end_of_id3(data))
+        first = _frame(data, start)
         if first is None:
             return Stream(0.0, 0, tagged=False, cut=False, start=start)
-        tag = re.search(b"(?:Xing|Info)...(.)", data[start : start + first.n_bytes], re.DOTALL)
-        tagged = tag is not None and bool(tag[1][0] & 1)  # the flag says that a frame count follows
-        n_frames, cut = -int(tag is not None), False
-        while (frame := _frame(data, at, first)) is not None:
-            at += frame.n_bytes
-            cut = at > len(data)
-            n_frames += not cut
-            if not cut and _frame(data, at, first) is None:
-                at = _next_frame(data, at, first)
-        return Stream(n_frames * first.n_samples / first.sr_hz, n_frames, tagged, cut, start)
+        xing = re.search(b"(?:Xing|Info)...(.)", data[start : start + first.n_bytes], re.DOTALL)
+        n_frames, cut = _count_frames(data, start, first)
+    if xing:
+        n_frames -= 1  # the Xing frame holds no audio
+    tagged = xing is not None and bool(xing[1][0] & 1)  # this flag says that a frame count follows
+    return Stream(n_frames * first.n_samples / first.sr_hz, n_frames, tagged, cut, start)
 
 
 def tagged(path: Path, stream: Stream) -> io.BytesIO:
-    """The file, in memory, with a Xing frame in front that declares the number of its frames."""
+    """Return the file, in memory, with a Xing frame in front that declares its number of frames."""
     data = path.read_bytes()
     first = _frame(data, stream.start)
     if first is None:
         return io.BytesIO(data)
-    header = (first.header | 1 << 16).to_bytes(_HEADER_BYTES, "big")  # no checksum follows
-    mono, mpeg1 = first.header >> 6 & 3 == _MONO, first.header >> 19 & 3 == 3
-    side_information = bytes({(True, False): 32, (True, True): 17, (False, False): 17, (False, True): 9}[mpeg1, mono])
+    mpeg1 = first.header >> 19 & 3 == _MPEG1
+    mono = first.header >> 6 & 3 == _MONO
+    header = (first.header | 1 << 16).to_bytes(_HEADER_BYTES, "big")  # the bit says that no checksum follows
+    side_information = bytes(_SIDE_INFORMATION_BYTES[mpeg1, mono])
     count = b"Xing" + (1).to_bytes(4, "big") + stream.n_frames.to_bytes(4, "big")
-    return io.BytesIO((header + side_information + count).ljust(first.n_bytes, b"\0") + data[stream.start :])
+    xing_frame = (header + side_information + count).ljust(first.n_bytes, b"\0")
+    return io.BytesIO(xing_frame + data[stream.start :])
 
 
-def _after_id3(data: mmap.mmap) -> int:
-    """Where the tags end that some files begin with; their size is written in four times seven bits."""
+def _count_frames(data: mmap.mmap, start: int, first: Frame) -> tuple[int, bool]:
+    """Return how many complete frames of the stream follow from `start` on, and if the file ends inside another."""
+    n_frames, at = 0, start
+    while (frame := _frame(data, at, first)) is not None:
+        at += frame.n_bytes
+        if at > len(data):
+            return n_frames, True
+        n_frames += 1
+        if _frame(data, at, first) is None:
+            at = _next_frame(data, at, first)
+    return n_frames, False
+
+
+def _end_of_id3(data: mmap.mmap) -> int:
+    """Return the offset behind the ID3 tags at the file's beginning; their size is coded as four times seven bits."""
     at = 0
     while (tag := data[at : at + 10])[:3] == b"ID3" and len(tag) == 10:
         a, b, c, d = tag[6:]
@@ -91,20 +111,20 @@ def _after_id3(data: mmap.mmap) -> int:
     return at
 
 
-def _next_frame(data: mmap.mmap, at: int, first: Frame | None) -> int:
-    """The first place from `at` on with a frame that another follows, or that ends the file; else the file's end."""
+def _next_frame(data: mmap.mmap, at: int, first: Frame | None = None) -> int:
+    """Return the next offset of a frame that another frame or the file's end follows, or else the file's end."""
     while (at := data.find(b"\xff", at)) >= 0:
         frame = _frame(data, at, first)
         if frame is not None:
-            after = at + frame.n_bytes
-            if after == len(data) or _frame(data, after, frame) is not None:
+            end = at + frame.n_bytes
+            if end == len(data) or _frame(data, end, frame) is not None:
                 return at
         at += 1
     return len(data)
 
 
 def _frame(data: mmap.mmap | bytes, at: int, like: Frame | None = None) -> Frame | None:
-    """The frame that starts at byte `at`, or None where there is none (or not one of the stream of `like`)."""
+    """Return the frame at offset `at`, None if there is none, or none of the same stream as `like`."""
     header = int.from_bytes(data[at : at + _HEADER_BYTES], "big")
     return None if like and (header ^ like.header) & _SAME_STREAM else _read_header(header)
 
@@ -113,12 +133,13 @@ def _frame(data: mmap.mmap | bytes, at: int, like: Frame | None = None) -> Frame
 def _read_header(header: int) -> Frame | None:
     if header >> 21 != 0x7FF:
         return None
-    version, layer = header >> 19 & 3, 4 - (header >> 17 & 3)  # version 3 is MPEG-1, 2 MPEG-2, 0 MPEG-2.5
+    version, layer = header >> 19 & 3, 4 - (header >> 17 & 3)
     rate, sr, padding = header >> 12 & 15, header >> 10 & 3, header >> 9 & 1
-    if version == 1 or layer == 4 or rate in (0, 15) or sr == 3:
+    if version == _RESERVED_VERSION or layer == 4 or rate in (0, 15) or sr == 3:
         return None
-    sr_hz = _SR_HZ[sr] // {3: 1, 2: 2, 0: 4}[version]
-    n_samples = 384 if layer == 1 else 576 if layer == 3 and version != 3 else 1152
-    slot = 4 if layer == 1 else 1
-    n_slots = n_samples // 8 // slot * _KBPS[version == 3, layer][rate - 1] * 1000 // sr_hz + padding
-    return Frame(header, n_slots * slot, n_samples, sr_hz)
+    mpeg1 = version == _MPEG1
+    sr_hz = _SR_HZ[sr] // (1 if mpeg1 else 2 if version == _MPEG2 else 4)
+    n_samples = 384 if layer == 1 else 1152 if layer == 2 or mpeg1 else 576
+    slot_bytes = 4 if layer == 1 else 1
+    n_slots = n_samples // 8 // slot_bytes * _KBPS[mpeg1, layer][rate - 1] * 1000 // sr_hz + padding
+    return Frame(header, n_slots * slot_bytes, n_samples, sr_hz)

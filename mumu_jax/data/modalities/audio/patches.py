@@ -1,23 +1,27 @@
-"""Where a network's inputs lie in a track: patches of `patch_frames` frames, each within one excerpt."""
+"""Patches of a track, the inputs of a network: `patch_frames` frames, each patch within one excerpt."""
 
 import hashlib
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float16
+from jaxtyping import Float16, Float32
 
 from mumu_jax.config import AudioSettings
 
+LEAST_STD_DB = 1.0  # keeps a bin that is at the floor in nearly every track from being scaled up to noise
+
 
 def n_frames_of_excerpt(settings: AudioSettings) -> int:
-    """Frames of each excerpt in a record of several.  A record shorter than two of these is one excerpt."""
+    """Return the frames of each excerpt in a record of several.  A record shorter than two of these is one excerpt."""
     return 1 + round(settings.excerpt_s * settings.sr_hz) // settings.hop_length
 
 
 def random_start(n_frames: int, uniform: float, settings: AudioSettings) -> int:
-    """The first frame of a patch, where `uniform` (0 <= uniform < 1) falls among all valid ones.
+    """Map `uniform` (0 <= uniform < 1) to the first frame of a patch, all valid ones being equally likely.
 
-    Valid are the starts whose patch lies within one excerpt; 0 alone where a track is no longer than a patch.
+    A patch is valid if it lies within one excerpt.  In a track no longer than a patch, only 0 is valid.
     """
     n_excerpts = max(1, n_frames // n_frames_of_excerpt(settings))
     excerpt = n_frames if n_excerpts == 1 else n_frames_of_excerpt(settings)
@@ -27,7 +31,7 @@ def random_start(n_frames: int, uniform: float, settings: AudioSettings) -> int:
 
 
 def fixed_start(track_id: str, n_frames: int, settings: AudioSettings) -> int:
-    """The first frame of the track's one patch of all epochs, from a hash of its id and `patch_seed`."""
+    """Return the first frame of the track's fixed patch, from a hash of its id and `patch_seed`."""
     digest = hashlib.sha256(f"{settings.patch_seed}:{track_id}".encode("utf-8", "surrogatepass")).digest()
     return random_start(n_frames, int.from_bytes(digest[:6], "big") / 2**48, settings)
 
@@ -38,7 +42,7 @@ def cut(
     settings: AudioSettings,
     out: Float16[np.ndarray, "patch_frames bins"] | None = None,
 ) -> Float16[np.ndarray, "patch_frames bins"]:
-    """The patch that starts at frame `start` (written to `out`), at the floor after the track's end."""
+    """Return the patch that starts at frame `start` (written to `out` if given), padded at the floor."""
     out = np.empty((settings.patch_frames, cqt.shape[1]), cqt.dtype) if out is None else out
     patch = cqt[start : start + settings.patch_frames]
     out[: len(patch)] = patch
@@ -47,10 +51,30 @@ def cut(
 
 
 def consecutive_starts(n_frames: int, settings: AudioSettings) -> list[int]:
-    """First frames of the fewest patches that cover an excerpt evenly from its first frame to its last.
+    """Return the first frames of the fewest patches that cover an excerpt evenly from its first frame to its last.
 
-    Up to 5 % of a patch may be left over between them rather than make one patch more.
+    Up to 5 % of a patch may be left out between them if that saves a patch.
     """
     n_patches = max(1, math.ceil(n_frames / settings.patch_frames - 0.05))
     last = max(0, n_frames - settings.patch_frames)
     return [round(start) for start in np.linspace(0, last, n_patches).tolist()] if n_patches > 1 else [0]
+
+
+def fit_statistics(
+    records: Iterable[dict[str, Any]], settings: AudioSettings
+) -> tuple[Float32[np.ndarray, "frames bins"], Float32[np.ndarray, "frames bins"]]:
+    """Return mean and standard deviation (dB, at least LEAST_STD_DB) of every (frame, bin) of the fixed patches.
+
+    Fitted on the training split, they standardise the patches.  Sums are in float64.  Without records the result is
+    0 and 1, which leaves patches unchanged.  Spec, "Audio features".
+    """
+    total = np.zeros((2, settings.patch_frames, settings.n_bins))
+    n_patches = 0
+    for record in records:
+        start = fixed_start(record["track_id"], len(record[settings.front_end]), settings)
+        patch = cut(record[settings.front_end], start, settings).astype(np.float64)
+        total += patch, patch**2
+        n_patches += 1
+    mean, mean_square = total / max(n_patches, 1)
+    std = np.sqrt(np.maximum(mean_square - mean**2, LEAST_STD_DB**2))
+    return mean.astype(np.float32), std.astype(np.float32)

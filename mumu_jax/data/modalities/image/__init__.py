@@ -9,12 +9,11 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from mumu_jax.config import Config, ImageSettings
-from mumu_jax.data.manifest import Album
+from mumu_jax.data.manifest import Album, Rejected
 from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, Tensor, read_one_record
 from mumu_jax.data.modalities.image.duplicates import likeness
 from mumu_jax.data.modalities.image.read import read_image
 from mumu_jax.data.modalities.suffixes import is_image
-from mumu_jax.data.rejected import Rejected
 
 # Of ImageNet's red, green and blue, 0 to 1: fb.resnet.torch's, and those that the published networks were trained with.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from mumu_jax.config import ImageSettings
-from mumu_jax.data.rejected import Rejected
+from mumu_jax.data.manifest import Rejected
 
 LEAST_SIDE_PX = 16  # shorter ones are no covers: Amazon answers with 1 × 1 where it has none, and others with a line
 LEAST_RANGE = 8  # of 255, in any channel of 4 × 4 pixels taken together: what JPEG leaves of one colour stays below

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from mumu_jax.config import Config, TextSettings
-from mumu_jax.data.manifest import Album
+from mumu_jax.data.manifest import Album, Rejected
 from mumu_jax.data.modalities import base
 from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, file_state, path_state, read_one_record
 from mumu_jax.data.modalities.text.entities import categories_of
 from mumu_jax.data.modalities.text.files import read_text
-from mumu_jax.data.rejected import Rejected
 from mumu_jax.errors import UserError
 from mumu_jax.system.files import replacing
 

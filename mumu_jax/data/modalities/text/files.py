@@ -3,7 +3,7 @@
 import codecs
 from pathlib import Path
 
-from mumu_jax.data.rejected import Rejected
+from mumu_jax.data.manifest import Rejected
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _BYTES_PER_CHAR = 4  # the most that a character takes in them

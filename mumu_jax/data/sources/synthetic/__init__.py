@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mumu_jax.data.manifest import Album
 from mumu_jax.data.modalities.text.entities import write_gazetteer
-from mumu_jax.data.sources.request import Collection, Request
+from mumu_jax.data.sources.base import Collection, Request
 from mumu_jax.data.sources.synthetic.albums import N_ALBUMS, Plan, plan_albums
 from mumu_jax.data.sources.synthetic.files import make_files
 from mumu_jax.data.sources.synthetic.gazetteer import GAZETTEER

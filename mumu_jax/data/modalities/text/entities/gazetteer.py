@@ -1,7 +1,7 @@
-"""A gazetteer's file: gzipped JSON lines that depend on nothing but its content.
+"""A gazetteer's file: gzipped JSON lines, whose bytes depend on the content alone.
 
-The first line holds format, version, counts and sources.  Then comes each category's name, in the order of its number,
-then `[entity, [numbers of its categories], [its surface forms]]` for each entity; both in the order of their names.
+The first line holds format, version, counts and sources.  Then comes each category's name, numbered from 0, then
+`[entity, [numbers of its categories], [its surface forms]]` for each entity; both are sorted by name.
 """
 
 import gzip
@@ -13,15 +13,16 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from mumu_jax.data.modalities.text.entities.resources import underscored
 from mumu_jax.errors import UserError
 from mumu_jax.system.files import replacing
 
 FORMAT, VERSION = "mumu_jax gazetteer", 1
-_REMEDY = "make it by python scripts/build_gazetteer.py"
+_REMEDY = "make one with python scripts/build_gazetteer.py"
 
 
 class Entity(NamedTuple):
+    """A DBpedia resource with its categories and the surface forms that mean it."""
+
     name: str
     categories: tuple[str, ...]
     surfaces: list[str]
@@ -33,33 +34,40 @@ def write_gazetteer(
     categories: Mapping[str, Sequence[str]],
     sources: Sequence[Mapping[str, str]] = (),
 ) -> dict[str, Any]:
-    """Write surface form -> entity and entity -> categories; the header's content.
+    """Write surface form -> entity and entity -> categories; return the header.
 
-    Entities and categories may be written with spaces; they are kept with underscores, as DBpedia has them.
-    An entity needs no surface form, but each surface form an entity that has categories, else KeyError.
+    Spaces in the names of entities and categories are stored as underscores, as in DBpedia.  An entity may have no
+    surface form, but a surface form's entity must have categories.  Raises KeyError otherwise.
     """
-    numbers = {name: number for number, name in enumerate(sorted({one for own in categories.values() for one in own}))}
+    names = sorted({category for of_entity in categories.values() for category in of_entity})
+    numbers = {name: number for number, name in enumerate(names)}
     by_entity: dict[str, list[str]] = {name: [] for name in sorted(categories)}
     for surface, entity in surfaces.items():
         by_entity[entity].append(surface)
-    header = {"format": FORMAT, "version": VERSION, "entities": len(by_entity), "surfaces": len(surfaces)}
-    header |= {"categories": len(numbers), "sources": list(sources)}
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "entities": len(by_entity),
+        "surfaces": len(surfaces),
+        "categories": len(names),
+        "sources": list(sources),
+    }
     with (
         replacing(path) as part,
         part.open("wb") as raw,
-        gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as file,  # no name, no time: the same bytes
+        gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as file,  # no name and no time in the bytes
     ):
         file.write(json.dumps(header).encode() + b"\n")
-        for name in numbers:
+        for name in names:
             file.write(orjson.dumps(underscored(name)) + b"\n")
         for name, forms in by_entity.items():
-            line = [underscored(name), [numbers[one] for one in categories[name]], sorted(forms)]
-            file.write(orjson.dumps(line) + b"\n")
+            entry = [underscored(name), [numbers[category] for category in categories[name]], sorted(forms)]
+            file.write(orjson.dumps(entry) + b"\n")
     return header
 
 
 def read_gazetteer(path: Path) -> Iterator[Entity]:
-    """The entities, one after the other.  Raises UserError on any other file."""
+    """Yield the entities.  Raises UserError if the file is missing, damaged or of another kind."""
     try:
         with gzip.open(path, "rb") as file:
             header = orjson.loads(file.readline())
@@ -69,9 +77,14 @@ def read_gazetteer(path: Path) -> Iterator[Entity]:
             for _ in range(header["entities"]):
                 name, numbers, surfaces = orjson.loads(file.readline())
                 yield Entity(name, tuple([names[number] for number in numbers]), surfaces)
-            if file.read(1):  # which also compares gzip's checksum
-                raise ValueError("there are more lines than its first line says")
+            if file.read(1):  # this read also makes gzip compare its checksum
+                raise ValueError("it has more lines than its first line says")
     except FileNotFoundError as error:
-        raise UserError(f"there is no gazetteer {path}; {_REMEDY}") from error
+        raise UserError(f"the gazetteer {path} does not exist; {_REMEDY}") from error
     except (gzip.BadGzipFile, EOFError, zlib.error, ValueError, KeyError, TypeError, IndexError) as error:
-        raise UserError(f"{path} is no whole gazetteer ({type(error).__name__}: {error}); {_REMEDY}") from error
+        raise UserError(f"{path} is not a complete gazetteer ({type(error).__name__}: {error}); {_REMEDY}") from error
+
+
+def underscored(title: str) -> str:
+    """Return `Living_people` for `Living people`: a single word, even if a text is split at white space."""
+    return "_".join(title.split())

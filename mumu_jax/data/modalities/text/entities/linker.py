@@ -1,40 +1,53 @@
-"""Entity linking without a network: the longest names of a gazetteer that are written as names in a text."""
+"""Entity linking without a network: find the longest names of a gazetteer that are written as names in a text."""
 
 import re
-from collections.abc import Mapping
-from functools import lru_cache
+from bisect import bisect, insort
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from ahocorasick_rs import AhoCorasick, Implementation, MatchKind
 
 from mumu_jax.data.modalities.text.entities.gazetteer import read_gazetteer
-from mumu_jax.data.modalities.text.entities.linked import read_linked
-from mumu_jax.data.modalities.text.entities.mentions import Mention
 from mumu_jax.data.modalities.text.entities.surfaces import fold, is_written_as_name
 
-# Text and names get this sign before and behind every word, so that a name can be found at whole words only.  It is
-# no rule to sort matches by afterwards: a longer match inside a word would hide a shorter one that is a name.
+# Texts and names get this sign at both ends of each word, so that only whole words match.  Filtering the matches
+# afterwards would not do: a longer match that ends inside a word would hide a shorter one that is a name.
 _EDGE = "\0"
 _EDGES = re.compile(r"\b")
 
 
+class Mention(NamedTuple):
+    """A fragment of a text that names an entity: characters `start` to `end`, exclusive.
+
+    `entity` is a DBpedia resource such as `Paco_de_Lucía`.  `categories` are those in the linker's own file, None if
+    it has none.
+    """
+
+    start: int
+    end: int
+    entity: str
+    score: float = 1.0
+    categories: tuple[str, ...] | None = None
+
+
 class Gazetteer:
-    """Names, the entities they mean, and `categories`, by DBpedia resource."""
+    """Names with the entities that they mean, and `categories` by entity."""
 
     def __init__(self, surfaces: Mapping[str, str], categories: Mapping[str, tuple[str, ...]]):
         self.categories = categories
         self._surfaces, self._entities = list(surfaces), list(surfaces.values())
         self._automaton = AhoCorasick(
             map(_marked, self._surfaces),
-            matchkind=MatchKind.Standard,  # all of them: the longest that begins somewhere may not be written as a name
+            matchkind=MatchKind.Standard,  # all matches: the longest one at a place may not be written as a name
             store_patterns=False,
-            # 100 MB for a million names; the non-contiguous one has 280 and finds them half as fast
+            # 100 MB for a million names; the non-contiguous automaton takes 280 and is half as fast
             implementation=Implementation.ContiguousNFA,
         )
 
     @classmethod
     def load(cls, path: Path) -> "Gazetteer":
-        """Raises UserError where the file is none."""
+        """Read a gazetteer's file.  Raises UserError as `read_gazetteer`."""
         surfaces: dict[str, str] = {}
         categories: dict[str, tuple[str, ...]] = {}
         for entity in read_gazetteer(path):
@@ -43,41 +56,36 @@ class Gazetteer:
         return cls(surfaces, categories)
 
     def link(self, text: str) -> list[Mention]:
-        """The names in it, from left to right, the longest first, none overlapping; see surfaces.py for the rule."""
-        mentions, behind = [], 0
-        marked, n_edges, seen = _marked(text), 0, 0
-        found = self._automaton.find_matches_as_indexes(marked, overlapping=True)
-        for number, start, _ in sorted(found, key=lambda match: (match[1], -match[2])):
-            n_edges += marked.count(_EDGE, seen, start)
-            begins, seen = start - n_edges, start
-            ends = begins + len(self._surfaces[number])
-            if begins >= behind and is_written_as_name(text[begins:ends], self._surfaces[number]):
-                mentions.append(Mention(begins, ends, self._entities[number]))
-                behind = ends
+        """Return the names in the text, left to right, the longest at each place, without overlaps.
+
+        surfaces.py states the rule.
+        """
+        mentions: list[Mention] = []
+        marked = _marked(text)
+        n_edges = counted_to = last_end = 0
+        matches = self._automaton.find_matches_as_indexes(marked, overlapping=True)
+        for number, marked_start, _ in sorted(matches, key=lambda match: (match[1], -match[2])):
+            n_edges += marked.count(_EDGE, counted_to, marked_start)
+            counted_to = marked_start
+            start = marked_start - n_edges
+            end = start + len(self._surfaces[number])
+            if start >= last_end and is_written_as_name(text[start:end], self._surfaces[number]):
+                mentions.append(Mention(start, end, self._entities[number]))
+                last_end = end
         return mentions
+
+
+def outermost(mentions: Iterable[Mention]) -> list[Mention]:
+    """Return mentions that do not overlap, left to right; the longest wins, then the higher score, then the first."""
+    kept: list[Mention] = []
+    for mention in sorted(mentions, key=lambda one: (one.start - one.end, -one.score)):
+        place = bisect(kept, mention.start, key=lambda one: one.start)
+        free_before = place == 0 or kept[place - 1].end <= mention.start
+        free_after = place == len(kept) or mention.end <= kept[place].start
+        if free_before and free_after:
+            insort(kept, mention, key=lambda one: one.start)
+    return kept
 
 
 def _marked(text: str) -> str:
     return _EDGES.sub(_EDGE, fold(text))
-
-
-@lru_cache(maxsize=1)
-def gazetteer_of(path: Path) -> Gazetteer:
-    """`Gazetteer.load(path)`, once a process: the automaton cannot be sent to another."""
-    return Gazetteer.load(path)
-
-
-def categories_of(text: str, linked: Path | None, gazetteer: Path | None) -> tuple[str, ...]:
-    """The categories of the entities that `text`, the beginning of an album's reviews, names; () where nothing tells.
-
-    `linked`, a linker's file for the album, goes before `gazetteer`, which then gives the categories that the file
-    does not have.  A category comes once for each mention.
-
-    Raises Rejected where `linked` cannot be used, and UserError as `Gazetteer.load`.
-    """
-    names = gazetteer_of(gazetteer) if gazetteer else None
-    if linked is not None:
-        return read_linked(linked, names.categories if names else None, len(text))
-    if names is None:
-        return ()
-    return tuple(category for one in names.link(text) for category in names.categories[one.entity])
