@@ -14,6 +14,7 @@ from unittest import mock
 
 import jax
 import numpy as np
+from flax import linen as nn
 from jax import lax
 from jax.extend.core import jaxprs_in_params
 
@@ -52,9 +53,9 @@ def layers(problem: Problem) -> list[Layer]:
 
 def _plain_conv_pool(x: Any, kernel: Any, bias: Any, pool: tuple[int, int], padding: str, backend: Any = None) -> Any:
     """Compute `mumu_jax.models.kernels.conv_pool` as it is defined."""
-    numbers, window = ("NHWC", "HWIO", "NHWC"), (1, *pool, 1)
+    numbers = ("NHWC", "HWIO", "NHWC")
     y = lax.conv_general_dilated(x, kernel.astype(x.dtype), (1, 1), padding.upper(), dimension_numbers=numbers)
-    return lax.reduce_window(jax.nn.relu(y + bias.astype(x.dtype)), 0.0, lax.max, window, window, "VALID")
+    return nn.max_pool(nn.relu(y + bias.astype(x.dtype)), pool, pool)
 
 
 def _products(jaxpr: Any) -> Iterator[tuple[str, int]]:
