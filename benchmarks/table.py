@@ -14,7 +14,7 @@ from benchmarks import columns, results
 from benchmarks.columns import TABLES, WANTED, Column, Row, Table
 from benchmarks.options import SIX
 from mumu_jax.errors import UserError
-from mumu_jax.reports import table2, table2_text
+from mumu_jax.reports import table2
 from mumu_jax.system.terminal import run_command
 
 HERE = Path(__file__).parent
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
 def all_blocks() -> dict[Path, dict[str, str]]:
     """Return each README's generated blocks in Markdown, by the marker that they stand behind."""
     rows, paper = results.read(), table2.read_table(results.FOLDER / table2.TABLE)
-    tables, markdown = render(rows), table2_text.as_markdown(paper).strip()
+    tables, markdown = render(rows), table2.as_markdown(paper).strip()
     return {
         README: {"results": summary(rows, paper)},
         BENCHMARKS: {"commands": commands(), "benchmarks": tables, "table2": markdown},
@@ -117,7 +117,7 @@ def with_efficiency(rows: list[Row]) -> list[Row]:
 def summary(rows: list[Row], paper: Sequence[table2.Row]) -> str:
     """Return the top README's few rows of speed and of Table 2."""
     speed = _markdown(columns.SUMMARY, [_newest(rows, values) for values in SPEED])
-    scores = table2_text.as_markdown([row for row in paper if f"{row.row}_{row.target}" in TABLE2])
+    scores = table2.as_markdown([row for row in paper if f"{row.row}_{row.target}" in TABLE2])
     measured = any(WANTED in row["device"] and row["examples_per_s"] for row in rows)
     return "\n\n".join([speed, *([] if measured else [UNMEASURED]), scores.strip()])
 

@@ -17,7 +17,7 @@ from benchmarks.made_up import N_DIFFERENT, TRACKS_PER_ALBUM, make
 from benchmarks.options import make_parser
 from benchmarks.output import Output
 from mumu_jax.errors import UserError
-from mumu_jax.reports.presets import PRESETS
+from mumu_jax.reports.plan import PRESETS
 from mumu_jax.reports.table2 import TIMES
 from mumu_jax.system.terminal import positive, run_command
 from mumu_jax.training.log import read_lines

@@ -1,4 +1,4 @@
-"""`python -m mumu_jax.report`: what data and runs look like, as a page; `words`: the words that tell each genre."""
+"""`python -m mumu_jax.report`: a page about a run or about Table 2, the paper's figures, and the words of genres."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from mumu_jax.config import TextSettings
 from mumu_jax.data.manifest import SPLITS
 from mumu_jax.data.store.records import open_prepared, read_description
 from mumu_jax.errors import UserError
-from mumu_jax.reports.figures import report_figures
-from mumu_jax.reports.page import make_page
-from mumu_jax.reports.words import plot, words_by_genre, write_table
-from mumu_jax.system.files import replacing
+from mumu_jax.reports.figures import figures_of
+from mumu_jax.reports.page import write_page
+from mumu_jax.reports.words import draw_words, words_by_genre, write_table
+from mumu_jax.system.pictures import write_picture
 from mumu_jax.system.terminal import positive, run_command
 
 
@@ -28,17 +28,14 @@ def report_run(arguments: argparse.Namespace) -> None:
     """Write the page of a run, or of the runs of mumu_jax.reproduce."""
     if arguments.workdir is None:
         raise UserError("give the --workdir of a run, or the name of another report; --help lists them")
-    page = make_page(arguments.workdir, arguments.split)
     out = arguments.out or arguments.workdir / "report.html"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out) as part:
-        part.write_text(page, encoding="utf-8", errors="backslashreplace")  # folders may be named by any bytes
+    write_page(out, arguments.workdir, arguments.split)
     print(f"written: {out}")
 
 
 def report_words(arguments: argparse.Namespace) -> None:
     """Print each genre's words; write all of them to words.csv and the most frequent genres' to words.png."""
-    settings = TextSettings(**read_description(arguments.data_dir / "text")["settings"])
+    settings = TextSettings(**read_description(arguments.data_dir / "text").settings)
     prepared = open_prepared(arguments.data_dir, settings)
     if not len(prepared.split(arguments.split)):
         raise UserError(f"split {arguments.split!r} of {prepared.folder} has no text; choose another --split")
@@ -47,13 +44,29 @@ def report_words(arguments: argparse.Namespace) -> None:
     for genre in genres:
         print(f"{genre.name:<{width}} {genre.n_texts:>7,}  {', '.join(word.word for word in genre.words)}")
     out = arguments.out or arguments.data_dir / "report"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_table(out / "words.csv", genres)
-        plot(out / "words.png", genres)
-    except OSError as error:
-        raise UserError(f"cannot write {error.filename or out}: {error.strerror}; give another --out") from error
+    out.mkdir(parents=True, exist_ok=True)
+    write_table(out / "words.csv", genres)
+    write_picture(out / "words.png", draw_words(genres), dpi=150)
     print(f"written: {out / 'words.csv'}, {out / 'words.png'}")
+
+
+def report_figures(arguments: argparse.Namespace) -> None:
+    """Write the figures as PNG and SVG, and say what they show, or why there is none."""
+    drawings = figures_of(arguments.workdir)
+    if not any(drawing.figure for drawing in drawings):
+        reasons = " ".join(f"{drawing.name}: {drawing.caption}." for drawing in drawings)
+        raise UserError(f"no figure can be drawn. {reasons}")
+    out = arguments.out or arguments.workdir / "report"
+    out.mkdir(parents=True, exist_ok=True)
+    for drawing in drawings:
+        if drawing.figure is None:
+            print(f"{drawing.name}: none: {drawing.caption}")
+            continue
+        paths = [out / f"{drawing.name}.{kind}" for kind in ("png", "svg")]
+        for path in paths:
+            write_picture(path, drawing.figure)
+        print(f"{drawing.name}: {drawing.caption}")
+        print(f"written: {', '.join(map(str, paths))}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,24 +74,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(make=report_run)
     parser.add_argument("--workdir", type=Path, help="the folder of a run, finished or not, or of mumu_jax.reproduce")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page; WORKDIR/report.html by default")
-    parser.add_argument("--split", choices=SPLITS, help="what the run was scored on; by default test, else val")
+    parser.add_argument("--split", choices=SPLITS, help="the scored split to show; by default test, else val")
     reports = parser.add_subparsers(metavar="REPORT", title="other reports")
-    what = "each genre's words by information gain (Oramas et al. 2017, section 6.2)"
-    words = reports.add_parser("words", help=what, description=what, allow_abbrev=False)
+    summary = "each genre's words by information gain (Oramas et al. 2017, section 6.2)"
+    words = reports.add_parser("words", help=summary, description=summary, allow_abbrev=False)
     words.set_defaults(make=report_words)
-    words.add_argument("--data_dir", type=Path, required=True, metavar="OUT", help="what mumu_jax.prepare wrote")
+    words.add_argument("--data_dir", type=Path, required=True, metavar="OUT", help="the prepared data")
     words.add_argument(
-        "--out", type=Path, metavar="DIR", help="where words.csv and words.png go; OUT/report by default"
+        "--out", type=Path, metavar="DIR", help="the folder for words.csv and words.png; OUT/report by default"
     )
     words.add_argument("--split", choices=SPLITS, default="train")
     words.add_argument("--top_k", type=positive, default=10, help="words a genre (default: %(default)s)")
     words.add_argument("--categories", action="store_true", help="count the categories of named entities as words, too")
-    what = "the paper's figures: t-SNE of album factors, and of image vectors drawn with the covers"
-    figures = reports.add_parser("figures", help=what, description=what, allow_abbrev=False)
+    summary = "the paper's figures: t-SNE of album factors, and of image vectors drawn with the covers"
+    figures = reports.add_parser("figures", help=summary, description=summary, allow_abbrev=False)
     figures.set_defaults(make=report_figures)
     figures.add_argument("--workdir", type=Path, required=True, help="the folder of a run, or of mumu_jax.reproduce")
     figures.add_argument(
-        "--out", type=Path, metavar="DIR", help="where the .png and .svg files go; WORKDIR/report by default"
+        "--out", type=Path, metavar="DIR", help="the folder for the .png and .svg files; WORKDIR/report by default"
     )
     return parser
 

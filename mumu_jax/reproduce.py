@@ -1,150 +1,162 @@
-"""`python -m mumu_jax.reproduce`: the paper's Table 2, every row that the data allows, trained and beside the paper's.
+"""`python -m mumu_jax.reproduce`: train every row of the paper's Table 2 that the data allows, and show both tables.
 
-What is finished is not done again.  A row that fails is told at the end, and the same command tries it once more.
+Each run is a process of its own, `python -m mumu_jax.train`.  What is finished is not done again; a row that fails, or
+whose process is killed, is told at the end, and the same command tries it again.
 """
 
 import argparse
 import json
+import os
+import signal
+import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
-from mumu_jax.reports.page import make_page
-from mumu_jax.reports.plan import Plan, make_plan
-from mumu_jax.reports.presets import PRESETS
-from mumu_jax.reports.table2 import MARKDOWN, SETTINGS, TABLE, TIMES, Row, measure, read_result, run_folder, write_table
-from mumu_jax.reports.table2_text import as_markdown, print_rows
-from mumu_jax.runs.extract import keep_features
-from mumu_jax.system.cache import keep_compiled_programs
+from mumu_jax.reports import table2
+from mumu_jax.reports.page import write_page
+from mumu_jax.reports.plan import PRESETS, Plan, make_plan
+from mumu_jax.reports.table2 import MARKDOWN, SETTINGS, TABLE, TIMES, read_failures, read_result, run_folder
 from mumu_jax.system.files import only_one, replacing, write_json
 from mumu_jax.system.signals import EXIT_INTERRUPTED, Interrupted, StopRequest, stop_on_signal
 from mumu_jax.system.terminal import positive, progress_bar, run_command
-from mumu_jax.train import train
-from mumu_jax.training.flags import check_network
 from mumu_jax.training.log import read_lines
 from mumu_jax.training.weights import load_for
 
 REPORT = "report.html"
+TRAIN = (sys.executable, "-m", "mumu_jax.train")
+# Runs share their small compiled programs, too; what a killed one printed is in its log.
+ENVIRONMENT = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "PYTHONUNBUFFERED": "1"}
+INTERRUPTED = "interrupted"
+POLL_S = 0.2  # between two looks at a row's process
+TRACEBACK = "Traceback (most recent call last):\n"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Train what is not trained yet, and show the table; 1 if a row failed."""
+    """Train what is not trained yet, and show the table; return 1 if a row failed."""
     arguments = _parser().parse_args(argv)
-    keep_compiled_programs()
+    jax.config.update("jax_platforms", "cpu")  # the accelerator is for the runs' processes
     plan = make_plan(arguments.data_dir, arguments.rows, arguments.preset, arguments.seeds, arguments.image_weights)
     workdir = arguments.workdir
-    with only_one(workdir, "reproducing the table in"), stop_on_signal() as stop:
+    with only_one(workdir, "reproducing the table in") as lock, stop_on_signal() as stop:
+        os.set_inheritable(lock.fileno(), True)  # if this process is killed, the row's still holds it
         _claim(workdir, plan)
         print(plan, flush=True)
         try:
-            failed = reproduce(plan, workdir, stop)
+            failures = reproduce(plan, workdir, stop)
         except Interrupted as interrupted:
             print(f"{interrupted}; the same command goes on from here", file=sys.stderr)
             return EXIT_INTERRUPTED
         rows = _write(workdir, plan)
-    with replacing(workdir / REPORT) as part:
-        part.write_text(make_page(workdir, None), encoding="utf-8", errors="backslashreplace")
-    print_rows(rows)
+    write_page(workdir / REPORT, workdir)
+    table2.print_rows(rows)
     times = [(line["row"], line["seed"], line["seconds"]) for line in read_lines(workdir / TIMES)]
     print(f"{len({time[:2] for time in times})} runs took {sum(time[2] for time in times) / 60:.1f} min")
-    for row, seed in failed:
+    for (row, seed), why in failures.items():
         log, folder = _log(workdir, row, seed), run_folder(workdir, row, seed)
-        print(f"failed: {row}, seed {seed}: see {log}; to do it all over, remove {folder}", file=sys.stderr)
+        print(f"failed: {row}, seed {seed}: {why} (see {log}; to start it over, remove {folder})", file=sys.stderr)
     print(f"written: {', '.join(str(workdir / name) for name in (TABLE, MARKDOWN, REPORT))}")
-    return 1 if failed else 0
+    return 1 if failures else 0
 
 
-def reproduce(plan: Plan, workdir: Path, stop: StopRequest) -> list[tuple[str, int]]:
-    """Do all runs of the plan that are not finished, keeping the table up to date: those that failed."""
+def reproduce(plan: Plan, workdir: Path, stop: StopRequest) -> dict[tuple[str, int], str]:
+    """Do all runs of the plan that are not finished, keeping the table up to date; return why some failed."""
     todo = [run for run in plan.runs if read_result(run_folder(workdir, *run)) is None]
-    failed, n_runs = [], len(plan.runs)
+    n_runs = len(plan.runs)
     n_before = n_runs - len(todo)
     if n_before:
         print(f"{n_before} of {n_runs} runs are finished already")
     with progress_bar(n_runs, "Table 2", n_before) as bar:
         for n_done, (row, seed) in enumerate(stop.watch(todo), n_before + 1):
             bar.advance(0, f"{row}, seed {seed}")
-            seconds, why = _try(plan, workdir, row, seed, stop)
-            said = f"failed: {why}" if why else _summary(run_folder(workdir, row, seed))
-            if why:
-                failed.append((row, seed))
+            start = time.monotonic()
+            failure = train_row(plan, workdir, row, seed, stop)
+            line = {"row": row, "seed": seed, "seconds": time.monotonic() - start, "failed": failure}
+            with (workdir / TIMES).open("a", encoding="utf-8") as file:
+                file.write(f"{json.dumps(line)}\n")
+            if failure == INTERRUPTED:
+                raise Interrupted(str(stop))
             bar.advance()
             _write(workdir, plan)
-            with bar.paused():
-                print(f"{n_done:3}/{n_runs}  {row}, seed {seed}: {said}, {seconds:.0f} s", flush=True)
-    return failed
+            outcome = f"failed: {failure}" if failure else _summary(run_folder(workdir, row, seed))
+            print(f"{n_done:3}/{n_runs}  {row}, seed {seed}: {outcome}, {line['seconds']:.0f} s", flush=True)
+    return {run: why for run, why in read_failures(workdir).items() if run in todo}
 
 
-def _try(plan: Plan, workdir: Path, row: str, seed: int, stop: StopRequest) -> tuple[float, str]:
-    """Train and evaluate one run: (seconds, why it failed, if it did), which TIMES keeps.  Its log has what it says."""
-    log, start, why = _log(workdir, row, seed), time.monotonic(), "interrupted"
-    log.parent.mkdir(exist_ok=True)
-    try:
-        with log.open("a", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
-            why = _run(plan, workdir, row, seed, stop)
-    finally:
-        seconds = time.monotonic() - start
-        line = json.dumps({"row": row, "seed": seed, "seconds": seconds, "failed": why})
-        with (workdir / TIMES).open("a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
-    jax.clear_caches()  # programs of other rows are of no use to the next
-    return seconds, why
-
-
-def _run(plan: Plan, workdir: Path, row: str, seed: int, stop: StopRequest) -> str:
-    """Why the run failed; nothing where it did not."""
-    try:
-        _train(plan, workdir, row, seed, stop)
-    except Interrupted:
-        raise
-    except UserError as error:
-        return str(error)
-    except Exception as error:  # whatever one row meets, the others do not depend on it
-        traceback.print_exc()
-        return f"{type(error).__name__}: {error}".splitlines()[0]
+def train_row(plan: Plan, workdir: Path, row: str, seed: int, stop: StopRequest) -> str:
+    """Train and evaluate one row in a process of its own; return why it failed, or nothing."""
+    folder, config = run_folder(workdir, row, seed), load_config(row)
+    names = config.fusion.names if config.modality == "fusion" else []
+    joined = {name: run_folder(workdir, plan.sources[name], seed) for name in names}
+    for run in joined.values():
+        if read_result(run) is None:
+            return f"it joins {run}, which failed; fix that one first"
+    command = [*TRAIN, f"--config={row}", f"--data_dir={plan.data_dir}", f"--workdir={folder}"]
+    command += [f"--config.{name}={value}" for name, value in plan.settings(row, seed).items()]
+    if joined:
+        command.append(f"--features={','.join(f'{name}={run}' for name, run in joined.items())}")
+    status, output = run_logged(command, _log(workdir, row, seed), stop)
+    if status and stop:
+        return INTERRUPTED
+    if status:
+        return explain(status, output)
+    if read_result(folder) is None:
+        return (
+            "there is no result of the data's own test albums: a fusion's lack a modality, or it was last evaluated on "
+            f"other data, which python -m mumu_jax.evaluate --workdir={folder} fixes"
+        )
     return ""
 
 
-def _train(plan: Plan, workdir: Path, row: str, seed: int, stop: StopRequest) -> None:
-    """`mumu_jax.train` of one row, of a fusion on the runs of its seed."""
-    config, folder = plan.config(row, seed), run_folder(workdir, row, seed)
-    if config.modality == "fusion":
-        runs = {name: run_folder(workdir, plan.sources[name], seed) for name in config.fusion.names}
-        for run in runs.values():
-            if read_result(run) is None:
-                raise UserError(f"it joins {run}, which failed; mend that one first")
-        keep_features(config, runs, plan.data_dir, folder, stop.watch)
-    check_network(config)
-    train(config, plan.data_dir, folder, stop)
-    if read_result(folder) is None:
-        raise UserError(
-            "there is no result of the data's own test albums: a fusion's lack a modality, or it was last evaluated on "
-            f"other data, and python -m mumu_jax.evaluate --workdir={folder} mends that"
-        )
+def run_logged(command: Sequence[str], log: Path, stop: StopRequest) -> tuple[int, str]:
+    """Run a command that adds its output to `log`, handing a stop request on; return its exit status and output."""
+    log.parent.mkdir(exist_ok=True)
+    with log.open("a+b") as file:
+        start = file.tell()
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file}
+        with subprocess.Popen(command, **streams, env={**ENVIRONMENT, **os.environ}, close_fds=False) as process:
+            while process.poll() is None and not stop:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(POLL_S)
+            process.terminate()  # nothing if it has ended
+        file.seek(start)
+        return process.returncode, file.read().decode(errors="replace")
+
+
+def explain(status: int, output: str) -> str:
+    """Return in one line why a process failed: its signal, its error message or its exception."""
+    if status < 0:
+        name = signal.Signals(-status).name
+        return f"its process was killed by {name}" + (", as for lack of memory" if name == "SIGKILL" else "")
+    _, traceback, tail = output.rpartition(TRACEBACK)
+    lines = [line for line in tail.splitlines() if line.strip() and not line.startswith(" ")]
+    message = lines[0 if traceback else -1] if lines else f"exit status {status}"
+    return message.removeprefix("error: ")
 
 
 def _claim(workdir: Path, plan: Plan) -> None:
-    """Raise UserError where `workdir` holds another table: rows of two kinds cannot be compared."""
+    """Raise UserError if `workdir` holds another table: its rows could not be compared."""
     if (workdir / "config.json").exists():
         raise UserError(f"{workdir} is the folder of a single run; give another --workdir")
-    path, images = workdir / SETTINGS, [row for row, _ in plan.runs if load_config(row).modality == "image"]
-    now = {"preset": plan.preset, "data": plan.checksums}
-    if images:  # of other rows it does not matter
-        named = plan.config(images[0], 0).model
-        now["image_weights"] = load_for(named).about["sha256"] if named.weights else ""
-    described = {"data_dir": str(plan.data_dir.absolute()), "about_data": plan.data}
-    before = {**now, **json.loads(path.read_text(encoding="utf-8"))} if path.exists() else now
-    for name in now.keys() - {"data"}:
-        if before[name] != now[name]:
+    path = workdir / SETTINGS
+    options = {"preset": plan.preset}
+    models = [plan.config(row, seed).model for row, seed in plan.runs if row.startswith("image")]
+    if models:  # other rows do not depend on it
+        options["image_weights"] = load_for(models[0]).about["sha256"] if plan.image_weights else ""
+    before = {"preset": plan.preset, "data": {}}
+    if path.exists():
+        before |= json.loads(path.read_text(encoding="utf-8"))
+    for name, value in options.items():
+        if before.get(name, value) != value:
             raise UserError(
-                f"{workdir} holds a table made with --{name}={before[name] or 'nothing'}, not {now[name] or 'nothing'};"
+                f"{workdir} holds a table made with --{name}={before[name] or 'nothing'}, not {value or 'nothing'};"
                 " give the same, or another --workdir"
             )
     for name, checksum in plan.checksums.items():
@@ -153,23 +165,24 @@ def _claim(workdir: Path, plan: Plan) -> None:
                 f"{workdir} holds a table of other data: the {name} of {plan.data_dir} has changed; give another "
                 "--workdir"
             )
-    write_json(path, {**before, **described, "data": {**before["data"], **plan.checksums}})
+    data = {"data_dir": str(plan.data_dir.absolute()), "about_data": plan.data}
+    write_json(path, {**before, **options, **data, "data": {**before["data"], **plan.checksums}})
 
 
-def _write(workdir: Path, plan: Plan) -> list[Row]:
-    rows = measure(plan, workdir)
-    write_table(workdir / TABLE, rows)
+def _write(workdir: Path, plan: Plan) -> list[table2.Row]:
+    rows = table2.measure(plan, workdir)
+    table2.write_table(workdir / TABLE, rows)
     with replacing(workdir / MARKDOWN) as part:
-        part.write_text(f"On {plan.data}.\n\n{as_markdown(rows)}", encoding="utf-8", errors="backslashreplace")
+        part.write_text(f"On {plan.data}.\n\n{table2.as_markdown(rows)}", encoding="utf-8", errors="backslashreplace")
     return rows
 
 
 def _summary(folder: Path) -> str:
     result = read_result(folder)
-    assert result is not None  # or `_train` would have raised
-    auc, epoch = result.album["roc_auc_macro"], result.epoch_s
-    said = "no album AUC" if auc is None else f"album AUC {auc:.3f}"
-    return said if epoch is None else f"{said}, {epoch:.3g} s/epoch"
+    assert result is not None  # else the row failed
+    auc = result.album["roc_auc_macro"]
+    text = "no album AUC" if auc is None else f"album AUC {auc:.3f}"
+    return text if result.epoch_s is None else f"{text}, {result.epoch_s:.3g} s/epoch"
 
 
 def _log(workdir: Path, row: str, seed: int) -> Path:
@@ -178,8 +191,8 @@ def _log(workdir: Path, row: str, seed: int) -> Path:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m mumu_jax.reproduce", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--data_dir", type=Path, required=True, help="what mumu_jax.prepare wrote")
-    parser.add_argument("--workdir", type=Path, required=True, help="where the runs and the table go")
+    parser.add_argument("--data_dir", type=Path, required=True, help="the prepared data")
+    parser.add_argument("--workdir", type=Path, required=True, help="the folder for the runs and the table")
     parser.add_argument(
         "--rows",
         default="*",
@@ -194,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
         "--image_weights",
         default="",
         metavar="FILE",
-        help="what ResNet-101 starts from (scripts/convert_weights.py); random weights by default",
+        help="first weights of ResNet-101 (scripts/convert_weights.py); random ones by default",
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""Run folders that were never trained: what a report reads, with any labels, in a moment."""
+"""Run folders that were never trained: the files that a report reads, with any labels, in a moment."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ HOSTILE = [
 
 
 def make_predictions(n_items: int, n_labels: int, target: str = "logistic") -> tuple[np.ndarray, np.ndarray]:
-    """Scores, as a network gives them, that tell a little of the labels; the last label is on no item."""
+    """Return scores like a network's, which tell a little of the labels, and these; the last label is on no item."""
     rng = np.random.default_rng(0)
     labels = (rng.random((n_items, n_labels)) < np.linspace(0.5, 0.1, n_labels)).astype(np.uint8)
     labels[:, -1] = 0
@@ -41,7 +41,7 @@ def make_predictions(n_items: int, n_labels: int, target: str = "logistic") -> t
 def make_run(
     folder: Path, names: Sequence[str] = HOSTILE, target: str = "logistic", n_items: int = 60, scored: bool = True
 ) -> Path:
-    """A run of `text_vsm` on these labels, finished (`scored`) or only just begun."""
+    """Make a run of `text_vsm` on these labels, finished (`scored`) or only just begun."""
     folder.mkdir(parents=True)
     config = Config(name="made_up", modality="text", target=TargetSettings(target))
     about = {

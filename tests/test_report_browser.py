@@ -1,4 +1,4 @@
-"""The page of a run in a real browser: it opens, sorts, searches and draws, on paper, in the dark and on a phone."""
+"""Tests of a run's page in a real browser: it opens, sorts, searches and draws, on paper, in the dark, on a phone."""
 
 import json
 import shutil
@@ -51,7 +51,7 @@ def write_page(folder: Path) -> str:
 
 @pytest.fixture
 def browser(opened) -> Iterator[Any]:
-    """The page, freshly opened; afterwards the console must be empty, and nothing may have been asked of a network."""
+    """Open the page; afterwards the console must be empty, and nothing may have been asked of a network."""
     driver, address = opened
     emulate(driver)
     driver.get(address)
@@ -59,7 +59,7 @@ def browser(opened) -> Iterator[Any]:
     assert driver.get_log("browser") == []
     events = (json.loads(line["message"])["message"] for line in driver.get_log("performance"))
     asked = (event["params"] for event in events if event["method"] == "Network.requestWillBeSent")
-    urls = {one["request"]["url"] for one in asked if not one["documentURL"].startswith("chrome:")}  # its own first tab
+    urls = {one["request"]["url"] for one in asked if not one["documentURL"].startswith("chrome")}  # its own first tab
     assert {url for url in urls if not url.startswith("data:")} == {address}
 
 
@@ -80,7 +80,7 @@ def one(driver: Any, selector: str) -> WebElement:
 
 
 def column(driver: Any, table: str, place: int) -> list[str]:
-    """The cells of a column that are shown, from top to bottom."""
+    """Return the cells of a column that are shown, from top to bottom."""
     script = """return Array.from(document.getElementById(arguments[0]).tBodies[0].rows).filter((row) => !row.hidden)
                 .map((row) => row.cells[arguments[1]].textContent.trim().split("\\n")[0])"""
     return driver.execute_script(script, table, place)
@@ -94,6 +94,12 @@ def sort_by(driver: Any, table: str, place: int) -> str | None:
 
 def shown(driver: Any) -> set[str]:
     return {curve.get_attribute("id") for curve in find(driver, "#rocs [id^=roc-]") if curve.is_displayed()}
+
+
+def test_shows_its_charts(browser):
+    widths = browser.execute_script("return Array.from(document.images, (image) => image.naturalWidth)")
+    assert len(widths) == 5  # two of training, coverage, calibration, speed
+    assert min(widths) > 300
 
 
 def test_sorts_numbers(browser):
@@ -158,24 +164,28 @@ def test_draws_the_chosen_curves(browser):
 
 
 def test_dark_mode(browser):
+    """The page turns, and the ROC curves' axes with it; the ground of the other charts stays light, for their ink."""
     colour = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
+    places = (
+        ("body", "backgroundColor"),
+        ("#training img", "backgroundColor"),
+        ("body", "color"),
+        ("#rocs text", "fill"),
+        ("#rocs .grid", "stroke"),
+    )
 
-    def colours() -> tuple[str, str, str, str]:
-        where = (("body", "backgroundColor"), ("body", "color"), ("#training svg text", "fill"))
-        axis = ("#training svg [style*='stroke: currentColor']", "stroke")
-        ground, ink, text, line = (browser.execute_script(colour, *one) for one in (*where, axis))
-        return ground, ink, text, line
+    def brightness() -> list[int]:
+        colours = (browser.execute_script(colour, *place) for place in places)
+        return [sum(map(int, one[4:-1].split(","))) for one in colours]
 
-    ground, ink, *drawn = colours()
+    ground, charts, ink, *drawn = brightness()
+    assert charts >= ground > 700 > 200 > ink
     assert drawn == [ink, ink]
     emulate(browser, scheme="dark")
-    dark_ground, dark_ink, *drawn = colours()
-    assert drawn == [dark_ink, dark_ink]
-    light, dark = (
-        [sum(map(int, c[4:-1].split(","))) for c in pair] for pair in ((ground, ink), (dark_ground, dark_ink))
-    )
-    assert light[0] > 700 > 200 > light[1]
-    assert dark[0] < 200 < 600 < dark[1]
+    ground, charts, ink, *drawn = brightness()
+    assert ground < 200 < 600 < ink
+    assert charts > 700
+    assert drawn == [ink, ink]
 
 
 @pytest.mark.parametrize("width", [390, 320, 800])
@@ -183,7 +193,7 @@ def test_no_page_is_wider_than_its_screen(browser, width):
     emulate(browser, width=width)
     browser.refresh()
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    assert browser.execute_script("return document.querySelector('#training svg').getBoundingClientRect().width") > 250
+    assert browser.execute_script("return document.querySelector('#training img').getBoundingClientRect().width") > 250
 
 
 def test_on_paper(browser):

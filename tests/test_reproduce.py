@@ -1,24 +1,43 @@
-"""Table 2 in one command: its plan, its runs, its files."""
+"""Tests of Table 2 in one command: its plan, its runs and their processes, its files."""
 
 import csv
 import dataclasses
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 from conftest import REPOSITORY, complain, succeed
+from mumu_jax.training.flags import parse_flags
 
 from mumu_jax import reproduce
 from mumu_jax.config import flatten
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
-from mumu_jax.reports import presets
-from mumu_jax.reports.plan import make_plan, table_rows
-from mumu_jax.reports.table2 import Row, read_result, read_table, run_folder, write_table
-from mumu_jax.reports.table2_text import COLUMNS, as_markdown, cells, finding
-from mumu_jax.system.signals import EXIT_INTERRUPTED, Interrupted
+from mumu_jax.reports.plan import describe_changes, make_plan, preset_changes, table_rows
+from mumu_jax.reports.table2 import (
+    COLUMNS,
+    Row,
+    as_markdown,
+    cells,
+    finding,
+    read_failures,
+    read_result,
+    read_table,
+    run_folder,
+    write_table,
+)
+from mumu_jax.system.signals import EXIT_INTERRUPTED
 
+FAKE = Path(__file__).with_name("fake_train.py")
 SPEC = REPOSITORY.parent / "shared" / "spec" / "oramas2017.md"
 
 
@@ -95,11 +114,11 @@ def test_presets_change_what_they_say(small_data):
     for row in found.rows:
         named, run = flatten(load_config(row)), flatten(found.config(row, 3))
         changed = {name: run[name] for name in run if run[name] != named[name] and name != "seed"}
-        assert changed == presets.changes("smoke", load_config(row))
+        assert changed == preset_changes("smoke", row)
         assert run["seed"] == 3
-        said = presets.describe("smoke", load_config(row))
-        assert all(name in said for name in changed)
-    assert "optim.max_epochs 100 → 20 (÷ 5)" in presets.describe("smoke", load_config("audio_low_3x3"))
+        described = describe_changes("smoke", row)
+        assert all(name in described for name in changed)
+    assert "optim.max_epochs 100 → 20 (÷ 5)" in describe_changes("smoke", "audio_low_3x3")
     paper = plan(small_data, preset="paper")
     assert paper.config("audio_high_4x70_cosine", 0) == load_config("audio_high_4x70_cosine")
 
@@ -137,39 +156,41 @@ def test_text_says_all_there_is():
 
 
 class FakeTraining:
-    """Stands for `train` and `keep_features`: leaves what a finished run leaves, or fails as told."""
+    """Processes of rows that run tests/fake_train.py."""
 
-    def __init__(self, monkeypatch) -> None:
-        self.done: list[str] = []
-        self.fails: dict[str, Exception] = {}
-        self.joined: dict[str, dict] = {}
-        self.auc: dict[str, float | None] = {}  # that is not as below
-        self.split: dict[str, str] = {}  # that the final evaluation is of
-        monkeypatch.setattr(reproduce, "train", self.train)
-        monkeypatch.setattr(reproduce, "keep_features", self.keep_features)
-        monkeypatch.setattr(reproduce, "check_network", lambda config: None)
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.command = (sys.executable, "-I", str(FAKE), str(folder))
 
-    def keep_features(self, config, runs, data_dir, workdir, watch):
-        assert all((run / "eval_test.json").exists() for run in runs.values())
-        self.joined[config.name] = runs
+    def tell(self, **told: dict[str, Any]) -> None:
+        """Say how rows behave: how some fail (`fails`), their `auc`, and the `split` of their final evaluation."""
+        (self.folder / "told.json").write_text(json.dumps({"fails": {}, "auc": {}, "split": {}, **told}))
+        (self.folder / "done").write_text("")
 
-    def train(self, config, data_dir, workdir, stop):
-        if config.name in self.fails:
-            raise self.fails[config.name]
-        print(f"training {config.name}")
-        self.done.append(f"{config.name} {config.seed}")
-        workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / "perf.jsonl").write_text('{"phase": "album", "perf/epoch_s": 2.0}\n')
-        (workdir / "config.json").write_text('{"params": 1000, "data": {"checksum": "d"}}')
-        auc = {"text_vsm_sem_cosine": 0.8, "fusion_ati_cosine": 0.9}.get(config.name, 0.7) + config.seed / 100
-        album = {"roc_auc_macro": self.auc.get(config.name, auc), **{f"coverage_at_{k}": 0.5 for k in (1, 3, 5)}}
-        found = {"album": album, "data": {"checksum": "d"}}
-        (workdir / f"eval_{self.split.get(config.name, 'test')}.json").write_text(json.dumps(found))
+    @property
+    def done(self) -> list[str]:
+        """Rows and seeds that were trained since the last `tell`."""
+        return (self.folder / "done").read_text().splitlines()
+
+    @property
+    def commands(self) -> list[list[str]]:
+        """The flags of every call so far."""
+        return [json.loads(line) for line in (self.folder / "commands.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture
-def training(monkeypatch) -> FakeTraining:
-    return FakeTraining(monkeypatch)
+def training(monkeypatch, tmp_path_factory) -> FakeTraining:
+    fake = FakeTraining(tmp_path_factory.mktemp("fake"))
+    fake.tell()
+    monkeypatch.setattr(reproduce, "TRAIN", fake.command)
+    return fake
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def call(data_dir: Path, workdir: Path, *more: str) -> int:
@@ -177,6 +198,7 @@ def call(data_dir: Path, workdir: Path, *more: str) -> int:
 
 
 def test_whole_table(training, small_data, tmp_path, capsys):
+    planned = plan(small_data, seeds=2)
     assert call(small_data, tmp_path / "W", "--seeds=2") == 0
     assert len(training.done) == 54
     rows = read_table(tmp_path / "W" / "table2.csv")
@@ -185,8 +207,13 @@ def test_whole_table(training, small_data, tmp_path, capsys):
     assert fused.roc_auc_mean == pytest.approx(0.905)
     assert fused.roc_auc_sd == pytest.approx(0.00707, abs=1e-5)
     assert (fused.params, fused.epoch_s, fused.seeds, fused.paper_roc_auc) == (1000, 2.0, 2, 0.931)
-    expected = {name: run_folder(tmp_path / "W", f"{row}", 1) for name, row in plan(small_data).sources.items()}
-    assert training.joined["fusion_ati_cosine"] == expected
+    parsed = [parse_flags(flags) for flags in training.commands]
+    assert [flags.config for flags in parsed] == [planned.config(*run) for run in planned.runs]
+    assert {flags.data_dir for flags in parsed} == {str(small_data)}
+    joined = {flags.workdir: flags.features for flags in parsed}
+    expected = {name: run_folder(tmp_path / "W", f"{row}", 1) for name, row in planned.sources.items()}
+    assert joined[str(tmp_path / "W" / "fusion_ati_cosine" / "seed1")] == expected
+    assert joined[str(tmp_path / "W" / "text_vsm_cosine" / "seed1")] is None
     said = capsys.readouterr().out
     assert "54/54" in said
     assert "best fusion fusion_ati cosine (0.905)" in said
@@ -194,43 +221,68 @@ def test_whole_table(training, small_data, tmp_path, capsys):
 
 
 def test_failed_row_does_not_stop_the_others_and_is_tried_again(training, small_data, tmp_path, capsys):
-    training.fails = {"text_vsm_sem_cosine": ValueError("broken\nin two lines"), "timbre_mlp_logistic": UserError("no")}
+    fails = {"text_vsm_sem_cosine": "bug", "timbre_mlp_logistic": "user error", "text_vsm_cosine": "out of memory"}
+    training.tell(fails=fails)
     assert call(small_data, tmp_path / "W", "--seeds=1") == 1
-    found = {f"{row.row}_{row.target}": row for row in read_table(tmp_path / "W" / "table2.csv")}
-    assert found["text_vsm_sem_cosine"].note == "seed 0 failed: ValueError: broken"
-    assert "text_vsm_sem_cosine/seed0, which failed" in found["fusion_at_cosine"].note
-    assert found["fusion_ai_cosine"].roc_auc_mean == pytest.approx(0.7)
-    said = capsys.readouterr()
-    assert "timbre_mlp_logistic, seed 0: failed: no" in said.out
-    assert "failed: timbre_mlp_logistic, seed 0: see " in said.err
-    assert "Traceback" in (tmp_path / "W" / "logs" / "text_vsm_sem_cosine_seed0.log").read_text()
-    training.fails, training.done = {}, []
+    rows = {f"{row.row}_{row.target}": row for row in read_table(tmp_path / "W" / "table2.csv")}
+    assert rows["text_vsm_sem_cosine"].note == "seed 0 failed: ValueError: broken"
+    assert rows["text_vsm_cosine"].note == "seed 0 failed: its process was killed by SIGKILL, as for lack of memory"
+    assert "text_vsm_sem_cosine/seed0, which failed" in rows["fusion_at_cosine"].note
+    assert rows["fusion_ai_cosine"].roc_auc_mean == pytest.approx(0.7)
+    printed = capsys.readouterr()
+    assert "timbre_mlp_logistic, seed 0: failed: no" in printed.out
+    assert "failed: timbre_mlp_logistic, seed 0: no (see " in printed.err
+    assert "failed: text_vsm_cosine, seed 0: its process was killed by SIGKILL" in printed.err
+    logs = tmp_path / "W" / "logs"
+    assert "Traceback" in (logs / "text_vsm_sem_cosine_seed0.log").read_text()
+    assert (logs / "text_vsm_cosine_seed0.log").read_text() == "training text_vsm_cosine\n"
+    training.tell()
     assert call(small_data, tmp_path / "W", "--seeds=1") == 0
-    again = {"timbre_mlp_logistic", "text_vsm_sem_cosine"}
-    again |= {f"fusion_{of}_{target}" for of in ("at", "ti", "ati") for target in ("logistic", "cosine")}
+    again = {*fails, *(f"fusion_{of}_{target}" for of in ("at", "ti", "ati") for target in ("logistic", "cosine"))}
     assert sorted(training.done) == sorted(f"{name} 0" for name in again)
     assert all(not row.note for row in read_table(tmp_path / "W" / "table2.csv"))
+    assert (logs / "text_vsm_cosine_seed0.log").read_text() == 2 * "training text_vsm_cosine\n"
 
 
 def test_interrupted_table_goes_on(training, small_data, tmp_path, capsys):
-    training.fails = {"text_vsm_cosine": Interrupted("SIGTERM")}
+    """A signal reaches the row's process, which ends as it does after saving; no other row is begun."""
+    training.tell(fails={"text_vsm_cosine": "signal"})
     assert call(small_data, tmp_path / "W", "--rows=t*", "--seeds=1") == EXIT_INTERRUPTED
-    assert "the same command goes on from here" in capsys.readouterr().err
+    assert capsys.readouterr().err.splitlines()[-1] == "SIGTERM; the same command goes on from here"
     assert training.done == ["timbre_mlp_logistic 0", "text_vsm_logistic 0", "text_vsm_sem_logistic 0"]
-    training.fails = {}
+    assert read_failures(tmp_path / "W") == {("text_vsm_cosine", 0): "interrupted"}
+    training.tell()
     assert call(small_data, tmp_path / "W", "--rows=t*", "--seeds=1") == 0
-    assert len(training.done) == len(set(training.done)) == 5
+    assert training.done == ["text_vsm_cosine 0", "text_vsm_sem_cosine 0"]
+
+
+def test_a_row_outlives_a_killed_table_and_keeps_its_lock(training, small_data, tmp_path):
+    training.tell(fails={"timbre_mlp_logistic": "sleep"})
+    arguments = [f"--data_dir={small_data}", f"--workdir={tmp_path / 'W'}", "--preset=smoke", "--rows=timbre_mlp"]
+    code = f"from mumu_jax import reproduce; reproduce.TRAIN = {training.command}; reproduce.main({arguments})"
+    table = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
+    log = tmp_path / "W" / "logs" / "timbre_mlp_logistic_seed0.log"
+    wait_for(lambda: log.exists() and "training" in log.read_text())
+    [row] = psutil.Process(table.pid).children()
+    table.kill()
+    table.wait()
+    with pytest.raises(UserError, match="another process is reproducing the table in"):
+        call(small_data, tmp_path / "W", "--rows=timbre_mlp")
+    row.kill()
+    training.tell()
+    wait_for(lambda: not row.is_running())
+    assert call(small_data, tmp_path / "W", "--rows=timbre_mlp", "--seeds=1") == 0
 
 
 def test_row_without_a_result_fails_alone(training, small_data, tmp_path):
     """No album of the test split has all modalities; no label has a positive and a negative there."""
-    training.split["text_vsm_cosine"], training.auc["text_vsm_logistic"] = "val", None
+    training.tell(split={"text_vsm_cosine": "val"}, auc={"text_vsm_logistic": None})
     assert call(small_data, tmp_path / "W", "--rows=text_*,timbre_mlp", "--seeds=1") == 1
     found = {f"{row.row}_{row.target}": row for row in read_table(tmp_path / "W" / "table2.csv")}
     assert "there is no result of the data's own test albums" in found["text_vsm_cosine"].note
     assert (found["text_vsm_logistic"].roc_auc_mean, found["text_vsm_logistic"].seeds) == (None, 1)
     assert found["timbre_mlp_logistic"].roc_auc_mean == pytest.approx(0.7)
-    training.done = []
+    training.tell()
     assert call(small_data, tmp_path / "W", "--rows=timbre_mlp", "--seeds=1") == 0
     assert training.done == []
     found = {f"{row.row}_{row.target}": row for row in read_table(tmp_path / "W" / "table2.csv")}
@@ -278,6 +330,27 @@ def test_trains_for_real_and_goes_on(small_data, tmp_path, capsys):
     assert row.seeds == 2
     assert row.epoch_s is not None
     assert "96 albums (60 train, 12 val, 24 test)" in (tmp_path / "W" / "report.html").read_text()
+
+
+def test_a_stopped_table_has_saved_its_row(small_data, tmp_path):
+    """Stopping a service or a job signals all its processes: the row's gets a second signal, and still saves."""
+    arguments = [f"--data_dir={small_data}", f"--workdir={tmp_path / 'W'}", "--rows=audio_low_4x96_cosine"]
+    table = subprocess.Popen(
+        [sys.executable, "-m", "mumu_jax.reproduce", *arguments, "--seeds=1"],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    run = run_folder(tmp_path / "W", "audio_low_4x96_cosine", 0)
+    wait_for(lambda: "val/loss" in "".join(file.read_text() for file in run.glob("metrics.jsonl")))
+    for process in (table, *psutil.Process(table.pid).children()):
+        process.send_signal(signal.SIGTERM)
+    _, said = table.communicate(timeout=120)
+    assert table.returncode == EXIT_INTERRUPTED
+    assert "SIGTERM; the same command goes on from here" in said
+    log = (tmp_path / "W" / "logs" / "audio_low_4x96_cosine_seed0.log").read_text()
+    assert re.search(r"SIGTERM: track network saved at step \d+; the same command goes on from here\n$", log)
+    assert not (run / "eval_test.json").exists()
 
 
 def test_command_says_what_it_wants(small_data, tmp_path):

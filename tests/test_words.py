@@ -1,4 +1,4 @@
-"""The words that tell genres: against scikit-learn's mutual information, and the command."""
+"""Tests of the words that tell genres: scikit-learn's mutual information, the picture, and the command."""
 
 import csv
 
@@ -10,6 +10,8 @@ from sklearn.metrics import mutual_info_score
 
 from mumu_jax.data.modalities.text.information_gain import MIN_TEXTS, telling_words, word_gains
 from mumu_jax.errors import UserError
+from mumu_jax.reports.words import Genre, Word, draw_words
+from mumu_jax.system.pictures import render
 
 
 def test_gain_is_mutual_information():
@@ -38,6 +40,15 @@ def test_a_word_that_tells_what_a_genre_is_not_is_left_out():
 def test_too_few_texts_are_said_to_be(texts):
     with pytest.raises(UserError, match=f"MIN_TEXTS = 3 texts or more, found none in {len(texts)} texts; prepare more"):
         word_gains(texts, np.ones((len(texts), 1), np.uint8))
+
+
+def test_every_text_of_the_picture_is_literal():
+    words = [Word("category:$x_{$", 0.5, 0.9, 0.1), Word("1984", 0.25, 0.5, 0.1)]
+    figure = draw_words([Genre("$uicideboy$ $\\frac", 3, words), Genre("_$", 2, words[:1])])
+    assert render(figure, "png").startswith(b"\x89PNG")
+    drawing = render(figure, "svg").decode()
+    for text in ("$uicideboy$ $\\frac (3 texts)", "_$ (2 texts)", "category:$x_{$", "1984"):
+        assert text in drawing
 
 
 def test_command(small_data, tmp_path):

@@ -1,1 +1,1 @@
-"""The pages that `python -m mumu_jax.report` writes: what a run's folder holds, measured, drawn and put together."""
+"""Pages, figures and tables about runs: their files read, measured, drawn and put together."""

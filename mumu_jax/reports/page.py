@@ -1,51 +1,69 @@
-"""One HTML file about a run, or about the runs of Table 2: all that it shows lies in it."""
+"""One HTML file about a run, or about the runs of Table 2; everything that it shows lies in it."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import jinja2
 import numpy as np
-from markupsafe import Markup
 
 from mumu_jax.errors import UserError
+from mumu_jax.objectives import make_objective
 from mumu_jax.objectives.metrics import coverage_by_chance
-from mumu_jax.reports import charts, scores, svg, what
+from mumu_jax.reports import charts, scores
 from mumu_jax.reports.figures import figures_of
-from mumu_jax.reports.run import Run, read_run
+from mumu_jax.reports.run import LEVELS, Run, count, facts, metric_name, metrics_by_level, read_run, settings, share
 from mumu_jax.reports.table2 import SETTINGS, TABLE, Row, read_table
+from mumu_jax.system.files import replacing
 
-PARTS = Path(__file__).parent / "page"
-MOST_K = 50
-MOST_PAIRS = 100
+MAX_K = 50
+N_PAIRS = 100
 CURVES_AT_FIRST = 6
 
 
 class Chart(NamedTuple):
-    """A drawing with its words; without a drawing, `caption` says why there is none."""
+    """A picture with its words; `image` is an `<img>`'s address.  If it is None, `caption` says why."""
 
     title: str
-    drawn: Markup | None
-    caption: str
+    image: str | None
+    caption: str = ""
+
+
+class RocCurve(NamedTuple):
+    """A label's ROC curve as the page draws it; the reader chooses which ones are shown."""
+
+    column: int
+    name: str
+    path: str
+    colour: str
+    dashes: str
+    at_first: bool
+
+
+def write_page(path: Path, workdir: Path, split: str | None = None) -> None:
+    """Write the page of `make_page` to a file."""
+    page = make_page(workdir, split)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
+        part.write_text(page, encoding="utf-8", errors="backslashreplace")  # folders may be named by any bytes
 
 
 def make_page(workdir: Path, split: str | None) -> str:
-    """The page of the run in `workdir`, on `split` (None: what was scored), or of the runs of `mumu_jax.reproduce`.
+    """Return the page of the run in `workdir`, on `split` (None: what was scored), or of the runs of `reproduce`.
 
     Raises UserError if `workdir` is neither, or has a damaged file.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PARTS),
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "page"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"share": what.share, "count": what.count, "name": what.name_of, "json": _json}
-    read = {name: Markup((PARTS / name).read_text(encoding="utf-8")) for name in ("style.css", "script.js")}
-    with svg.style():
+    environment.filters |= {"share": share, "count": count, "metric_name": metric_name, "json": _json}
+    with charts.style():
         if (workdir / TABLE).exists():
             if split:
                 raise UserError(
@@ -54,8 +72,7 @@ def make_page(workdir: Path, split: str | None) -> str:
             content = _about_table(workdir)
         else:
             content = _about_run(read_run(workdir, split))
-    page = environment.get_template("report.html.j2")
-    return page.render(**content, figures=list(_figures(workdir)), style=read["style.css"], script=read["script.js"])
+    return environment.get_template("report.html.j2").render(**content, figures=list(_figures(workdir)))
 
 
 def _about_run(run: Run) -> dict[str, Any]:
@@ -63,10 +80,10 @@ def _about_run(run: Run) -> dict[str, Any]:
         "title": run.config.name or run.folder.name,
         "sees": run.config.fusion.modalities.replace("+", ", ") if run.sources else run.config.modality,
         "run": run,
-        "levels": [shown for level, shown in what.LEVELS.items() if level in (run.result or {})],
-        "result": what.metrics_by_level(run.result or {}),
-        "facts": list(what.facts(run)),
-        "settings": what.settings(run.config),
+        "levels": [title for level, title in LEVELS.items() if level in (run.result or {})],
+        "result": metrics_by_level(run.result or {}),
+        "facts": list(facts(run)),
+        "settings": settings(run.config),
         "training": list(_training(run)),
         "speed": list(_speed(run)),
         "table": None,
@@ -76,97 +93,102 @@ def _about_run(run: Run) -> dict[str, Any]:
 
 
 def _about_scores(run: Run) -> dict[str, Any]:
-    """What the saved predictions tell."""
+    """Return what the saved predictions show."""
     assert run.predictions
-    found, labels = run.predictions.scores, run.predictions.labels
-    target, n_items = run.config.target.kind, len(found)
-    rows = scores.by_label(found, labels, run.label_names, run.seen)
+    predicted, labels, objective = run.predictions.scores, run.predictions.labels, make_objective(run.config.target)
+    rows = scores.by_label(predicted, labels, run.label_names, run.seen)
     rows.sort(key=lambda row: (-row.support, row.column))
-    drawable = [row.column for row in rows if row.roc_auc is not None]
-    places = {column: place for place, column in enumerate(drawable)}
-    curves = {column: (place, scores.roc(found[:, column], labels[:, column])) for column, place in places.items()}
-    drawn = str(svg.inline(charts.rocs(curves), "rocs"))
-    for column in drawable[:CURVES_AT_FIRST]:
-        drawn = drawn.replace(f'id="roc-{column}"', f'id="roc-{column}" class="on"')
-    coverage = scores.coverage(found, MOST_K)
-    n_labels = len(run.label_names)
+    curves = [
+        RocCurve(
+            column=row.column,
+            name=row.name,
+            path=charts.roc_path(scores.roc(predicted[:, row.column], labels[:, row.column])),
+            colour=charts.line_style(place)[0],
+            dashes=charts.line_style(place)[1],
+            at_first=place < CURVES_AT_FIRST,
+        )
+        for place, row in enumerate(row for row in rows if row.roc_auc is not None)
+    ]
+    n_items, n_labels = predicted.shape
+    coverage = scores.coverage(predicted, MAX_K)
     chance = np.array([coverage_by_chance(k, n_labels, n_items) for k in range(1, len(coverage) + 1)])
-    calibration = scores.calibration(found, labels, target)
+    calibration = scores.calibration(predicted, labels, objective)
     return {
         "n_items": n_items,
         "names": run.label_names,
         "labels": rows,
         "accuracies": (run.result or {}).get("accuracy_by_genre"),
-        "styles": {column: charts.line_style(place) for column, place in places.items()},
-        "at_first": drawable[:CURVES_AT_FIRST],
-        "rocs": Markup(drawn),
-        "coverage": svg.inline(charts.coverages(coverage, chance), "coverage"),
+        "curves": {curve.column: curve for curve in curves},
+        "coverage": charts.as_image(charts.coverages(coverage, chance)),
         "n_ks": len(coverage),
-        "calibration": calibration,
-        "calibrated": svg.inline(charts.calibrations(calibration, target == "cosine"), "calibration"),
-        "cosine": target == "cosine",
-        "softmax": target == "softmax",
+        "calibration": charts.as_image(charts.calibrations(calibration, objective.unit_output)),
+        "calibration_error": calibration.error,
+        "target": run.config.target.kind,
         "n_bins": len(scores.PROBABILITIES) - 1,
-        "most_pairs": MOST_PAIRS,
-        "pairs": scores.confused_pairs(found, labels, MOST_PAIRS),
+        "max_pairs": N_PAIRS,
+        "pairs": scores.confused_pairs(predicted, labels, N_PAIRS),
     }
 
 
 def _about_table(workdir: Path) -> dict[str, Any]:
     rows = read_table(workdir / TABLE)
-    links = {(row.row, row.target): list(_reports(workdir, row)) for row in rows}
-    chart = svg.inline(charts.table2(rows), "table2")
-    settings = workdir / SETTINGS
-    about = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else {}
-    content = {"title": "Table 2", "run": None, "table": rows, "links": links, "drawn_table": chart, "labels": None}
-    return content | {"about": about}
+    path = workdir / SETTINGS
+    return {
+        "title": "Table 2",
+        "run": None,
+        "labels": None,
+        "table": rows,
+        "links": {(row.row, row.target): list(_reports(workdir, row)) for row in rows},
+        "by_row": charts.as_image(charts.table2(rows)),
+        "about": json.loads(path.read_text(encoding="utf-8")) if path.exists() else {},
+    }
 
 
 def _reports(workdir: Path, row: Row) -> Iterator[tuple[str, str]]:
-    """The reports of a row's runs that there are: a name, and where it is from the page."""
+    """Yield (name, address relative to the page) of the reports that a row's runs have."""
     for report in sorted(workdir.glob(f"{row.row}_{row.target}/seed*/report.html")):
         yield report.parent.name, quote(report.relative_to(workdir).as_posix())
 
 
 def _training(run: Run) -> Iterator[Chart]:
-    for phase, lines in _phases(run.metrics).items():
+    for phase, lines in _by_phase(run.metrics).items():
         title = f"{phase.capitalize()} network"
-        yield Chart(f"{title}: loss", svg.inline(charts.losses(lines), f"{phase}-loss"), "")
+        yield Chart(f"{title}: loss", charts.as_image(charts.losses(lines)))
         for name in sorted({name for line in lines for name in line if name.startswith("val/")} - {"val/loss"}):
-            drawn = svg.inline(charts.validation(lines, name), f"{phase}-{name}")
-            yield Chart(f"{title}: {what.name_of(name.removeprefix('val/'))}, validation", drawn, "")
+            image = charts.as_image(charts.validation(lines, name))
+            yield Chart(f"{title}: {metric_name(name.removeprefix('val/'))}, validation", image)
 
 
 def _speed(run: Run) -> Iterator[Chart]:
-    for phase, lines in _phases(run.perf).items():
-        starts = [line for line in lines if "perf/compile_s" in line]
-        said = [
+    for phase, lines in _by_phase(run.perf).items():
+        remarks = [
             f"compiled in {line['perf/compile_s']:.1f} s, first input after {line['perf/first_input_s']:.1f} s"
-            for line in starts
+            for line in lines
+            if "perf/compile_s" in line
         ]
         rates = [line["perf/examples_per_s"] for line in lines if "perf/examples_per_s" in line]
         if rates:
-            said.append(f"median {np.median(rates):,.0f} examples/s")
+            remarks.append(f"median {np.median(rates):,.0f} examples/s")
         if epochs := [line["perf/epoch_s"] for line in lines if "perf/epoch_s" in line]:
-            said.append(f"median {np.median(epochs):,.1f} s an epoch")
-        drawn = svg.inline(charts.throughput(lines), f"{phase}-speed") if rates else None
-        yield Chart(f"{phase.capitalize()} network", drawn, "; ".join(said))
+            remarks.append(f"median {np.median(epochs):,.1f} s an epoch")
+        image = charts.as_image(charts.throughput(lines)) if rates else None
+        yield Chart(f"{phase.capitalize()} network", image, "; ".join(remarks))
 
 
 def _figures(workdir: Path) -> Iterator[Chart]:
     for drawing in figures_of(workdir):
         if drawing.figure:
-            yield Chart(drawing.title, svg.inline(drawing.figure, drawing.name), drawing.caption)
+            yield Chart(drawing.title, charts.as_image(drawing.figure), drawing.caption)
         else:
-            yield Chart(drawing.title, None, f"There is none: {drawing.reason}.")
+            yield Chart(drawing.title, None, f"There is none: {drawing.caption}.")
 
 
-def _phases(lines: list[dict[str, Any]]) -> Mapping[str, list[dict[str, Any]]]:
-    """The lines by phase, in the order of training."""
-    found: dict[str, list[dict[str, Any]]] = {}
+def _by_phase(lines: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the lines by phase, in the order of training."""
+    phases: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
-        found.setdefault(line["phase"], []).append(line)
-    return found
+        phases.setdefault(line["phase"], []).append(line)
+    return phases
 
 
 def _json(value: Any) -> str:

@@ -1,39 +1,61 @@
-"""Which runs Table 2 takes: its rows in the paper's order, those that the data allows, and what fusions join."""
+"""A plan of Table 2: the rows in the paper's order, the settings of each run, and why the data rules some rows out."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
-from mumu_jax.config import Config
+from mumu_jax.config import Config, flatten
 from mumu_jax.data.manifest import SPLITS, read_manifest
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.store.records import DESCRIPTION, Prepared, open_prepared, read_description
 from mumu_jax.errors import UserError, nearest
 from mumu_jax.experiments import load_config, load_experiments
-from mumu_jax.reports import presets
 
-# In the paper's order, in which the runs that a fusion joins come before it.
+# The paper's order, in which the runs that a fusion joins come before it.
 ORDER = ("timbre", "audio", "text", "image", "fusion")
-NOT_PRINTED = ("image_resnet101_cosine",)  # future work there
-# The runs that a fusion joins: the paper's A, T and I; where no text names an entity, another T.
+NOT_IN_PAPER = ("image_resnet101_cosine",)  # future work there
+# The runs that a fusion joins, the paper's A, T and I; and the T for data without named entities.
 SOURCES = {"audio": "audio_high_4x70_cosine", "text": "text_vsm_sem_cosine", "image": "image_resnet101_logistic"}
+TEXT_WITHOUT_ENTITIES = "text_vsm_cosine"
 REMEDIES = {
     "audio": "name songs in the source, and prepare again",
     "text": "name texts in the source, and prepare again",
     "image": "name covers in the source, and prepare again",
-    "timbre": "it is made of the Million Song Dataset's files (a manifest, or --source=mumu)",
+    "timbre": "it is made from the files of the Million Song Dataset (a manifest, or --source=mumu)",
 }
-TEXT_WITHOUT_ENTITIES = "text_vsm_cosine"
+# A preset fits the whole table to a small machine and small data: changed settings, by the start of a row's name.
+# No published weights fit a ResNet of 14 layers: random ones, on few covers, need a larger learning rate, more
+# patience and milder views.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {},
+    "smoke": {
+        "audio_low": {"model.width_divisor": 2, "optim.max_epochs": 20},
+        "audio_high": {"model.width_divisor": 8, "optim.max_epochs": 20},
+        "image": {
+            "model.depth": 14,
+            "augment.size_px": 96,
+            "augment.min_area": 0.5,
+            "augment.colour": 0.1,
+            "optim.learning_rate": 0.05,
+            "optim.batch_size": 20,
+            "optim.max_epochs": 40,
+            "optim.patience": 12,
+        },
+    },
+}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be trained.
+    """The runs of a table.
 
-    `rows` are experiments, in order; `added` are those among them that were not asked for, but are joined by fusions;
-    `impossible` says why the data does not allow some; `sources` are the rows that fusions join, by modality;
-    `checksums` are of the data, by modality, and `data` describes it; `image_weights` is a file or empty.
+    `rows` are experiments, in order; `added` are the rows that were not asked for, but that fusions join;
+    `impossible` says why the data rules a row out; `sources` are the rows that fusions join, by modality;
+    `checksums` are the data's, by modality, and `data` describes it; `image_weights` is a file or empty.
     """
 
     data_dir: Path
@@ -49,107 +71,140 @@ class Plan:
 
     @property
     def runs(self) -> list[tuple[str, int]]:
-        """(experiment, seed): the whole table of one seed before the next."""
+        """(experiment, seed) of every run: the whole table of one seed before the next."""
         return [(row, seed) for seed in range(self.seeds) for row in self.rows if row not in self.impossible]
 
+    def settings(self, row: str, seed: int) -> dict[str, Any]:
+        """Return the settings in which a run differs from its experiment."""
+        weights = {"model.weights": self.image_weights} if self.image_weights and row.startswith("image") else {}
+        return {"seed": seed, **preset_changes(self.preset, row), **weights}
+
+    def config(self, row: str, seed: int) -> Config:
+        """Return the config of a run."""
+        config = load_config(row)
+        for name, value in self.settings(row, seed).items():
+            *sections, field = name.split(".")
+            setattr(reduce(getattr, sections, config), field, value)
+        return config
+
     def __str__(self) -> str:
-        """What will be done, and what not."""
+        """Say what will be done, and what will not."""
         lines = [f"{len(self.runs)} runs on {self.data}"]
         if self.added:
             lines.append(f"added, because fusions join them: {', '.join(self.added)}")
         lines += [f"left out: {row}: {why}" for row, why in self.impossible.items() if row in self.rows]
         return "\n".join(lines)
 
-    def config(self, experiment: str, seed: int) -> Config:
-        """The experiment as it is to be run."""
-        config = load_config(experiment)
-        presets.apply(self.preset, config)
-        config.seed = seed
-        if config.modality == "image":
-            config.model.weights = self.image_weights
-        return config
-
 
 def table_rows() -> list[str]:
-    """The experiments of Table 2 in its order, and ResNet-101 with cosine targets."""
+    """Return the experiments of Table 2 in its order, and ResNet-101 with cosine targets."""
     experiments = load_experiments()
     return [
         name
         for modality in ORDER
-        for name, one in experiments.items()
-        if one.config.modality == modality
-        and name.endswith(f"_{one.config.target.kind}")  # not the short name of the same experiment
-        and (one.paper or name in NOT_PRINTED)
+        for name, experiment in experiments.items()
+        if experiment.config.modality == modality
+        and name.endswith(f"_{experiment.config.target.kind}")  # not the short name of the same experiment
+        and (experiment.paper or name in NOT_IN_PAPER)
     ]
 
 
 def make_plan(data_dir: Path, patterns: str, preset: str, seeds: int, image_weights: str) -> Plan:
-    """The rows that `patterns` name, and those that fusions among them join.
+    """Plan the rows that match `patterns`, and the rows that fusions among them join.
 
-    Raises UserError where there is no such row, where the data allows none, and on data or weights that are damaged.
+    Raises UserError if no row matches, if the data rules out all that match, and if the data is damaged.
     """
     if not (data_dir / "manifest.jsonl").exists():
         raise UserError(f"there is no prepared data in {data_dir}; correct --data_dir, or call mumu_jax.prepare")
     configs = {row: load_experiments()[row].config for row in table_rows()}
-    there = {
+    prepared = {
         name: open_prepared(data_dir, getattr(Config(), name))
         for name in MODALITIES
         if (data_dir / name / DESCRIPTION).exists()
     }
-    lacking = {name: why for name in MODALITIES if (why := _lacks(there.get(name), name))}
-    sources = dict(SOURCES)
-    without_entities = _without_entities(data_dir) if "text" not in lacking else ""
-    if without_entities:
-        sources["text"] = TEXT_WITHOUT_ENTITIES
-    impossible = {}
-    for row, config in configs.items():
-        names = config.fusion.names if config.modality == "fusion" else [config.modality]
-        reasons = [lacking[name] for name in names if name in lacking]
-        if config.tfidf.categories and without_entities:
-            reasons.append(without_entities)
-        if reasons:
-            impossible[row] = "; ".join(reasons)
+    missing = {name: reason for name in MODALITIES if (reason := _missing(prepared.get(name), name))}
+    no_entities = "" if "text" in missing else _missing_entities(data_dir)
+    impossible = _impossible(configs, missing, no_entities)
     wanted = _match(patterns, list(configs))
     if all(row in impossible for row in wanted):
         raise UserError(f"{data_dir} allows none of the rows: {impossible[wanted[0]]}")
-    fusions = [row for row in wanted if configs[row].modality == "fusion" and row not in impossible]
-    joined = {sources[name] for row in fusions for name in configs[row].fusion.names}
+    sources = SOURCES | ({"text": TEXT_WITHOUT_ENTITIES} if no_entities else {})
+    joined = {sources[name] for row in wanted if row not in impossible for name in _joined(configs[row])}
     rows = [row for row in configs if row in wanted or row in joined]
-    added = [row for row in rows if row not in wanted]
-    checksums = {name: prepared.checksum for name, prepared in there.items()}
-    about = (sources, checksums, _describe(data_dir))
-    return Plan(data_dir, preset, seeds, image_weights, rows, added, impossible, *about)
+    return Plan(
+        data_dir=data_dir,
+        preset=preset,
+        seeds=seeds,
+        image_weights=image_weights,
+        rows=rows,
+        added=[row for row in rows if row not in wanted],
+        impossible=impossible,
+        sources=sources,
+        checksums={name: one.checksum for name, one in prepared.items()},
+        data=_describe(data_dir),
+    )
 
 
-def _describe(data_dir: Path) -> str:
-    albums = read_manifest(data_dir / "manifest.jsonl")
-    n_of = Counter(album.split for album in albums)
-    counts = ", ".join(f"{n_of[split]:,} {split}" for split in SPLITS)
-    genres = {genre for album in albums for genre in album.genres}
-    return f"{len(albums):,} albums ({counts}) with {len(genres):,} genres"
+def preset_changes(preset: str, row: str) -> dict[str, Any]:
+    """Return the settings of a row that a preset changes, with their new values."""
+    return next((settings for start, settings in PRESETS[preset].items() if row.startswith(start)), {})
 
 
-def _match(patterns: str, rows: list[str]) -> list[str]:
-    """The rows that one of the patterns, separated by commas, names; the target may be left out: both then."""
-    wanted = set()
-    for pattern in patterns.split(","):
-        found = [row for row in rows if fnmatchcase(row, pattern) or fnmatchcase(row.rpartition("_")[0], pattern)]
-        if not found:
-            near = nearest(pattern, rows)
-            hint = f"did you mean {near!r}?" if near else f"they are {', '.join(rows)}"
-            raise UserError(f"--rows: no row of the table is named {pattern!r}; {hint}")
-        wanted.update(found)
-    return [row for row in rows if row in wanted]
+def describe_changes(preset: str, row: str) -> str:
+    """Return a preset's changes of a row as `optim.max_epochs 100 → 20 (÷ 5), …`."""
+    before = flatten(load_config(row))
+    return ", ".join(_change(name, before[name], value) for name, value in preset_changes(preset, row).items())
 
 
-def _lacks(prepared: Prepared | None, modality: str) -> str:
-    """Why networks of a modality cannot be trained and tested on the data; nothing where they can."""
+def _change(name: str, old: Any, new: Any) -> str:
+    text = f"{name} {old:g} → {new:g}"
+    return f"{text} (÷ {old / new:.3g})" if isinstance(old, int) and old > new else text
+
+
+def _joined(config: Config) -> list[str]:
+    """Return the modalities that a fusion joins; none for another experiment."""
+    return config.fusion.names if config.modality == "fusion" else []
+
+
+def _impossible(configs: Mapping[str, Config], missing: Mapping[str, str], no_entities: str) -> dict[str, str]:
+    """Return the reasons why the data rules out a row, by row."""
+    reasons = {}
+    for row, config in configs.items():
+        reasons[row] = [missing[name] for name in _joined(config) or [config.modality] if name in missing]
+        if config.tfidf.categories and no_entities:
+            reasons[row].append(no_entities)
+    return {row: "; ".join(of_row) for row, of_row in reasons.items() if of_row}
+
+
+def _missing(prepared: Prepared | None, modality: str) -> str:
+    """Return why networks of a modality cannot be trained and tested on the data; empty if they can."""
     if prepared is None:
         return f"the data has no {modality}: {REMEDIES[modality]}"
     empty = [split for split in SPLITS if not len(prepared.split(split))]
     return f"no album of the {' and '.join(empty)} split has {modality}" if empty else ""
 
 
-def _without_entities(data_dir: Path) -> str:
-    linked = read_description(data_dir / "text")["splits"]["train"]["linked"]
+def _missing_entities(data_dir: Path) -> str:
+    linked = read_description(data_dir / "text").splits["train"]["linked"]
     return "" if linked else "no training text has a linked entity: prepare with --gazetteer or --entities_dir"
+
+
+def _describe(data_dir: Path) -> str:
+    albums = read_manifest(data_dir / "manifest.jsonl")
+    n_albums = Counter(album.split for album in albums)
+    counts = ", ".join(f"{n_albums[split]:,} {split}" for split in SPLITS)
+    genres = {genre for album in albums for genre in album.genres}
+    return f"{len(albums):,} albums ({counts}) with {len(genres):,} genres"
+
+
+def _match(patterns: str, rows: list[str]) -> list[str]:
+    """Return the rows that match one of the patterns, separated by commas, with or without their target."""
+    wanted = set()
+    for pattern in patterns.split(","):
+        matches = [row for row in rows if fnmatchcase(row, pattern) or fnmatchcase(row.rpartition("_")[0], pattern)]
+        if not matches:
+            near = nearest(pattern, rows)
+            hint = f"did you mean {near!r}?" if near else f"they are {', '.join(rows)}"
+            raise UserError(f"--rows: no row of the table is named {pattern!r}; {hint}")
+        wanted.update(matches)
+    return [row for row in rows if row in wanted]

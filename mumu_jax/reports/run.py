@@ -1,7 +1,9 @@
-"""A run's folder, finished or not, as a report needs it: no network is built."""
+"""A run's folder, finished or not, in the words and numbers of a page; no network is built."""
 
 import json
 import zipfile
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +11,23 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from mumu_jax.config import Config
+from mumu_jax.config import Config, flatten
 from mumu_jax.data.manifest import read_labels
 from mumu_jax.errors import UserError
-from mumu_jax.runs.folder import FINAL_SPLITS, read_about, read_constants
+from mumu_jax.runs.constants import read_constants
+from mumu_jax.runs.folder import FINAL_SPLITS, read_about
 from mumu_jax.runs.fusion import FUSION, Source, read_kept
 from mumu_jax.training.log import METRICS, PERF, read_lines
+
+LEVELS = {"track": "tracks", "album": "albums", "chance": "by chance"}
+METRIC_NAMES = {
+    "roc_auc_macro": "ROC-AUC, macro",
+    "pr_auc_macro": "average precision, macro",
+    "n_items": "items",
+    "n_labels": "labels",
+    "n_labels_scored": "labels in the macro means",
+    "n_labels_unseen": "labels not in training",
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +40,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Run:
-    """What there is so far: a run that was not scored has no `result`."""
+    """The files of a run as far as they are there: a run that was not scored has no `result`."""
 
     folder: Path
     config: Config
@@ -43,9 +56,9 @@ class Run:
 
 
 def read_run(folder: Path, split: str | None) -> Run:
-    """The run, with what was found on `split`; None: the first of `FINAL_SPLITS` that was scored.
+    """Read a run, and how it scored on `split`; None stands for the first of `FINAL_SPLITS` that was scored.
 
-    Raises UserError if `folder` is no run, if a file of it is damaged, or if it was not scored on the split asked for.
+    Raises UserError if `folder` is not a run's, if a file is damaged, or if the run was not scored on `split`.
     """
     if not (folder / "config.json").exists():
         raise UserError(
@@ -68,7 +81,7 @@ def read_run(folder: Path, split: str | None) -> Run:
         about=about,
         sources=read_kept(folder).sources if (folder / FUSION).exists() else {},
         label_names=[label.name for label in labels],
-        seen=read_constants(folder)[1],
+        seen=read_constants(folder, config)[1],
         metrics=read_lines(folder / METRICS),
         perf=read_lines(folder / PERF),
         split=split,
@@ -87,12 +100,69 @@ def _read_json(path: Path) -> Any:
 def _read_predictions(path: Path, n_labels: int) -> Predictions:
     try:
         with np.load(path) as arrays:
-            found = Predictions(arrays["album_scores"], arrays["album_labels"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error!r}); score the run anew with mumu_jax.evaluate") from error
-    if found.scores.shape != found.labels.shape or found.scores.shape[1:] != (n_labels,):
+            predictions = Predictions(arrays["album_scores"], arrays["album_labels"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} is damaged ({error!r}); score the run again with mumu_jax.evaluate") from error
+    shapes = predictions.scores.shape, predictions.labels.shape
+    if shapes[0] != shapes[1] or shapes[0][1:] != (n_labels,):
         raise UserError(
-            f"{path} holds scores {found.scores.shape} and labels {found.labels.shape}, and the run has {n_labels} "
-            "labels; score the run anew with mumu_jax.evaluate"
+            f"{path} holds scores {shapes[0]} and labels {shapes[1]}, and the run has {n_labels} labels; score the run "
+            "again with mumu_jax.evaluate"
         )
-    return found
+    return predictions
+
+
+def facts(run: Run) -> Iterator[tuple[str, str]]:
+    """Yield (term, value) for the network, the data, and the place where it was trained."""
+    versions, data, model = dict(run.about.get("versions", {})), run.about["data"], run.config.model
+    network = [model.family, model.kernel, model.width] if model.family == "cnn" else [model.family]
+    network += [str(model.depth)] if model.family == "resnet" else []
+    yield "Network", f"{' '.join(network)} on {run.config.modality}, {run.config.target.kind} targets"
+    if "params" in run.about:
+        yield "Parameters", count(run.about["params"])
+    for modality, source in run.sources.items():
+        yield f"Joined, {modality}", f"{source.fingerprint}, {source.path}"
+    yield "Labels", f"{len(run.label_names):,}, of which {int(run.seen.sum()):,} occur in training"
+    yield "Data", data["dir"]
+    yield "Data checksum", data["checksum"]
+    if run.result and run.result["data"]["checksum"] != data["checksum"]:
+        yield "Scored on other data", f"{run.result['data']['dir']}, checksum {run.result['data']['checksum']}"
+    weights = run.about.get("weights") or {"": "random"}
+    yield "First weights", ", ".join(f"{name} {value}".strip() for name, value in weights.items())
+    yield "Device", f"{versions.pop('device', 'unknown')}, computes in {versions.pop('computes_in', 'unknown')}"
+    yield "Commit", versions.pop("commit", None) or "unknown"
+    yield "Versions", ", ".join(f"{name} {version}" for name, version in versions.items())
+    yield "Folder", str(run.folder.absolute())
+
+
+def metrics_by_level(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return each metric with its value at each level, as text."""
+    levels = [result[level] for level in LEVELS if level in result]
+    metrics = dict.fromkeys(metric for level in levels for metric in level)
+    return [(metric, [_number(level.get(metric)) for level in levels]) for metric in metrics]
+
+
+def settings(config: Config) -> list[tuple[str, Any, Any]]:
+    """Return (name, value, default) of each setting, those that differ first."""
+    default = flatten(Config())
+    values = [(name, value, default[name]) for name, value in flatten(config).items()]
+    return sorted(values, key=lambda setting: setting[1] == setting[2])
+
+
+def _number(value: float | int | None) -> str:
+    return count(value) if isinstance(value, int) else share(value)
+
+
+def share(value: float | None) -> str:
+    """Return a number from 0 to 1 as text; a dash for None."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def count(value: int | None) -> str:
+    """Return a whole number as text; a dash for None."""
+    return "–" if value is None else f"{value:,}"
+
+
+def metric_name(metric: str) -> str:
+    """Return a metric's name in words: `coverage_at_3` is coverage@3."""
+    return METRIC_NAMES.get(metric) or metric.replace("_at_", "@").replace("_macro", ", macro").replace("ndcg", "nDCG")

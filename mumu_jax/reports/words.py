@@ -6,7 +6,6 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -16,10 +15,9 @@ from mumu_jax.data.modalities.text.tfidf import words_of
 from mumu_jax.data.store.records import Prepared
 from mumu_jax.system.files import replacing
 
-matplotlib.use("Agg")
 PLOTTED = 12  # genres, the most frequent ones
 COLUMNS = 3
-TITLE_CHARS = 30  # of a line, in the width of a panel
+TITLE_CHARS = 30  # a line, in the width of a panel
 
 
 class Word(NamedTuple):
@@ -32,7 +30,7 @@ class Word(NamedTuple):
 
 
 class Genre(NamedTuple):
-    """A genre, how many of the texts it has, and its words, the most telling first."""
+    """A genre, the number of texts that have it, and its words, the most telling first."""
 
     name: str
     n_texts: int
@@ -40,23 +38,23 @@ class Genre(NamedTuple):
 
 
 def words_by_genre(prepared: Prepared, split: str, categories: bool, top_k: int) -> list[Genre]:
-    """Of the prepared text of a split; the most frequent genre first.  Oramas et al. 2017, section 6.2."""
+    """Return the genres of a split's texts, the most frequent first.  Oramas et al. 2017, section 6.2."""
     records = list(prepared.split(split))
     labels = np.array([multi_hot(record["labels"], len(prepared.labels)) for record in records])
     gains = word_gains([words_of(record, categories) for record in records], labels)
 
     def genre(column: int) -> Genre:
         best = telling_words(gains, column, top_k)
-        table = (gains.gain_bits, gains.with_genre, gains.without)
-        words = [Word(gains.words[i], *(float(part[i, column]) for part in table)) for i in best]
+        numbers = (gains.gain_bits, gains.with_genre, gains.without)
+        words = [Word(gains.words[i], *(float(by_word[i, column]) for by_word in numbers)) for i in best]
         return Genre(prepared.labels[column].name, int(labels[:, column].sum()), words)
 
     genres = [genre(column) for column in range(len(prepared.labels)) if labels[:, column].any()]
-    return sorted(genres, key=lambda found: (-found.n_texts, found.name))
+    return sorted(genres, key=lambda genre: (-genre.n_texts, genre.name))
 
 
 def write_table(path: Path, genres: Sequence[Genre]) -> None:
-    """A CSV with a row a word."""
+    """Write a CSV with a row a word."""
     with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("genre", "n_texts", "rank", *Word._fields))
@@ -66,25 +64,26 @@ def write_table(path: Path, genres: Sequence[Genre]) -> None:
                 writer.writerow((genre.name, genre.n_texts, rank, word.word, *numbers))
 
 
-def plot(path: Path, genres: Sequence[Genre]) -> None:
-    """A bar a word, a panel a genre, for the most frequent genres."""
+def draw_words(genres: Sequence[Genre]) -> Figure:
+    """Draw a bar a word in a panel a genre, for the most frequent genres."""
     shown = [genre for genre in genres if genre.words][:PLOTTED]
     rows = max(1, -(-len(shown) // COLUMNS))
     n_words = max((len(genre.words) for genre in shown), default=1)
     figure = Figure(figsize=(4 * COLUMNS, rows * (0.8 + 0.22 * n_words)), layout="constrained")
     axes: Any = figure.subplots(rows, COLUMNS, squeeze=False)
     for ax, genre in zip(axes.flat, shown, strict=False):
-        _plot_genre(ax, genre)
+        _draw_genre(ax, genre)
     for ax in axes.flat[len(shown) :]:
         ax.axis("off")
     figure.supxlabel("information gain, bits", fontsize=10)
-    with replacing(path) as part:
-        figure.savefig(part, format="png", dpi=150)
+    return figure
 
 
-def _plot_genre(ax: Any, genre: Genre) -> None:
-    words = genre.words[::-1]
-    ax.barh([word.word for word in words], [word.gain_bits for word in words], color="#3b6ea5", height=0.7)
+def _draw_genre(ax: Any, genre: Genre) -> None:
+    places = np.arange(len(genre.words))
+    ax.barh(places, [word.gain_bits for word in genre.words], color="#3b6ea5", height=0.7)
+    ax.set_yticks(places, [word.word for word in genre.words])
+    ax.invert_yaxis()
     ax.set_title(fill(f"{genre.name} ({genre.n_texts:,} texts)", TITLE_CHARS), fontsize=10, loc="left", x=0)
     ax.tick_params(labelsize=8, length=0)
     ax.spines[["top", "right", "left"]].set_visible(False)

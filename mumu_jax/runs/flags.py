@@ -1,6 +1,7 @@
 """The command line of `train`: a named experiment, any of its fields, and the list of them."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -96,7 +97,8 @@ def _parse_features(text: str, config: Config) -> dict[str, Path]:
     if Inputs.unfitted(config).prepared:
         raise UserError(f"--features is for a fusion, and {config.name} sees {config.modality}; leave it out")
     names = config.fusion.names
-    pairs = [part.partition("=") for part in text.split(",")]
+    parts = re.split(rf",(?=(?:{'|'.join(names)})=)", text)  # a folder's name may hold a comma
+    pairs = [part.partition("=") for part in parts]
     if sorted(name for name, _, _ in pairs) != sorted(names) or not all(path for _, _, path in pairs):
         raise UserError(
             f"--features is {text!r}, and {config.name} joins {', '.join(names)}; give "

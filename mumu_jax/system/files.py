@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -35,7 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def only_one(folder: Path, doing: str) -> Iterator[None]:
+def only_one(folder: Path, doing: str) -> Iterator[BinaryIO]:
     """Hold the lock on `folder`, which ends with the process; first remove what killed processes left in it.
 
     Raises UserError if another process holds the lock, which is then `doing` the folder.
@@ -47,7 +47,7 @@ def only_one(folder: Path, doing: str) -> Iterator[None]:
         except BlockingIOError as error:
             raise UserError(f"another process is {doing} {folder}; wait until it ends") from error
         _remove_abandoned(folder)
-        yield
+        yield lock
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,6 +1,7 @@
 """Turn SIGTERM and Ctrl-C into a stop request that the loop honours between chunks."""
 
 import signal
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -10,6 +11,7 @@ from mumu_jax.system.processes import any_of_all
 
 T = TypeVar("T")
 
+SAME_REQUEST_S = 1.0  # signals that follow one so soon repeat it
 EXIT_INTERRUPTED = 75  # sysexits' EX_TEMPFAIL: saved; the same command goes on from here
 
 
@@ -37,10 +39,19 @@ class StopRequest:
             yield item
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal; the next one ends the process at once."""
+        """Handle a signal; the next one ends the process at once, unless it comes so soon that it repeats this one.
+
+        Service managers, schedulers and Ctrl-C signal all processes, and `reproduce` also hands its signal on.
+        """
         self._signal = number
-        for handled in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(handled, signal.SIG_DFL)
+        _handle_with(signal.SIG_IGN)
+        time.sleep(SAME_REQUEST_S)
+        _handle_with(signal.SIG_DFL)
+
+
+def _handle_with(action: signal.Handlers) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, action)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from mumu_jax.data.modalities.suffixes import is_audio, is_image
 from mumu_jax.data.sources.base import Collection, Request, Source
 from mumu_jax.data.sources.files import as_id, files_below
 from mumu_jax.errors import UserError
-from mumu_jax.system.progress import bar
+from mumu_jax.system.terminal import progress_bar
 from mumu_jax.system.workers import map_in_order
 
 
@@ -63,7 +63,7 @@ def _find_duplicates(images: Sequence[Path], workers: int) -> dict[int, int]:
     """Map each image that looks like an earlier one to that one, by their indices; the earlier one is no duplicate."""
     readable, likenesses = [], []
     results = map_in_order(_likeness, images, workers, lambda path: b"")
-    with contextlib.closing(results), bar(len(images), "comparing covers", shown=bool(images)) as progress:
+    with contextlib.closing(results), progress_bar(len(images), "comparing covers", shown=bool(images)) as progress:
         for i, likeness_bytes in enumerate(results):
             if likeness_bytes:
                 readable.append(i)
