@@ -11,34 +11,26 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from benchmarks import flops, options, timing
+from benchmarks import options, timing
 from benchmarks.columns import Row
+from benchmarks.flops import train_flops
 from benchmarks.made_up import prepared_data
+from benchmarks.made_up_batches import Problem
 from benchmarks.output import Output
 from benchmarks.peak import Peak
-from benchmarks.train_step import (
-    EPOCHS,
-    Trainer,
-    build_network,
-    default_batch_sizes,
-    steps_within,
-    synthetic_chunk,
-    synthetic_constants,
-    work_columns,
-)
+from benchmarks.train_step import EPOCHS, Trainer, default_batch_sizes, make_problem, steps_within, work_columns
 from mumu_jax.compute import devices
-from mumu_jax.config import Config
-from mumu_jax.data.loader import Items, patch_items
+from mumu_jax.data.loader import Items
+from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.data.store.records import open_prepared
 from mumu_jax.experiments import load_config
-from mumu_jax.objectives import objective
-from mumu_jax.objectives.objective import Constants
 from mumu_jax.system.signals import StopRequest
 from mumu_jax.system.terminal import positive, run_command
 from mumu_jax.training.feed import Feed, open_feeds
@@ -62,8 +54,8 @@ def main(argv: Sequence[str]) -> int:
             for name in arguments.config:
                 batch_sizes = arguments.batch_size or default_batch_sizes(name)
                 for precision, batch_size, mode in product(arguments.precision, batch_sizes, arguments.mode):
-                    label = f"{name}, {precision}, batch {batch_size}, {mode}"
-                    output.measure(label, measure, name, precision, batch_size, mode, data_dir, arguments)
+                    case = {"config": name, "precision": precision, "batch_size": batch_size, "mode": mode}
+                    output.measure(case, partial(measure, **case, data_dir=data_dir, arguments=arguments))
     return output.status
 
 
@@ -83,41 +75,43 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def measure(
-    name: str, precision: str, batch_size: int, mode: str, data_dir: Path, arguments: argparse.Namespace
+    config: str, precision: str, batch_size: int, mode: str, data_dir: Path, arguments: argparse.Namespace
 ) -> Row:
-    """Return one row: an epoch of training and as many synthetic steps take turns."""
-    config = load_config(name)
-    config.model.precision, config.data.mode = precision, mode
-    config.optim.batch_size, config.optim.max_epochs = batch_size, 1
-    items = _splits(data_dir, config)
-    constants = synthetic_constants(config, items["train"].n_labels)
-    flops_an_item, peak = flops.train_flops(config, objective.n_outputs(config.target.kind, constants)), Peak(precision)
-    n_steps = steps_within(arguments.seconds / CHUNKS, flops_an_item * batch_size / jax.device_count(), peak)
-    config.loop.chunk_steps = n_steps
+    """Return a row's measurements: an epoch of training and as many synthetic steps take turns."""
+    items = read_splits(data_dir, config)
+    problem, n_devices = make_problem(config, precision, items["train"].n_labels), jax.device_count()
+    flops_an_item, peak = train_flops(problem), Peak(precision)
+    n_steps = steps_within(arguments.seconds / CHUNKS, flops_an_item * batch_size / n_devices, peak)
+    settings = problem.config
+    settings.data.mode, settings.loop.chunk_steps = mode, n_steps
+    settings.optim.batch_size, settings.optim.max_epochs = batch_size, 1
 
-    chunk = synthetic_chunk(config, n_steps, batch_size, items["train"].n_labels)
-    trainer = Trainer(config, chunk, constants, jax.device_count())
+    trainer = Trainer(problem, problem.chunk(n_steps, batch_size), n_devices)
     items["train"] = as_many(items["train"], (CHUNKS + 1) * n_steps * batch_size)
     with redirect_stderr(io.StringIO()):
-        feeds = open_feeds(items, config.data, devices.make_mesh())
+        feeds = open_feeds(items, settings.data, devices.make_mesh())
     waits: list[float] = []
     sides = {
         "ceiling": lambda: timing.rate(trainer.run, n_steps * batch_size, CHUNKS),
-        "training": lambda: train(config, feeds, constants, waits),
+        "training": lambda: train(problem, feeds, waits),
     }
-    train(config, feeds, constants, [])  # warm: compiled programs, file cache
+    train(problem, feeds, [])  # warm: compiled programs, file cache
     rates = timing.take_turns(sides, arguments.repeats)
     highest = max(peak.rate() for _ in range(3))
     return {
-        "config": name,
-        "precision": precision,
-        "batch_size": batch_size,
         "mode": feeds["train"].mode,
         **timing.figures(rates["training"], rates["ceiling"]),
-        **work_columns(rates["training"], EPOCHS["audio"], flops_an_item, highest, jax.device_count()),
+        **work_columns(rates["training"], EPOCHS["audio"], flops_an_item, highest, n_devices),
         "input_wait_fraction": float(np.mean(waits)),
         "n_items": len(items["train"]),
     }
+
+
+def read_splits(data_dir: Path, config: str) -> dict[str, Items]:
+    """Return the items of the training and validation splits."""
+    inputs = Inputs.unfitted(load_config(config))
+    prepared = open_prepared(data_dir, inputs.config.audio, verify=False)
+    return {split: inputs.items(prepared.split(split), len(prepared.labels)) for split in ("train", "val")}
 
 
 def as_many(items: Items, n: int) -> Items:
@@ -129,10 +123,10 @@ def as_many(items: Items, n: int) -> Items:
     return replace(items, read=read, n_items=n)
 
 
-def train(config: Config, feeds: dict[str, Feed], constants: Constants, waits: list[float]) -> float:
+def train(problem: Problem, feeds: dict[str, Feed], waits: list[float]) -> float:
     """Return examples a second of a fresh run's chunks after the first; add their share of waiting to `waits`."""
-    seen = np.ones(feeds["train"].items.n_labels, bool)
-    task = Task("track", build_network(config, constants), constants, feeds["train"], feeds["val"], config.optim)
+    config, seen = problem.config, np.ones(problem.n_labels, bool)
+    task = Task("track", problem.network, problem.constants, feeds["train"], feeds["val"], config.optim)
     with tempfile.TemporaryDirectory(prefix="mumu_jax_run_") as folder, MetricsLog(Path(folder)) as log:
         with redirect_stderr(io.StringIO()):
             fit(task, Run(config, Path(folder), devices.make_mesh(), log, StopRequest(), seen))
@@ -141,14 +135,6 @@ def train(config: Config, feeds: dict[str, Feed], constants: Constants, waits: l
     waits.append(float(np.mean([line["perf/input_wait_fraction"] for line in chunks])))
     # Chunks have the same number of items, so the mean is of their times.
     return 1 / float(np.mean([1 / line["perf/examples_per_s"] for line in chunks]))
-
-
-def _splits(data_dir: Path, config: Config) -> dict[str, Items]:
-    prepared = open_prepared(data_dir, config.audio, verify=False)
-    return {
-        split: patch_items(prepared.split(split), len(prepared.labels), config.audio, config.data.patch)
-        for split in ("train", "val")
-    }
 
 
 if __name__ == "__main__":

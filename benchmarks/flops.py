@@ -1,23 +1,26 @@
-"""Floating-point operations of one training step by layers: audio CNNs are counted by hand, image networks by tracing.
+"""Floating-point operations of one training step by layers, counted by tracing the network.
 
 A step is the forward and backward pass of the network written plainly: `lax.conv` at every position, also those that
-pooling discards.  A faster formulation does not change the count, so that the share of the peak compares formulations.
-A multiplication and its addition are two operations.  Only convolutions and matrix products are counted; everything
-else (bias, norms, ReLU, softmax, pool, loss, optimizer) is below 5 %.
+pooling discards, and dense layers of all inputs, also the zeros of sparse ones.  A faster formulation does not change
+the count, so that the share of the peak compares formulations.  A multiplication and its addition are two operations.
+Only convolutions and matrix products are counted; everything else (bias, norms, ReLU, softmax, pool, loss, optimizer)
+is below 5 %.
 """
 
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+from unittest import mock
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
+from jax import lax
 from jax.extend.core import jaxprs_in_params
 
-from mumu_jax.config import Config
-from mumu_jax.models import build_item_network
-from mumu_jax.models.cnn import VARIANTS, WIDTHS
+from benchmarks.made_up_batches import Problem, densified, item_of
+from mumu_jax.compute.network import example_of
+from mumu_jax.models import cnn
 
 
 class Layer(NamedTuple):
@@ -33,45 +36,26 @@ class Layer(NamedTuple):
         return self.forward * (3 if self.input_gradient else 2)
 
 
-def layers(config: Config, n_outputs: int) -> list[Layer]:
-    """Return the network's layers for one item; the first needs no input gradient."""
-    return (_of_images if config.modality == "image" else _of_patches)(config, n_outputs)
-
-
-def train_flops(config: Config, n_outputs: int) -> int:
+def train_flops(problem: Problem) -> int:
     """Return the operations of one item in a training step in which all layers train."""
-    return sum(layer.train for layer in layers(config, n_outputs))
+    return sum(layer.train for layer in layers(problem))
 
 
-def embedding_width(config: Config) -> int:
-    """Return the length of an audio CNN's penultimate vector."""
-    return layers(config, 1)[-1].forward // 2
-
-
-def _of_patches(config: Config, n_outputs: int) -> list[Layer]:
-    variant, filters = VARIANTS[config.model.kernel, config.model.width], WIDTHS[config.model.width]
-    size, channels = (config.audio.patch_frames, config.audio.n_bins), 1
-    blocks = []
-    for i, (kernel, pool, width) in enumerate(zip(variant.kernels, variant.pools, filters, strict=True)):
-        taps = [_taps(n, k, 1, *_padding(k, variant.padding)) for n, k in zip(size, kernel, strict=True)]
-        blocks.append(Layer(f"conv{i}", 2 * taps[0] * taps[1] * channels * width, input_gradient=i > 0))
-        outputs = [n if variant.padding == "same" else n - k + 1 for n, k in zip(size, kernel, strict=True)]
-        size, channels = (outputs[0] // pool[0], outputs[1] // pool[1]), width
-    return [*blocks, Layer("dense", 2 * size[0] * size[1] * channels * n_outputs, input_gradient=True)]
-
-
-def _padding(k: int, kind: str) -> tuple[int, int]:
-    """Return the padding before and after an axis."""
-    return ((k - 1) // 2, k // 2) if kind == "same" else (0, 0)
-
-
-def _of_images(config: Config, n_outputs: int) -> list[Layer]:
-    """Trace the network; return its convolutions and matrix products in the order in which they run."""
-    network = build_item_network(config, n_outputs)
-    image = jax.ShapeDtypeStruct((1, config.augment.size_px, config.augment.size_px, 3), jnp.float32)
-    variables = jax.eval_shape(network.init, jax.random.key(0), image)
-    traced = jax.make_jaxpr(network.apply)(variables, image)
+def layers(problem: Problem) -> list[Layer]:
+    """Return the network's layers for one item, in the order in which they run; the first needs no input gradient."""
+    item, model = item_of(densified(problem.chunk(1, 1))), problem.network.model
+    example = jax.eval_shape(lambda: example_of(problem.network, item))
+    with mock.patch.object(cnn, "conv_pool", _plain_conv_pool):
+        variables = jax.eval_shape(model.init, jax.random.key(0), example)
+        traced = jax.make_jaxpr(lambda variables, inputs: model.apply(variables, inputs))(variables, example)
     return [Layer(name, n, input_gradient=i > 0) for i, (name, n) in enumerate(_products(traced.jaxpr))]
+
+
+def _plain_conv_pool(x: Any, kernel: Any, bias: Any, pool: tuple[int, int], padding: str, backend: Any = None) -> Any:
+    """Compute `mumu_jax.models.kernels.conv_pool` as it is defined."""
+    numbers = ("NHWC", "HWIO", "NHWC")
+    y = lax.conv_general_dilated(x, kernel.astype(x.dtype), (1, 1), padding.upper(), dimension_numbers=numbers)
+    return nn.max_pool(nn.relu(y + bias.astype(x.dtype)), pool, pool)
 
 
 def _products(jaxpr: Any) -> Iterator[tuple[str, int]]:

@@ -11,6 +11,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 from unittest import mock
@@ -22,12 +23,11 @@ from jax.sharding import Mesh
 
 from benchmarks import options
 from benchmarks.columns import Row
+from benchmarks.made_up_batches import Problem, item_of
 from benchmarks.output import Output
-from benchmarks.train_step import build_network, item_of, synthetic_chunk, synthetic_constants
 from mumu_jax.compute import devices
 from mumu_jax.compute.optim import make_optimizer
 from mumu_jax.compute.state import create_state
-from mumu_jax.config import Config
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
 from mumu_jax.system.terminal import run_command
@@ -78,14 +78,16 @@ def main(argv: Sequence[str]) -> int:
     common = {"mode": "compiled, not run", "n_devices": 1, "device": DEVICE}
     output = Output("h200_module", not arguments.no_save, **common)
     for name, precision, batch_size in product(arguments.config, arguments.precision, arguments.batch_size):
-        output.measure(f"{name}, {precision}, batch {batch_size}", measure, name, precision, batch_size, mesh)
+        case = {"config": name, "precision": precision, "batch_size": batch_size}
+        output.measure(case, partial(measure, **case, mesh=mesh))
     return output.status
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = options.make_parser("benchmarks.h200_module", __doc__)
     options.add_config(parser, options.SIX, "audio", "image")
-    parser.add_argument("--precision", type=options.names(["bfloat16", "float32"]), default=["bfloat16", "float32"])
+    precisions = ["bfloat16", "float32"]
+    parser.add_argument("--precision", type=options.names(precisions), default=precisions)
     parser.add_argument("--batch_size", type=options.numbers, default=[32, 256])
     return parser.parse_args(argv)
 
@@ -102,33 +104,28 @@ def h200_mesh() -> Mesh:
     return Mesh(np.array(topology.devices), (devices.AXIS,))
 
 
-def measure(name: str, precision: str, batch_size: int, mesh: Mesh) -> Row:
-    """Return one row: the kernels of a compiled step and the bytes they move."""
-    config = load_config(name)
-    config.model.precision = precision
-    computations = parse_module(compile_chunk(config, batch_size, mesh))
+def measure(config: str, precision: str, batch_size: int, mesh: Mesh) -> Row:
+    """Return a row's values: the kernels of a compiled step and the bytes they move."""
+    settings = load_config(config)
+    settings.model.precision = precision
+    computations = parse_module(compile_chunk(Problem(settings), batch_size, mesh))
     kernels = step_of(computations)
     return {
-        "config": name,
-        "precision": precision,
-        "batch_size": batch_size,
         "n_kernels": len(kernels),
         "bytes_per_example": sum(n_bytes for _, n_bytes in kernels) / batch_size,
         "n_giant_windows": len(giant_windows(computations)),
     }
 
 
-def compile_chunk(config: Config, batch_size: int, mesh: Mesh) -> str:
+def compile_chunk(problem: Problem, batch_size: int, mesh: Mesh) -> str:
     """Return the text of a training chunk's module for that device."""
-    constants = synthetic_constants(config)
-    network, tx = build_network(config, constants), make_optimizer(config.optim)
-    one = synthetic_chunk(config, 1, 1)
-    state = jax.eval_shape(lambda: create_state(network, tx, item_of(one), config.seed))
+    network, tx, item = problem.network, make_optimizer(problem.config.optim), item_of(problem.chunk(1, 1))
+    state = jax.eval_shape(lambda: create_state(network, tx, item, problem.config.seed))
     here = devices.replicated(mesh)
     state, constants = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), (state, constants)
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), (state, problem.constants)
     )
-    chunk = devices.abstract_chunk((N_STEPS, batch_size), item_of(one), one.labels.shape[-1], mesh)
+    chunk = devices.abstract_chunk((N_STEPS, batch_size), item, problem.n_labels, mesh)
     # The networks choose their formulation by the backend that they are traced for.
     with mock.patch.object(jax, "default_backend", return_value="gpu"):
         compiled: Any = devices.compile_train_chunk("jit", mesh, network, tx, (state, chunk, constants))

@@ -7,6 +7,7 @@ after the first reading; `--data_dir` names real ones.
 import argparse
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -20,7 +21,8 @@ from benchmarks.output import Output
 from mumu_jax.batch import Batch
 from mumu_jax.compute import devices
 from mumu_jax.config import Config
-from mumu_jax.data.loader import Schedule, patch_items
+from mumu_jax.data.loader import Schedule
+from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.data.store.records import Prepared, open_prepared
 from mumu_jax.system.terminal import positive, run_command
 from mumu_jax.training.feed import Feed
@@ -39,8 +41,8 @@ def main(argv: Sequence[str]) -> int:
     with prepared_data(arguments.data_dir, {"train": arguments.tracks, "val": 32}) as data_dir:
         prepared = open_prepared(data_dir, CONFIG.audio, verify=False)
         for mode, patch, n_threads in cases:
-            label = f"{mode}, {patch} patches, {n_threads} threads"
-            output.measure(label, measure, prepared, mode, patch, n_threads, arguments)
+            case = {"config": f"{patch} patches" + f", {n_threads} threads" * (mode == "streaming"), "mode": mode}
+            output.measure(case, partial(measure, prepared, mode, patch, n_threads, arguments))
     return output.status
 
 
@@ -55,8 +57,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def measure(prepared: Prepared, mode: str, patch: str, n_threads: int, arguments: argparse.Namespace) -> Row:
-    """Return one row.  Chunks are taken as fast as they come, so nothing is read ahead of the clock."""
-    items = patch_items(prepared.split("train"), len(prepared.labels), CONFIG.audio, patch)
+    """Return a row's values.  Chunks are taken as fast as they come, so nothing is read ahead of the clock."""
+    items = Inputs.unfitted(CONFIG).items(prepared.split("train"), len(prepared.labels), patch)
     start = time.perf_counter()
     feed = Feed(items, mode, n_threads, devices.make_mesh())
     opened_s = time.perf_counter() - start
@@ -65,8 +67,6 @@ def measure(prepared: Prepared, mode: str, patch: str, n_threads: int, arguments
     drain(chunks, arguments.seconds)  # the first reading fills the file cache, and the threads must start
     rates = [drain(chunks, arguments.seconds) for _ in range(arguments.repeats)]
     return {
-        "config": f"{patch} patches" + f", {n_threads} threads" * (mode == "streaming"),
-        "mode": mode,
         **timing.figures(rates),
         "read_threads": n_threads,
         "bytes_per_s": median(rates) * items.n_bytes / len(items),

@@ -4,7 +4,6 @@ import argparse
 import importlib
 from collections.abc import Callable, Iterable
 
-from mumu_jax.config import CHOICES
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_experiments
 from mumu_jax.system.terminal import positive
@@ -12,6 +11,7 @@ from mumu_jax.system.terminal import positive
 # The six audio CNNs, with the target that the paper found best.
 SIX = [f"audio_{width}_{kernel}" for kernel in ("4x96", "4x70", "3x3") for width in ("low", "high")]
 IMAGES = ["image_resnet101", "covers_vit_b16"]
+PRECISIONS = ["float32", "bfloat16"]  # to compute in
 
 
 def make_parser(module: str, doc: str | None) -> argparse.ArgumentParser:
@@ -39,8 +39,7 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
     import jax  # here and below, because the worker processes of some benchmarks must not load it
 
     default = ["float32"] if jax.default_backend() == "cpu" else ["bfloat16", "float32"]
-    choices = [precision for precision in CHOICES["precision"] if precision != "auto"]
-    parser.add_argument("--precision", type=names(choices), default=default, help="float32, bfloat16")
+    parser.add_argument("--precision", type=names(PRECISIONS), default=default, help=", ".join(PRECISIONS))
 
 
 def add_peer(parser: argparse.ArgumentParser) -> None:

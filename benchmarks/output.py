@@ -28,15 +28,16 @@ class Output:
         full = (results.append if self._save else results.make_row)(self._benchmark, {**self._common, **row})
         self._print([column.cell(full) for column in self._columns])
 
-    def measure(self, label: str, measure: Callable[..., Row], *arguments: Any) -> None:
-        """Add the row that `measure(*arguments)` returns; if it fails, say why there is none, and go on.
+    def measure(self, case: Row, measure: Callable[[], Row]) -> None:
+        """Add a row of the case's columns and those that `measure` returns; if that fails, say why, and go on.
 
         An error may be a batch that is too large for the device: the other rows still count.
         """
         try:
-            self.add(measure(*arguments))
+            self.add({**case, **measure()})
         except Exception as error:
             self.status = 1
+            label = ", ".join(f"{name} {value}" for name, value in case.items())
             reason = (str(error).strip().splitlines() or [repr(error)])[0]
             print(f"error: {label}: {type(error).__name__}: {reason}", file=sys.stderr, flush=True)
 

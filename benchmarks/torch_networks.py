@@ -1,18 +1,115 @@
-"""Published image networks in PyTorch, with the published module names, so that they load those state dicts.
+"""Our networks in PyTorch, without the normalisation of outputs, which belongs to the loss.
 
-Dropout is at the same places as in ours: before the last layer, in AlexNet before both hidden ones.
+The audio CNNs pool before the ReLU, which gives the same result and costs less.  The image networks have the published
+module names, so that they load those state dicts; dropout is at the same places as in ours: before the last layer, in
+AlexNet before both hidden ones.
 """
 
 # pyright: reportMissingImports=false
 from collections import OrderedDict
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mumu_jax.config import Config
+from mumu_jax.models.cnn import variant_of
 from mumu_jax.models.densenet import BLOCKS_201
 from mumu_jax.models.resnet import DEPTHS
+
+BAND_BINS = 8
+
+# --- audio ------------------------------------------------------------------------------------------------------
+
+
+class CNN(nn.Module):
+    """A network of `mumu_jax.models.cnn` on standardised patches [items, frames, bins]."""
+
+    def __init__(self, config: Config, n_outputs: int, first: str = "conv"):
+        super().__init__()
+        self.variant, self.first = variant_of(config.model), first
+        self.dropout = nn.Dropout(config.model.dropout)
+        channels = (1, *self.variant.filters)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(channels[i], channels[i + 1], kernel, padding=self.variant.padding)
+            for i, kernel in enumerate(self.variant.kernels)
+        )
+        with torch.no_grad():
+            last = self.blocks(torch.zeros(1, config.audio.patch_frames, config.audio.n_bins))
+        self.dense = nn.Linear(last.numel(), n_outputs)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        return self.dense(self.blocks(patches).permute(0, 2, 3, 1).flatten(1))  # frames, bins, channels: as ours
+
+    def blocks(self, patches: Tensor) -> Tensor:
+        """Return [items, channels, frames, bins] after the last block."""
+        x = patches[:, None]
+        for i, (conv, pool) in enumerate(zip(self.convs, self.variant.pools, strict=True)):
+            if i == 0 and self.first == "banded":
+                x = _pooled_bands(x[:, 0], conv, pool)
+            else:
+                x = functional.max_pool2d(conv(x), pool)
+            x = self.dropout(functional.relu(x))
+        return x
+
+
+def has_bands(config: Config) -> bool:
+    """Return True if the first kernel is tall enough for the banded form."""
+    return variant_of(config.model).kernels[0][1] > config.audio.n_bins / 2
+
+
+def _pooled_bands(x: Tensor, conv: Any, pool: tuple[int, int]) -> Tensor:
+    """Compute the first convolution and its pool with banded matrices, as `models/kernels/formulations.py` does."""
+    kernel = conv.weight[:, 0].permute(1, 2, 0)  # [kt, kf, c]
+    kt, kf, channels = kernel.shape
+    n_frames = (x.shape[1] - kt + 1) // pool[0] * pool[0]
+    n_bins = (x.shape[2] - kf + 1) // pool[1] * pool[1]
+    band = BAND_BINS if n_bins % BAND_BINS == 0 else n_bins
+    span = band + kf - 1
+    padded = functional.pad(kernel, (0, 0, 0, span + 1 - kf))
+    skewed = padded[:, None].expand(kt, band, span + 1, channels).reshape(kt, -1, channels)[:, : band * span]
+    matrix = skewed.reshape(kt, band, span, channels).transpose(1, 2).reshape(kt * span, band * channels)
+    pooled = []
+    for low in range(0, n_bins, band):
+        rows = torch.cat([x[:, i : i + n_frames, low : low + span] for i in range(kt)], dim=2)
+        y = (rows @ matrix).reshape(len(x), n_frames, band, channels).permute(0, 3, 1, 2)
+        pooled.append(functional.max_pool2d(y, pool))
+    return torch.cat(pooled, dim=3) + conv.bias[:, None, None]
+
+
+# --- text -------------------------------------------------------------------------------------------------------
+
+
+class MLP(nn.Module):
+    """A network of `mumu_jax.models.mlp` on dense rows [items, terms]; `transposed` keeps weights as ours."""
+
+    def __init__(self, n_terms: int, n_outputs: int, widths: Sequence[int], dropout: float, transposed: bool = False):
+        super().__init__()
+        layer, self.dropout = _Transposed if transposed else nn.Linear, nn.Dropout(dropout)
+        self.hidden = nn.ModuleList(layer(n, width) for n, width in zip((n_terms, *widths), widths, strict=False))
+        self.dense = nn.Linear(widths[-1], n_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.hidden:
+            x = self.dropout(functional.relu(layer(x)))
+        return self.dense(x)
+
+
+class _Transposed(nn.Linear):
+    """A linear layer whose weight is stored as [inputs, outputs]."""
+
+    def __init__(self, n_inputs: int, n_outputs: int):
+        super().__init__(n_inputs, n_outputs)
+        self.weight = nn.Parameter(self.weight.detach().T.contiguous())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addmm(self.bias, x, self.weight)
+
+
+# --- images -----------------------------------------------------------------------------------------------------
 
 
 class Block(nn.Module):

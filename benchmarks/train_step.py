@@ -8,7 +8,8 @@ ones, so that the ratio is a lower bound.  Needs jax, flax, optax and numpy, and
 import argparse
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 from statistics import median
 from typing import Any
@@ -17,104 +18,109 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from benchmarks import flops, options, timing
+from benchmarks import options, timing
 from benchmarks.columns import Row
+from benchmarks.flops import train_flops
+from benchmarks.made_up_batches import Problem, densified, item_of
 from benchmarks.output import Output
 from benchmarks.peak import Peak
 from mumu_jax.batch import Batch
 from mumu_jax.compute import devices
-from mumu_jax.compute.network import Network, item_network
 from mumu_jax.compute.optim import make_optimizer
 from mumu_jax.compute.state import create_state
-from mumu_jax.config import Config
 from mumu_jax.experiments import load_config
-from mumu_jax.objectives import objective
-from mumu_jax.objectives.objective import Constants
 from mumu_jax.system.terminal import run_command
 
 EPOCHS = {"audio": 117_836, "text": 25_177, "image": 25_177}  # training patches and albums of MuMu
-N_LABELS, LABELS_PER_ITEM = 250, 5.97
-N_GENRES = 18  # of the album-cover study, an album has one
+BATCH_SIZES = {"audio": [32, 256, 1024], "text": [32], "image": [32, 256]}  # the paper's, and larger ones
 MOST_STEPS = 32  # of a chunk, as in training
 
 
 def main(argv: Sequence[str]) -> int:
     """Measure every combination that the command line asks for; 1 if one of them failed."""
-    prepare_jax()  # before its first use
-    arguments = parse(argv)
-    output = Output("train_step", not arguments.no_save, mode="synthetic", repeats=arguments.repeats)
-    peaks = {precision: Peak(precision, min(0.3, arguments.seconds)) for precision in arguments.precision}
-    for name, precision in product(arguments.config, arguments.precision):
-        for batch_size, n_devices in combinations(arguments, name):
-            label = f"{name}, {precision}, batch {batch_size}, {n_devices} devices"
-            output.measure(label, measure, name, precision, batch_size, n_devices, peaks[precision], arguments)
-    return output.status
+    return run("train_step", __doc__, argv, options.SIX + options.IMAGES, "audio", "image")
 
 
-def prepare_jax() -> None:
-    """Leave memory of the device to PyTorch, and compile again, because the seconds that it takes are measured."""
+def run(benchmark: str, doc: str | None, argv: Sequence[str], default: list[str], *modalities: str) -> int:
+    """Measure experiments of these modalities, those in `default` if the command line names none."""
+    # Leave memory of the device to PyTorch, and compile again, because the seconds that it takes are measured.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     jax.config.update("jax_enable_compilation_cache", False)
-
-
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = options.make_parser("benchmarks.train_step", __doc__)
-    options.add_config(parser, options.SIX + options.IMAGES, "audio", "image")
+    parser = options.make_parser(f"benchmarks.{benchmark}", doc)
+    options.add_config(parser, default, *modalities)
     options.add_precision(parser)
-    parser.add_argument("--batch_size", type=options.numbers, help="default: 32,256, of audio 1024; on a CPU 32 or 8")
+    parser.add_argument("--batch_size", type=options.numbers, help="comma-separated; default by modality and device")
     parser.add_argument("--devices", type=options.numbers, default=[1], help="1,2,4,8: strong and weak scaling")
     options.add_peer(parser)
     options.add_repeats(parser, repeats=7, seconds=2.0 if jax.default_backend() == "cpu" else 1.0)
     arguments = parser.parse_args(argv)
     options.check_devices(arguments.devices)
     options.check_peer(arguments.peer)
-    return arguments
+
+    output = Output(benchmark, not arguments.no_save, mode="synthetic", repeats=arguments.repeats)
+    peaks = {precision: Peak(precision, min(0.3, arguments.seconds)) for precision in arguments.precision}
+    for name, precision in product(arguments.config, arguments.precision):
+        for batch_size, n_devices in combinations(arguments.batch_size or default_batch_sizes(name), arguments.devices):
+            case = {"config": name, "precision": precision, "batch_size": batch_size, "n_devices": n_devices}
+            output.measure(case, partial(measure, **case, peak=peaks[precision], arguments=arguments))
+    return output.status
 
 
-def combinations(arguments: argparse.Namespace, name: str) -> list[tuple[int, int]]:
+def combinations(batch_sizes: Sequence[int], devices: Sequence[int]) -> list[tuple[int, int]]:
     """Return (global batch size, devices): each batch shared by the devices (strong), or as large on each (weak)."""
-    sizes = arguments.batch_size or default_batch_sizes(name)
-    pairs = {(size * scale, n) for size in sizes for n in arguments.devices for scale in (1, n)}
+    pairs = {(size * scale, n) for size in batch_sizes for n in devices for scale in (1, n)}
     return sorted((size, n) for size, n in pairs if size % n == 0)
 
 
 def default_batch_sizes(name: str) -> list[int]:
-    """Return the paper's, and larger ones on an accelerator; on a CPU, 8 saves minutes with the large networks."""
+    """Return the sizes for an accelerator; on a CPU the paper's, or 8, which saves minutes with the large networks."""
+    modality = load_config(name).modality
     if jax.default_backend() != "cpu":
-        return [32, 256] if name not in options.experiments("audio") else [32, 256, 1024]
-    return [8 if name.startswith("audio_high_3x3") or name not in options.experiments("audio") else 32]
+        return BATCH_SIZES[modality]
+    return [8 if name.startswith("audio_high_3x3") or modality == "image" else 32]
 
 
 def measure(
-    name: str, precision: str, batch_size: int, n_devices: int, peak: Peak, arguments: argparse.Namespace
+    config: str, precision: str, batch_size: int, n_devices: int, peak: Peak, arguments: argparse.Namespace
 ) -> Row:
-    """Return one row: ours, the matmul peak and the peer take turns."""
-    config = load_config(name)
-    config.model.precision, config.model.trainable = precision, ""
-    constants = synthetic_constants(config)
-    flops_an_item = flops.train_flops(config, objective.n_outputs(config.target.kind, constants))
+    """Return a row's measurements: ours, the matmul peak, the dense step of a text network and the peer take turns."""
+    problem = make_problem(config, precision)
+    flops_an_item, modality = train_flops(problem), problem.config.modality
     n_steps = steps_within(arguments.seconds, flops_an_item * batch_size / n_devices, peak)
-    chunk = synthetic_chunk(config, n_steps, batch_size)
-    trainer = Trainer(config, chunk, constants, n_devices)
-    sides = {"peak": peak.rate, "ours": timing.timed(trainer.run, n_steps * batch_size, arguments.seconds)}
-    about_peer: Row = {}
+    chunk = problem.chunk(n_steps, batch_size)
+    dense_chunk = densified(chunk)
+    trainer = Trainer(problem, chunk, n_devices)
+
+    def side(trainer: "Trainer") -> Callable[[], float]:
+        return timing.timed(trainer.run, n_steps * batch_size, arguments.seconds)
+
+    sides = {"peak": peak.rate, "ours": side(trainer)}
+    if modality == "text":
+        sides["dense"] = side(Trainer(problem, dense_chunk, n_devices))
+    row: Row = {}
     if arguments.peer and n_devices == 1:
         from benchmarks.torch_peer import PEERS
 
-        peer = PEERS[config.modality](config, constants, chunk, precision, arguments.seconds)
-        sides["peer"], about_peer = peer.side(batch_size, arguments.seconds), peer.columns()
+        peer = PEERS[modality](problem, dense_chunk, arguments.seconds)
+        sides["peer"], row = peer.side(batch_size, arguments.seconds), peer.columns()
     rates = timing.take_turns(sides, arguments.repeats)
+    if "dense" in rates:
+        row |= timing.columns("dense_examples_per_s", rates["dense"])
+        row |= timing.columns("dense_ratio", timing.ratios(rates["ours"], rates["dense"]))
     return {
-        "config": name,
-        "precision": precision,
-        "batch_size": batch_size,
-        "n_devices": n_devices,
         **timing.figures(rates["ours"], rates.get("peer")),
-        **work_columns(rates["ours"], EPOCHS[config.modality], flops_an_item, max(rates["peak"]), n_devices),
+        **work_columns(rates["ours"], EPOCHS[modality], flops_an_item, max(rates["peak"]), n_devices),
         "peak_bytes": trainer.peak_bytes,
         "compile_s": trainer.compile_s,
-        **about_peer,
+        **row,
     }
+
+
+def make_problem(name: str, precision: str, n_labels: int | None = None) -> Problem:
+    """Return the named experiment's problem, in which all layers train."""
+    config = load_config(name)
+    config.model.precision, config.model.trainable = precision, ""
+    return Problem(config, n_labels)
 
 
 def work_columns(
@@ -137,60 +143,18 @@ def steps_within(seconds: float, flops_a_step: float, peak: Peak) -> int:
     return int(np.clip(seconds * 0.5 * peak.rate() / flops_a_step, 2, MOST_STEPS))
 
 
-def synthetic_chunk(config: Config, n_steps: int, batch_size: int, n_labels: int | None = None) -> Batch:
-    """Return noise in the shape of training data: patches with about six labels each, covers with one genre."""
-    rng = np.random.default_rng(0)
-    shape, n_labels = (n_steps, batch_size), n_labels or n_labels_of(config)
-    if config.target.kind == "softmax":
-        labels = rng.integers(n_labels, size=shape)[..., None] == np.arange(n_labels)
-    else:
-        labels = rng.random((*shape, n_labels)) < LABELS_PER_ITEM / n_labels
-    return Batch(_noise(config, shape, rng), labels.astype(np.uint8), np.ones(shape, np.float32))
-
-
-def _noise(config: Config, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    if config.modality == "image":
-        return rng.integers(0, 256, (*shape, config.image.side_px, config.image.side_px, 3), np.uint8)
-    patches = rng.uniform(config.audio.floor_db, 0, (*shape, config.audio.patch_frames, config.audio.n_bins))
-    return patches.astype(np.float16)
-
-
-def n_labels_of(config: Config) -> int:
-    return N_GENRES if config.target.kind == "softmax" else N_LABELS
-
-
-def synthetic_constants(config: Config, n_labels: int | None = None) -> Constants:
-    """Return what the step needs beside the data: the noise's mean and deviation, and label factors."""
-    n_factors = config.target.n_factors if config.target.kind == "cosine" else 0
-    factors = np.random.default_rng(0).normal(size=(n_labels or n_labels_of(config), n_factors)).astype(np.float32)
-    if config.modality == "image":
-        return Constants(np.full(3, 0.5, np.float32), np.full(3, 0.29, np.float32), factors)
-    shape = (config.audio.patch_frames, config.audio.n_bins)
-    return Constants(np.full(shape, -40, np.float32), np.full(shape, 23, np.float32), factors)
-
-
-def item_of(chunk: Batch) -> Any:
-    """Return the shape and dtype of one item's input."""
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), chunk.inputs)
-
-
-def build_network(config: Config, constants: Constants) -> Network:
-    return item_network(config, objective.n_outputs(config.target.kind, constants))
-
-
 class Trainer:
     """A compiled training chunk of `mumu_jax`, with state and data on the devices."""
 
-    def __init__(self, config: Config, chunk: Batch, constants: Constants, n_devices: int = 1):
+    def __init__(self, problem: Problem, chunk: Batch, n_devices: int = 1):
         mesh = Mesh(np.array(jax.devices()[:n_devices]), (devices.AXIS,))
-        network = build_network(config, constants)
-        tx = make_optimizer(config.optim)
-        state = create_state(network, tx, item_of(chunk), config.seed)
-        self._state, self._constants = devices.put_replicated((state, constants), mesh)
+        tx = make_optimizer(problem.config.optim)
+        state = create_state(problem.network, tx, item_of(chunk), problem.config.seed)
+        self._state, self._constants = devices.put_replicated((state, problem.constants), mesh)
         self._chunk = devices.put_chunk(chunk, mesh)
         start = time.perf_counter()
         arguments = (self._state, self._chunk, self._constants)
-        self._compiled: Any = devices.compile_train_chunk("jit", mesh, network, tx, arguments)
+        self._compiled: Any = devices.compile_train_chunk("jit", mesh, problem.network, tx, arguments)
         self.compile_s = time.perf_counter() - start  # tracing included
         self.run()
 

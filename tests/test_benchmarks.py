@@ -40,12 +40,18 @@ runpy.run_module(sys.argv[0], run_name="__main__")
 # One row of the table on the terminal: what was measured, where, and how fast.
 RATE = r"[\d,.]+ \([\d,.]+–[\d,.]+\)"
 TRAIN_STEP_ROW = rf"audio_low_4x96 +float32 +2 +{RATE} +[\d,.]+ +135 +\d+% +[\d,.]+ +[\d.]+ +– +–"
+TEXT_STEP_ROW = rf"text_vsm +float32 +2 +{RATE} +[\d,.]+ +11 +[\d,.]+ +{RATE} +– +–"
 
 
 @pytest.mark.parametrize(
     ("module", "arguments", "row"),
     [
         ("train_step", ("--config=audio_low_4x96", "--batch_size=2"), TRAIN_STEP_ROW),
+        (
+            "text_step",
+            ("--config=text_vsm", "--batch_size=2"),
+            rf"text_vsm +float32 +2 +{RATE} +[\d,.]+ +11 +[\d,.]+ +{RATE}",
+        ),
         ("metrics", (), rf"roc_auc_macro +float32 +3,147 +250 labels +{RATE}"),
     ],
 )
@@ -99,23 +105,23 @@ def test_simulated_devices_are_refused(environment):
 
 
 def test_scaling_takes_each_batch_divided_and_on_each_device():
-    arguments = SimpleNamespace(batch_size=[32], devices=[1, 2, 8])
-    assert train_step.combinations(arguments, "audio_high_4x70") == [(32, 1), (32, 2), (32, 8), (64, 2), (256, 8)]
+    assert train_step.combinations([32], [1, 2, 8]) == [(32, 1), (32, 2), (32, 8), (64, 2), (256, 8)]
 
 
 def test_a_combination_that_fails_does_not_lose_the_others(monkeypatch, capsys, tmp_path):
-    def measure(name, *_):
-        if name == "audio_high_4x96":
+    def measure(config, **_):
+        if config == "audio_high_4x96":
             raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nand how")
-        return {"config": name, "precision": "float32", "batch_size": 32, "mode": "synthetic", "n_devices": 1}
+        return {"examples_per_s": 12.5}
 
     monkeypatch.setattr(train_step, "measure", measure)
     monkeypatch.setattr(train_step, "Peak", lambda *_: None)
     monkeypatch.setattr(options, "check_devices", lambda wanted: None)
     assert train_step.main(["--config=audio_high_4x96,audio_low_4x96", "--no_save"]) == 1
     shown = capsys.readouterr()
-    assert "audio_high_4x96, float32, batch 32, 1 devices: RuntimeError: RESOURCE_EXHAUSTED: out of memory" in shown.err
-    assert "audio_low_4x96" in shown.out
+    case = "config audio_high_4x96, precision float32, batch_size 32, n_devices 1"
+    assert f"error: {case}: RuntimeError: RESOURCE_EXHAUSTED: out of memory" in shown.err
+    assert re.search(r"audio_low_4x96 +float32 +32 +12\.5", shown.out)
 
 
 def test_all_of_them_run_whatever_becomes_of_one(monkeypatch, capsys):
@@ -136,7 +142,7 @@ def refuse_changes(monkeypatch) -> list[str]:
     """Make the checkout look changed, and fail if anything is measured; return the message's fragments."""
     monkeypatch.setattr(results, "changed_files", lambda: ["mumu_jax/train.py", "a", "b", "configs/audio.py"])
     for module in (train_step, h200_module, reviews):
-        monkeypatch.setattr(module, "measure", lambda *_: pytest.fail("it measures"))
+        monkeypatch.setattr(module, "measure", lambda *_, **__: pytest.fail("it measures"))
     monkeypatch.setattr(all_benchmarks, "subprocess", SimpleNamespace(run=lambda *_: pytest.fail("it measures")))
     return ["mumu_jax/train.py, a, b and 1 more", "commit them first", "--no_save"]
 

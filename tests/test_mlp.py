@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from torch_weights import by_name
 
 from mumu_jax.batch import Sparse
 from mumu_jax.models.kernels.sparse import GRADIENTS, PRODUCTS, densify, fastest, sparse_dense
@@ -143,10 +144,11 @@ def test_dropout_is_the_items_own():
 
 def test_equals_pytorch():
     torch = pytest.importorskip("torch", reason="PyTorch, the benchmark's peer, is not installed")
-    from benchmarks import torch_peer
+    from benchmarks import torch_networks
 
     model, params, inputs = small_mlp(dropout=0.0)
-    peer = torch_peer.MLP(N_TERMS, 6, False, model.widths, dropout=0.0).load(jax.device_get(params["params"]))
+    peer = torch_networks.MLP(N_TERMS, 6, model.widths, dropout=0.0)
+    peer.load_state_dict({name: torch.tensor(tensor) for name, tensor in by_name(params).items()})
     theirs = peer(torch.tensor(dense_rows(inputs)))
     theirs.square().sum().backward()
     ours, gradients = jax.value_and_grad(lambda p: jnp.sum(model.apply(p, inputs)[0] ** 2))(params)
