@@ -33,9 +33,9 @@ GENRES = ("Jazz", "Pop", "Rock")
 
 
 def prepare(
-    source: str, input: Path, data_dir: Path, workers: int, shard_records: int | None = None, for_each=None
+    source: str, path: Path, data_dir: Path, workers: int, shard_records: int | None = None, for_each=None
 ) -> Summary:
-    return prepare_job(Job(source, input, data_dir, workers, shard_records=shard_records, for_each=for_each))
+    return prepare_job(Job(source, path, data_dir, workers, shard_records=shard_records, for_each=for_each))
 
 
 def make_collection(folder: Path, n_albums: int = 9, seconds: float = 1.5) -> Path:

@@ -83,10 +83,10 @@ def plan(
     shards = []
     for split in SPLITS:
         rows = [
-            Row(album.album_id, item_id, input, tuple(sorted({column[g] for g in album.genres})))
+            Row(album.album_id, item_id, source, tuple(sorted({column[g] for g in album.genres})))
             for album in albums
             if album.split == split
-            for item_id, input in modality.inputs(album, folder)
+            for item_id, source in modality.inputs(album, folder)
         ]
         runs = [tuple(rows[i : i + size]) for i in range(0, len(rows), size)]
         shards += [Shard(split, i, len(runs), run) for i, run in enumerate(runs)]
@@ -173,7 +173,7 @@ def read_all(
     """Read each input in order, in `workers` processes, or in this one if the modality is `in_process`."""
     read = partial(modality.read, settings=settings)
     if modality.in_process:
-        return (read(input) for input in inputs)
+        return (read(source) for source in inputs)
     return map_in_order(read, inputs, workers, died)
 
 

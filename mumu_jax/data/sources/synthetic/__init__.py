@@ -63,10 +63,10 @@ class Plan:
         return np.random.default_rng([*f"{self.album_id} {item}".encode()])
 
 
-def read(input: Path | None, request: Request) -> Collection:
+def read(path: Path | None, request: Request) -> Collection:
     """Make the mini dataset under `data_dir`/source, or what is missing of it, in `workers` processes."""
-    if input is not None:
-        raise UserError(f"the synthetic source is made, not read: leave out --input={input}")
+    if path is not None:
+        raise UserError(f"the synthetic source is made, not read: leave out --input={path}")
     folder = request.data_dir / "source"
     albums = make(folder, SEED, request.workers)
     write_names(folder / "gazetteer")
