@@ -1,7 +1,6 @@
 """Manifest of a collection: one album a line as JSON, what every source gives and `prepare` writes."""
 
 import codecs
-import difflib
 import hashlib
 import json
 import os
@@ -17,7 +16,7 @@ from typing import Annotated, Any, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
-from mumu_jax.errors import UserError
+from mumu_jax.errors import UserError, nearest
 from mumu_jax.system.files import replacing
 
 SPLITS = ("train", "val", "test")
@@ -272,8 +271,8 @@ def _explain(complaint: str, fields: dict[str, Any]) -> str:
     path = path.strip("`$.")
     if unknown := re.search("unknown field `(.*)`", fault):
         keys = (TrackLine if path else AlbumLine).__struct_fields__
-        nearest = difflib.get_close_matches(unknown[1], keys, n=1)
-        advice = f"did you mean {nearest[0]!r}?" if nearest else f"the keys are {', '.join(keys)}"
+        near = nearest(unknown[1], keys)
+        advice = f"did you mean {near!r}?" if near else f"the keys are {', '.join(keys)}"
         return f"unknown key {unknown[1]!r} ({advice})"
     if missing := re.search("missing required field `(.*)`", fault):
         keys = ", ".join(_value_at(path, fields)) or "(none)"
