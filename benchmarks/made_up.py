@@ -1,12 +1,12 @@
 """Prepared data like that of `mumu_jax.prepare`, but made of noise: speed does not depend on the sound."""
 
-import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
@@ -16,8 +16,7 @@ from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.audio import patches
 from mumu_jax.data.modalities.base import PreparedModality
 from mumu_jax.data.modalities.timbre import N_VALUES
-from mumu_jax.data.store import description, records
-from mumu_jax.data.store.shards import WRITER_OPTIONS, Shard, Sidecar, plan
+from mumu_jax.data.store import records, shards
 from mumu_jax.system.files import write_json
 
 N_LABELS, LABELS_PER_ALBUM, TRACKS_PER_ALBUM = 250, 6, 5
@@ -47,9 +46,9 @@ def make(data_dir: Path, n_tracks: dict[str, int], modalities: Sequence[str] = (
         folder, settings = data_dir / modality.name, getattr(Config(), modality.name)
         (folder / "sidecars").mkdir(parents=True, exist_ok=True)
         contents = [NOISE[modality.name](settings, rng) for _ in range(N_DIFFERENT[modality.name])]
-        planned = plan(albums, labels, modality, folder)
+        planned = shards.plan(albums, labels, modality, folder)
         sidecars = [_write(folder, shard, contents, modality) for shard in planned]
-        description.finish(folder, planned, sidecars, albums, labels, modality, settings)
+        shards.finish(folder, planned, sidecars, albums, labels, modality, settings)
     write_manifest(data_dir / "manifest.jsonl", albums)
     write_labels(data_dir / "labels.json", labels)
 
@@ -92,21 +91,23 @@ NOISE: dict[str, Callable[[Any, np.random.Generator], Fields]] = {
 }
 
 
-def _write(folder: Path, shard: Shard, contents: Sequence[Fields], modality: PreparedModality) -> Sidecar:
+def _write(
+    folder: Path, shard: shards.Shard, contents: Sequence[Fields], modality: PreparedModality
+) -> records.Sidecar:
     """Write a shard and its sidecar."""
     path, n_records = folder / shard.name, len(shard.rows)
-    writer = ArrayRecordWriter(str(path), WRITER_OPTIONS)
+    writer = ArrayRecordWriter(str(path), shards.WRITER_OPTIONS)
     for i, row in enumerate(shard.rows):
         fields = contents[(shard.index * n_records + i) % len(contents)]
         writer.write(records.encode(row.album_id, row.item_id, row.columns, fields, modality, modality.settings()))
     writer.close()
-    sidecar = Sidecar(
+    sidecar = records.Sidecar(
         fingerprint="made up",
         sha256=records.sha256_of(path),
         bytes=path.stat().st_size,
         records=n_records,
         counts={"seconds": Config().audio.excerpt_s * n_records, "silent": 0, "empty": 0, "linked": n_records},
-        ids=[[row.album_id, row.item_id] for row in shard.rows],
+        ids=[(row.album_id, row.item_id) for row in shard.rows],
     )
-    write_json(folder / shard.sidecar, dataclasses.asdict(sidecar))
+    write_json(folder / shard.sidecar, msgspec.to_builtins(sidecar))
     return sidecar

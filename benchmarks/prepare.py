@@ -134,8 +134,7 @@ def make_preview(folder: Path, number: int) -> Path:
     """Write a synthetic song like a shop's preview: 30 s of 44.1 kHz stereo, at LAME's default quality."""
     from scipy.signal import resample_poly
 
-    from mumu_jax.data.sources.synthetic.render import SR_HZ, render_track
-    from mumu_jax.data.sources.synthetic.styles import STYLES
+    from mumu_jax.data.sources.synthetic.sound import SR_HZ, STYLES, render_track
 
     branch = list(STYLES)[number % len(STYLES)]
     song = np.tile(render_track((branch,), np.random.default_rng(number)), 3)[: PREVIEW_S * SR_HZ]

@@ -94,9 +94,9 @@ def _prepared(data_dir: Path) -> dict[str, set[str]]:
     for name, modality in MODALITIES.items():
         folder = data_dir / name
         if (folder / records.DESCRIPTION).exists():
-            described = records.read_description(folder)
-            shards = [shard for split in described["splits"].values() for shard in split["shards"]]
-            album_ids[name] = set(records.ShardRecords(folder, shards, modality, described["settings"]).album_ids)
+            description = records.read_description(folder)
+            shards = [shard for split in description.splits for shard in description.shards(split)]
+            album_ids[name] = set(records.ShardRecords(folder, shards, modality, description.settings).album_ids)
     return album_ids
 
 

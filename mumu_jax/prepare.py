@@ -1,4 +1,4 @@
-"""`python -m mumu_jax.prepare`: any source → manifest, labels and prepared data in one folder."""
+"""Command `python -m mumu_jax.prepare`: any source → manifest, labels and prepared data in one folder."""
 
 import argparse
 import dataclasses
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mumu_jax.config import CHOICES, validate
+from mumu_jax.config import validate
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.base import PreparedModality
 from mumu_jax.data.preparation.job import CORES, MAX_BAD, Job, prepare
@@ -19,7 +19,12 @@ from mumu_jax.errors import UserError
 from mumu_jax.system.terminal import positive, run_command
 
 TOO_MANY_BAD = 3  # exit status
-FOLDERS = ("audio", "covers", "msd", "entities")  # what a user may name beside the input
+FOLDERS = {  # that may be named beside the input
+    "entities": "ALBUM_ID.json files of Babelfy or ELVIS",
+    "audio": "the folder of the songs (--source=mumu)",
+    "covers": "the folder of the covers (--source=mumu)",
+    "msd": "the folder of the MSD's .h5 files (--source=mumu)",
+}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -31,7 +36,12 @@ def main(argv: Sequence[str]) -> int:
     folders = {name: getattr(options, f"{name}_dir") for name in FOLDERS}
     summary = prepare(
         Job(
-            *(options.source, options.input, options.data_dir, options.workers, options.max_bad, options.modalities),
+            source=options.source,
+            input=options.input,
+            data_dir=options.data_dir,
+            workers=options.workers,
+            max_bad=options.max_bad,
+            modalities=options.modalities,
             settings={name: _settings(modality, options) for name, modality in MODALITIES.items()},
             folders={name: folder for name, folder in folders.items() if folder is not None},
             gazetteer=options.gazetteer,
@@ -39,9 +49,9 @@ def main(argv: Sequence[str]) -> int:
         )
     )
     print(summary)
-    for name, (n_bad, n_there) in summary.too_bad.items():
+    for name, (n_bad, n_present) in summary.too_bad.items():
         print(
-            f"error: {n_bad} of {n_there} files are damaged ({name}, {n_bad / n_there:.0%}, above "
+            f"error: {n_bad} of {n_present} files are damaged ({name}, {n_bad / n_present:.0%}, above "
             f"--max_bad={summary.max_bad:g}); the rest is prepared and can be used",
             file=sys.stderr,
         )
@@ -49,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _settings(modality: PreparedModality, options: argparse.Namespace) -> Any:
-    names = [f.name for f in dataclasses.fields(modality.settings)]
+    names = [setting.name for setting in dataclasses.fields(modality.settings)]
     settings = modality.settings(**{name: getattr(options, f"{modality.name}.{name}") for name in names})
     validate(settings, modality.name)
     return settings
@@ -58,53 +68,56 @@ def _settings(modality: PreparedModality, options: argparse.Namespace) -> Any:
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m mumu_jax.prepare",
-        description="Turn a collection into data to train on.  A killed call goes on where it stopped.",
+        description="Turn a collection into data to train on.  After a kill, the same call continues.",
         epilog="sources:\n"
         + "\n".join(f"  {source.name:<10} --input is {source.layout}" for source in SOURCES.values())
         + "\n\nexit status: 0 done, 2 wrong input, 3 done but too many files are damaged, 130 interrupted",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--source", required=True, metavar="NAME", help=f"one of {', '.join(SOURCES)}")
-    parser.add_argument("--input", type=Path, metavar="PATH", help="what the source reads, see below")
-    parser.add_argument("--data_dir", type=Path, required=True, metavar="OUT", help="where all is written")
-    parser.add_argument("--workers", type=positive, default=CORES, metavar="N", help="processes (all cores)")
+    parser.add_argument("--input", type=Path, metavar="PATH", help="the source's input, see below")
+    parser.add_argument("--data_dir", type=Path, required=True, metavar="OUT", help="the folder to write")
+    parser.add_argument("--workers", type=positive, default=CORES, metavar="N", help="number of processes (all cores)")
     parser.add_argument(
         "--max_bad",
         type=_share,
         default=MAX_BAD,
         metavar="SHARE",
-        help=f"exit with status {TOO_MANY_BAD} if more than this share of a modality's files that are there, and more "
-        f"than {BAD_FILES_ALLOWED} files, are damaged ({MAX_BAD:g})",
+        help=f"exit with status {TOO_MANY_BAD} if more than this share of a modality's files, and more than "
+        f"{BAD_FILES_ALLOWED} files, are damaged; missing files do not count ({MAX_BAD:g})",
     )
     parser.add_argument(
         "--beam_runner",
         metavar="NAME",
-        help="decode under Apache Beam, such as DirectRunner or SparkRunner; --data_dir and the audio must lie under "
-        "the same paths on all its machines",
+        help="decode under Apache Beam by this runner, such as DirectRunner or SparkRunner; all its machines must see "
+        "--data_dir and the audio under the same paths",
     )
     parser.add_argument(
         "--beam_options",
         default="",
         metavar="OPTIONS",
-        help='Beam\'s own, in one argument: --beam_options="--direct_num_workers=8 --direct_running_mode=…"',
+        help='options of Beam, in one argument: --beam_options="--direct_num_workers=8 --direct_running_mode=…"',
     )
     parser.add_argument(
         "--modalities",
         type=_modalities,
         default=tuple(MODALITIES),
         metavar="A,B",
-        help=f"what to prepare; by default all that the source has of {', '.join(MODALITIES)}",
+        help=f"modalities to prepare; by default all that the source has of {', '.join(MODALITIES)}",
     )
-    made = "what scripts/build_gazetteer.py made, to link entities by; later calls keep it"
-    parser.add_argument("--gazetteer", type=Path, metavar="FILE", help=made)
-    parser.add_argument("--entities_dir", type=Path, metavar="DIR", help="ALBUM_ID.json files of Babelfy or ELVIS")
-    for name, what in {"audio": "songs", "covers": "covers", "msd": "the MSD's .h5 files"}.items():
-        parser.add_argument(f"--{name}_dir", type=Path, metavar="DIR", help=f"where {what} lie (--source=mumu)")
+    parser.add_argument(
+        "--gazetteer",
+        type=Path,
+        metavar="FILE",
+        help="a file made by scripts/build_gazetteer.py, which links entities; later calls keep it",
+    )
+    for name, content in FOLDERS.items():
+        parser.add_argument(f"--{name}_dir", type=Path, metavar="DIR", help=content)
     for modality in MODALITIES.values():
-        for one in dataclasses.fields(modality.settings):
-            kind, default = type(one.default), one.default
-            shown = f"{' or '.join(CHOICES[one.name])} ({default})" if kind is str else f"({default:g})"
-            parser.add_argument(f"--{modality.name}.{one.name}", type=kind, default=default, help=shown)
+        for setting in dataclasses.fields(modality.settings):
+            option, default = f"--{modality.name}.{setting.name}", setting.default
+            choices = " or ".join(map(str, setting.metadata.get("choices", ())))
+            parser.add_argument(option, type=type(default), default=default, help=f"{choices} ({default})".strip())
     return parser.parse_args(argv)
 
 
@@ -112,7 +125,7 @@ def _modalities(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
         if name not in MODALITIES:
-            raise argparse.ArgumentTypeError(f"no modality {name!r}; choose among {', '.join(MODALITIES)}")
+            raise argparse.ArgumentTypeError(f"no modality {name!r}; choose from {', '.join(MODALITIES)}")
     return names
 
 

@@ -35,7 +35,7 @@ def report_run(arguments: argparse.Namespace) -> None:
 
 def report_words(arguments: argparse.Namespace) -> None:
     """Print each genre's words; write all of them to words.csv and the most frequent genres' to words.png."""
-    settings = TextSettings(**read_description(arguments.data_dir / "text")["settings"])
+    settings = TextSettings(**read_description(arguments.data_dir / "text").settings)
     prepared = open_prepared(arguments.data_dir, settings)
     if not len(prepared.split(arguments.split)):
         raise UserError(f"split {arguments.split!r} of {prepared.folder} has no text; choose another --split")

@@ -206,7 +206,7 @@ def _write_splits(folder: Path, albums: dict[str, Made], of: str) -> None:
     for split in ("train", "val", "test"):
         here = {album_id: made for album_id, made in albums.items() if made.split == split}
         ids = list(here) if of == "albums" else [track for made in here.values() for track in made.tracks]
-        (folder / f"items_index_{split}_MuMu-{of}.tsv").write_text("".join(f"{id}\n" for id in ids))
+        (folder / f"items_index_{split}_MuMu-{of}.tsv").write_text("".join(f"{item_id}\n" for item_id in ids))
 
 
 # --- what the owner has -------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Decoding and the log-CQT, with librosa as the oracle; damaged files as real owners have them."""
+"""Tests of decoding and the log-CQT against librosa, and of damaged files as real owners have them."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the real recordin
 
 
 def sound(seconds: float, sr_hz: int = 22_050, n_channels: int = 1) -> np.ndarray:
-    """A chord with some noise; [samples, channels] between -1 and 1."""
+    """Return a chord with some noise; [samples, channels] between -1 and 1."""
     rng = np.random.default_rng(0)
     t = np.arange(round(seconds * sr_hz))[:, None] / sr_hz
     pitches = 110 * 2 ** (np.arange(n_channels) / 3)
@@ -52,7 +52,7 @@ def truncate(path: Path, share: float = 0.5) -> Path:
 
 
 def spoil(path: Path, n_bytes: int) -> Path:
-    """Noise in the place of `n_bytes` in the middle."""
+    """Replace `n_bytes` in the middle by noise."""
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
     data[middle : middle + n_bytes] = np.random.default_rng(0).bytes(n_bytes)

@@ -38,7 +38,9 @@ def test_shards_are_the_same_in_any_order_elsewhere(tmp_path, local):
 
 
 def test_machines_that_write_elsewhere_are_found_out(tmp_path, local):
-    with pytest.raises(UserError, match=r"6 shards are not in .*out.audio as they should be, the first mumu-train"):
+    with pytest.raises(
+        UserError, match=r"expected 6 new shards in .*out.audio, but 6 are missing or differ \(first: mumu-train"
+    ):
         prepare("manifest", local[0], tmp_path / "out", 1, shard_records=2, for_each=lambda call, items: None)
 
 

@@ -28,7 +28,7 @@ RECORDED_DB = {
 
 
 def notes(seconds: float, sr_hz: int) -> np.ndarray:
-    """Plucked strings from 30 Hz up to a third of the rate, over a little noise, and silence at the end."""
+    """Return plucked strings from 30 Hz up to a third of the rate, over a little noise, and silence at the end."""
     rng = np.random.default_rng(0)
     y = 1e-4 * rng.standard_normal(round(seconds * sr_hz))
     for start_s in np.arange(0, 0.8 * seconds, 0.15):
@@ -54,7 +54,7 @@ def librosa_power(y: np.ndarray, settings: AudioSettings) -> np.ndarray:
 
 
 def assert_near(found: np.ndarray, expected: np.ndarray) -> None:
-    """In dB relative to librosa's maximum, wherever librosa's is above -80 dB; absolute, so a gain would show."""
+    """Compare in dB relative to librosa's maximum, above -80 dB; absolute powers, so that a gain would show."""
     found_db, expected_db = (librosa.power_to_db(p, ref=expected.max(), top_db=None) for p in (found, expected))
     heard = expected_db > -80
     assert heard.mean() > 0.5

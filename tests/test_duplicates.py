@@ -1,4 +1,4 @@
-"""The same picture is found again however it was saved; others are not taken for it."""
+"""Tests of duplicates: the same picture is recognised however it was saved, and no other is mistaken for it."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Entities: linkers' files, DBpedia's N-Triples, and the offline linker and its gazetteer."""
+"""Tests of entities: linkers' files, DBpedia's N-Triples, and the offline linker and its gazetteer."""
 
 import bz2
 import gzip
@@ -15,7 +15,7 @@ from mumu_jax.data.modalities.text.entities.babelfy import entities_named, read_
 from mumu_jax.data.modalities.text.entities.dbpedia import Sources, Triples, build_gazetteer, resource_name
 from mumu_jax.data.modalities.text.entities.linker import Mention, outermost
 from mumu_jax.data.modalities.text.entities.surfaces import candidate, fold
-from mumu_jax.data.sources.synthetic.gazetteer import GAZETTEER
+from mumu_jax.data.sources.synthetic.reviews import GAZETTEER
 from mumu_jax.errors import UserError
 
 ELVIS = SHARED / "elvis"
@@ -52,7 +52,7 @@ def many(what: str, count: int) -> list[str]:
 @needs_elvis
 @pytest.mark.parametrize("name", ["Adele", "Bob_Dylan", "Paco_de_Lucía"])
 def test_elvis_offsets_are_in_the_text(name):
-    """Of both ways to write `endChar`, over several sentences, with non-ASCII letters."""
+    """Both ways to write `endChar` are read, over several sentences, with non-ASCII letters."""
     text = (ELVIS / "texts" / "example" / f"{name}.txt").read_text(encoding="utf-8")
     inclusive = read_mentions(ELVIS / "babelfy_example" / f"{name}.json")
     exclusive = read_mentions(ELVIS / "babelfy_example_h" / f"{name}.json")

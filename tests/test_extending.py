@@ -13,6 +13,7 @@ from mumu_jax import evaluate, prepare, tag, train
 from mumu_jax.config import ModelSettings
 from mumu_jax.data.manifest import read_manifest
 from mumu_jax.data.modalities.audio.front_ends import FRONT_ENDS, FrontEnd
+from mumu_jax.data.store import shards
 from mumu_jax.models import cnn, registry
 from mumu_jax.models.cnn import Variant, build_cnn
 from mumu_jax.models.head import Shallow
@@ -58,8 +59,10 @@ def msd_files_of(data: Path) -> list[Path]:
     return [album.tracks[0].timbre for album in read_manifest(data / "manifest.jsonl")[:2]]
 
 
-def test_a_front_end(small_data, tmp_path, use):
-    """The energy of equal parts of a frame's hop."""
+def test_a_front_end(small_data, tmp_path, use, monkeypatch):
+    """The energy of equal parts of a frame's hop, computed in this process, which alone knows it."""
+    for module in (shards, tag):
+        monkeypatch.setattr(module, "map_in_order", lambda call, items, *rest: (call(item) for item in items))
 
     def power(y, settings):
         n_frames, hop = 1 + len(y) // settings.hop_length, settings.hop_length

@@ -145,7 +145,7 @@ def test_tags_images(run, tmp_path):
         assert scores == sorted(scores, reverse=True)
         assert all(0 <= score <= 1 for score in scores)
         assert not rows[name]["error"]
-    said = {"cut.png": "unreadable: ", "page.jpg": "unreadable: it is no image", "none.gif": "1 × 1 pixels"}
+    said = {"cut.png": "unreadable: ", "page.jpg": "unreadable: it is not an image", "none.gif": "1 × 1 pixels"}
     for name, error in {**said, "white.png": "placeholder: it has one colour"}.items():
         assert not rows[name]["genres"]
         assert error in rows[name]["error"]

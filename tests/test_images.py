@@ -1,4 +1,4 @@
-"""Covers as they come: every mode and format against plain Pillow, and what is no cover."""
+"""Tests of reading covers: every mode and format against plain Pillow, and files that are not covers."""
 
 import contextlib
 import io
@@ -25,7 +25,7 @@ IMAGE = MODALITIES["image"]
 
 
 def picture(width: int = 320, height: int = 300) -> Image.Image:
-    """Smooth colours, another in each corner, and a bright spot at the top left."""
+    """Return smooth colours, another in each corner, and a bright spot at the top left."""
     y, x = np.mgrid[0:height, 0:width] / np.array([height, width])[:, None, None]
     rgb = np.stack([255 * x, 255 * y, 255 * (1 - x) * (1 - y)], -1)
     rgb[height // 8 : height // 4, width // 8 : width // 4] = 240
@@ -33,7 +33,7 @@ def picture(width: int = 320, height: int = 300) -> Image.Image:
 
 
 def expected(image: Image.Image, side_px: int = 256) -> np.ndarray:
-    """What plain Pillow makes of it: RGB, centre square, resized."""
+    """Return the image as plain Pillow converts it: RGB, centre square, resized."""
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2

@@ -90,7 +90,7 @@ def test_manifest_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
 
 def test_manifest_with_bom_crlf_blank_lines_and_little_else(tmp_path: Path) -> None:
     path = tmp_path / "manifest.jsonl"
-    other = {"album_id": "b", "genres": ["Pop", "Pop"], "tracks": [], "year": 1999}
+    other = {"album_id": "b", "genres": ["Pop", "Pop"], "tracks": [], "cover": ""}
     text = f"{json.dumps(LINE)}\r\n\r\n  \r\n{json.dumps(other)}"
     path.write_bytes(codecs.BOM_UTF8 + text.encode())
     assert read_manifest(path) == [
@@ -114,11 +114,27 @@ def test_manifest_with_bom_crlf_blank_lines_and_little_else(tmp_path: Path) -> N
             {**LINE, "tracks": [{"track_id": "b"}]},
             "expected 'audio' to be a path, found only the keys track_id",
         ),
+        (
+            {**LINE, "tracks": [{"track_id": "b", "audio": "b.mp3"}, {"track_id": "c", "audio": 7}]},
+            "expected 'tracks[1].audio' to be a path, found 7; fix the line of album 'a'",
+        ),
+        ({**LINE, "n_reviews": -1}, "expected 'n_reviews' to be a number of reviews or null, found -1"),
+        ({**LINE, "n_reviews": True}, "expected 'n_reviews' to be a number of reviews or null, found True"),
+        ({**LINE, "splits": "test"}, "unknown key 'splits' (did you mean 'split'?); fix the line of album 'a'"),
+        ({**LINE, "year": 1999}, "unknown key 'year' (the keys are album_id, genres, tracks, split, text, cover,"),
+        (
+            {**LINE, "tracks": [{"track_id": "b", "audio": "b.mp3", "timber": "b.h5"}]},
+            "unknown key 'timber' (did you mean 'timbre'?)",
+        ),
         ({**LINE, "text": 3}, "expected 'text' to be a string or null, found 3"),
         ({**LINE, "cover": []}, "expected 'cover' to be a path or null, found []"),
         ({**LINE, "split": "dev"}, "expected 'split' to be train, val, test or null, found 'dev'"),
         ({**LINE, "tracks": []}, "album_id 'a' is already in"),
         ({**LINE, "album_id": "b"}, "track_id 'a1' is already in"),
+        (
+            {"album_id": "b", "genres": [], "tracks": [{"track_id": "t", "audio": "t.mp3"}] * 2},
+            "track_id 't' is already in",
+        ),
     ],
 )
 def test_manifest_names_the_bad_line(tmp_path: Path, second: object, expected: str) -> None:
@@ -157,9 +173,11 @@ def test_labels_round_trip_in_column_order(tmp_path: Path) -> None:
     ("content", "expected"),
     [
         ("[", "expected JSON"),
-        ('{"name": "Rock"}', "expected a list"),
-        ('[{"name": "Rock"}, {"parent": null}]', "label 1: expected 'name' to be a non-empty string"),
-        ('[{"name": "Rock"}, {"name": "Rock"}]', "the label 'Rock' comes 2 times"),
+        ('{"name": "Rock"}', "Expected `array`, got `object`"),
+        ('[{"name": "Rock"}, {"parent": null}]', r"missing required field `name` - at `\$\[1\]`"),
+        ('[{"name": "Rock"}, {"name": " "}]', r"Expected `str` matching .* at `\$\[1\]\.name`"),
+        ('[{"name": "Rock", "parent": 3}]', r"got `int` - at `\$\[0\]\.parent`"),
+        ('[{"name": "Rock"}, {"name": "Rock"}]', "the label 'Rock' occurs 2 times"),
     ],
 )
 def test_labels_that_are_wrong(tmp_path: Path, content: str, expected: str) -> None:

@@ -20,7 +20,7 @@ def rows(n_items, nnz, n_terms=N_TERMS):
     values = rng.uniform(0.1, 1, (n_items, nnz)).astype(np.float32)
     padding = np.arange(nnz) >= np.linspace(0, nnz, n_items).astype(int)[:, None]
     columns = np.where(padding, rng.choice([0, n_terms - 1, *columns[:, 0]], columns.shape), columns)
-    return Sparse(columns.astype(np.int32), np.where(padding, 0, values).astype(np.float32))
+    return Sparse(columns.astype(np.int32), np.where(padding, 0, values).astype(np.float32), n_terms)
 
 
 def dense_rows(inputs, n_terms=N_TERMS):
@@ -82,14 +82,14 @@ def test_bfloat16_is_near(product, gradient):
 
 @pytest.mark.parametrize(("n_outputs", "unit_output", "expected"), [(250, False, 25_190_650), (50, True, 24_780_850)])
 def test_parameter_count(n_outputs, unit_output, expected):
-    model = MLP(10_000, n_outputs, unit_output)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), rows(1, 3))
+    model = MLP(n_outputs, unit_output)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), rows(1, 3, n_terms=10_000))
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == expected
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(shapes))
 
 
 def small_mlp(unit_output=False, dropout=0.5, dtype=jnp.float32):
-    model = MLP(N_TERMS, 6, unit_output, widths=(32, 16), dropout=dropout, dtype=dtype)
+    model = MLP(6, unit_output, widths=(32, 16), dropout=dropout, dtype=dtype)
     inputs = rows(5, 7)
     return model, model.init(jax.random.key(0), inputs), inputs
 
@@ -135,7 +135,7 @@ def test_dropout_is_the_items_own():
     keys = jax.random.split(jax.random.key(3), 5)
     output, embedding = model.apply(params, inputs, keys)
     order = np.array([3, 1, 4, 0, 2])
-    moved = Sparse(inputs.columns[order], inputs.values[order])
+    moved = Sparse(inputs.columns[order], inputs.values[order], inputs.n_columns)
     np.testing.assert_allclose(model.apply(params, moved, keys[order])[0], output[order], atol=1e-6)
     others = model.apply(params, inputs, keys.at[2].set(jax.random.key(4)))[1]
     changed = np.any(np.asarray(others != embedding), axis=1)

@@ -1,4 +1,4 @@
-"""Where patches lie: always within one excerpt, the whole excerpt covered."""
+"""Tests of patches: always within one excerpt, the whole excerpt covered."""
 
 import numpy as np
 import pytest

@@ -33,9 +33,9 @@ GENRES = ("Jazz", "Pop", "Rock")
 
 
 def prepare(
-    source: str, input: Path, data_dir: Path, workers: int, shard_records: int | None = None, for_each=None
+    source: str, path: Path, data_dir: Path, workers: int, shard_records: int | None = None, for_each=None
 ) -> Summary:
-    return prepare_job(Job(source, input, data_dir, workers, shard_records=shard_records, for_each=for_each))
+    return prepare_job(Job(source, path, data_dir, workers, shard_records=shard_records, for_each=for_each))
 
 
 def make_collection(folder: Path, n_albums: int = 9, seconds: float = 1.5) -> Path:
@@ -358,17 +358,24 @@ def test_nothing_to_prepare(tmp_path, in_this_process):
     manifest = make_collection(tmp_path)
     for a in range(9):
         (tmp_path / f"{a}.flac").unlink()
-    with pytest.raises(
-        UserError, match=r"of 9 items \(audio, text, timbre, image\) none is there, the first .*0\.flac; mend"
-    ):
+    with pytest.raises(UserError, match=r"^none of the 9 audio files exists \(first: .*0\.flac\); check --input$"):
         prepare("manifest", manifest, tmp_path / "out", 1)
     for a in range(1, 9):
         (tmp_path / f"{a}.flac").write_text("no sound")
-    with pytest.raises(UserError, match=r"1 items \(.*\) are missing and 8 were rejected, .*3.flac \(not_a"):
+    says = r"8 files were rejected and 1 are missing \(first rejected: .*3\.flac, not_audio: .*see .*rejected\.jsonl"
+    with pytest.raises(UserError, match=says):
         prepare("manifest", manifest, tmp_path / "out", 1)
     assert len(rejected(tmp_path / "out")) == 8
     with pytest.raises(UserError, match="is not finished"):
         store.open_prepared(tmp_path / "out", AudioSettings())
+    (tmp_path / "others").mkdir()  # a call that prepared nothing does not claim the folder
+    prepare("manifest", renamed(make_collection(tmp_path / "others")), tmp_path / "out", 1)
+
+
+def renamed(manifest: Path) -> Path:
+    """Give the collection's albums other ids."""
+    manifest.write_text(manifest.read_text().replace('"A', '"B'))
+    return manifest
 
 
 def test_two_at_once_are_refused(tmp_path, in_this_process):
@@ -429,7 +436,9 @@ def test_files_that_are_all_gone_do_not_empty_what_was_prepared(tmp_path, in_thi
     before = prepared_bytes(tmp_path / "out")
     for path in tmp_path.glob("*.flac"):
         path.rename(path.with_suffix(".away"))
-    with pytest.raises(UserError, match=r"audio has 9 tracks, and of their files none is there now, such as .*0\.flac"):
+    with pytest.raises(
+        UserError, match=r"audio has 9 tracks, but all of their files are missing now \(first: .*0\.flac"
+    ):
         prepare("manifest", manifest, tmp_path / "out", 1)
     assert prepared_bytes(tmp_path / "out") == before
 
@@ -438,9 +447,9 @@ def test_folders_that_the_source_does_not_use(tmp_path):
     job = Job("manifest", make_collection(tmp_path), tmp_path / "out", folders={"msd": tmp_path})
     with pytest.raises(UserError, match=r"--msd_dir is for --source=mumu; manifest names its own files: leave it out"):
         prepare_job(job)
-    with pytest.raises(UserError, match=r"--entities_dir=.* has 0 \.json files, and none is named by an album's id"):
+    with pytest.raises(UserError, match=r"--entities_dir=.* has 0 \.json files, but no file is named after an album"):
         prepare_job(replace(job, folders={"entities": tmp_path}))
     with pytest.raises(UserError, match=r"cannot read --gazetteer=.*: Is a directory; give a file"):
         prepare_job(replace(job, folders={}, gazetteer=tmp_path))
-    with pytest.raises(UserError, match=r"the source names no timbre; correct --input, or name other --modalities"):
+    with pytest.raises(UserError, match=r"the source names no timbre; check --input, or choose other --modalities"):
         prepare_job(replace(job, folders={}, modalities=("timbre",)))

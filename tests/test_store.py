@@ -1,5 +1,6 @@
 """Prepared data: what is written is what is read, by TFDS too; damage and other settings are refused."""
 
+import contextlib
 import json
 import pickle
 import shutil
@@ -18,9 +19,10 @@ from mumu_jax.config import AudioSettings
 from mumu_jax.data.manifest import Album, Label, Track
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.audio import decode, patches
-from mumu_jax.data.store import description, shards
 from mumu_jax.data.store import records as store
+from mumu_jax.data.store import shards
 from mumu_jax.errors import UserError
+from mumu_jax.system.files import read_npz, write_npz
 from mumu_jax.system.workers import map_in_order
 
 SETTINGS, AUDIO = AudioSettings(), MODALITIES["audio"]
@@ -52,7 +54,7 @@ def make_albums(folder: Path) -> list[Album]:
 def prepare(folder: Path, albums: Sequence[Album], workers: int = 1, shard_tracks: int = 4) -> Path:
     planned = shards.plan(albums, LABELS, AUDIO, folder / "audio", shard_tracks)
     sidecars, _ = shards.write(folder / "audio", planned, AUDIO, SETTINGS, workers)
-    description.finish(folder / "audio", planned, sidecars, albums, LABELS, AUDIO, SETTINGS)
+    shards.finish(folder / "audio", planned, sidecars, albums, LABELS, AUDIO, SETTINGS)
     return folder
 
 
@@ -196,6 +198,31 @@ def test_ids_that_are_not_utf8(tmp_path):
     assert (record["album_id"], record["track_id"]) == ("\udcfe", "a/\udcff.wav")
 
 
+CQT = np.linspace(-80, 0, 12 * 96).astype(np.float16).reshape(12, 96)
+
+
+@pytest.mark.parametrize("labels", [[], [0], [3, 127, 128, 249, 2**40]])
+def test_a_record_comes_back(labels):
+    record = store.encode("álbum", "t1", labels, {"cqt": CQT}, AUDIO)
+    assert record == store.encode("álbum", "t1", labels, {"cqt": CQT}, AUDIO)
+    decoded = store.decode(record, AUDIO, SETTINGS)
+    assert list(decoded["labels"]) == labels
+    assert (decoded["album_id"], decoded["track_id"]) == ("álbum", "t1")
+    np.testing.assert_array_equal(decoded["cqt"], CQT)
+
+
+def test_a_damaged_record_is_an_error():
+    record = store.encode("a", "t", [1, 2], {"cqt": CQT}, AUDIO)
+    for cut in (1, 10, 100, len(record) - 1):
+        with pytest.raises((ValueError, KeyError, IndexError)):
+            store.decode(record[:cut], AUDIO, SETTINGS)
+    for name in ("album_id", "track_id", "labels", "cqt"):
+        example = store.Example.FromString(record)
+        del example.features.feature[name]
+        with pytest.raises(KeyError, match=name):
+            store.decode(example.SerializeToString(), AUDIO, SETTINGS)
+
+
 # --- the same whatever happened -----------------------------------------------------------------------------
 
 
@@ -271,7 +298,7 @@ def test_fewer_albums_leave_no_stale_shards(copy, albums):
 
 
 def test_no_such_folder(tmp_path):
-    assert "is not there; run python -m mumu_jax.prepare" in the_error(tmp_path / "nowhere")
+    assert "does not exist; run python -m mumu_jax.prepare" in the_error(tmp_path / "nowhere")
 
 
 def test_unfinished(copy):
@@ -331,10 +358,20 @@ def test_damaged_description(copy, text):
     assert "prepared.json is damaged" in the_error(copy)
 
 
+def test_a_description_of_other_types_says_where(copy):
+    path = copy / "audio" / "prepared.json"
+    path.write_text(path.read_text().replace('"name": "Pop"', '"name": 7'))
+    assert "prepared.json is damaged: Expected `str`, got `int` - at `$.labels[1].name`; run" in the_error(copy)
+    shard = json.loads(path.read_text().replace('"name": 7', '"name": "Pop"'))
+    shard["splits"]["val"]["shards"][0]["records"] = "two"
+    path.write_text(json.dumps(shard))
+    assert "prepared.json is damaged: Expected `int`, got `str` - at `$[0].records`; run" in the_error(copy)
+
+
 def test_an_edited_description(copy):
     path = copy / "audio" / "prepared.json"
     path.write_text(path.read_text().replace('"Jazz"', '"Yazz"'))
-    assert "prepared.json is damaged: its checksum does not fit" in the_error(copy)
+    assert "prepared.json is damaged: its content does not match its checksum" in the_error(copy)
 
 
 def test_damaged_statistics(copy):
@@ -345,3 +382,16 @@ def test_damaged_statistics(copy):
     assert "statistics.npz is damaged" in the_error(copy)
     path.unlink()
     assert "statistics.npz is damaged" in the_error(copy)
+
+
+def test_every_flipped_bit_of_an_npz_is_found_or_harmless(tmp_path):
+    path, mean = tmp_path / "a.npz", np.arange(6, dtype=np.float32)
+    write_npz(path, mean=mean)
+    assert list(read_npz(path)) == ["mean"]
+    whole = path.read_bytes()
+    for bit in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with contextlib.suppress(ValueError, OSError):
+            np.testing.assert_array_equal(read_npz(path).get("mean", mean), mean)

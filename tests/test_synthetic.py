@@ -11,14 +11,11 @@ from PIL import Image
 
 from mumu_jax.data.manifest import SPLITS, Album
 from mumu_jax.data.sources.base import Request
-from mumu_jax.data.sources.synthetic import make, read
-from mumu_jax.data.sources.synthetic.albums import N_ALBUMS, plan_albums
+from mumu_jax.data.sources.synthetic import AUDIO_FORMATS, COVER_FORMATS, N_ALBUMS, make, plan_albums, read
 from mumu_jax.data.sources.synthetic.covers import LOOKS, draw_cover
-from mumu_jax.data.sources.synthetic.gazetteer import GAZETTEER, NAMES
-from mumu_jax.data.sources.synthetic.genres import BRANCHES, LABELS
-from mumu_jax.data.sources.synthetic.render import DURATION_S, SR_HZ, render_track
-from mumu_jax.data.sources.synthetic.reviews import VOCABULARY, write_reviews
-from mumu_jax.data.sources.synthetic.styles import STYLES
+from mumu_jax.data.sources.synthetic.genres import BRANCHES, LABELS, VOCABULARY, with_parents
+from mumu_jax.data.sources.synthetic.reviews import GAZETTEER, NAMES, write_reviews
+from mumu_jax.data.sources.synthetic.sound import DURATION_S, SR_HZ, STYLES, render_track
 from mumu_jax.errors import UserError
 
 SMALL = {"train": 3, "val": 1, "test": 2}
@@ -50,11 +47,12 @@ def test_full_size_plan(seed: int):
     assert len({plan.album_id for plan in plans}) == len(plans)
     parents = {label.name: label.parent for label in LABELS}
     for plan in plans:
-        assert set(plan.branches) <= set(plan.genres)
-        assert all(parents[genre] is None or parents[genre] in plan.genres for genre in plan.genres)
+        genres = with_parents(plan.branches)
+        assert set(plan.branches) <= set(genres)
+        assert all(parents[genre] is None or parents[genre] in genres for genre in genres)
         assert plan.n_tracks == 1 if plan.split == "test" else 1 <= plan.n_tracks <= 3
     for split, at_least in (("train", 6), ("val", 1), ("test", 6)):
-        count = Counter(genre for plan in plans if plan.split == split for genre in plan.genres)
+        count = Counter(genre for plan in plans if plan.split == split for genre in with_parents(plan.branches))
         assert min(count[label.name] for label in LABELS) >= at_least
         assert max(count.values()) > 4 * min(count.values()), "the labels should be long-tailed"
 
@@ -85,8 +83,6 @@ def test_tracks_are_16_to_20_s_neither_silent_nor_clipped(made: tuple[Path, list
 
 
 def test_some_files_come_in_other_formats():
-    from mumu_jax.data.sources.synthetic.files import AUDIO_FORMATS, COVER_FORMATS
-
     assert sum(share for *_, share in AUDIO_FORMATS) == pytest.approx(1)
     assert sum(share for *_, share in COVER_FORMATS) == pytest.approx(1)
     assert {"flac", "mp3"} <= {suffix for suffix, *_ in AUDIO_FORMATS}
@@ -110,8 +106,22 @@ def test_second_call_makes_only_what_is_missing_and_another_seed_starts_anew(tmp
     assert make(tmp_path, seed=0, workers=1, n_albums=few) == first
     assert checksums(tmp_path) == before
     assert kept.stat().st_mtime_ns == age
+    mine = tmp_path / "audio" / "mine.mp3"
+    mine.write_bytes(b"not ours")
     make(tmp_path, seed=1, workers=1, n_albums=few)
+    assert mine.read_bytes() == b"not ours"
     assert not set(checksums(tmp_path)) & set(before)
+
+
+@pytest.mark.parametrize("name", ["audio/mine.mp3", "audio/mini0-train-000-1.flac", "gazetteer/names.tsv"])
+def test_a_folder_that_holds_other_files_is_refused_and_left_as_it_is(tmp_path: Path, name: str):
+    mine = tmp_path / "source" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"not ours")
+    with pytest.raises(UserError, match=r"found other files; nothing was changed; choose another --data_dir"):
+        read(None, Request(tmp_path))
+    assert [path for path in (tmp_path / "source").rglob("*") if path.is_file()] == [mine]
+    assert mine.read_bytes() == b"not ours"
 
 
 def test_an_input_is_refused(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Text files in the encodings that people have, and files that are no text."""
+"""Tests of text files in the encodings that people use, and of files that are not text."""
 
 import pytest
 

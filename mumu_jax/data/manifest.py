@@ -1,29 +1,37 @@
-"""The manifest: what every source yields and everything after it reads.  JSON lines, one album a line."""
+"""Manifest of a collection: one album a line as JSON, what every source gives and `prepare` writes."""
 
 import codecs
 import hashlib
 import json
 import os
+import re
 import reprlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
-from mumu_jax.errors import UserError
+import msgspec
+from msgspec import Meta, Struct
+
+from mumu_jax.errors import UserError, nearest
 from mumu_jax.system.files import replacing
 
 SPLITS = ("train", "val", "test")
 
-# Where an album's hash (0 to 1) puts it: 80/10/10, Oramas et al. 2017, section 6.
+# The range of an album's hash (0 to 1) that puts it in a split: 80/10/10, Oramas et al. 2017, section 6.
 INTERVALS = {"train": (0.0, 0.8), "val": (0.8, 0.9), "test": (0.9, 1.0)}
+
+Name = Annotated[str, Meta(pattern=r"\S")]  # not blank
+Split = Annotated[str, Meta(pattern=rf"\A({'|'.join(SPLITS)})\Z")]
+Count = Annotated[int, Meta(ge=0)]
 
 
 @dataclass(frozen=True)
 class Track:
-    """One recording: a unique id, where its audio file is, and where the MSD's `.h5` with its timbre is."""
+    """A recording: its unique id, its audio file, and the MSD's `.h5` file that holds its timbre."""
 
     track_id: str
     audio: Path
@@ -32,10 +40,10 @@ class Track:
 
 @dataclass(frozen=True)
 class Album:
-    """One album: its genres (multi-label), its recordings, its review text and its cover, where there are any.
+    """An album: its genres (multi-label) and its recordings; its reviews and its cover if there are any.
 
-    `split` is None until `assign_splits` decides.  `text` is the text itself (of `n_reviews` reviews, where that is
-    known), `cover` a path, `entities` the path of an entity linker's output for the text.
+    `split` is None until `assign_splits` decides.  `text` is the text of all reviews, `n_reviews` their number if it is
+    known.  `cover` is an image file, `entities` a file with an entity linker's output for the text.
     """
 
     album_id: str
@@ -50,9 +58,9 @@ class Album:
 
 @dataclass(frozen=True)
 class Label:
-    """A genre: its name, and the genre above it in the taxonomy (None at the top or where unknown)."""
+    """A genre: its name, and the name of its parent in the taxonomy (None at the top, or if it is unknown)."""
 
-    name: str
+    name: Name
     parent: str | None = None
 
 
@@ -88,7 +96,7 @@ class Rejected(Exception):
 def write_manifest(path: Path, albums: Iterable[Album]) -> None:
     """Write one album a line, whole or not at all; the same albums always give the same bytes.
 
-    Paths below the manifest's folder are written relative to it, so that the folder can be moved as a whole;
+    A path below the manifest's folder is written relative to it, so that the folder can be moved as a whole.  All
     others are written absolute.
     """
     folder = Path(os.path.abspath(path.parent))
@@ -108,17 +116,17 @@ def write_manifest(path: Path, albums: Iterable[Album]) -> None:
             file.write(_encode(line))
 
 
-def _track_line(track: Track, folder: Path) -> dict[str, str]:
-    line = {"track_id": track.track_id, "audio": _stored(track.audio, folder)}
-    return line | {"timbre": _stored(track.timbre, folder)} if track.timbre else line
-
-
 def write_labels(path: Path, labels: Sequence[Label]) -> None:
     """Write `[{"name", "parent"}, …]` in column order, one label a line, whole or not at all."""
-    lines = [_encode({"name": label.name, "parent": label.parent}).strip() for label in labels]
+    lines = [_encode(asdict(label)).strip() for label in labels]
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(b"[\n" + b",\n".join(lines) + b"\n]\n")
+
+
+def _track_line(track: Track, folder: Path) -> dict[str, str]:
+    line = {"track_id": track.track_id, "audio": _stored(track.audio, folder)}
+    return line | {"timbre": _stored(track.timbre, folder)} if track.timbre else line
 
 
 def _stored(path: Path, folder: Path) -> str:
@@ -127,54 +135,83 @@ def _stored(path: Path, folder: Path) -> str:
 
 
 def _encode(value: Any) -> bytes:
-    # A file name that is not UTF-8 reaches Python as lone surrogates; written as `\udcXX` they are valid JSON
-    # and come back as the same bytes of the same file.
+    # A file name that is not UTF-8 reaches Python as lone surrogates.  Written as `\udcXX` they are valid JSON, and
+    # are read as the same file name; msgspec's own JSON has no such strings.
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
 # --- reading ------------------------------------------------------------------------------------------------
 
 
-def read_manifest(path: Path) -> list[Album]:
-    """The albums of a manifest, in its order; relative paths start at the manifest's folder.
+def words(text: str) -> Meta:
+    """Describe a key's value; an error quotes it."""
+    return Meta(description=text)
 
-    `album_id`, `genres` and `tracks` must be there, everything else may be null or missing; other
-    keys are ignored, as are a BOM, blank lines and CRLF.  Raises UserError, naming the line, on anything that
-    is not such an album, and on an id that comes twice.
+
+class TrackLine(Struct, forbid_unknown_fields=True):
+    """A track as the manifest file stores it."""
+
+    track_id: Annotated[Name, words("a non-empty string")]
+    audio: Annotated[Name, words("a path")]
+    timbre: Annotated[str | None, words("a path or null")] = None
+
+
+class AlbumLine(Struct, forbid_unknown_fields=True):
+    """An album as the manifest file stores it."""
+
+    album_id: Annotated[Name, words("a non-empty string")]
+    genres: Annotated[list[Name], words("a list of non-empty strings")]
+    tracks: Annotated[list[TrackLine], words('a list of {"track_id", "audio"}')]
+    split: Annotated[Split | None, words("train, val, test or null")] = None
+    text: Annotated[str | None, words("a string or null")] = None
+    cover: Annotated[str | None, words("a path or null")] = None
+    entities: Annotated[str | None, words("a path or null")] = None
+    n_reviews: Annotated[Count | None, words("a number of reviews or null")] = None
+
+
+def read_manifest(path: Path) -> list[Album]:
+    """Return the albums of a manifest in its order; relative paths start at the manifest's folder.
+
+    `album_id`, `genres` and `tracks` are required, every other key of `AlbumLine` may be null or missing.  A BOM, blank
+    lines and CRLF are ignored.  Raises UserError, which names the line, on anything that is not such an album, and on
+    an id that occurs twice.
     """
     albums: list[Album] = []
-    first_seen: dict[tuple[str, str], str] = {}
-    for where, line in _numbered_lines(path):
-        album = _parse_album(line, path.parent, where)
-        for key in [("album_id", album.album_id), *(("track_id", track.track_id) for track in album.tracks)]:
-            if key in first_seen:
-                raise UserError(
-                    f"{where}: {key[0]} {key[1]!r} is already in {first_seen[key]}; "
-                    "give every album and every track an id of its own"
-                )
-            first_seen[key] = where
+    album_places: dict[str, str] = {}
+    track_places: dict[str, str] = {}
+    for place, line in _numbered_lines(path):
+        album = _parse_album(line, path.parent, place)
+        _note_id("album_id", album.album_id, place, album_places)
+        for track in album.tracks:
+            _note_id("track_id", track.track_id, place, track_places)
         albums.append(album)
     return albums
 
 
+def _note_id(key: str, value: str, place: str, places: dict[str, str]) -> None:
+    if value in places:
+        raise UserError(
+            f"{place}: {key} {value!r} is already in {places[value]}; give every album and every track an id of its own"
+        )
+    places[value] = place
+
+
 def read_labels(path: Path) -> list[Label]:
-    """The labels in column order; raises UserError where `path` is not what `write_labels` writes."""
+    """Return the labels in column order; raises UserError if `path` is not what `write_labels` writes."""
     try:
-        entries = json.loads(_read_bytes(path))
-    except ValueError as error:
-        raise UserError(f"{path}: expected JSON in UTF-8, found {error}; prepare the data again") from error
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise UserError(f'{path}: expected a list of {{"name", "parent"}}; prepare the data again')
-    where = [f"{path}: label {i}" for i in range(len(entries))]
-    labels = [Label(_field(e, "name", w), _field(e, "parent", w)) for e, w in zip(entries, where, strict=True)]
+        labels = msgspec.convert(json.loads(path.read_bytes()), list[Label])
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except (ValueError, msgspec.ValidationError) as error:
+        raise UserError(f"{path}: expected JSON of labels, found: {error}; prepare the data again") from error
     for name, count in Counter(label.name for label in labels).items():
         if count > 1:
-            raise UserError(f"{path}: the label {name!r} comes {count} times; every column needs its own name")
+            raise UserError(f"{path}: the label {name!r} occurs {count} times; every column needs its own name")
     return labels
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[str, bytes]]:
-    """(`file:line`, line) of every line that is not blank."""
+    """Yield (`file:line`, line) for every line that is not blank."""
     try:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
@@ -185,87 +222,73 @@ def _numbered_lines(path: Path) -> Iterator[tuple[str, bytes]]:
         raise _unreadable(path, error) from error
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
 def _unreadable(path: Path, error: OSError) -> UserError:
-    return UserError(f"cannot read {path}: {error.strerror}; give the path of a file that is there")
+    return UserError(f"cannot read {path}: {error.strerror}; give the path of a file that exists")
 
 
-def _parse_album(line: bytes, folder: Path, where: str) -> Album:
+def _parse_album(line: bytes, folder: Path, place: str) -> Album:
     try:
         fields = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: expected one album as JSON in UTF-8, found {error}; mend the line") from error
+        raise UserError(f"{place}: expected one album as JSON in UTF-8, found {error}; fix the line") from error
     if not isinstance(fields, dict):
-        raise UserError(f"{where}: expected one album as a JSON object, found {reprlib.repr(fields)}; mend the line")
+        raise UserError(f"{place}: expected one album as a JSON object, found {reprlib.repr(fields)}; fix the line")
+    try:
+        album = msgspec.convert(fields, AlbumLine)
+    except msgspec.ValidationError as error:
+        whose = f" of album {reprlib.repr(fields['album_id'])}" if "album_id" in fields else ""
+        raise UserError(f"{place}: {_explain(str(error), fields)}; fix the line{whose}") from error
+
+    def path_of(stored: str | None) -> Path | None:
+        return folder / stored if stored else None
+
     return Album(
-        album_id=_field(fields, "album_id", where),
-        genres=tuple(dict.fromkeys(_field(fields, "genres", where))),
-        tracks=tuple(_parse_track(track, folder, where) for track in _field(fields, "tracks", where)),
-        split=_field(fields, "split", where),
-        text=_field(fields, "text", where),
-        cover=_path(fields, "cover", folder, where),
-        entities=_path(fields, "entities", folder, where),
-        n_reviews=_field(fields, "n_reviews", where),
+        album_id=album.album_id,
+        genres=tuple(dict.fromkeys(album.genres)),
+        tracks=tuple(Track(track.track_id, folder / track.audio, path_of(track.timbre)) for track in album.tracks),
+        split=album.split,
+        text=album.text,
+        cover=path_of(album.cover),
+        entities=path_of(album.entities),
+        n_reviews=album.n_reviews,
     )
 
 
-def _parse_track(fields: Mapping[str, Any], folder: Path, where: str) -> Track:
-    audio = folder / _field(fields, "audio", where)
-    return Track(_field(fields, "track_id", where), audio, _path(fields, "timbre", folder, where))
-
-
-def _path(fields: Mapping[str, Any], key: str, folder: Path, where: str) -> Path | None:
-    name = _field(fields, key, where)
-    return folder / name if name else None
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _is_text(value: object) -> bool:
-    return value is None or isinstance(value, str)
-
-
-# What a key's value must be, in words and as a test.  A key whose test takes None may be missing.
-FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "album_id": ("a non-empty string", _is_name),
-    "split": ("train, val, test or null", lambda v: v is None or v in SPLITS),
-    "genres": ("a list of non-empty strings", lambda v: isinstance(v, list) and all(map(_is_name, v))),
-    "tracks": (
-        'a list of {"track_id", "audio"}',
-        lambda v: isinstance(v, list) and all(isinstance(track, dict) for track in v),
-    ),
-    "track_id": ("a non-empty string", _is_name),
-    "audio": ("a path", _is_name),
-    "text": ("a string or null", _is_text),
-    "cover": ("a path or null", _is_text),
-    "timbre": ("a path or null", _is_text),
-    "entities": ("a path or null", _is_text),
-    "n_reviews": ("a number of reviews or null", lambda v: v is None or (type(v) is int and v >= 0)),
-    "name": ("a non-empty string", _is_name),
-    "parent": ("a string or null", _is_text),
+# Each key's value in words.
+EXPECTED = {
+    key: hint.__metadata__[-1].description
+    for line in (AlbumLine, TrackLine)
+    for key, hint in get_type_hints(line, include_extras=True).items()
 }
 
 
-def _field(fields: Mapping[str, Any], key: str, where: str) -> Any:
-    """`fields[key]`, or None for one that may be missing; UserError where it is not what FIELDS says."""
-    expected, fits = FIELDS[key]
-    value = fields.get(key)
-    if not fits(value):
-        found = reprlib.repr(value) if key in fields else f"only the keys {', '.join(fields) or '(none)'}"
-        raise UserError(f"{where}: expected {key!r} to be {expected}, found {found}; mend the line")
-    return value
+def _explain(complaint: str, fields: dict[str, Any]) -> str:
+    """Return what msgspec says is wrong with `fields` in words that quote EXPECTED and the value.
+
+    Its complaint is such as "Expected `str`, got `int` - at `$.tracks[0].audio`".
+    """
+    fault, _, path = complaint.partition(" - at ")
+    path = path.strip("`$.")
+    if unknown := re.search("unknown field `(.*)`", fault):
+        keys = (TrackLine if path else AlbumLine).__struct_fields__
+        near = nearest(unknown[1], keys)
+        advice = f"did you mean {near!r}?" if near else f"the keys are {', '.join(keys)}"
+        return f"unknown key {unknown[1]!r} ({advice})"
+    if missing := re.search("missing required field `(.*)`", fault):
+        keys = ", ".join(_value_at(path, fields)) or "(none)"
+        return f"expected {missing[1]!r} to be {EXPECTED[missing[1]]}, found only the keys {keys}"
+    path = re.sub(r"\[\d+\]$", "", path)  # an element of a list: show the whole list
+    return f"expected {path!r} to be {EXPECTED[path.rpartition('.')[2]]}, found {reprlib.repr(_value_at(path, fields))}"
+
+
+def _value_at(path: str, fields: Any) -> Any:
+    for step in re.findall(r"\w+", path):  # tracks, 0, audio
+        fields = fields[int(step) if isinstance(fields, list) else step]
+    return fields
 
 
 def albums_sha256(albums: Iterable[Album]) -> str:
-    """Names which albums there are, with their splits and genres."""
+    """Return a checksum of the albums' ids, splits and genres."""
     lines = (_encode([album.album_id, album.split, album.genres]) for album in albums)
     return hashlib.sha256(b"".join(lines)).hexdigest()
 
@@ -274,27 +297,33 @@ def albums_sha256(albums: Iterable[Album]) -> str:
 
 
 def labels_of(albums: Iterable[Album], parents: Mapping[str, str | None] = MappingProxyType({})) -> list[Label]:
-    """Every genre of the albums, in code point order, with its parent where `parents` names one."""
+    """Return every genre of the albums in code point order, with its parent if `parents` names one."""
     names = sorted({genre for album in albums for genre in album.genres})
     return [Label(name, parents.get(name)) for name in names]
 
 
 def assign_splits(albums: Sequence[Album]) -> list[Album]:
-    """The albums, in their order, each with a split: 80 % train, 10 % val, 10 % test.
+    """Return the albums in their order, each with a split: 80 % train, 10 % val, 10 % test.
 
-    An album that has a split keeps it.  The others go where the SHA-256 of their id puts them, so an album
-    stays where it is when others are added or removed.  One exception, for tiny sets: where that leaves a
-    split empty though there are three albums or more, the free album whose hash lies nearest to the empty
-    split's interval moves there, unless it is the last of its own split.
+    An album that has a split keeps it.  The SHA-256 of its id decides for every other one, so that an album stays in
+    its split when others are added or removed.  Tiny sets are an exception: see `_fill_empty_splits`.
     """
     splits = {album.album_id: album.split or _hashed_split(album.album_id) for album in albums}
-    free = [album.album_id for album in albums if album.split is None]
-    for empty in SPLITS if len(albums) >= len(SPLITS) else ():
+    if len(albums) >= len(SPLITS):
+        _fill_empty_splits(splits, [album.album_id for album in albums if album.split is None])
+    return [replace(album, split=splits[album.album_id]) for album in albums]
+
+
+def _fill_empty_splits(splits: dict[str, str], free: Sequence[str]) -> None:
+    """Move one of the `free` albums into each empty split: the one whose hash is nearest to the split's interval.
+
+    The last album of a split stays in it.
+    """
+    for empty in SPLITS:
         sizes = Counter(splits.values())
         movable = [album_id for album_id in free if sizes[splits[album_id]] > 1]
         if not sizes[empty] and movable:
             splits[min(movable, key=lambda album_id: (_distance(album_id, empty), album_id))] = empty
-    return [replace(album, split=splits[album.album_id]) for album in albums]
 
 
 def _hashed_split(album_id: str) -> str:
@@ -302,7 +331,7 @@ def _hashed_split(album_id: str) -> str:
 
 
 def _distance(album_id: str, split: str) -> float:
-    """How far the album's hash lies from the split's interval, 0 inside it."""
+    """Return the distance of the album's hash from the split's interval; 0 inside it."""
     # surrogatepass: ids may come from file names that are not UTF-8
     digest = hashlib.sha256(album_id.encode("utf-8", "surrogatepass")).digest()
     position = int.from_bytes(digest[:6], "big") / 2**48  # exact in a float, and never 1

@@ -185,7 +185,7 @@ def _missing(prepared: Prepared | None, modality: str) -> str:
 
 
 def _missing_entities(data_dir: Path) -> str:
-    linked = read_description(data_dir / "text")["splits"]["train"]["linked"]
+    linked = read_description(data_dir / "text").splits["train"]["linked"]
     return "" if linked else "no training text has a linked entity: prepare with --gazetteer or --entities_dir"
 
 

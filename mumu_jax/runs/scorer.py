@@ -47,14 +47,14 @@ class Scorer:
 
     @property
     def readers(self) -> dict[str, Reader]:
-        """How a user's files are known and read, by modality."""
+        """The ways to recognise and read a user's files, by modality."""
         if self.sources:
             return {name: source.readers[name] for name, source in self.sources.items()}
         return self.inputs.readers()
 
     @property
     def missing(self) -> str:
-        """What becomes of an album without one of the modalities: `drop` or `mask`."""
+        """The treatment of an album without one of the modalities: `drop` or `mask`."""
         return self.inputs.config.fusion.missing if self.sources else "drop"
 
     @property

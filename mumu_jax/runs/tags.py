@@ -1,4 +1,4 @@
-"""Where tags go: a CSV or JSON-lines file that a later call goes on with, or the terminal."""
+"""The output of tags: a CSV or JSON-lines file that a later call continues, or the terminal."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ FIELDS = ("path", "seconds", "genres", "scores", "error", "run")
 
 @dataclass(frozen=True)
 class Tags:
-    """A song's genres with their scores, best first; none where `error` says why."""
+    """A song's genres with their scores, best first; none if there was an error."""
 
     path: Path
     seconds: float
@@ -26,7 +26,7 @@ class Tags:
 
 
 class Terminal:
-    """Prints each song as it is done."""
+    """An output that prints each song when it is done."""
 
     def has(self, path: Path) -> bool:
         return False
@@ -37,7 +37,7 @@ class Terminal:
 
 
 class TagFile:
-    """A file with a row a song; rows that a former call of the same run wrote count as done."""
+    """A file with a row for each song; rows that an earlier call of the same run wrote count as done."""
 
     def __init__(self, path: Path, run: str) -> None:
         self._path, self._run = path, run
@@ -83,7 +83,7 @@ class Csv:
 
     @classmethod
     def is_part(cls, rest: str, is_first: bool) -> bool:
-        """Whether a killed call may have left `rest` as the last line."""
+        """Return True if a killed call may have left `rest` as the last line."""
         return cls.header.startswith(rest) if is_first else rest[0] in '/"'
 
     @staticmethod
@@ -107,7 +107,7 @@ class JsonLines:
 
     @classmethod
     def is_part(cls, rest: str, is_first: bool) -> bool:
-        """Whether a killed call may have left `rest` as the last line."""
+        """Return True if a killed call may have left `rest` as the last line."""
         start = '{"path": "/'
         try:
             return cls._is_row(json.loads(rest))
@@ -131,7 +131,7 @@ FORMATS = {".csv": Csv, ".jsonl": JsonLines}
 
 @contextmanager
 def open_tags(path: Path | None, run: str) -> Iterator[TagFile | Terminal]:
-    """Where tags of `run` go; raises UserError on a file that is something else."""
+    """Open the output of tags of `run`; raises UserError on a file that is something else."""
     if path is None:
         yield Terminal()
         return

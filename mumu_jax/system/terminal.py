@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import errno
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
@@ -71,6 +72,7 @@ class ProgressBar(tqdm):
     """A bar that is redrawn in place, on a terminal."""
 
     monitor_interval = 0  # no thread that redraws it
+    _lock = threading.RLock()  # tqdm's own is also a semaphore of the system, for bars of several processes
 
     def advance(self, n: int = 1, note: str = "") -> None:
         """Count `n` more items as done; `note` describes the last one."""

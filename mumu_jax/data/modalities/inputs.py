@@ -25,7 +25,7 @@ def modalities_of(config: Config) -> dict[str, Modality]:
 
 
 def level_of(config: Config) -> str:
-    """Return what an item is: a track if any modality has tracks, else an album."""
+    """Return the kind of an item: a track if any modality has tracks, else an album."""
     return "track" if "track" in {modality.item for modality in modalities_of(config).values()} else "album"
 
 
@@ -70,7 +70,7 @@ class Inputs:
 
     @property
     def level(self) -> str:
-        """What an item is: track or album."""
+        """The kind of an item: track or album."""
         return level_of(self.config)
 
     @property

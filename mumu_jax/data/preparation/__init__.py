@@ -1,1 +1,1 @@
-"""What the commands prepare and doctor do: jobs, summaries, counts and diagnoses."""
+"""The work of the commands prepare and doctor: jobs, summaries, counts and diagnoses."""

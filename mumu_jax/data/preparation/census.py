@@ -1,4 +1,4 @@
-"""What prepared data holds: how often each label comes, and what there is of every split."""
+"""Counts of prepared data: the albums of each label, and the contents of each split."""
 
 import statistics
 from collections import Counter
@@ -12,10 +12,10 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Contents:
-    """What a split holds: `reviews` those that are known of, `cover` and `entities` the albums that have a file.
+    """The contents of a split.
 
-    `audio`, `text` and `timbre` are the albums that have a prepared record.  None is for what is not known: reviews
-    where no album knows its number, and a modality that is not prepared.
+    `audio`, `text` and `timbre` count the albums that have a prepared record, None if that modality is not prepared.
+    `reviews` is None if no album knows its number of reviews.  `cover` and `entities` count the albums with a file.
     """
 
     albums: int
@@ -30,10 +30,11 @@ class Contents:
 
 @dataclass(frozen=True)
 class Census:
-    """`albums_by_label` has every label, the most frequent first, equal ones by name.
+    """The counts of a data set.
 
-    Labels an album have the mean `labels_mean` and the standard deviation `labels_sd` (of all albums, not an
-    estimate from a sample).  `contents` is by split, and of `ALL`.
+    `albums_by_label` has every label, the most frequent first, equally frequent ones by name.  `labels_mean` and
+    `labels_sd` are the mean and the standard deviation (of the population) of the number of labels per album.
+    `contents` is by split, and of `ALL`.
     """
 
     albums_by_label: dict[str, int]
@@ -43,16 +44,16 @@ class Census:
 
 
 def take(albums: Sequence[Album], labels: Iterable[Label], prepared: Mapping[str, Container[str]]) -> Census:
-    """The census of one album or more; `prepared` has, by modality, the ids of the albums with a record."""
+    """Count at least one album; `prepared` has by modality the ids of the albums that have a record."""
     counts = Counter(genre for album in albums for genre in album.genres)
     names = sorted((label.name for label in labels), key=lambda name: (-counts[name], name))
     per_album = [len(album.genres) for album in albums]
     by_split = {split: [album for album in albums if album.split == split] for split in SPLITS}
     return Census(
-        {name: counts[name] for name in names},
-        statistics.fmean(per_album),
-        statistics.pstdev(per_album),
-        {split: _contents(members, prepared) for split, members in (by_split | {ALL: albums}).items()},
+        albums_by_label={name: counts[name] for name in names},
+        labels_mean=statistics.fmean(per_album),
+        labels_sd=statistics.pstdev(per_album),
+        contents={split: _contents(members, prepared) for split, members in (by_split | {ALL: albums}).items()},
     )
 
 

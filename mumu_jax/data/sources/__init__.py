@@ -4,14 +4,13 @@ To add one, write a file that ends with `SOURCE = Source(...)` and list it below
 """
 
 import dataclasses
-import difflib
 import os
 from pathlib import Path
 
 from mumu_jax.data.manifest import assign_splits, labels_of, read_manifest
 from mumu_jax.data.sources import covers, folder, mumu, table, tartarus
 from mumu_jax.data.sources.base import Collection, Request, Source
-from mumu_jax.errors import UserError
+from mumu_jax.errors import UserError, nearest
 
 
 def _make_synthetic(path: Path | None, request: Request) -> Collection:
@@ -79,8 +78,8 @@ def read_source(name: str, path: Path | None, request: Request) -> Collection:
 
 def _find_source(name: str) -> Source:
     if name not in SOURCES:
-        near = difflib.get_close_matches(name, SOURCES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(SOURCES)}"
+        near = nearest(name, SOURCES)
+        hint = f"did you mean {near!r}?" if near else f"choose one of {', '.join(SOURCES)}"
         raise UserError(f"no source {name!r}; {hint}")
     return SOURCES[name]
 

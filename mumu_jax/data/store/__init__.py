@@ -1,1 +1,1 @@
-"""Records on disk: ArrayRecord shards with the settings that made them."""
+"""ArrayRecord shards on disk, and the settings that made them."""

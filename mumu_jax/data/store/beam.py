@@ -1,4 +1,4 @@
-"""The same work on a cluster: shard by shard under Apache Beam, an optional extra, whatever runner it has there."""
+"""Preparation on a cluster, shard by shard, by any runner of Apache Beam (an optional extra)."""
 
 import importlib
 from collections.abc import Callable, Sequence
@@ -11,10 +11,10 @@ ForEach = Callable[[Callable[[Any], None], Sequence[Any]], None]
 
 
 def for_each_under(runner: str, options: Sequence[str] = ()) -> ForEach:
-    """A function that calls another for every item, somewhere, in any order, and returns when all are done.
+    """Return a function that calls another for every item, on any worker, in any order, until all are done.
 
-    `options` are Beam's own command line (`--direct_num_workers=8`).  An item whose worker dies is tried again by
-    the runner, perhaps twice at once.  Raises UserError where Beam is not installed or knows no such runner.
+    `options` are Beam's own command line (`--direct_num_workers=8`).  If a worker dies, the runner tries its item
+    again, perhaps twice at once.  Raises UserError if Beam is not installed or has no such runner.
     """
     try:
         beam = importlib.import_module("apache_beam")

@@ -6,18 +6,20 @@
 
 import hashlib
 import json
-import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
+from google.protobuf.message import DecodeError
 from jaxtyping import Float32, Int
+from msgspec import Struct
 from tensorflow_datasets.core.example_parser import tf_example_pb2
 
 from mumu_jax.config import AudioSettings, flatten, from_json
@@ -25,8 +27,8 @@ from mumu_jax.data.manifest import SPLITS, Album, Label, albums_sha256, read_man
 from mumu_jax.data.modalities import modality_of
 from mumu_jax.data.modalities.audio.cqt import form_made_with
 from mumu_jax.data.modalities.base import PreparedModality
-from mumu_jax.data.store.wire import read_example
 from mumu_jax.errors import UserError
+from mumu_jax.system.files import read_npz
 
 Example: Any = vars(tf_example_pb2)["Example"]  # made at import time, which type checkers do not see
 
@@ -34,14 +36,65 @@ DESCRIPTION = "prepared.json"
 STATISTICS = "statistics.npz"
 VERIFY_BYTES = 1_000_000_000  # up to here checksums are checked on opening, which takes two seconds at most
 
+T = TypeVar("T")
+
+
+# --- the files' contents ------------------------------------------------------------------------------------
+
+
+class ShardFile(Struct, frozen=True):
+    """A shard's file, as `prepared.json` lists it."""
+
+    name: str
+    records: int
+    bytes: int
+    sha256: str
+
+
+class Description(Struct, frozen=True, kw_only=True):
+    """The content of `prepared.json`; `splits` has by split counts of several kinds, and its `shards`."""
+
+    albums_sha256: str = ""
+    settings: dict[str, Any]
+    labels: list[Label]
+    splits: dict[str, dict[str, Any]]
+    versions: dict[str, str]
+    statistics_sha256: str = ""
+    checksum: str = ""
+
+    def shards(self, split: str) -> list[ShardFile]:
+        return msgspec.convert(self.splits[split]["shards"], list[ShardFile])
+
+
+class Sidecar(Struct):
+    """The facts about a finished shard, stored beside it.
+
+    `fingerprint` stands for all that went into it: rows, files, settings, versions.  `ids` are (album, item) of each
+    record, `likeness` the likeness of each if they are pictures.  `counts` are sums over the records.  `missing` are
+    item ids, `rejected` lines of `rejected.jsonl`.
+    """
+
+    fingerprint: str
+    sha256: str = ""
+    bytes: int = 0
+    records: int = 0
+    ids: list[tuple[str, str]] = []
+    likeness: list[str] = []
+    counts: dict[str, int | float] = {}  # an integer stays one
+    missing: list[str] = []
+    rejected: list[dict[str, str]] = []
+
+
+# --- data sets and their records ----------------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
 class Dataset(ABC):
-    """What a network is trained and scored on, wherever it lies.
+    """The labelled records that a network is trained and scored on.
 
-    `item` is what a record is of, track or album.  `mean` and `std` standardise each position of an input, as the train
-    split has them (of images, as ImageNet has them; 0 and 1 where inputs are not standardised).  `albums_sha256` is of
-    the manifest that it was made from.  `checksum` names the content: settings, labels, records and statistics.
+    A record describes one `item`, a track or an album.  `mean` and `std` standardise each position of an input: they
+    are those of the training split, those of ImageNet for images, and 0 and 1 for inputs that are not standardised.
+    `albums_sha256` is the checksum of the manifest's albums, `checksum` that of settings, labels, records, statistics.
     """
 
     name: str
@@ -55,22 +108,22 @@ class Dataset(ABC):
 
     @abstractmethod
     def split(self, name: str) -> "Records":
-        """The records of `train`, `val` or `test`, in the manifest's order; none where the split is empty."""
+        """Return the records of `train`, `val` or `test` in the manifest's order; an empty split has none."""
 
 
 @dataclass(frozen=True)
 class Prepared(Dataset):
-    """Prepared data, opened and found to fit."""
+    """Prepared data on disk whose files and settings were checked."""
 
     modality: PreparedModality
     settings: Any
-    shards: dict[str, list[dict[str, Any]]]  # of each split: name, records, bytes, sha256
+    shards: dict[str, list[ShardFile]]  # by split
 
     def split(self, name: str) -> "Records":
         return ShardRecords(self.folder, self.shards[name], self.modality, self.settings)
 
 
-class Records(Sequence):  # of dicts; said in the hint, run-time type checkers would read a record to see it
+class Records(Sequence):  # of dicts; a run-time type checker would read a record to check that hint
     """Random access to records, from any thread.
 
     A record is `{"album_id": str, "labels": int64 columns}`, `"track_id": str` for items that are tracks, and its own
@@ -88,21 +141,22 @@ class Records(Sequence):  # of dicts; said in the hint, run-time type checkers w
         return [item_id for _, item_id in self._ids]
 
     def __getitem__(self, index: Any) -> dict[str, Any]:
-        """Record `index`; raises IndexError outside 0 … len - 1, and UserError where the shard is damaged."""
+        """Return a record; raises IndexError outside 0 … len - 1, and UserError if its shard is damaged."""
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         return next(self.read([index]))
 
     @abstractmethod
     def read(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> Iterator[dict[str, Any]]:
-        """The records `rows`, one after the other; raises UserError where a shard is damaged."""
+        """Yield the records `rows` one after the other; raises UserError if a shard is damaged."""
 
 
 class HeldRecords(Records):
-    """Records of albums that are held in memory."""
+    """Records of albums in memory."""
 
     def __init__(self, records: list[dict[str, Any]]):
-        self._records, self._ids = records, [(record["album_id"], record["album_id"]) for record in records]
+        self._records = records
+        self._ids = [(record["album_id"], record["album_id"]) for record in records]
 
     def __len__(self) -> int:
         return len(self._records)
@@ -112,28 +166,28 @@ class HeldRecords(Records):
 
 
 class ShardRecords(Records):
-    """Records on disk, which are not held."""
+    """Records on disk."""
 
-    def __init__(self, folder: Path, shards: Sequence[dict[str, Any]], modality: PreparedModality, settings: Any):
+    def __init__(self, folder: Path, shards: Sequence[ShardFile], modality: PreparedModality, settings: Any):
         self._folder, self._modality, self._settings = folder, modality, settings
-        self._shards = [shard for shard in shards if shard["records"]]
-        self._ends = np.cumsum([shard["records"] for shard in self._shards], dtype=int)
-        files = [f"{folder / shard['name']}[0:{shard['records']}]" for shard in self._shards]
+        self._shards = [shard for shard in shards if shard.records]
+        self._ends = np.cumsum([shard.records for shard in self._shards], dtype=int)
+        files = [f"{folder / shard.name}[0:{shard.records}]" for shard in self._shards]
         self._source: Any = ArrayRecordDataSource(files) if files else None
 
     @cached_property
     def _ids(self) -> list[tuple[str, str]]:
-        """Of each record, from the sidecars: the records themselves are gigabytes."""
+        """Read the ids from the sidecars: the records themselves are gigabytes."""
         ids = []
         for shard in self._shards:
-            path = self._folder / sidecar_of(shard["name"])
+            path = self._folder / sidecar_of(shard.name)
             try:
-                found = [(album_id, item_id) for album_id, item_id in json.loads(path.read_bytes())["ids"]]
-            except (OSError, ValueError, KeyError, TypeError) as error:
+                ids_of_shard = read_as(Sidecar, path).ids
+            except (OSError, ValueError) as error:
                 raise _damaged(path, str(error)) from error
-            if len(found) != shard["records"]:
-                raise _damaged(path, f"it names {len(found)} records instead of {shard['records']}")
-            ids += found
+            if len(ids_of_shard) != shard.records:
+                raise _damaged(path, f"it names {len(ids_of_shard)} records instead of {shard.records}")
+            ids += ids_of_shard
         return ids
 
     def __len__(self) -> int:
@@ -145,19 +199,23 @@ class ShardRecords(Records):
                 yield decode(self._source[index], self._modality, self._settings)
             except Exception as error:  # of many kinds: riegeli's checksums, missing fields, shapes
                 shard = self._shards[int(np.searchsorted(self._ends, index, side="right"))]
-                raise _damaged(self._folder / shard["name"], f"record {index} cannot be read") from error
+                raise _damaged(self._folder / shard.name, f"record {index} cannot be read") from error
 
 
 def sidecar_of(name: str) -> str:
-    """Where, beside a shard, lies what is known of it."""
+    """Return the path of a shard's sidecar below the modality's folder."""
     return f"sidecars/{name}.json"
 
 
+# --- one record ---------------------------------------------------------------------------------------------
+
+
 def features(labels: Sequence[Label], modality: PreparedModality, settings: Any) -> tfds.features.FeaturesDict:
-    """The TFDS features of a record."""
+    """Return the TFDS features of a record."""
     names = tfds.features.ClassLabel(names=[label.name for label in labels])
     ids = {name: tfds.features.Text() for name in _id_fields(modality)}
-    return tfds.features.FeaturesDict({**ids, "labels": tfds.features.Sequence(names), **modality.features(settings)})
+    own = modality.features(settings)
+    return tfds.features.FeaturesDict({**ids, "labels": tfds.features.Sequence(names), **own})
 
 
 def encode(
@@ -168,12 +226,12 @@ def encode(
     modality: PreparedModality,
     settings: Any,
 ) -> bytes:
-    """A record, as `features.serialize_example` gives it but for the order of the fields: always the same bytes."""
+    """Return a record as `features.serialize_example` does, except that the same fields always give the same bytes."""
     example = Example()
     stored = example.features.feature
     for name, value in zip(_id_fields(modality), (album_id, item_id), strict=False):
         stored[name].bytes_list.value.append(value.encode(errors="surrogatepass"))
-    stored["labels"].int64_list.SetInParent()  # there, though there may be none
+    stored["labels"].int64_list.SetInParent()  # stored even if there are none
     stored["labels"].int64_list.value.extend(labels)
     for name, values in modality.encode(fields, settings).items():
         stored[name].bytes_list.SetInParent()
@@ -182,93 +240,112 @@ def encode(
 
 
 def decode(record: bytes, modality: PreparedModality, settings: Any) -> dict[str, Any]:
-    """What `encode` was given; `features.deserialize_example_np` gives the same at a tenth of the speed."""
-    stored: Any = read_example(memoryview(record))
+    """Return the fields that `encode` was given; `features.deserialize_example_np` takes ten times as long."""
+    stored = read_example(record)
     return {
-        **{name: bytes(stored[name][0]).decode(errors="surrogatepass") for name in _id_fields(modality)},
+        **{name: stored[name][0].decode(errors="surrogatepass") for name in _id_fields(modality)},
         "labels": np.array(stored["labels"], np.int64),
         **modality.decode(stored, settings),
     }
+
+
+def read_example(record: bytes) -> dict[str, list[Any]]:
+    """Return the byte strings or integers of each feature of a `tf.train.Example`; raises ValueError on damage."""
+    try:
+        features = Example.FromString(record).features.feature
+    except DecodeError as error:
+        raise ValueError(str(error)) from error
+    return {name: list(feature.bytes_list.value or feature.int64_list.value) for name, feature in features.items()}
 
 
 def _id_fields(modality: PreparedModality) -> tuple[str, ...]:
     return ("album_id", "track_id") if modality.item == "track" else ("album_id",)
 
 
-def open_prepared(data_dir: Path, settings: Any, verify: bool | None = None) -> Prepared:
-    """The prepared data in `data_dir` of these settings' modality, if it is finished, whole, and made with them.
+# --- opening ------------------------------------------------------------------------------------------------
 
-    Sizes are always checked, checksums of the shards where `verify` says so, or (None) where all shards
-    together have at most VERIFY_BYTES.  Raises UserError on whatever is not as it should be.
+
+def open_prepared(data_dir: Path, settings: Any, verify: bool | None = None) -> Prepared:
+    """Open the prepared data of these settings' modality; raises UserError unless it is whole and made with them.
+
+    The shards' sizes are always checked.  Their checksums are checked if `verify` is true, or if it is None and all
+    shards together have at most VERIFY_BYTES.
     """
     modality = modality_of(settings)
     folder = data_dir / modality.name
     description = read_description(folder)
     _check_settings(modality, folder, _stored_settings(modality, folder, description), settings)
-    shards = {split: description["splits"][split]["shards"] for split in SPLITS}
-    every = [shard for split in SPLITS for shard in shards[split]]
+    shards = {split: description.shards(split) for split in SPLITS}
+    files = [shard for split in SPLITS for shard in shards[split]]
     if verify is None:
-        verify = sum(shard["bytes"] for shard in every) <= VERIFY_BYTES
-    for shard in every:
-        check_shard(folder / shard["name"], shard, verify)
-    mean, std = read_statistics(folder / STATISTICS, description["statistics_sha256"])
+        verify = sum(shard.bytes for shard in files) <= VERIFY_BYTES
+    for shard in files:
+        check_shard(folder / shard.name, shard, verify)
+    mean, std = read_statistics(folder / STATISTICS, description.statistics_sha256)
     return Prepared(
         name=modality.name,
         item=modality.item,
         modality=modality,
         folder=folder,
-        labels=[Label(**label) for label in description["labels"]],
+        labels=description.labels,
         settings=settings,
         mean=mean,
         std=std,
-        albums_sha256=description.get("albums_sha256", ""),
-        checksum=description["checksum"],
+        albums_sha256=description.albums_sha256,
+        checksum=description.checksum,
         shards=shards,
     )
 
 
 def read_albums(dataset: Dataset, data_dir: Path) -> list[Album]:
-    """The albums of the manifest in `data_dir`.  Raises UserError where `dataset` was not made from these."""
+    """Return the albums of the manifest in `data_dir`; raises UserError unless `dataset` was made from these."""
     albums = read_manifest(data_dir / "manifest.jsonl")
     if albums_sha256(albums) != dataset.albums_sha256:
         raise UserError(
             f"{dataset.folder} was prepared with other albums, splits or genres than {data_dir / 'manifest.jsonl'} "
-            f"has; call prepare again, with {dataset.name} among its --modalities"
+            f"has; run prepare again, with {dataset.name} among its --modalities"
         )
     return albums
 
 
-def read_description(folder: Path) -> dict[str, Any]:
-    """`prepared.json`; raises UserError where it is missing or damaged."""
+def read_description(folder: Path) -> Description:
+    """Read `prepared.json`; raises UserError if it is missing or damaged."""
     path = folder / DESCRIPTION
     try:
-        description = json.loads(path.read_bytes())
-        if not isinstance(description, dict):
-            raise ValueError("it holds no object")
-        if checksum_of(description) != description["checksum"]:
-            raise ValueError("its checksum does not fit")
+        description = read_as(Description, path)
+        if checksum_of(description) != description.checksum:
+            raise ValueError("its content does not match its checksum")
     except FileNotFoundError as error:
-        state = "is not finished" if folder.is_dir() else "is not there"
+        state = "is not finished" if folder.is_dir() else "does not exist"
         raise UserError(f"the prepared {folder.name} {folder} {state}; {_prepare(folder)}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise _damaged(path, str(error)) from error
     return description
 
 
-def checksum_of(description: dict[str, Any]) -> str:
-    """SHA-256 of what a network can see of the data: settings, labels, records, statistics."""
-    shards = [[shard["sha256"] for shard in description["splits"][split]["shards"]] for split in SPLITS]
-    seen = [description["settings"], description["labels"], shards, description["statistics_sha256"]]
+def read_as(kind: type[T], path: Path) -> T:
+    """Read JSON of this type; raises OSError, or ValueError, which says what is wrong where."""
+    try:  # msgspec's own JSON refuses the lone surrogates of file names that are not UTF-8
+        return msgspec.convert(json.loads(path.read_bytes()), kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
+
+
+def checksum_of(description: Description) -> str:
+    """Return the SHA-256 of all that a network sees of the data: settings, labels, records, statistics."""
+    shards = [[shard.sha256 for shard in description.shards(split)] for split in SPLITS]
+    labels = msgspec.to_builtins(description.labels)
+    seen = [description.settings, labels, shards, description.statistics_sha256]
     return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
 
 
-def check_shard(path: Path, expected: dict[str, Any], verify: bool) -> None:
-    """Raise UserError unless the file is there, of the expected size and (`verify`) the expected checksum."""
+def check_shard(path: Path, expected: ShardFile | Sidecar, verify: bool) -> None:
+    """Raise UserError unless the file has the expected size and, if `verify`, the expected checksum."""
     try:
         n_bytes = path.stat().st_size
-        if n_bytes != expected["bytes"]:
-            raise _damaged(path, f"it has {n_bytes} bytes instead of {expected['bytes']}")
-        if verify and sha256_of(path) != expected["sha256"]:
+        if n_bytes != expected.bytes:
+            raise _damaged(path, f"it has {n_bytes} bytes instead of {expected.bytes}")
+        if verify and sha256_of(path) != expected.sha256:
             raise _damaged(path, "its checksum differs from the one it was written with")
     except OSError as error:
         raise _damaged(path, error.strerror or str(error)) from error
@@ -280,12 +357,12 @@ def sha256_of(path: Path) -> str:
 
 
 def read_statistics(path: Path, sha256: str) -> tuple[np.ndarray, np.ndarray]:
-    """(mean, std); raises UserError where the file is missing or not the one with this checksum."""
+    """Read (mean, std); raises UserError if the file is missing or has another checksum."""
+    arrays = read_npz(path, f"{_prepare(path.parent)} again, which replaces it")
     try:
-        with path.open("rb") as file, np.load(file) as arrays:
-            mean, std = arrays["mean"], arrays["std"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise _damaged(path, str(error)) from error
+        mean, std = arrays["mean"], arrays["std"]
+    except KeyError as error:
+        raise _damaged(path, f"it has no array {error}") from error
     if sha256_of_arrays(mean, std) != sha256:
         raise _damaged(path, "its checksum differs from the one it was written with")
     return mean, std
@@ -295,28 +372,28 @@ def sha256_of_arrays(*arrays: np.ndarray) -> str:
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
-def _stored_settings(modality: PreparedModality, folder: Path, description: dict[str, Any]) -> Any:
-    settings = from_json(modality.settings, description["settings"], str(folder))
-    if isinstance(settings, AudioSettings) and "cqt" not in description["settings"]:  # data from before the setting
-        settings.cqt = form_made_with(description["versions"].get("librosa", "0."), settings)
+def _stored_settings(modality: PreparedModality, folder: Path, description: Description) -> Any:
+    settings = from_json(modality.settings, description.settings, str(folder))
+    if isinstance(settings, AudioSettings) and "cqt" not in description.settings:  # data from before the setting
+        settings.cqt = form_made_with(description.versions.get("librosa", "0."), settings)
     return settings
 
 
-def _check_settings(modality: PreparedModality, folder: Path, found: Any, wanted: Any) -> None:
-    there, asked = flatten(found), flatten(wanted)
-    different = [
-        f"{name} is {there[name]} there and {asked[name]} here" for name in asked if there[name] != asked[name]
+def _check_settings(modality: PreparedModality, folder: Path, stored: Any, wanted: Any) -> None:
+    stored, wanted = flatten(stored), flatten(wanted)
+    differences = [
+        f"{name} is {stored[name]} there and {wanted[name]} here" for name in wanted if stored[name] != wanted[name]
     ]
-    if different:
+    if differences:
         raise UserError(
-            f"{folder} was prepared with other settings than this experiment's: {', '.join(different)}; "
+            f"{folder} was prepared with other settings than this experiment's: {', '.join(differences)}; "
             "leave them as they are there, or prepare the data with yours "
             f"(mumu_jax.prepare --{modality.name}.FIELD=VALUE)"
         )
 
 
 def _damaged(path: Path, what: str) -> UserError:
-    return UserError(f"{path} is damaged: {what}; {_prepare(path.parent)} again, which makes it anew")
+    return UserError(f"{path} is damaged: {what}; {_prepare(path.parent)} again, which replaces it")
 
 
 def _prepare(folder: Path) -> str:

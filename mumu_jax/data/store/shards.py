@@ -1,7 +1,8 @@
-"""Albums → shards: reads every item of a modality in worker processes and writes ArrayRecord files.
+"""Albums → shards: read every item of a modality in worker processes, and write ArrayRecord files.
 
-Which item is in which shard follows from the albums alone, and a shard counts once its sidecar lies beside it:
-both are finished by rename, the sidecar last, so a killed run loses at most the shard it was writing.
+The albums alone decide which item is in which shard.  A shard counts once its sidecar is beside it: both are finished
+by rename, the sidecar last, so that a killed run loses at most the shard that it was writing.  Last of all comes
+`prepared.json`, with training statistics and TFDS metadata.
 """
 
 import contextlib
@@ -15,25 +16,32 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
+import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
+from etils import epath
 
-from mumu_jax.data.manifest import SPLITS, Album, Label, Rejected
+import mumu_jax
+from mumu_jax.data.manifest import SPLITS, Album, Label, Rejected, albums_sha256
 from mumu_jax.data.modalities.base import Content, PreparedModality, died
 from mumu_jax.data.store import records
 from mumu_jax.data.store.beam import ForEach
+from mumu_jax.data.store.records import Description, ShardFile, ShardRecords, Sidecar
 from mumu_jax.errors import UserError
-from mumu_jax.system.files import replacing, write_json
+from mumu_jax.system.files import replacing, write_json, write_npz
 from mumu_jax.system.terminal import ProgressBar, progress_bar
 from mumu_jax.system.workers import map_in_order
 
-# One record a block, for random access; uncompressed, because zstd takes a fifth off a CQT and makes reading
-# two and a half times as slow.
+# One record a block, for random access.  Uncompressed: zstd saves a fifth of a CQT's bytes, but reading then takes two
+# and a half times as long.
 WRITER_OPTIONS = "group_size:1,uncompressed"
+VERSIONS = {"mumu_jax": mumu_jax.__version__, "numpy": np.__version__}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One item to be prepared: what is read for it (None: it is missing), and the columns of its labels."""
+    """An item to prepare: its input (None if it is missing) and the columns of its labels."""
 
     album_id: str
     item_id: str
@@ -43,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Shard:
-    """A run of a split's rows."""
+    """Consecutive rows of a split."""
 
     split: str
     index: int
@@ -59,24 +67,7 @@ class Shard:
         return records.sidecar_of(self.name)
 
 
-@dataclass
-class Sidecar:
-    """What is known of a finished shard: its file, and what became of its rows.
-
-    `fingerprint` stands for all that went in: rows, files, settings, versions.  `ids` are (album, item) of each
-    record, and `likeness` that of each, if they are pictures; `counts` the sums over its contents; `missing` item ids;
-    `rejected` the lines of `rejected.jsonl`.
-    """
-
-    fingerprint: str
-    sha256: str = ""
-    bytes: int = 0
-    records: int = 0
-    ids: list[list[str]] = dataclasses.field(default_factory=list)
-    likeness: list[str] = dataclasses.field(default_factory=list)
-    counts: dict[str, float] = dataclasses.field(default_factory=dict)
-    missing: list[str] = dataclasses.field(default_factory=list)
-    rejected: list[dict[str, str]] = dataclasses.field(default_factory=list)
+# --- planning and writing -----------------------------------------------------------------------------------
 
 
 def plan(
@@ -86,16 +77,16 @@ def plan(
     folder: Path,
     shard_records: int | None = None,
 ) -> list[Shard]:
-    """The shards of the albums' items: for each split, runs of `shard_records` in the albums' order."""
+    """Divide the items of each split, in the albums' order, into shards of `shard_records`."""
     column = {label.name: i for i, label in enumerate(labels)}
     size = shard_records or modality.shard_records
     shards = []
     for split in SPLITS:
         rows = [
-            Row(album.album_id, item_id, input, tuple(sorted({column[g] for g in album.genres})))
+            Row(album.album_id, item_id, source, tuple(sorted({column[g] for g in album.genres})))
             for album in albums
             if album.split == split
-            for item_id, input in modality.inputs(album, folder)
+            for item_id, source in modality.inputs(album, folder)
         ]
         runs = [tuple(rows[i : i + size]) for i in range(0, len(rows), size)]
         shards += [Shard(split, i, len(runs), run) for i, run in enumerate(runs)]
@@ -110,12 +101,12 @@ def write(
     workers: int,
     for_each: ForEach | None = None,
 ) -> tuple[list[Sidecar], int]:
-    """Write the shards that are not in `folder` yet; the sidecars of all, and how many items were prepared.
+    """Write the shards that `folder` does not have; return the sidecars of all, and the number of items prepared.
 
-    A shard is there when the same rows, files, settings and versions made it and its checksum still fits.
-    Shards that are no longer wanted are removed.  The work is shared among `workers` processes here, item by
-    item, or by `for_each` among machines that see the same files, shard by shard.  Raises UserError on settings
-    that cannot be prepared with, and where those machines did not write all.
+    A shard is kept if the same rows, files, settings and versions made it and its checksum is right.  Shards that are
+    no longer wanted are removed.  `workers` processes on this machine share the work item by item, or `for_each` gives
+    it, shard by shard, to machines that see the same files.  Raises UserError on invalid settings, and if those
+    machines did not write all shards.
     """
     modality.check(settings)
     (folder / "sidecars").mkdir(parents=True, exist_ok=True)
@@ -135,17 +126,18 @@ def write(
 
 
 def _write_alone(shard: Shard, folder: Path, modality: PreparedModality, settings: Any) -> None:
-    """One shard, on a machine that must find out by itself which files and versions there are."""
+    """Write a shard on a machine that must look for itself which files and versions it has."""
     fingerprints = {shard.name: _fingerprint(shard, modality, settings)}
     _write_shards(folder, [shard], fingerprints, modality, settings, workers=1, shown=False)
 
 
 def _check_written(folder: Path, shards: Sequence[Shard], written: Container[str], modality: PreparedModality) -> None:
-    absent = [shard.name for shard in shards if shard.name not in written]
-    if absent:
+    missing = [shard.name for shard in shards if shard.name not in written]
+    if missing:
         raise UserError(
-            f"{len(absent)} shards are not in {folder} as they should be, the first {absent[0]}; all workers must see "
-            f"that folder and the files by the same paths, and have the same versions of {', '.join(modality.versions)}"
+            f"expected {len(shards)} new shards in {folder}, but {len(missing)} are missing or differ (first: "
+            f"{missing[0]}); check that all workers see that folder and the files under the same paths, and that they "
+            f"have the same versions of {', '.join(modality.versions)}"
         )
 
 
@@ -170,7 +162,7 @@ def _write_shards(
                 _write_records(path, shard.rows, contents, sidecar, modality, settings, progress)
             sidecar.sha256 = records.sha256_of(folder / shard.name)
             sidecar.bytes = (folder / shard.name).stat().st_size
-            write_json(folder / shard.sidecar, dataclasses.asdict(sidecar))
+            write_json(folder / shard.sidecar, msgspec.to_builtins(sidecar))
             sidecars[shard.name] = sidecar
     return sidecars
 
@@ -178,10 +170,10 @@ def _write_shards(
 def read_all(
     modality: PreparedModality, settings: Any, inputs: Sequence[Any], workers: int
 ) -> Generator[Content | Rejected, None, None]:
-    """What each input became, in order: read in `workers` processes, or here where the modality is `in_process`."""
+    """Read each input in order, in `workers` processes, or in this one if the modality is `in_process`."""
     read = partial(modality.read, settings=settings)
     if modality.in_process:
-        return (read(input) for input in inputs)
+        return (read(source) for source in inputs)
     return map_in_order(read, inputs, workers, died)
 
 
@@ -197,35 +189,31 @@ def _write_records(
     writer = ArrayRecordWriter(str(path), WRITER_OPTIONS)
     counts = Counter[str]()
     for row in rows:
-        found = Rejected("missing", "none is named") if row.input is None else next(contents)
-        if isinstance(found, Rejected):
-            _note_rejection(sidecar, row, found, modality)
-        else:
-            writer.write(records.encode(row.album_id, row.item_id, row.columns, found.fields, modality, settings))
+        content = Rejected("missing", "none is named") if row.input is None else next(contents)
+        if isinstance(content, Content):
+            writer.write(records.encode(row.album_id, row.item_id, row.columns, content.fields, modality, settings))
             sidecar.records += 1
-            sidecar.ids.append([row.album_id, row.item_id])
-            if found.likeness:
-                sidecar.likeness.append(found.likeness)
-            counts.update(found.counts)
-            if found.damaged:
-                path_beside, why = found.damaged
-                line = row_line(row, modality) | {"file": str(path_beside)}
-                sidecar.rejected.append(line | {"reason": why.reason, "detail": why.detail})
+            sidecar.ids.append((row.album_id, row.item_id))
+            sidecar.likeness += [content.likeness] if content.likeness else []
+            counts.update(content.counts)
+            if content.damaged:
+                file, why = content.damaged
+                sidecar.rejected.append(_rejected_line(row, why, modality) | {"file": str(file)})
+        elif content.reason == "missing":
+            sidecar.missing.append(row.item_id)
+        else:
+            sidecar.rejected.append(_rejected_line(row, content, modality))
         progress.advance()
     writer.close()
     sidecar.counts = {name: counts[name] for name in modality.counts}
 
 
-def _note_rejection(sidecar: Sidecar, row: Row, why: Rejected, modality: PreparedModality) -> None:
-    if why.reason == "missing":
-        sidecar.missing.append(row.item_id)
-        return
-    line = row_line(row, modality)
-    sidecar.rejected.append(line | {"reason": why.reason, "detail": why.detail})
+def _rejected_line(row: Row, why: Rejected, modality: PreparedModality) -> dict[str, str]:
+    return row_line(row, modality) | {"reason": why.reason, "detail": why.detail}
 
 
 def row_line(row: Row, modality: PreparedModality) -> dict[str, str]:
-    """How a row is named in `rejected.jsonl` and `missing.jsonl`: its ids, and the file it was to be read from."""
+    """Return what `rejected.jsonl` and `missing.jsonl` say of a row: its ids, and its file if it has one."""
     ids = {"modality": modality.name, "album_id": row.album_id, f"{modality.item}_id": row.item_id}
     return ids | {"file": str(row.input) if isinstance(row.input, Path) else ""}
 
@@ -237,19 +225,19 @@ def _fingerprint(shard: Shard, modality: PreparedModality, settings: Any) -> str
 
 
 def _read_sidecars(folder: Path, shards: Sequence[Shard], fingerprints: Mapping[str, str]) -> dict[str, Sidecar]:
-    """The sidecars of the shards that are there, by the shards' names."""
+    """Return by name the sidecars of the shards that are finished and undamaged."""
     sidecars = {}
     for shard in shards:
-        with contextlib.suppress(OSError, ValueError, TypeError, UserError):
-            sidecar = Sidecar(**json.loads((folder / shard.sidecar).read_bytes()))
+        with contextlib.suppress(OSError, ValueError, UserError):
+            sidecar = records.read_as(Sidecar, folder / shard.sidecar)
             if sidecar.fingerprint == fingerprints[shard.name]:
-                records.check_shard(folder / shard.name, dataclasses.asdict(sidecar), verify=True)
+                records.check_shard(folder / shard.name, sidecar, verify=True)
                 sidecars[shard.name] = sidecar
     return sidecars
 
 
 def remove(folder: Path) -> None:
-    """Remove the shards of a modality that the source no longer has, and what describes them; nothing else."""
+    """Remove the shards of a modality that the source no longer has and their description; nothing else."""
     (folder / records.DESCRIPTION).unlink(missing_ok=True)
     _remove_all_but(folder, {})
 
@@ -259,3 +247,91 @@ def _remove_all_but(folder: Path, wanted: Mapping[str, Sidecar]) -> None:
         for path in folder.glob(pattern):
             if path.name.removesuffix(".json") not in wanted:
                 path.unlink()
+
+
+# --- finishing ----------------------------------------------------------------------------------------------
+
+
+def finish(
+    folder: Path,
+    shards: Sequence[Shard],
+    sidecars: Sequence[Sidecar],
+    albums: Sequence[Album],
+    labels: Sequence[Label],
+    modality: PreparedModality,
+    settings: Any,
+) -> Description:
+    """Write statistics, TFDS metadata and `prepared.json` unless they are there; return the last."""
+    description = Description(
+        albums_sha256=albums_sha256(albums),
+        settings=dataclasses.asdict(settings),
+        labels=list(labels),
+        splits={split: _describe(split, shards, sidecars, modality) for split in SPLITS},
+        versions={**modality.versions, **VERSIONS},
+    )
+    if (finished := _read_finished(folder, description)) is not None:
+        return finished
+    (folder / records.DESCRIPTION).unlink(missing_ok=True)
+    train = ShardRecords(folder, description.shards("train"), modality, settings)
+    mean, std = modality.statistics(train, settings)
+    write_npz(folder / records.STATISTICS, mean=mean, std=std)
+    _write_tfds_metadata(folder, shards, sidecars, records.features(labels, modality, settings))
+    description = msgspec.structs.replace(description, statistics_sha256=records.sha256_of_arrays(mean, std))
+    description = msgspec.structs.replace(description, checksum=records.checksum_of(description))
+    write_json(folder / records.DESCRIPTION, msgspec.to_builtins(description))
+    return description
+
+
+def _read_finished(folder: Path, wanted: Description) -> Description | None:
+    """Read `prepared.json` if it describes what is `wanted`, and its statistics are undamaged."""
+    try:
+        finished = records.read_description(folder)
+        records.read_statistics(folder / records.STATISTICS, finished.statistics_sha256)
+    except UserError:
+        return None
+    return finished if msgspec.structs.replace(finished, statistics_sha256="", checksum="") == wanted else None
+
+
+def _describe(
+    split: str, shards: Sequence[Shard], sidecars: Sequence[Sidecar], modality: PreparedModality
+) -> dict[str, Any]:
+    pairs = [(shard, sidecar) for shard, sidecar in zip(shards, sidecars, strict=True) if shard.split == split]
+    return {
+        "albums": len({album_id for _, sidecar in pairs for album_id, _ in sidecar.ids}),
+        "records": sum(sidecar.records for _, sidecar in pairs),
+        "missing": sum(len(sidecar.missing) for _, sidecar in pairs),
+        "rejected": sum(len(sidecar.rejected) for _, sidecar in pairs),
+        **{name: round(sum(sidecar.counts[name] for _, sidecar in pairs), 3) for name in modality.counts},
+        "shards": [
+            msgspec.to_builtins(ShardFile(shard.name, sidecar.records, sidecar.bytes, sidecar.sha256))
+            for shard, sidecar in pairs
+        ],
+    }
+
+
+def _write_tfds_metadata(
+    folder: Path,
+    shards: Sequence[Shard],
+    sidecars: Sequence[Sidecar],
+    features: tfds.features.FeaturesDict,
+) -> None:
+    pairs = list(zip(shards, sidecars, strict=True))
+    split_infos = [
+        tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[sidecar.records for shard, sidecar in pairs if shard.split == split],
+            num_bytes=sum(sidecar.bytes for shard, sidecar in pairs if shard.split == split),
+            filename_template=tfds.core.ShardedFileTemplate(
+                dataset_name="mumu", data_dir=epath.Path(folder), split=split, filetype_suffix="array_record"
+            ),
+        )
+        for split in SPLITS
+        if any(shard.split == split for shard in shards)  # TFDS has no split without files
+    ]
+    tfds.folder_dataset.write_metadata(
+        data_dir=folder,
+        features=features,
+        split_infos=split_infos,
+        version="1.0.0",
+        check_data=False,  # would need TensorFlow
+    )

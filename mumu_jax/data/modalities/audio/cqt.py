@@ -22,7 +22,7 @@ from mumu_jax.errors import UserError
 
 SPARSITY = 0.01  # librosa drops the smallest values that make up this share of a filter's spectrum
 _HANN_BINS = 1.50018310546875  # noise bandwidth of the Hann window, in bins of the Fourier transform
-# By `AudioSettings.cqt`: the rate is halved only if the next octave ends at or below this share of it.
+# By form: the rate is halved only if the next octave ends at or below this share of it.
 _HIGHEST_SHARE = {"librosa-0.11": np.inf, "librosa-1.0": 0.2}
 
 

@@ -1,4 +1,4 @@
-"""Text files as people have them: UTF-8, UTF-16 from an old editor, or a Windows code page."""
+"""Text files in the encodings that people use: UTF-8, UTF-16 from an old editor, or a Windows code page."""
 
 import codecs
 from pathlib import Path
@@ -6,34 +6,34 @@ from pathlib import Path
 from mumu_jax.data.manifest import Rejected
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_BYTES_PER_CHAR = 4  # the most that a character takes in them
+_MAX_BYTES_PER_CHAR = 4  # in any of these encodings
 
 
 def read_text(path: Path, max_chars: int | None = None) -> str:
-    """The text, or the first `max_chars` characters of it.
+    """Return the text, or its first `max_chars` characters.
 
-    Raises Rejected where there is none: "missing", "unreadable", or "not_text" for bytes that no text has.
+    Raises Rejected: "missing", "unreadable", or "not_text" if the bytes cannot be text.
     """
     try:
         with path.open("rb") as file:
-            data = file.read() if max_chars is None else file.read(_BYTES_PER_CHAR * max_chars)
+            data = file.read() if max_chars is None else file.read(_MAX_BYTES_PER_CHAR * max_chars)
             whole = not file.read(1)
     except FileNotFoundError as error:
-        raise Rejected("missing", "there is no such file") from error
+        raise Rejected("missing", "no such file") from error
     except (OSError, ValueError) as error:
         raise Rejected("unreadable", getattr(error, "strerror", None) or str(error)) from error
     return decode(data, whole)[:max_chars]
 
 
 def decode(data: bytes, whole: bool = True) -> str:
-    """By the byte order mark, as UTF-8, or else as Windows-1252.  Where it is not `whole`, its end may cut a character.
+    """Decode by the byte order mark, as UTF-8, or else as Windows-1252.
 
-    Raises Rejected("not_text", …).
+    If the data is not `whole`, its end may cut a character.  Raises Rejected("not_text", …) if it holds zero bytes.
     """
     if data.startswith(_UTF16):
         return codecs.getincrementaldecoder("utf-16")("replace").decode(data, final=whole)
     if b"\0" in data:
-        raise Rejected("not_text", "expected text in UTF-8, found bytes that no text has")
+        raise Rejected("not_text", "expected text in UTF-8, found zero bytes")
     utf8 = codecs.getincrementaldecoder("utf-8-sig")
     try:
         return utf8().decode(data, final=whole)

@@ -1,4 +1,4 @@
-"""Texts → sparse rows of tf-idf weights.  Oramas et al. 2017, section 5.2: VSM, and with categories VSM+SEM."""
+"""Turn texts into sparse rows of tf-idf weights: VSM, or VSM+SEM with categories.  Oramas et al. 2017, section 5.2."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -18,19 +18,22 @@ from mumu_jax.system.files import write_json
 CATEGORY = "category:"  # before the name of a category that counts as a word
 NNZ_STEP = 32  # rows are padded to a multiple of this many values, so that few programs are compiled
 
-Record = Mapping[str, Any]  # "text", and "categories" of the entities in it: those of prepared text
+Record = Mapping[str, Any]  # prepared text: "text", and "categories" of the entities in it
 
 
 @dataclass(frozen=True)
 class Tfidf:
-    """A vocabulary with its inverse document frequencies; `categories` tells whether those count as words."""
+    """A vocabulary with its inverse document frequencies; `categories` is set if categories count as words."""
 
     terms: tuple[str, ...]
     idf: Float32[np.ndarray, " terms"]
     categories: bool
 
     def transform(self, records: Iterable[Record]) -> Sparse:
-        """[n, nnz] columns (int32) and values (float32, length 1 a row); zeros alone for a text without a term."""
+        """Return columns (int32) and values (float32) of shape [n, nnz].
+
+        A row's values have Euclidean norm 1, or are all zero if the text has no term of the vocabulary.
+        """
         matrix = self._vectorizer.transform(map(self.words, records))
         lengths = np.diff(matrix.indptr)
         nnz = NNZ_STEP * max(1, -(-int(lengths.max(initial=0)) // NNZ_STEP))
@@ -38,7 +41,8 @@ class Tfidf:
         values = np.zeros((len(lengths), nnz), np.float32)
         rows = np.repeat(np.arange(len(lengths)), lengths)
         places = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], lengths)
-        columns[rows, places], values[rows, places] = matrix.indices, matrix.data
+        columns[rows, places] = matrix.indices
+        values[rows, places] = matrix.data
         return Sparse(columns, values, len(self.terms))
 
     def words(self, record: Record) -> list[str]:
@@ -55,15 +59,15 @@ class Tfidf:
 
 
 def words_of(record: Record, categories: bool) -> list[str]:
-    """The words of a text, and as one word each the categories; these hold a colon, which no word does."""
-    named = [f"{CATEGORY}{name}" for name in record["categories"]] if categories else []
-    return _analyzer()(record["text"]) + named
+    """Return the words of a text, then each category as one word, which no other word equals since it has a colon."""
+    words = _analyzer()(record["text"])
+    return words + [f"{CATEGORY}{name}" for name in record["categories"]] if categories else words
 
 
 def fit_tfidf(records: Iterable[Record], settings: TfidfSettings) -> Tfidf:
-    """The `n_terms` most frequent terms of the records that are in at most `max_df` of them, and their idf.
+    """Fit the vocabulary: the `n_terms` most frequent terms that are in at most `max_df` of the records, and their idf.
 
-    Raises UserError where there is none.
+    Raises UserError if there is no such term.
     """
     vectorizer = _vectorizer(max_features=settings.n_terms, max_df=settings.max_df)
     try:
@@ -78,31 +82,31 @@ def fit_tfidf(records: Iterable[Record], settings: TfidfSettings) -> Tfidf:
 
 
 def load_tfidf(path: Path) -> Tfidf:
-    """What `Tfidf.save` wrote; raises UserError on anything else."""
+    """Read what `Tfidf.save` wrote.  Raises UserError on anything else."""
     try:
-        found = json.loads(path.read_bytes())
-        terms, idf = tuple(found["terms"]), np.array(found["idf"], np.float32)
+        content = json.loads(path.read_bytes())
+        terms, idf = tuple(content["terms"]), np.array(content["idf"], np.float32)
         if idf.shape != (len(terms),):
-            raise ValueError(f"{len(terms)} terms and {idf.shape} idf")
-        return Tfidf(terms, idf, bool(found["categories"]))
+            raise ValueError(f"{len(terms)} terms, but idf of shape {idf.shape}")
+        return Tfidf(terms, idf, bool(content["categories"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not what a training run writes ({error!r}); restore it") from error
 
 
-# scikit-learn takes a second to import, and runs of other modalities import this file, too.
+# scikit-learn is imported late: it takes a second, and runs of other modalities import this file, too.
 
 
 @cache
 def _analyzer() -> Callable[[str], list[str]]:
-    """A text's words: lower case, two letters or more."""
+    """Return the function that splits a text into words: lower case, two letters or more."""
     from sklearn.feature_extraction.text import CountVectorizer
 
     return CountVectorizer().build_analyzer()
 
 
 def _vectorizer(**settings: Any) -> Any:
-    """The spec's tf-idf, of lists of words."""
+    """Return the spec's tf-idf for lists of words."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    as_they_are: Any = list
-    return TfidfVectorizer(sublinear_tf=True, analyzer=as_they_are, **settings)
+    keep_words: Any = list
+    return TfidfVectorizer(sublinear_tf=True, analyzer=keep_words, **settings)

@@ -1,117 +1,76 @@
-"""The reviews of an album: shared filler, words that its genres favour, made-up names, misleading mentions."""
+"""The reviews of an album: shared filler, words that its genres favour, made-up names, misleading mentions.
 
-from collections.abc import Sequence
+Words are the common clue, but many belong to other genres.  Names mislead less; most are read once or twice in
+training, and only their categories in the gazetteer make them known: entities tell more than words alone.  All genres
+read alike, so that the frequent ones are the easy ones (Pop, Rock), and those that share an album's sentences with
+several others the hard ones (Blues Rock, Adult Contemporary).
+"""
 
 import numpy as np
 
-from mumu_jax.data.sources.synthetic.gazetteer import NAMES
-from mumu_jax.data.sources.synthetic.genres import BRANCHES, with_parents
+from mumu_jax.data.sources.synthetic.genres import BRANCHES, VOCABULARY, with_parents
 
-# How hard the genres are to read.  More of the first two, or fewer telling sentences, and text alone scores lower.
-WORD_LEAK = 0.40  # chance that a telling word belongs to a genre that the album does not have
-NAME_LEAK = 0.25  # the same for a name
+# How hard the genres are to read.  More of the first two, or less of the others, and text alone scores lower.
+WORD_STRAY = 0.33  # chance that a telling word belongs to a genre that the album does not have
+NAME_STRAY = 0.30  # the same for a name
 TELLING = 0.35  # chance of a sentence with telling words
 NAMING = 0.30  # chance of a sentence with a name
 
 N_REVIEWS = (2, 5)
 N_SENTENCES = (3, 7)  # a review
 
-WORDS = {
-    "Pop": "hooks, chorus, catchy, radio, singles, melody, charts, sing-along",
-    "Vocal Pop": "crooner, standards, orchestra, timeless voice, songbook, romantic, strings",
-    "Dance Pop": "dancefloor, remix, diva, club, glitter, beats, party",
-    "Adult Contemporary": "soothing, ballad, smooth, grown-up, easy listening, tender, mellow",
-    "Rock": "band, riff, guitar, drummer, live show, amps, solo",
-    "Progressive Rock": "concept album, epic, time signatures, suite, mellotron, twenty minutes, prog",
-    "Blues Rock": "bluesy, slide, twelve bars, gritty, jam, boogie, Strat",
-    "Surf Rock": "reverb, waves, beach, instrumental, twang, sixties, summer",
-    "Dance & Electronic": "synth, electronic, producer, samples, DJ, sequencer, drum machine",
-    "Techno": "techno, pounding, warehouse, minimal, Berlin, acid, relentless",
-    "House": "house, groove, four-on-the-floor, Chicago, piano stabs, soulful, vinyl",
-    "Ambient": "drones, atmosphere, sleep, soundscape, drifting, textures, headphones",
-    "Jazz": "swing, improvisation, quartet, sideman, horn, session, standards",
-    "Vocal Jazz": "scat, phrasing, sultry, torch songs, Ella, cabaret, singer",
-    "Bebop": "bop, changes, trumpet, Blue Note, breakneck, alto, virtuoso",
-    "Rap & Hip-Hop": "rhymes, flow, MC, dope, mixtape, verses, lyricist",
-    "Gangsta & Hardcore": "gangsta, streets, hustle, thug, explicit, bass in my ride, hood",
-    "Country": "Nashville, country, fiddle, pickup, heartland, cowboy, honest",
-    "Classic Country": "honky-tonk, pedal steel, Opry, heartbreak, whiskey, Hank, jukebox",
-    "Bluegrass": "banjo, mandolin, picking, mountain, harmonies, Kentucky, acoustic",
-    "Metal": "metal, heavy, headbang, shredding, double bass, crushing, mosh",
-    "Death Metal": "brutal, growls, blast beats, death, grind, gore, guttural",
-    "Reggae": "Jamaica, reggae, roots, riddim, Kingston, island, irie",
-    "Dub": "dub, echo, version, sound system, mixing desk, bassline, delay",
-}
-VOCABULARY = {genre: words.split(", ") for genre, words in WORDS.items()}
-
 TELLING_SENTENCES = (
     "The {a} and the {b} make it for me.",
-    "All the {a} you could want, and some {b} too.",
     "Best {a} I have heard in years.",
     "If {a} and {b} are your thing, do not hesitate.",
-    "Some will say too much {a}; I say more {b}.",
-    "My brother calls it {a}, and he has a point.",
     "It is not really {a}, whatever the sticker says.",
-    "Track {n} is pure {a}.",
 )
 NAMING_SENTENCES = (
-    "It reminds me of {name}.",
-    "I saw {name} years ago and this brings it all back.",
-    "Fans of {name} will feel at home.",
-    "You can hear how much they owe to {name}.",
-    "Somewhere between {name} and {other}.",
+    "I saw {a} years ago and this brings it all back.",
+    "You can hear how much they owe to {a}.",
+    "Somewhere between {a} and {b}.",
 )
 FILLER = (
-    "I bought this for my {who} and we both {like} it.",
-    "Shipping was {quality} and the case arrived {state}.",
-    "I have played it {often} since it arrived.",
-    "The sound is {quality}, the price is {quality}.",
-    "Five stars for track {n} alone.",
-    "The first half is {quality}, the second half less so.",
-    "This is their {quality} work, no doubt.",
-    "The cassette came {state}, so I bought it again.",
-    "Not what I expected, but I {like} it.",
-    "The booklet is {quality} and the notes are worth reading.",
-    "My {who} says it all sounds the same.",
-    "Track {n} gives me goosebumps {often}.",
-    "Buy it, you will {like} it.",
-    "The remaster is {quality}.",
-    "It takes a few listens, then you {like} it.",
+    "I bought this for my sister and we both love it.",
+    "Shipping was terrible and the case arrived scratched.",
+    "I have played it on every drive since it arrived.",
+    "The first half is great, the second half less so.",
+    "The booklet is superb and the notes are worth reading.",
+    "It takes a few listens, then you cannot stop playing it.",
 )
-CHOICES = {
-    "who": "wife, husband, sister, neighbour, daughter, uncle, teacher, roommate",
-    "like": "love, like, hate, adore, respect, cannot stop playing",
-    "quality": "great, fine, so-so, terrible, wonderful, decent, disappointing, superb",
-    "state": "broken, late, in perfect shape, scratched, after a month, unharmed",
-    "often": "every day, twice, on every drive, all week, at work, on Sundays",
-    "n": "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12",
-}
+FIRST = "Abel Bettina Cyrus Delphine Emmett Fern Gideon Hattie Ivo June Kester Lorna Milo Nadine Orson Petra"
+LAST = [
+    f"{front}{back}" for front in ("Bar", "Dor", "Esk", "Fen", "Hal", "Lom") for back in ("ven", "gor", "pra", "wil")
+]
+
+
+# Pairs of a first and a last name, dealt among the genres so that neither part tells the genre
+PEOPLE = np.random.default_rng(0).permutation([f"{first} {last}" for first in FIRST.split() for last in LAST])
+NAMES = {genre: PEOPLE[i :: len(BRANCHES)].tolist() for i, genre in enumerate(BRANCHES)}
+# A name -> a category that tells the genre, and one that does not
+GAZETTEER = {name: (f"{genre} musicians", "Living people") for genre, names in NAMES.items() for name in names}
 
 
 def write_reviews(branches: tuple[str, ...], rng: np.random.Generator) -> str:
-    """The album's reviews, a line each: a few hundred to about 1,500 characters."""
+    """Return the album's reviews, a line each: a few hundred to about 1,500 characters."""
     return "\n".join(
-        " ".join(_sentence(branches, rng) for _ in range(rng.integers(N_SENTENCES[0], N_SENTENCES[1] + 1)))
-        for _ in range(rng.integers(N_REVIEWS[0], N_REVIEWS[1] + 1))
+        " ".join(_sentence(branches, rng) for _ in range(rng.integers(*N_SENTENCES, endpoint=True)))
+        for _ in range(rng.integers(*N_REVIEWS, endpoint=True))
     )
 
 
 def _sentence(branches: tuple[str, ...], rng: np.random.Generator) -> str:
-    slots = {slot: _pick(choices.split(", "), rng) for slot, choices in CHOICES.items()}
     kind = rng.random()
-    if kind < TELLING:
-        a, b = (_pick(VOCABULARY[_genre(branches, WORD_LEAK, rng)], rng) for _ in range(2))
-        return _pick(TELLING_SENTENCES, rng).format(a=a, b=b, **slots)
-    if kind < TELLING + NAMING:
-        name, other = (_pick(NAMES[_genre(branches, NAME_LEAK, rng)], rng) for _ in range(2))
-        return _pick(NAMING_SENTENCES, rng).format(name=name, other=other)
-    return _pick(FILLER, rng).format(**slots)
+    if kind < NAMING:
+        sentences, mentions, stray = NAMING_SENTENCES, NAMES, NAME_STRAY
+    elif kind < NAMING + TELLING:
+        sentences, mentions, stray = TELLING_SENTENCES, VOCABULARY, WORD_STRAY
+    else:
+        return str(rng.choice(FILLER))
+    a, b = (rng.choice(mentions[_genre(branches, stray, rng)]) for _ in range(2))
+    return str(rng.choice(sentences)).format(a=a, b=b)
 
 
-def _pick(choices: Sequence[str], rng: np.random.Generator) -> str:
-    return choices[int(rng.integers(len(choices)))]
-
-
-def _genre(branches: tuple[str, ...], leak: float, rng: np.random.Generator) -> str:
-    """One of the album's genres, or any genre with the chance `leak`."""
-    return _pick(list(BRANCHES) if rng.random() < leak else with_parents(branches), rng)
+def _genre(branches: tuple[str, ...], stray: float, rng: np.random.Generator) -> str:
+    """Return one of the album's genres, or any genre with the chance `stray`."""
+    return str(rng.choice(list(BRANCHES) if rng.random() < stray else with_parents(branches)))
