@@ -42,7 +42,6 @@ def main(argv: Sequence[str]) -> None:
     output = Output("prepare", not options.no_save, **common)
     with tempfile.TemporaryDirectory() as folder:
         paths, config = _inputs(options.input, Path(folder))
-        print(f"{config}: {len(paths)} files, {_describe(paths)}", flush=True)
         one_core = _rows_of_one_core(paths, options.repeats)
         for row in itertools.chain(one_core, _rows_of_many(paths, options.workers, options.repeats)):
             output.add({"config": config, **row})
@@ -143,13 +142,6 @@ def make_preview(folder: Path, number: int) -> Path:
     path = folder / f"{number}.mp3"
     soundfile.write(path, np.stack([wide, 0.8 * np.roll(wide, 20)], axis=1), 44_100)
     return path
-
-
-def _describe(paths: list[Path]) -> str:
-    infos = [soundfile.info(path) for path in paths]
-    seconds, size = sum(info.duration for info in infos), sum(path.stat().st_size for path in paths)
-    kinds = sorted({f"{info.format} {info.samplerate} Hz × {info.channels}" for info in infos})
-    return f"{seconds / len(paths):.1f} s on average, {size * 8 / seconds / 1000:.0f} kbit/s, {', '.join(kinds)}"
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
