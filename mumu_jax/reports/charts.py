@@ -73,7 +73,7 @@ def validation(lines: Sequence[Mapping[str, Any]], name: str) -> Figure:
 
 def throughput(lines: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw examples a second, and the share of time in which the device waited for input, over one phase's steps."""
-    figure, (ax, below) = _new_pair(3.2, 2)
+    figure, (ax, below) = _new(3.2, ratios=(2, 1))
     timed = [line for line in lines if "perf/examples_per_s" in line]
     timed.sort(key=lambda line: line["step"])  # a resumed run repeats the last ones
     steps = [line["step"] for line in timed]
@@ -112,7 +112,7 @@ def coverages(ours: Float64[np.ndarray, " ks"], chance: Float64[np.ndarray, " ks
 
 def calibrations(calibration: Calibration, cosine: bool) -> Figure:
     """Draw how often labels are true by their score, above how many scores there are."""
-    figure, (ax, below) = _new_pair(3.8, 3)
+    figure, (ax, below) = _new(3.8, ratios=(3, 1))
     if not cosine:
         ax.plot((0, 1), (0, 1), linestyle=":", **FAINT)
         ax.set_xlim(-0.03, 1.03)
@@ -129,7 +129,7 @@ def calibrations(calibration: Calibration, cosine: bool) -> Figure:
 def table2(rows: Sequence[Row]) -> Figure:
     """Draw the AUC of each row, ours with its deviation over the seeds beside the paper's."""
     places, names = np.arange(len(rows)), [f"{row.row}_{row.target}" for row in rows]
-    figure, ax = _new(height_in=0.8 + 0.17 * len(rows))
+    figure, ax = _new(0.8 + 0.17 * len(rows))
     ours = [np.nan if row.roc_auc_mean is None else row.roc_auc_mean for row in rows]
     spread = [row.roc_auc_sd or 0.0 for row in rows]
     printed = [np.nan if row.paper_roc_auc is None else row.paper_roc_auc for row in rows]
@@ -142,15 +142,10 @@ def table2(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _new(height_in: float = 3.0) -> tuple[Figure, Any]:
+def _new(height_in: float = 3.0, ratios: Sequence[float] = (1,)) -> tuple[Figure, Any]:
+    """Return a figure with axes of these relative heights over one x."""
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _new_pair(height_in: float, ratio: float) -> tuple[Figure, Any]:
-    """Return a figure with two axes over one x, the upper one `ratio` times as high."""
-    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
-    return figure, figure.subplots(2, sharex=True, gridspec_kw={"height_ratios": (ratio, 1)})
+    return figure, figure.subplots(len(ratios), sharex=True, height_ratios=ratios)
 
 
 def _curve(ax: Any, lines: Sequence[Mapping[str, Any]], name: str, **how: Any) -> None:
