@@ -288,7 +288,7 @@ def test_the_doctor_calls_an_image_what_is_read(tmp_path, suffix):
 def test_a_record_holds_the_pixels(tmp_path):
     content = IMAGE.read(saved(picture(), tmp_path / "a.png"), SETTINGS)
     assert isinstance(content, Content)
-    record = decode(encode("A", "A", [2], content.fields, IMAGE), IMAGE, SETTINGS)
+    record = decode(encode("A", "A", [2], content.fields, IMAGE, SETTINGS), IMAGE, SETTINGS)
     assert (record["image"] == expected(picture())).all()
     assert record["image"].dtype == np.uint8
     assert record["image"].base is not None  # no copy

@@ -16,7 +16,6 @@ from typing import Any
 import psutil
 import pytest
 from conftest import REPOSITORY, complain, succeed
-from mumu_jax.training.flags import parse_flags
 
 from mumu_jax import reproduce
 from mumu_jax.config import flatten
@@ -35,6 +34,7 @@ from mumu_jax.reports.table2 import (
     run_folder,
     write_table,
 )
+from mumu_jax.runs.flags import parse_flags
 from mumu_jax.system.signals import EXIT_INTERRUPTED
 
 FAKE = Path(__file__).with_name("fake_train.py")

@@ -203,8 +203,8 @@ CQT = np.linspace(-80, 0, 12 * 96).astype(np.float16).reshape(12, 96)
 
 @pytest.mark.parametrize("labels", [[], [0], [3, 127, 128, 249, 2**40]])
 def test_a_record_comes_back(labels):
-    record = store.encode("álbum", "t1", labels, {"cqt": CQT}, AUDIO)
-    assert record == store.encode("álbum", "t1", labels, {"cqt": CQT}, AUDIO)
+    record = store.encode("álbum", "t1", labels, {"cqt": CQT}, AUDIO, SETTINGS)
+    assert record == store.encode("álbum", "t1", labels, {"cqt": CQT}, AUDIO, SETTINGS)
     decoded = store.decode(record, AUDIO, SETTINGS)
     assert list(decoded["labels"]) == labels
     assert (decoded["album_id"], decoded["track_id"]) == ("álbum", "t1")
@@ -212,7 +212,7 @@ def test_a_record_comes_back(labels):
 
 
 def test_a_damaged_record_is_an_error():
-    record = store.encode("a", "t", [1, 2], {"cqt": CQT}, AUDIO)
+    record = store.encode("a", "t", [1, 2], {"cqt": CQT}, AUDIO, SETTINGS)
     for cut in (1, 10, 100, len(record) - 1):
         with pytest.raises((ValueError, KeyError, IndexError)):
             store.decode(record[:cut], AUDIO, SETTINGS)
