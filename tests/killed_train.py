@@ -39,16 +39,24 @@ if moment == "save":
 
     Checkpoints.save = save_and_die
 else:
-    compute = loop._Training._compute
+    compile_programs = loop._compile
 
-    def compute_and_suffer(*arguments):
-        state, losses = jax.block_until_ready(compute(*arguments))
-        if count_call() == 0:
-            if moment == "nan":
-                return state.replace(params=jax.tree.map(lambda leaf: leaf * jnp.nan, state.params)), losses
-            os.kill(os.getpid(), signal.SIGKILL if moment == "chunk" else signal.SIGTERM)
-        return state, losses
+    def suffering(program):
+        def compute_and_suffer(*arguments):
+            state, losses = jax.block_until_ready(program(*arguments))
+            if count_call() == 0:
+                if moment == "nan":
+                    with jax.transfer_guard("allow"):
+                        params = jax.tree.map(lambda leaf: leaf * jnp.nan, state.params)
+                    return state.replace(params=params), losses
+                os.kill(os.getpid(), signal.SIGKILL if moment == "chunk" else signal.SIGTERM)
+            return state, losses
 
-    loop._Training._compute = compute_and_suffer
+        return compute_and_suffer
+
+    def compile_and_suffer(*arguments):
+        return {length: suffering(program) for length, program in compile_programs(*arguments).items()}
+
+    loop._compile = compile_and_suffer
 
 run_command(main, sys.argv[2:])

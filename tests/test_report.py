@@ -15,6 +15,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from mumu_jax.errors import UserError
 from mumu_jax.objectives import metrics
+from mumu_jax.objectives.cosine import Cosine
+from mumu_jax.objectives.logits import Logistic, Softmax
 from mumu_jax.reports import scores as measured
 from mumu_jax.reports.page import make_page
 from mumu_jax.reports.table2 import TABLE, Row, write_table
@@ -96,7 +98,7 @@ def test_coverage_is_that_of_the_metrics(n_labels):
 def test_calibration_of_probabilities_by_brute_force():
     scores, labels = make_predictions(50, 4)
     scores[0, :2] = -200, 200
-    found = measured.calibration(scores, labels, "logistic")
+    found = measured.calibration(scores, labels, Logistic())
     probabilities = 1 / (1 + np.exp(-scores.astype(float)))
     bins = [[] for _ in range(10)]
     for score, true in zip(probabilities.ravel(), labels.ravel(), strict=True):
@@ -109,7 +111,7 @@ def test_calibration_of_probabilities_by_brute_force():
 
 def test_calibration_of_softmax_is_of_the_most_probable_label():
     scores = np.array([[0.75, 0.25], [0.35, 0.65], [0.28, 0.72]], np.float32)
-    found = measured.calibration(np.log(scores), np.array([[1, 0], [1, 0], [0, 1]], np.uint8), "softmax")
+    found = measured.calibration(np.log(scores), np.array([[1, 0], [1, 0], [0, 1]], np.uint8), Softmax())
     assert found.count.tolist() == [1, 2]
     np.testing.assert_allclose(found.score, [0.65, 0.735], rtol=1e-6)
     assert found.frequency.tolist() == [0, 1]
@@ -118,7 +120,7 @@ def test_calibration_of_softmax_is_of_the_most_probable_label():
 
 def test_frequency_by_cosine_has_no_error():
     scores = np.array([[-1.0, 1.0], [0.01, 1.0]], np.float32)
-    found = measured.calibration(scores, np.array([[0, 1], [1, 1]], np.uint8), "cosine")
+    found = measured.calibration(scores, np.array([[0, 1], [1, 1]], np.uint8), Cosine(2))
     assert found.frequency.tolist() == [0, 1, 1]
     assert found.count.tolist() == [1, 1, 2]
     assert found.error is None
