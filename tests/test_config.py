@@ -69,7 +69,6 @@ def test_features_are_named_in_either_form_and_any_order():
         ([NAME, "--config.optim.zzz=1"], ["'optim.zzz'", "optim.batch_size"]),
         ([NAME, "--config.optim.batch_size=many"], ["batch_size", "many"]),
         ([NAME, "--config.optim.batch_size=0"], ["config.optim.batch_size is 0", "above 0"]),
-        ([NAME, "--config.model.kernel=4x71"], ["config.model.kernel", "'4x71'", "low_4x70"]),
         ([NAME, "--config.audio.cqt=librosa"], ["config.audio.cqt", "'librosa'", "'librosa-0.11', 'librosa-1.0'"]),
         ([NAME, "--config.model.dropout=1"], ["config.model.dropout", "below 1"]),
         (["--config=text_vsm", "--config.model.family=shallow"], ["family is 'shallow'", "'text'; choose 'mlp'"]),

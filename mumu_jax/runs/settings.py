@@ -15,7 +15,7 @@ from mumu_jax.data.modalities.inputs import Inputs, level_of, modalities_of
 from mumu_jax.errors import UserError
 from mumu_jax.models import family_of
 from mumu_jax.models.batch_norm import trains
-from mumu_jax.models.registry import FAMILIES, Output
+from mumu_jax.models.registry import FAMILIES
 from mumu_jax.objectives import OBJECTIVES, make_objective
 
 MUMU_LABELS = 250  # the number of labels that the paper's parameter counts are counted for
@@ -73,9 +73,10 @@ def _unused_optimizer(section: str, settings: OptimSettings) -> Iterator[tuple[s
 
 
 def check_settings(config: Config) -> None:
-    """Raise UserError if a name is not registered, or if a setting has a value that this experiment does not read."""
-    modalities_of(config)
-    family_of(config).build(config.model, Output(1, make_objective(config.target).unit_output))
+    """Raise UserError if a name is not registered, or if a setting has a value that this experiment does not read.
+
+    Starts no device: several processes are joined after this.
+    """
     values, defaults = flatten(config), flatten(Config())
     for name, owner in unused_settings(config).items():
         if values[name] != defaults[name]:
