@@ -85,7 +85,7 @@ def scores_of(one: Scorer, name: str, n: int, batch_size: int) -> np.ndarray:
     of_modalities = zip(*(made_up(modality, n) for modality in one.sources), strict=True)
     parts = [dict(zip(one.sources, reads, strict=True)) for reads in of_modalities]
     del parts[-1]["text"]
-    return one.score_together([Together(Path("x"), [{}], parts=part) for part in parts], batch_size)
+    return one.score([Together(Path("x"), [{}], parts=part) for part in parts], batch_size)
 
 
 # --- scores -------------------------------------------------------------------------------------------------
@@ -217,9 +217,9 @@ def test_gazetteer_goes_along(runs, shared_tmp, tmp_path):
     run = load_run(runs["text"])
     config, gazetteer = run.config, shared_tmp / "small_source" / "gazetteer"
     config = dataclasses.replace(config, tfidf=dataclasses.replace(config.tfidf, categories=True))
-    inputs = dataclasses.replace(run.inputs, config=config, gazetteer=gazetteer)
+    inputs = dataclasses.replace(run.inputs, config=config).with_fitted("text", gazetteer=gazetteer)
     write_export(dataclasses.replace(run, config=config, inputs=inputs), runs["text"], tmp_path / "out")
-    found = open_export(tmp_path / "out").inputs.gazetteer
+    found = open_export(tmp_path / "out").inputs.fitted["text"].gazetteer
     assert found == tmp_path / "out" / "gazetteer"
     assert found.read_bytes() == gazetteer.read_bytes()
 
@@ -327,7 +327,7 @@ def test_damaged_exports_are_refused(text, exports, runs, tmp_path):
     for name in files_in(text):
         whole = (text / name).read_bytes()
         (text / name).write_bytes(whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:])
-        refuse_to_open(text, f"{text / name} is not the file that was exported", "copy the folder anew, or export")
+        refuse_to_open(text, f"{text / name} is not the file that was exported", "copy the folder again, or export")
         (text / name).write_bytes(whole)
     (text / "labels.json").unlink()
     refuse_to_open(text, f"{text / 'labels.json'} is missing")
@@ -392,5 +392,5 @@ def test_runs_that_cannot_be_exported(runs, text, tmp_path, monkeypatch):
     fusion = Path(shutil.copytree(runs["fusion"], tmp_path / "fusion"))
     kept = (fusion / "fusion.json").read_text()
     (fusion / "fusion.json").write_text(kept.replace(str(runs["text"]), str(tmp_path / "moved")))
-    refuse_to_write(fusion, tmp_path / "out", "sees text by the run .* put that run back in its place")
+    refuse_to_write(fusion, tmp_path / "out", "sees text by the run .* move that run back, or train the fusion again")
     assert not (tmp_path / "out").exists()

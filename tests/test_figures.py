@@ -232,7 +232,7 @@ def test_thumbnails_are_chosen_and_read_back(tmp_path):
 def test_damaged_thumbnails(tmp_path):
     for content in (b"", b"PK\x03\x04", b"nothing"):
         (tmp_path / "covers_test.npz").write_bytes(content)
-        with pytest.raises(UserError, match=r"covers_test\.npz is not a file of covers"):
+        with pytest.raises(UserError, match=r"covers_test\.npz is missing or damaged .* score the run again"):
             read_thumbnails(tmp_path / "covers_test.npz")
 
 

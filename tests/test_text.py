@@ -112,7 +112,7 @@ def test_records_hold_the_beginning_and_its_categories(tmp_path):
 # --- a run --------------------------------------------------------------------------------------------------
 
 
-QUICK = ("--config=text_vsm_sem", "--config.optim.max_epochs=3", "--config.tfidf.n_terms=300")
+QUICK = ("--config=text_vsm_sem", "--config.optim.max_epochs=3", "--config.tfidf.n_terms=200")
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_a_run_keeps_what_it_needs(text_run, text_data, tmp_path):
     losses = [json.loads(line) for line in (text_run / "metrics.jsonl").read_text().splitlines()]
     assert all(np.isfinite(value) for line in losses for value in line.values() if isinstance(value, float))
     terms = json.loads((text_run / "vocabulary.json").read_text())["terms"]
-    assert len(terms) == 300
+    assert len(terms) == 200
     assert any(term.startswith("category:") for term in terms)
     alone = Path(shutil.copytree(text_run, tmp_path / "alone"))
     again = succeed("mumu_jax.evaluate", f"--workdir={alone}", "--split=val")

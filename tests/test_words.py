@@ -67,4 +67,4 @@ def test_command(small_data, tmp_path):
 
 
 def test_without_text(tmp_path):
-    complain("mumu_jax.report", "words", f"--data_dir={tmp_path}", says=["the prepared text", "is not there"])
+    complain("mumu_jax.report", "words", f"--data_dir={tmp_path}", says=["the prepared text", "does not exist"])

@@ -77,6 +77,7 @@ def check_settings(config: Config) -> None:
 
     Starts no device: several processes are joined after this.
     """
+    modalities_of(config)
     values, defaults = flatten(config), flatten(Config())
     for name, owner in unused_settings(config).items():
         if values[name] != defaults[name]:
