@@ -45,7 +45,8 @@ def main(argv: Sequence[str]) -> int:
     jax.config.update("jax_platforms", "cpu")  # the accelerator is for the runs' processes
     plan = make_plan(arguments.data_dir, arguments.rows, arguments.preset, arguments.seeds, arguments.image_weights)
     workdir = arguments.workdir
-    with only_one(workdir, "reproducing the table in") as lock, stop_on_signal() as stop:
+    # No wait: the row must get the signal while it still takes it for a repetition of its own.
+    with only_one(workdir, "reproducing the table in") as lock, stop_on_signal(repeat_s=0.0) as stop:
         os.set_inheritable(lock.fileno(), True)  # if this process is killed, the row's still holds it
         _claim(workdir, plan)
         print(plan, flush=True)

@@ -91,17 +91,16 @@ def test_albums_are_joined_by_their_id(missing, capsys):
         np.testing.assert_allclose(record["vector"], parts, rtol=1e-6)
         np.testing.assert_array_equal(record["labels"], [0, 1] if ord(record["album_id"]) % 2 else [1])
     said = capsys.readouterr().err.splitlines()
-    what = {"drop": "dropped", "mask": "masked: zeros take the vector's place"}[missing]
+    what = {"drop": "dropped", "mask": "masked: zeros replace the vector"}[missing]
     assert said == [
         f"train: 2 of 4 albums lack a modality (1 without audio, 1 without text) and are {what}",
         f"test: 2 of 2 albums lack a modality (1 without audio, 1 without text) and are {what}",
     ]
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".arrayrecord"])
-def test_files_of_features_hold_what_was_written(tmp_path, suffix):
+def test_files_of_features_hold_what_was_written(tmp_path):
     features = dataclasses.replace(made_up("abA", 5), album_ids=["ö", "a\udcff", "日本"])
-    path = tmp_path / "new" / f"a{suffix}"
+    path = tmp_path / "new" / "a.npz"
     write_features(path, features)
     found = read_features(path)
     for field in dataclasses.fields(Features):
@@ -109,7 +108,7 @@ def test_files_of_features_hold_what_was_written(tmp_path, suffix):
     assert (found.labels.dtype, found.vectors.dtype) == (np.uint8, np.float32)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(UserError, match="is not a file of features"):
+    with pytest.raises(UserError, match="a.npz is missing or damaged .*; write it again"):
         read_features(path)
 
 
@@ -202,15 +201,21 @@ def test_stopped_fusion_ends_with_the_same_bytes_without_the_runs(small_runs, tm
     workdir, whole = tmp_path / "run", tmp_path / "whole"
     arguments = ["--config=fusion_at", *SETTINGS[1:]]
     runs = f"--features=audio={small_runs['audio']},text={small_runs['text']}"
-    compute, calls = loop._Training._compute, []
+    compile_programs, calls = loop._compile, []
 
-    def compute_and_stop(*arguments):
-        calls.append(1)
-        if len(calls) == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return compute(*arguments)
+    def stopping(program):
+        def compute_and_stop(*arguments):
+            calls.append(1)
+            if len(calls) == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return program(*arguments)
 
-    monkeypatch.setattr(loop._Training, "_compute", compute_and_stop)
+        return compute_and_stop
+
+    def compile_and_stop(*arguments):
+        return {length: stopping(program) for length, program in compile_programs(*arguments).items()}
+
+    monkeypatch.setattr(loop, "_compile", compile_and_stop)
     assert train.main([*arguments, runs, f"--workdir={workdir}"]) == EXIT_INTERRUPTED
     assert "the same command goes on" in capsys.readouterr().err
     before = (workdir / "features" / "text.npz").stat().st_mtime_ns
@@ -287,18 +292,18 @@ def test_runs_that_are_not_named_or_not_there(small_runs, tmp_path):
 def test_runs_that_do_not_fit(small_runs, small_data, tmp_path, monkeypatch):
     text = Path(shutil.copytree(small_runs["text"], tmp_path / "text"))
     runs = f"--features=text={text},image={small_runs['image']}"
-    open_prepared = fusions.open_prepared
+    open_dataset = fusions.open_dataset
 
     def other(**changes):
         """Images come from data that differs."""
 
-        def opened(data_dir, settings):
-            found = open_prepared(data_dir, settings)
-            return dataclasses.replace(found, **changes) if found.name == "image" else found
+        def opened(config, data_dir):
+            dataset = open_dataset(config, data_dir)
+            return dataclasses.replace(dataset, **changes) if dataset.name == "image" else dataset
 
-        monkeypatch.setattr(extract, "open_prepared", opened)
+        monkeypatch.setattr(fusions, "open_dataset", opened)
 
-    labels = open_prepared(small_data, load_run(text).config.text).labels
+    labels = open_dataset(load_run(text).config, small_data).labels
     for changes, what in (
         ({"labels": labels[::-1]}, "labels"),
         ({"albums_sha256": "0"}, "albums, splits or genres"),
@@ -388,5 +393,7 @@ def test_tag_refuses_runs_that_moved_and_folders_without_files(fusion, own, tmp_
     about = json.loads((workdir / FUSION).read_text())
     about["sources"]["text"] |= {"path": str(tmp_path / "gone"), "relative": "../gone"}
     (workdir / FUSION).write_text(json.dumps(about))
-    with pytest.raises(UserError, match=r"sees text by the run text_vsm-\w+ in .*gone, and it is not there now; put"):
+    with pytest.raises(
+        UserError, match=r"sees text by the run text_vsm-\w+ : expected it in .*gone, found nothing; move"
+    ):
         tag.main([f"--workdir={workdir}", str(own)])

@@ -20,10 +20,14 @@ class Interrupted(Exception):
 
 
 class StopRequest:
-    """A flag that a signal sets: true from the first SIGTERM or SIGINT on."""
+    """A flag that a signal sets: true from the first SIGTERM or SIGINT on.
 
-    def __init__(self) -> None:
+    Signals within `repeat_s` of the first one repeat it.
+    """
+
+    def __init__(self, repeat_s: float = SAME_REQUEST_S) -> None:
         self._signal: int | None = None
+        self._repeat_s = repeat_s
 
     def __bool__(self) -> bool:
         return self._signal is not None
@@ -45,7 +49,7 @@ class StopRequest:
         """
         self._signal = number
         _handle_with(signal.SIG_IGN)
-        time.sleep(SAME_REQUEST_S)
+        time.sleep(self._repeat_s)
         _handle_with(signal.SIG_DFL)
 
 
@@ -55,9 +59,9 @@ def _handle_with(action: signal.Handlers) -> None:
 
 
 @contextmanager
-def stop_on_signal() -> Iterator[StopRequest]:
+def stop_on_signal(repeat_s: float = SAME_REQUEST_S) -> Iterator[StopRequest]:
     """Yield a request that the first SIGTERM or SIGINT sets while the block runs; the second one acts at once."""
-    request = StopRequest()
+    request = StopRequest(repeat_s)
     before = {number: signal.signal(number, request.receive) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield request
