@@ -108,7 +108,7 @@ def test_files_of_features_hold_what_was_written(tmp_path):
     assert (found.labels.dtype, found.vectors.dtype) == (np.uint8, np.float32)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(UserError, match="a.npz is missing or damaged .*; write it again"):
+    with pytest.raises(UserError, match=r"a.npz is missing or damaged .*; write it again"):
         read_features(path)
 
 
@@ -316,7 +316,7 @@ def test_runs_that_do_not_fit(small_runs, small_data, tmp_path, monkeypatch):
     about = (text / "config.json").read_text()
     checksum = json.loads(about)["data"]["checksum"]
     (text / "config.json").write_text(about.replace(checksum, "0" * 64))
-    says = [f"{text} was trained on other records than {small_data / 'text'} holds", "train it anew", "--data_dir"]
+    says = [f"{text} was trained on other records than {small_data / 'text'} holds", "train it again", "--data_dir"]
     refuse(tmp_path / "run", runs, says=says, config="--config=fusion_ti")
     (text / "config.json").write_text(about)
     for path in (text / "album").glob("*/progress/metadata"):
@@ -393,7 +393,5 @@ def test_tag_refuses_runs_that_moved_and_folders_without_files(fusion, own, tmp_
     about = json.loads((workdir / FUSION).read_text())
     about["sources"]["text"] |= {"path": str(tmp_path / "gone"), "relative": "../gone"}
     (workdir / FUSION).write_text(json.dumps(about))
-    with pytest.raises(
-        UserError, match=r"sees text by the run text_vsm-\w+ : expected it in .*gone, found nothing; move"
-    ):
+    with pytest.raises(UserError, match=r"by the run text_vsm-\w+: expected it in .*gone, found nothing; move"):
         tag.main([f"--workdir={workdir}", str(own)])
