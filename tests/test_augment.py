@@ -249,6 +249,7 @@ def test_with_everything_off_the_pixels_themselves():
     assert_pixels(run(jnp.asarray(images), keys(3), NOTHING), images)
 
 
+@pytest.mark.full
 def test_an_item_is_changed_alike_in_any_batch_on_any_devices():
     how = DEFAULTS._replace(size_px=28, rotation_deg=10.0)
     images, item_keys = jnp.asarray(noise(16, 32, 32)), keys(16)

@@ -43,6 +43,7 @@ TRAIN_STEP_ROW = rf"audio_low_4x96 +float32 +2 +{RATE} +[\d,.]+ +135 +\d+% +[\d,
 TEXT_STEP_ROW = rf"text_vsm +float32 +2 +{RATE} +[\d,.]+ +11 +[\d,.]+ +{RATE} +– +–"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("module", "arguments", "row"),
     [
@@ -84,6 +85,7 @@ def test_loader():
         assert re.search(row + rf" +8 +{RATE} +[\d,.]+", done.stdout)
 
 
+@pytest.mark.full
 def test_end_to_end():
     done = succeed(
         "benchmarks.end_to_end",
@@ -292,6 +294,7 @@ MADE_UP = {
 }
 
 
+@pytest.mark.full
 def test_whole_table(tmp_path):
     arguments = ("--albums=30", "--rows=timbre_mlp", "--preset=smoke", "--no_save", f"--folder={tmp_path}")
     done = succeed("benchmarks.whole_table", *arguments)

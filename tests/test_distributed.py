@@ -14,6 +14,8 @@ from conftest import REPOSITORY, complain, succeed
 from mumu_jax.errors import UserError
 from mumu_jax.system import processes
 
+pytestmark = pytest.mark.full
+
 SETTINGS = (
     "--config=audio_low_4x96",
     "--config.optim.batch_size=16",

@@ -31,6 +31,8 @@ from mumu_jax.runs.folder import Trained, TrainedRun, load_run
 from mumu_jax.runs.scorer import Scorer, open_run, scorer_of
 from mumu_jax.runs.stems import Together
 
+pytestmark = pytest.mark.full
+
 NAMES = ("audio", "text", "image", "fusion")
 N_LABELS = 24
 

@@ -59,6 +59,7 @@ def msd_files_of(data: Path) -> list[Path]:
     return [album.tracks[0].timbre for album in read_manifest(data / "manifest.jsonl")[:2]]
 
 
+@pytest.mark.full
 def test_a_front_end(small_data, tmp_path, use, monkeypatch):
     """The energy of equal parts of a frame's hop, computed in this process, which alone knows it."""
     for module in (shards, tag):
@@ -82,6 +83,7 @@ def test_a_front_end(small_data, tmp_path, use, monkeypatch):
     use_run(data, tmp_path / "run", songs_of(small_data), *AUDIO, *settings)
 
 
+@pytest.mark.full
 def test_a_variant_of_the_cnn(small_data, tmp_path, use):
     """Two blocks instead of four."""
     use(cnn.VARIANTS, "low_8x96", Variant(((8, 96), (4, 1)), ((8, 1), (4, 1)), (64, 32), "valid"))
@@ -150,6 +152,7 @@ class SongAndReview(nn.Module):
         return Shallow(self.n_outputs, self.unit_output, name="output")(embedding)
 
 
+@pytest.mark.full
 def test_a_network_of_two_inputs(small_data, tmp_path):
     """Songs with the reviews of their albums: a.mp3 and a.txt are one."""
 

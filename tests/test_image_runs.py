@@ -36,6 +36,8 @@ from mumu_jax.system.signals import StopRequest
 from mumu_jax.train import train
 from mumu_jax.training.weights import load_pretrained, start_from_weights
 
+pytestmark = pytest.mark.full
+
 # With 60 albums in training: 4 steps an epoch, in two chunks.
 SETTINGS = (
     "--config=image_resnet101",

@@ -34,6 +34,7 @@ def prepared_with_shuffled_labels(manifest: Path, out: Path) -> Path:
     return out
 
 
+@pytest.mark.full
 def test_reduced_mini_dataset(small_data, shared_tmp, tmp_path):
     settings = ("--config.optim.batch_size=16", "--config.optim.max_epochs=30")
     assert album_auc(small_data, tmp_path / "run", *settings) >= 0.75

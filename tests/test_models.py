@@ -144,6 +144,7 @@ def loss_output_and_gradients(model, params, patches):
     return value, output, gradients
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "variant",
     list({v[:2]: v for v in VARIANTS.values()}.values()),

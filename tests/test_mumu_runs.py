@@ -9,6 +9,8 @@ from mumu_fixture import write_mumu
 
 from mumu_jax.data.modalities.text.entities import write_gazetteer
 
+pytestmark = pytest.mark.full
+
 NAMES = {"Jamaica": ("Reggae islands",), "Saxophone": ("Jazz instruments",), "Guitar": ("Rock terms",)}
 
 

@@ -75,6 +75,7 @@ def in_this_process(monkeypatch):
 # --- the command --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the nine real songs of ../shared are not here")
 def test_the_nine_real_songs(tmp_path):
     command = ("mumu_jax.prepare", "--source=tartarus", f"--input={SHARED / 'super'}", f"--data_dir={tmp_path}")
@@ -295,6 +296,7 @@ def make_covers(folder: Path, n: int = 24) -> Path:
     return folder
 
 
+@pytest.mark.full
 def test_a_folder_of_covers(tmp_path):
     covers = make_covers(tmp_path / "covers")
     (covers / "Jazz" / "html.jpg").write_text("<html>404</html>")

@@ -24,6 +24,8 @@ from mumu_jax.models.resnet import Block, ResNet
 from mumu_jax.models.vit import ViT
 from mumu_jax.training.weights import load_pretrained, read_weights
 
+pytestmark = pytest.mark.full
+
 SCRIPT = REPOSITORY / "scripts" / "convert_weights.py"
 N_CLASSES = 1000
 

@@ -37,6 +37,8 @@ from mumu_jax.reports.table2 import (
 from mumu_jax.runs.flags import parse_flags
 from mumu_jax.system.signals import EXIT_INTERRUPTED
 
+pytestmark = pytest.mark.full
+
 FAKE = Path(__file__).with_name("fake_train.py")
 SPEC = REPOSITORY.parent / "shared" / "spec" / "oramas2017.md"
 

@@ -17,6 +17,8 @@ from mumu_jax.system.files import only_one
 from mumu_jax.system.signals import EXIT_INTERRUPTED
 from mumu_jax.training.checkpoint import Checkpoints
 
+pytestmark = pytest.mark.full
+
 # With about 120 training tracks: 8 steps an epoch, in chunks of 3, 3 and 2; the album network takes 4 an epoch.
 SETTINGS = (
     "--config=audio_low_4x96",

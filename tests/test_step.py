@@ -176,6 +176,7 @@ def test_a_frozen_batch_norm_keeps_its_statistics(trainable, moves):
     assert bool(jnp.any(found["bn1"]["mean"] != 0)) == moves
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ["jit", pytest.param("pmap", marks=pytest.mark.slow)])
 def test_running_statistics_do_not_depend_on_the_devices(kind):
     model = ResNet(blocks=(1, 1), bottleneck=True, n_outputs=N_LABELS, unit_output=False, dropout=0.3)

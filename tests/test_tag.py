@@ -237,6 +237,7 @@ def patches_of(song: Read) -> np.ndarray:
     return np.stack([record["patch"] for record in song.records])
 
 
+@pytest.mark.full
 def test_scores_are_the_album_networks_of_the_mean_vector(tmp_path, run, serial):
     """Recomputed in plain NumPy around the two models: long, short and unreadable songs mixed in one call."""
     paths = [

@@ -64,6 +64,7 @@ def test_a_file_of_something_else(tmp_path):
         read_timbre(tmp_path / "TR.h5")
 
 
+@pytest.mark.full
 def test_a_run(small_data, tmp_path):
     prepared = open_prepared(small_data, TimbreSettings())
     values = np.array([record["timbre"] for record in prepared.split("train")], np.float64)
