@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from mumu_jax import evaluate, prepare, tag, train
+from mumu_jax import evaluate, prepare, report, tag, train
 from mumu_jax.config import ModelSettings
 from mumu_jax.data.manifest import read_manifest
 from mumu_jax.data.modalities.audio.front_ends import FRONT_ENDS, FrontEnd
@@ -130,11 +130,17 @@ def test_a_metric(small_data, tmp_path, use, capsys):
         hits = jnp.take_along_axis(evidence.labels, best[:, None], axis=1)[:, 0] != 0
         return jnp.sum(hits & evidence.mask) / jnp.sum(evidence.mask)
 
-    use(METRICS, "hit_rate", Metric("hits", hit_rate, lambda n_labels, n_items: 0.1, frozenset({MULTI_LABEL})))
+    use(
+        METRICS,
+        "hit_rate",
+        Metric("rate of hits", hit_rate, lambda n_labels, n_items: 0.1, frozenset({MULTI_LABEL}), short_name="hits"),
+    )
     result = use_run(small_data, tmp_path / "run", msd_files_of(small_data), *TIMBRE)
     assert result["album"]["hit_rate"] == pytest.approx(result["album"]["precision_at_1"], abs=1e-6)
     assert result["chance"]["hit_rate"] == 0.1
     assert "hits" in capsys.readouterr().out
+    report.main([f"--workdir={tmp_path / 'run'}"])
+    assert "rate of hits" in (tmp_path / "run" / "report.html").read_text()
 
 
 class SongAndReview(nn.Module):

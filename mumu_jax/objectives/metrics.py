@@ -224,25 +224,34 @@ class Evidence(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """A metric: its column title, its value for each label [labels] or for all items [], and its value by chance."""
+    """A metric: its name, its value for each label [labels] or for all items [], and its value by chance."""
 
-    title: str
+    name: str  # in reports
     measure: Callable[[Evidence], Array]
     chance: Callable[[int, int], float] | None = None  # from the numbers of labels and of items
     columns: frozenset[str] = frozenset()  # the tables on the terminal that show it: MULTI_LABEL, SINGLE_LABEL
     single_label: bool = False  # defined for one label an item only
+    short_name: str = ""  # the title of its column on the terminal, if not `name`
+
+    @property
+    def title(self) -> str:
+        """The title of a column."""
+        return self.short_name or self.name
 
 
 MULTI_LABEL, SINGLE_LABEL = "multi-label", "single-label"
 _MULTI, _SINGLE, _BOTH = frozenset({MULTI_LABEL}), frozenset({SINGLE_LABEL}), frozenset({MULTI_LABEL, SINGLE_LABEL})
 
 
-def _at_k(title: str, measure: Callable[[Evidence, int], Array], k: int, **how) -> Metric:
-    return Metric(f"{title}{k}", lambda evidence: measure(evidence, evidence.k(k)), **how)
+def _at_k(name: str, short_name: str, measure: Callable[[Evidence, int], Array], k: int, **how) -> Metric:
+    return Metric(
+        f"{name}@{k}", lambda evidence: measure(evidence, evidence.k(k)), short_name=f"{short_name}{k}", **how
+    )
 
 
 def _coverage(k: int) -> Metric:
     return _at_k(
+        "coverage",
         "C@",
         lambda evidence, k: coverage_at_k(evidence.scores, k, evidence.mask),
         k,
@@ -253,16 +262,23 @@ def _coverage(k: int) -> Metric:
 
 def _ndcg(k: int) -> Metric:
     columns = _MULTI if k == 5 else frozenset()
-    return _at_k("nDCG@", lambda evidence, k: ndcg_at_k(*evidence[:2], k, evidence.mask), k, columns=columns)
+    return _at_k("nDCG", "nDCG@", lambda evidence, k: ndcg_at_k(*evidence[:2], k, evidence.mask), k, columns=columns)
 
 
 def _precision(k: int) -> Metric:
     columns = _MULTI if k == 1 else frozenset()
-    return _at_k("P@", lambda evidence, k: precision_at_k(*evidence[:2], k, evidence.mask), k, columns=columns)
+    return _at_k(
+        "precision",
+        "P@",
+        lambda evidence, k: precision_at_k(*evidence[:2], k, evidence.mask),
+        k,
+        columns=columns,
+    )
 
 
 def _accuracy(k: int) -> Metric:
     return _at_k(
+        "accuracy",
         "top-",
         lambda evidence, k: accuracy_at_k(*evidence[:2], k, evidence.mask),
         k,
@@ -292,15 +308,28 @@ def _macro_f1(evidence: Evidence) -> Float[Array, ""]:
 
 # To add a metric, add a row.  One with a value for each label is averaged over the labels that can be scored.
 METRICS: dict[str, Metric] = {
-    "roc_auc_macro": Metric("ROC-AUC", lambda e: _roc_auc(*e.tally()), lambda n_labels, n_items: 0.5, _BOTH),
-    "pr_auc_macro": Metric("PR-AUC", lambda e: _average_precision(*e.tally()), columns=_MULTI),
+    "roc_auc_macro": Metric(
+        "ROC-AUC, macro",
+        lambda e: _roc_auc(*e.tally()),
+        chance=lambda n_labels, n_items: 0.5,
+        columns=_BOTH,
+        short_name="ROC-AUC",
+    ),
+    "pr_auc_macro": Metric(
+        "average precision, macro",
+        lambda e: _average_precision(*e.tally()),
+        columns=_MULTI,
+        short_name="PR-AUC",
+    ),
     **{f"coverage_at_{k}": _coverage(k) for k in KS},
     **{f"ndcg_at_{k}": _ndcg(k) for k in KS},
     **{f"precision_at_{k}": _precision(k) for k in KS},
     **{f"accuracy_at_{k}": _accuracy(k) for k in KS},
-    "precision_macro": Metric("precision", _macro_precision, columns=_SINGLE, single_label=True),
-    "recall_macro": Metric("recall", _macro_recall, columns=_SINGLE, single_label=True),
-    "f1_macro": Metric("F1", _macro_f1, columns=_SINGLE, single_label=True),
+    "precision_macro": Metric(
+        "precision, macro", _macro_precision, columns=_SINGLE, single_label=True, short_name="precision"
+    ),
+    "recall_macro": Metric("recall, macro", _macro_recall, columns=_SINGLE, single_label=True, short_name="recall"),
+    "f1_macro": Metric("F1, macro", _macro_f1, columns=_SINGLE, single_label=True, short_name="F1"),
 }
 
 

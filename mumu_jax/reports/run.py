@@ -14,15 +14,14 @@ from jaxtyping import Bool, Float, Shaped
 from mumu_jax.config import Config, flatten
 from mumu_jax.data.manifest import read_labels
 from mumu_jax.errors import UserError
+from mumu_jax.objectives import metrics
 from mumu_jax.runs.constants import read_constants
 from mumu_jax.runs.folder import FINAL_SPLITS, read_about
 from mumu_jax.runs.fusion import FUSION, Source, read_kept
 from mumu_jax.training.log import METRICS, PERF, read_lines
 
 LEVELS = {"track": "tracks", "album": "albums", "chance": "by chance"}
-METRIC_NAMES = {
-    "roc_auc_macro": "ROC-AUC, macro",
-    "pr_auc_macro": "average precision, macro",
+COUNT_NAMES = {
     "n_items": "items",
     "n_labels": "labels",
     "n_labels_scored": "labels in the macro means",
@@ -164,5 +163,5 @@ def count(value: int | None) -> str:
 
 
 def metric_name(metric: str) -> str:
-    """Return a metric's name in words: `coverage_at_3` is coverage@3."""
-    return METRIC_NAMES.get(metric) or metric.replace("_at_", "@").replace("_macro", ", macro").replace("ndcg", "nDCG")
+    """Return the name of a metric or count in words: `coverage_at_3` is coverage@3."""
+    return metrics.METRICS[metric].name if metric in metrics.METRICS else COUNT_NAMES.get(metric, metric)
