@@ -130,11 +130,10 @@ def test_a_metric(small_data, tmp_path, use, capsys):
         hits = jnp.take_along_axis(evidence.labels, best[:, None], axis=1)[:, 0] != 0
         return jnp.sum(hits & evidence.mask) / jnp.sum(evidence.mask)
 
-    use(
-        METRICS,
-        "hit_rate",
-        Metric("rate of hits", hit_rate, lambda n_labels, n_items: 0.1, frozenset({MULTI_LABEL}), short_name="hits"),
+    metric = Metric(
+        "rate of hits", hit_rate, lambda n_labels, n_items: 0.1, frozenset({MULTI_LABEL}), short_name="hits"
     )
+    use(METRICS, "hit_rate", metric)
     result = use_run(small_data, tmp_path / "run", msd_files_of(small_data), *TIMBRE)
     assert result["album"]["hit_rate"] == pytest.approx(result["album"]["precision_at_1"], abs=1e-6)
     assert result["chance"]["hit_rate"] == 0.1
