@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 # How hard the genres are to see.  More of any of these and images alone score lower.
-STRAY = 0.05  # chance that the ground or the figures come from a genre that the album does not have
-HUE_SD = 0.05  # of a colour's hue, in turns of the colour circle
-TONE_SD = 0.12  # of its saturation and value
+STRAY = 0.03  # chance that the ground or the figures come from a genre that the album does not have
+HUE_SD = 0.03  # of a colour's hue, in turns of the colour circle
+TONE_SD = 0.08  # of its saturation and value
 GRAIN = 0.05  # standard deviation of the noise, as a share of white
 
 SIDE_PX = (300, 500)
