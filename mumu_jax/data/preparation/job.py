@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from mumu_jax.data.manifest import Album, read_manifest, write_labels, write_manifest
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.base import PreparedModality
@@ -127,7 +129,7 @@ def _with_entities(albums: Sequence[Album], folder: Path) -> list[Album]:
             f"{names[0]}.json; rename them, or name another folder"
         )
     return [
-        dataclasses.replace(album, entities=files.get(name, album.entities))
+        msgspec.structs.replace(album, entities=files.get(name, album.entities))
         for album, name in zip(albums, names, strict=True)
     ]
 
