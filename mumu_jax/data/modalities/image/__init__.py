@@ -24,11 +24,10 @@ class Image(PreparedModality):
 
     name, item, settings, sections = "image", "album", ImageSettings, ("image", "augment")
     sees, files, streamed = "album covers", "image", True
-    versions: ClassVar[dict[str, str]] = {
-        "pillow": version("pillow"),
-        "likeness": "1",
-    }  # of `duplicates.py`: another number if it changes
+    # "likeness" is of `duplicates.py`: another number if it changes
+    versions: ClassVar[dict[str, str]] = {"pillow": version("pillow"), "likeness": "1"}
     shard_records = 384  # 75 MB
+    has_likeness = True
 
     def inputs(self, album: Album, folder: Path) -> Iterator[tuple[str, Path | None]]:
         """Yield the album's id and cover."""

@@ -68,7 +68,7 @@ class Text(PreparedModality):
     sees, files = "reviews and other texts", ".txt"
     versions: ClassVar[dict[str, str]] = {"linker": "2"}  # of `entities/`: another number if it finds other categories
     shard_records = 4096
-    counts = ("empty", "linked")
+    counts, uses_gazetteer = ("empty", "linked"), True
     in_process = True  # each process would hold the gazetteer, gigabytes for DBpedia; one links all of MuMu in seconds
 
     def inputs(self, album: Album, folder: Path) -> Iterator[tuple[str, Document | None]]:
