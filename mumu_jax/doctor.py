@@ -114,14 +114,12 @@ def print_statistics(statistics: census.Census) -> None:
 
 
 def _frequencies(most: Sequence[tuple[str, int]], least: Sequence[tuple[str, int]], n_albums: int) -> Table:
-    groups = [
-        [(name, f"{count:,}", f"{100 * count / n_albums:.2f}") for name, count in ranked] for ranked in (most, least)
-    ]
-    rows = [left + right for left, right in zip_longest(*groups, fillvalue=())]
-    n_groups = 2 if least else 1
-    return _table(
-        "Most and least frequent labels", ("label", "albums", "% of albums") * n_groups, "lrr" * n_groups, rows
-    )
+    def cells(ranked: Sequence[tuple[str, int]]) -> list[tuple[str, ...]]:
+        return [(name, f"{count:,}", f"{100 * count / n_albums:.2f}") for name, count in ranked]
+
+    rows = [left + right for left, right in zip_longest(cells(most), cells(least), fillvalue=())]
+    n = 2 if least else 1
+    return _table("Most and least frequent labels", ("label", "albums", "% of albums") * n, "lrr" * n, rows)
 
 
 def _contents(contents: dict[str, census.Contents]) -> Table:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow_datasets as tfds
+from google.protobuf.message import DecodeError
 
 from mumu_jax.config import AudioSettings
 from mumu_jax.data.manifest import Album, Label, Track
@@ -214,7 +215,7 @@ def test_a_record_comes_back(labels):
 def test_a_damaged_record_is_an_error():
     record = store.encode("a", "t", [1, 2], {"cqt": CQT}, AUDIO, SETTINGS)
     for cut in (1, 10, 100, len(record) - 1):
-        with pytest.raises((ValueError, KeyError, IndexError)):
+        with pytest.raises((DecodeError, ValueError, KeyError, IndexError)):
             store.decode(record[:cut], AUDIO, SETTINGS)
     for name in ("album_id", "track_id", "labels", "cqt"):
         example = store.Example.FromString(record)

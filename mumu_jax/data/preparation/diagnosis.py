@@ -11,6 +11,7 @@ import numpy as np
 
 from mumu_jax.config import ImageSettings
 from mumu_jax.data.manifest import Album, Rejected, assign_splits
+from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.image.read import read_image
 from mumu_jax.data.modalities.suffixes import AUDIO_SUFFIXES, IMAGE_SUFFIXES
 from mumu_jax.data.modalities.timbre import DATASET, read_timbre
@@ -320,16 +321,23 @@ def _other_than_timbre(path: Path) -> str | None:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of folder: its name, what its files hold, whose they are, how they are named, and where they are from."""
+    """A kind of folder: its name, the modality and content of its files, and where they are from."""
 
     name: str
     modality: str
     content: str
-    unit: str
-    named_by: str
     suffixes: frozenset[str]
     other_than: Callable[[Path], str | None]
     origin: str
+
+    @property
+    def unit(self) -> str:
+        """The things that have a file each: tracks or albums."""
+        return MODALITIES[self.modality].unit
+
+    @property
+    def named_by(self) -> str:
+        return "amazon_id" if self.unit == "albums" else "MSD track id"
 
 
 KINDS = (
@@ -337,8 +345,6 @@ KINDS = (
         name="audio",
         modality="audio",
         content="audio",
-        unit="tracks",
-        named_by="MSD track id",
         suffixes=AUDIO_SUFFIXES,
         other_than=_other_than_audio,
         origin="audio is not part of MuMu but the owner's own",
@@ -347,8 +353,6 @@ KINDS = (
         name="covers",
         modality="image",
         content="an image",
-        unit="albums",
-        named_by="amazon_id",
         suffixes=IMAGE_SUFFIXES,
         other_than=_other_than_image,
         origin="covers are not part of MuMu but the owner's own; the metadata's imUrl says where each was",
@@ -357,8 +361,6 @@ KINDS = (
         name="msd",
         modality="timbre",
         content="timbre in HDF5",
-        unit="tracks",
-        named_by="MSD track id",
         suffixes=H5_SUFFIXES,
         other_than=_other_than_timbre,
         origin="the .h5 files are those of the Million Song Dataset, http://millionsongdataset.com",
