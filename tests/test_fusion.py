@@ -358,8 +358,8 @@ def test_tags_of_files_that_share_a_stem(fusion, small_runs, own, tmp_path, monk
     tag.main([f"--workdir={fusion}", str(own), f"--out={out}", "--top_k=100"])
     rows = tags_of(out)
     assert list(rows) == ["a", "b", "c", "d"]
-    assert rows["c"]["error"] == "lacks audio (no file)"
-    assert rows["d"]["error"].startswith("lacks audio (not_audio: ")
+    assert rows["c"]["error"] == "missing: audio (no file)"
+    assert rows["d"]["error"].startswith("missing: audio (not_audio: ")
     run, vectors = load_run(fusion), []
     for name, path in small_runs.items():
         source = load_run(path)

@@ -112,7 +112,9 @@ class Store:
             else:
                 for_each(self._write_alone, todo)
                 sidecars |= self._read_sidecars(todo, fingerprints)
-                self._check_written(todo, sidecars)
+                missing = [shard.name for shard in todo if shard.name not in sidecars]
+                if missing:
+                    raise UserError(self._not_written(missing, todo))
         return Written(self, [(shard, sidecars[shard.name]) for shard in shards], sum(len(s.rows) for s in todo))
 
     def remove(self) -> None:
@@ -124,14 +126,12 @@ class Store:
         """Write a shard on a machine that must look for itself which files and versions it has."""
         self._write_shards([shard], {shard.name: self._fingerprint(shard)}, workers=1, shown=False)
 
-    def _check_written(self, shards: Sequence[Shard], written: Container[str]) -> None:
-        missing = [shard.name for shard in shards if shard.name not in written]
-        if missing:
-            raise UserError(
-                f"expected {len(shards)} new shards in {self.folder}, but {len(missing)} are missing or differ (first: "
-                f"{missing[0]}); check that all workers see that folder and the files under the same paths, and that "
-                f"they have the same versions of {', '.join(self.modality.versions)}"
-            )
+    def _not_written(self, missing: Sequence[str], shards: Sequence[Shard]) -> str:
+        return (
+            f"expected {len(shards)} new shards in {self.folder}, but {len(missing)} are missing or differ (first: "
+            f"{missing[0]}); check that all workers see that folder and the files under the same paths, and that they "
+            f"have the same versions of {', '.join(self.modality.versions)}"
+        )
 
     def _write_shards(
         self, shards: Sequence[Shard], fingerprints: Mapping[str, str], workers: int, shown: bool = True

@@ -276,7 +276,7 @@ class Reviews:
 def read_reviews(path: Path, albums: Container[str], max_chars: int, report: Report) -> Reviews:
     """Return the reviews of `albums`: their texts in the file's order, joined by line breaks, cut at `max_chars`.
 
-    A review may lack a text.  It is an error if the file holds no records.
+    The text of a review may be missing.  It is an error if the file holds no records.
     """
     reject = rejecter(report, path, COPY_AGAIN)
     texts: dict[str, str] = {}

@@ -105,20 +105,18 @@ def _rows(lines: Iterable[bytes], reject: Reject) -> Iterator[Row]:
     for number, line in enumerate(lines, 2):
         try:
             cells = _cells(line)
-        except UnicodeDecodeError as error:
-            reject(number, "not_utf8", "UTF-8", f"{error} in {line[:60]!r}")
-            continue
-        except csv.Error as error:
-            reject(number, "malformed", "CSV", f"{error} in {line[:60]!r}")
+        except (UnicodeDecodeError, csv.Error) as error:
+            kind = ("not_utf8", "UTF-8") if isinstance(error, UnicodeDecodeError) else ("malformed", "CSV")
+            reject(number, *kind, f"{error} in {line[:60]!r}")
             continue
         if not any(cells):
             continue
         genres = genres_of.get(cells[-1]) or genres_of.setdefault(cells[-1], split_genres(cells[-1]))
-        if len(cells) == len(HEADER) and cells[0] and TRACK_ID.fullmatch(cells[2]) and genres:
-            yield Row(number, cells[0], cells[2], genres)
-        else:
-            expected, found = _fault(cells)
+        if fault := _fault(cells, genres):
+            expected, found = fault
             reject(number, "malformed", expected, f"{found} in {line[:60]!r}")
+        else:
+            yield Row(number, cells[0], cells[2], genres)
 
 
 def split_genres(cell: str) -> tuple[str, ...]:
@@ -131,13 +129,15 @@ def _cells(line: bytes) -> list[str]:
     return next(csv.reader((line.decode("utf-8").rstrip("\r\n"),), strict=True), [])
 
 
-def _fault(cells: list[str]) -> tuple[str, str]:
-    """Return what was expected of a row, and what was found."""
+def _fault(cells: list[str], genres: tuple[str, ...]) -> tuple[str, str] | None:
+    """Return what was expected of an invalid row, and what was found."""
     if len(cells) != len(HEADER):
         return f"{len(HEADER)} cells", str(len(cells))
     if not cells[0]:
         return "an amazon_id", "an empty cell"
-    return ("genres", "an empty cell") if not cells[-1] else ("an MSD track id", repr(cells[2]))
+    if not genres:
+        return "genres", "an empty cell"
+    return None if TRACK_ID.fullmatch(cells[2]) else ("an MSD track id", repr(cells[2]))
 
 
 # --- the names of the genres --------------------------------------------------------------------------------
