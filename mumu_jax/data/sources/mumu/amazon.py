@@ -30,6 +30,7 @@ CHUNK = 1 << 20  # bytes read at a time
 LONGEST = 1 << 24  # characters of a record, or of an album's records; the longest review on Amazon has some 30,000
 LOOKAHEAD = 1024  # characters; more than the white space before a record, or a key
 LOST = "the rest is lost: download the file again"
+_OTHER_BYTES = re.compile("[\udc80-\udcff]")  # those that are not UTF-8, by surrogateescape
 
 ID_KEYS = ("amazon_id", "asin")
 TEXT_KEY = "reviewText"
@@ -37,12 +38,7 @@ METADATA_KEYS = frozenset((*ID_KEYS, "title", "price", "imUrl", "related", "cate
 REVIEW_KEYS = frozenset((*ID_KEYS, TEXT_KEY, "summary", "overall", "helpful", "reviewerID", "reviewerName"))
 
 
-class Record(NamedTuple):
-    """A record: the line where it starts, its key in an object of records or None, and its content."""
-
-    line: int
-    key: str | None
-    content: Any
+Record = tuple[int, str | None, Any]  # the line where it starts, its key in an object of records, its content
 
 
 def read_records(path: Path, keys: frozenset[str], report: Report) -> Iterator[Record]:
@@ -64,7 +60,7 @@ def read_records(path: Path, keys: frozenset[str], report: Report) -> Iterator[R
             report(Finding("error", path, expected, repr(window.text.strip()[:40]), COPY_AGAIN))
             return
         for record in _records(window, framing, reject):
-            line = record.line
+            line, _, _ = record
             yield record
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         if line:
@@ -102,11 +98,10 @@ def _records(window: "_Window", framing: "Framing", reject: Reject) -> Iterator[
             reject(line, reason, "a record", f"{found}; {LOST}" if is_last else found)
             continue
         window.skip(end)
-        if _is_utf8(text[at:end]):
-            for content in contents:
-                yield Record(line, key, content)
-        else:
+        if _OTHER_BYTES.search(text, at, end):
             reject(line, "not_utf8", "UTF-8", f"other bytes in {_excerpt(text, at)}")
+        else:
+            yield from ((line, key, content) for content in contents)
 
 
 class _Window:
@@ -207,14 +202,6 @@ def _may_be_cut(error: Exception, text: str) -> bool:
     if not isinstance(error, json.JSONDecodeError):
         return False
     return error.msg.startswith("Unterminated") or error.pos >= len(text) - 16
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _excerpt(text: str, at: int) -> str:
