@@ -16,7 +16,7 @@ from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.audio import patches
 from mumu_jax.data.modalities.timbre import N_VALUES
 from mumu_jax.data.store import records, shards
-from mumu_jax.system.files import write_json
+from mumu_jax.system.files import sha256_of, write_json
 
 N_LABELS, LABELS_PER_ALBUM, TRACKS_PER_ALBUM = 250, 6, 5
 N_DIFFERENT = {"audio": 64, "timbre": 4096, "text": 4096, "image": 64}  # more would only take longer to make
@@ -99,7 +99,7 @@ def _write(store: shards.Store, shard: shards.Shard, contents: Sequence[Fields])
     writer.close()
     sidecar = records.Sidecar(
         fingerprint="made up",
-        sha256=records.sha256_of(path),
+        sha256=sha256_of(path),
         bytes=path.stat().st_size,
         records=n_records,
         counts={"seconds": Config().audio.excerpt_s * n_records, "silent": 0, "empty": 0, "linked": n_records},

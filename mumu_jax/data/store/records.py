@@ -28,7 +28,7 @@ from mumu_jax.data.modalities import modality_of
 from mumu_jax.data.modalities.audio.cqt import form_made_with
 from mumu_jax.data.modalities.base import PreparedModality
 from mumu_jax.errors import UserError
-from mumu_jax.system.files import read_npz
+from mumu_jax.system.files import read_npz, sha256_of
 
 Example: Any = vars(tf_example_pb2)["Example"]  # made at import time, which type checkers do not see
 
@@ -335,11 +335,6 @@ def check_shard(path: Path, expected: ShardFile | Sidecar, verify: bool) -> None
             raise ValueError(f"it has {n_bytes} bytes instead of {expected.bytes}")
         if verify and sha256_of(path) != expected.sha256:
             raise ValueError("its checksum differs from the one it was written with")
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_statistics(path: Path, sha256: str) -> tuple[np.ndarray, np.ndarray]:

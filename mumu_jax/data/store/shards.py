@@ -29,7 +29,7 @@ from mumu_jax.data.store import records
 from mumu_jax.data.store.beam import ForEach
 from mumu_jax.data.store.records import Description, ShardFile, ShardRecords, Sidecar
 from mumu_jax.errors import UserError
-from mumu_jax.system.files import replacing, write_json, write_npz
+from mumu_jax.system.files import replacing, sha256_of, write_json, write_npz
 from mumu_jax.system.terminal import ProgressBar, progress_bar
 from mumu_jax.system.workers import map_in_order
 
@@ -146,7 +146,7 @@ class Store:
                 path, sidecar = self.folder / shard.name, Sidecar(fingerprints[shard.name])
                 with replacing(path) as temporary:
                     self._write_records(temporary, shard.rows, contents, sidecar, progress)
-                sidecar.sha256, sidecar.bytes = records.sha256_of(path), path.stat().st_size
+                sidecar.sha256, sidecar.bytes = sha256_of(path), path.stat().st_size
                 write_json(self.folder / shard.sidecar, msgspec.to_builtins(sidecar))
                 sidecars[shard.name] = sidecar
         return sidecars

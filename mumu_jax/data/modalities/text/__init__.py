@@ -20,7 +20,7 @@ from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec,
 from mumu_jax.data.modalities.text.entities import categories_of
 from mumu_jax.data.modalities.text.files import read_text
 from mumu_jax.errors import UserError
-from mumu_jax.system.files import replacing
+from mumu_jax.system.files import replacing, sha256_of
 
 if TYPE_CHECKING:
     from mumu_jax.data.modalities.text.tfidf import Tfidf
@@ -151,5 +151,4 @@ def _gazetteer_in(folder: Path, config: Config) -> Path | None:
 
 @lru_cache(maxsize=4)
 def _sha256(path: Path, state: Any) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)
