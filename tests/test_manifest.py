@@ -112,6 +112,8 @@ def test_manifest_with_bom_crlf_blank_lines_and_little_else(tmp_path: Path) -> N
         ({**LINE, "album_id": 7}, "Expected `str`, got `int` - at `$.album_id`; fix the line of album 7 (keys"),
         ({**LINE, "genres": "Rock"}, "Expected `array`, got `str` - at `$.genres`"),
         ({**LINE, "genres": ["Rock", " "]}, "Expected `str` matching regex '\\\\S' - at `$.genres[1]`"),
+        ({**LINE, "album_id": " "}, "Object missing required field `album_id`; fix the line (keys"),
+        ({**LINE, "split": ""}, "Expected `str` matching regex"),
         ({**LINE, "tracks": ["b.mp3"]}, "Expected `object`, got `str` - at `$.tracks[0]`"),
         (
             {**LINE, "tracks": [{"track_id": "b"}]},

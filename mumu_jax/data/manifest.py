@@ -31,7 +31,7 @@ Count = Annotated[int, Meta(ge=0)]
 class Track(Struct, frozen=True, forbid_unknown_fields=True):
     """A recording: its unique id, its audio file, and the MSD's `.h5` file that holds its timbre."""
 
-    track_id: Name
+    track_id: str
     audio: Path
     timbre: Path | None = None
 
@@ -43,7 +43,7 @@ class Album(Struct, frozen=True, forbid_unknown_fields=True):
     known.  `cover` is an image file, `entities` a file with an entity linker's output for the text.
     """
 
-    album_id: Name
+    album_id: str
     genres: tuple[Name, ...]
     tracks: tuple[Track, ...]
     split: Split | None = None
@@ -201,7 +201,7 @@ def _unreadable(path: Path, error: OSError) -> UserError:
 
 def _parse_album(line: bytes, folder: Path, place: str) -> Album:
     try:
-        fields = json.loads(line.decode("utf-8"), object_hook=_without_empty)
+        fields = json.loads(line.decode("utf-8"), object_hook=_without_blank)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{place}: expected one album as JSON in UTF-8, found {error}; fix the line") from error
 
@@ -219,9 +219,11 @@ def _parse_album(line: bytes, folder: Path, place: str) -> Album:
     return msgspec.structs.replace(album, genres=tuple(dict.fromkeys(album.genres)))
 
 
-def _without_empty(fields: dict[str, Any]) -> dict[str, Any]:
-    """Leave out names and paths that are empty strings: they count as missing."""
-    return {key: value for key, value in fields.items() if value != "" or key == "text"}
+def _without_blank(fields: dict[str, Any]) -> dict[str, Any]:
+    """Leave out ids and paths that are blank: they count as missing."""
+    ids_and_paths = ("album_id", "cover", "entities", "track_id", "audio", "timbre")
+    blank = [key for key in ids_and_paths if isinstance(fields.get(key), str) and not fields[key].strip()]
+    return {key: value for key, value in fields.items() if key not in blank}
 
 
 def albums_sha256(albums: Iterable[Album]) -> str:
