@@ -14,10 +14,9 @@ from mumu_jax.config import Config
 from mumu_jax.data.manifest import Album, Label, Track, write_labels, write_manifest
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.audio import patches
-from mumu_jax.data.modalities.base import PreparedModality
 from mumu_jax.data.modalities.timbre import N_VALUES
 from mumu_jax.data.store import records, shards
-from mumu_jax.system.files import write_json
+from mumu_jax.system.files import sha256_of, write_json
 
 N_LABELS, LABELS_PER_ALBUM, TRACKS_PER_ALBUM = 250, 6, 5
 N_DIFFERENT = {"audio": 64, "timbre": 4096, "text": 4096, "image": 64}  # more would only take longer to make
@@ -43,12 +42,11 @@ def make(data_dir: Path, n_tracks: dict[str, int], modalities: Sequence[str] = (
     labels = [Label(f"genre {i:03d}") for i in range(N_LABELS)]
     albums = [album for split, n in n_tracks.items() for album in _albums(split, n, labels, rng)]
     for modality in (MODALITIES[name] for name in modalities):
-        folder, settings = data_dir / modality.name, getattr(Config(), modality.name)
-        (folder / "sidecars").mkdir(parents=True, exist_ok=True)
-        contents = [NOISE[modality.name](settings, rng) for _ in range(N_DIFFERENT[modality.name])]
-        planned = shards.plan(albums, labels, modality, folder)
-        sidecars = [_write(folder, shard, contents, modality) for shard in planned]
-        shards.finish(folder, planned, sidecars, albums, labels, modality, settings)
+        store = shards.Store(data_dir / modality.name, modality, getattr(Config(), modality.name))
+        (store.folder / "sidecars").mkdir(parents=True, exist_ok=True)
+        contents = [NOISE[modality.name](store.settings, rng) for _ in range(N_DIFFERENT[modality.name])]
+        written = [(shard, _write(store, shard, contents)) for shard in store.plan(albums, labels)]
+        shards.Written(store, written, n_new=0).finish(albums, labels)
     write_manifest(data_dir / "manifest.jsonl", albums)
     write_labels(data_dir / "labels.json", labels)
 
@@ -91,23 +89,21 @@ NOISE: dict[str, Callable[[Any, np.random.Generator], Fields]] = {
 }
 
 
-def _write(
-    folder: Path, shard: shards.Shard, contents: Sequence[Fields], modality: PreparedModality
-) -> records.Sidecar:
+def _write(store: shards.Store, shard: shards.Shard, contents: Sequence[Fields]) -> records.Sidecar:
     """Write a shard and its sidecar."""
-    path, n_records = folder / shard.name, len(shard.rows)
+    path, n_records = store.folder / shard.name, len(shard.rows)
     writer = ArrayRecordWriter(str(path), shards.WRITER_OPTIONS)
     for i, row in enumerate(shard.rows):
         fields = contents[(shard.index * n_records + i) % len(contents)]
-        writer.write(records.encode(row.album_id, row.item_id, row.columns, fields, modality, modality.settings()))
+        writer.write(records.encode(row.album_id, row.item_id, row.columns, fields, store.modality, store.settings))
     writer.close()
     sidecar = records.Sidecar(
         fingerprint="made up",
-        sha256=records.sha256_of(path),
+        sha256=sha256_of(path),
         bytes=path.stat().st_size,
         records=n_records,
         counts={"seconds": Config().audio.excerpt_s * n_records, "silent": 0, "empty": 0, "linked": n_records},
         ids=[(row.album_id, row.item_id) for row in shard.rows],
     )
-    write_json(folder / shard.sidecar, msgspec.to_builtins(sidecar))
+    write_json(store.folder / shard.sidecar, msgspec.to_builtins(sidecar))
     return sidecar

@@ -112,7 +112,7 @@ def _seconds_of(paths: list[Path], n_tracks: int, n_workers: int) -> float:
     planned = [shards.Shard("train", i, len(runs), run) for i, run in enumerate(runs)]
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        shards.write(Path(folder), planned, AUDIO, SETTINGS, n_workers)
+        shards.Store(Path(folder), AUDIO, SETTINGS).write(planned, n_workers)
         return time.perf_counter() - start
 
 

@@ -3,7 +3,8 @@
 import argparse
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from rich.console import Console
@@ -59,22 +60,21 @@ def _printable(text: str) -> str:
 
 
 def _coverage(coverage: Sequence[Coverage]) -> Table:
-    table = _table("Coverage", ("modality", "of"), ("found", "all", "%"))
-    table.add_column("training can start")
-    table.add_column("")
+    rows = []
     for row in coverage:
         share = f"{100 * row.n / row.n_all:.1f}" if row.n_all else "–"
         start = "yes" if row.can_start else "no"
-        table.add_row(row.modality, row.unit, f"{row.n:,}", f"{row.n_all:,}", share, start, row.remark)
-    return table
+        rows.append((row.modality, row.unit, f"{row.n:,}", f"{row.n_all:,}", share, start, row.remark))
+    return _table("Coverage", ("modality", "of", "found", "all", "%", "training can start", ""), "llrrrll", rows)
 
 
-def _table(title: str, names: Sequence[str], numbers: Sequence[str]) -> Table:
+def _table(title: str, columns: Sequence[str], justify: str, rows: Iterable[Sequence[str]]) -> Table:
+    """Return a table whose columns are justified by a letter each: l for left, r for right."""
     table = Table(title=title, title_justify="left")
-    for name in names:
-        table.add_column(name)
-    for name in numbers:
-        table.add_column(name, justify="right")
+    for name, letter in zip(columns, justify, strict=True):
+        table.add_column(name, justify="left" if letter == "l" else "right")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
@@ -104,7 +104,7 @@ def print_statistics(statistics: census.Census) -> None:
     """Print the paper's Table 1, then the contents of each split."""
     console = _console()
     ranked = list(statistics.albums_by_label.items())
-    n_albums = statistics.contents[census.ALL].albums
+    n_albums = statistics.n_albums
     console.print(_frequencies(ranked[:TOP], ranked[TOP:][-TOP:], n_albums))
     print(
         f"{len(ranked):,} labels; labels per album: mean {statistics.labels_mean:.2f}, "
@@ -114,27 +114,22 @@ def print_statistics(statistics: census.Census) -> None:
 
 
 def _frequencies(most: Sequence[tuple[str, int]], least: Sequence[tuple[str, int]], n_albums: int) -> Table:
-    table = Table(title="Most and least frequent labels", title_justify="left")
-    for _ in range(2 if least else 1):
-        table.add_column("label")
-        table.add_column("albums", justify="right")
-        table.add_column("% of albums", justify="right")
-    for i in range(len(most)):
-        cells = [
-            (name, f"{count:,}", f"{100 * count / n_albums:.2f}")
-            for name, count in (*most[i : i + 1], *least[i : i + 1])
-        ]
-        table.add_row(*(cell for group in cells for cell in group))
-    return table
+    def cells(ranked: Sequence[tuple[str, int]]) -> list[tuple[str, ...]]:
+        return [(name, f"{count:,}", f"{100 * count / n_albums:.2f}") for name, count in ranked]
+
+    rows = [left + right for left, right in zip_longest(cells(most), cells(least), fillvalue=())]
+    n = 2 if least else 1
+    return _table("Most and least frequent labels", ("label", "albums", "% of albums") * n, "lrr" * n, rows)
 
 
 def _contents(contents: dict[str, census.Contents]) -> Table:
-    columns = ("albums", "tracks", "reviews", "audio", "text", "timbre", "cover", "entities")
-    table = _table("Albums, tracks and reviews, and the albums that have …", ["split"], columns)
-    for split, split_contents in contents.items():
-        counts = (getattr(split_contents, column) for column in columns)
-        table.add_row(split, *("–" if count is None else f"{count:,}" for count in counts))
-    return table
+    columns = list(contents[census.ALL])
+    rows = [
+        (split, *("–" if count is None else f"{count:,}" for count in counts.values()))
+        for split, counts in contents.items()
+    ]
+    title = "Albums, tracks and reviews, and the albums that have …"
+    return _table(title, ["split", *columns], "l" + "r" * len(columns), rows)
 
 
 def _console() -> Console:

@@ -23,13 +23,13 @@ from mumu_jax.compute.state import create_state
 from mumu_jax.data.manifest import Label, read_manifest
 from mumu_jax.data.modalities.base import Read
 from mumu_jax.data.modalities.inputs import Inputs
-from mumu_jax.data.store.records import sha256_of
 from mumu_jax.errors import UserError
 from mumu_jax.runs import exported
 from mumu_jax.runs.exported import ABOUT, files_in, open_export, program_of, weights_of, write_export
 from mumu_jax.runs.folder import Trained, TrainedRun, load_run
 from mumu_jax.runs.scorer import Scorer, open_run, scorer_of
 from mumu_jax.runs.stems import Together
+from mumu_jax.system.files import sha256_of
 
 pytestmark = pytest.mark.full
 

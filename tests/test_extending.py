@@ -179,6 +179,6 @@ def test_a_network_of_two_inputs(small_data, tmp_path):
         (run / "tags.jsonl").unlink()
         tag.main([f"--workdir={run}", str(own), f"--out={run / 'tags.jsonl'}", "--workers=1"])
         errors = [json.loads(line)["error"] for line in (run / "tags.jsonl").read_text().splitlines()]
-        assert errors == ["lacks text (no file)", None]
+        assert errors == ["missing: text (no file)", None]
     finally:
         del registry.FAMILIES["song_and_review"]

@@ -16,7 +16,6 @@ from mumu_jax import evaluate, tag, train
 from mumu_jax.compute.network import VECTORS
 from mumu_jax.data.loader import array_items
 from mumu_jax.data.manifest import read_manifest
-from mumu_jax.data.store.records import sha256_of
 from mumu_jax.errors import UserError
 from mumu_jax.runs import fusion as fusions
 from mumu_jax.runs import scorer
@@ -24,6 +23,7 @@ from mumu_jax.runs.features import Features, read_features, write_features
 from mumu_jax.runs.folder import fingerprint, load_run
 from mumu_jax.runs.fusion import FUSION, Source, fuse, join, open_data
 from mumu_jax.runs.prediction import predict_once
+from mumu_jax.system.files import sha256_of
 from mumu_jax.system.signals import EXIT_INTERRUPTED
 from mumu_jax.training import loop
 
@@ -358,8 +358,8 @@ def test_tags_of_files_that_share_a_stem(fusion, small_runs, own, tmp_path, monk
     tag.main([f"--workdir={fusion}", str(own), f"--out={out}", "--top_k=100"])
     rows = tags_of(out)
     assert list(rows) == ["a", "b", "c", "d"]
-    assert rows["c"]["error"] == "lacks audio (no file)"
-    assert rows["d"]["error"].startswith("lacks audio (not_audio: ")
+    assert rows["c"]["error"] == "missing: audio (no file)"
+    assert rows["d"]["error"].startswith("missing: audio (not_audio: ")
     run, vectors = load_run(fusion), []
     for name, path in small_runs.items():
         source = load_run(path)

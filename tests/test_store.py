@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow_datasets as tfds
+from google.protobuf.message import DecodeError
 
 from mumu_jax.config import AudioSettings
 from mumu_jax.data.manifest import Album, Label, Track
@@ -53,9 +54,8 @@ def make_albums(folder: Path) -> list[Album]:
 
 
 def prepare(folder: Path, albums: Sequence[Album], workers: int = 1, shard_tracks: int = 4) -> Path:
-    planned = shards.plan(albums, LABELS, AUDIO, folder / "audio", shard_tracks)
-    sidecars, _ = shards.write(folder / "audio", planned, AUDIO, SETTINGS, workers)
-    shards.finish(folder / "audio", planned, sidecars, albums, LABELS, AUDIO, SETTINGS)
+    audio = shards.Store(folder / "audio", AUDIO, SETTINGS)
+    audio.write(audio.plan(albums, LABELS, shard_tracks), workers).finish(albums, LABELS)
     return folder
 
 
@@ -215,7 +215,7 @@ def test_a_record_comes_back(labels):
 def test_a_damaged_record_is_an_error():
     record = store.encode("a", "t", [1, 2], {"cqt": CQT}, AUDIO, SETTINGS)
     for cut in (1, 10, 100, len(record) - 1):
-        with pytest.raises((ValueError, KeyError, IndexError)):
+        with pytest.raises((DecodeError, ValueError, KeyError, IndexError)):
             store.decode(record[:cut], AUDIO, SETTINGS)
     for name in ("album_id", "track_id", "labels", "cqt"):
         example = store.Example.FromString(record)
@@ -249,9 +249,8 @@ def test_worker_processes_write_the_same_bytes(tmp_path, data_dir, albums, monke
 def test_a_damaged_shard_is_made_again_and_no_other(copy, data_dir, albums, harm):
     name = "mumu-train.array_record-00001-of-00003"
     harm(copy / "audio", name)
-    planned = shards.plan(albums, LABELS, AUDIO, copy / "audio", 4)
-    _, n_tracks = shards.write(copy / "audio", planned, AUDIO, SETTINGS, 1)
-    assert n_tracks == 4
+    audio = shards.Store(copy / "audio", AUDIO, SETTINGS)
+    assert audio.write(audio.plan(albums, LABELS, 4), workers=1).n_new == 4
     assert shard_bytes(copy) == shard_bytes(data_dir)
 
 
@@ -270,8 +269,8 @@ def test_what_is_finished_is_left_alone(copy, albums):
 
 def test_other_labels_or_albums_or_files_change_the_shards_they_touch(copy, albums, tmp_path):
     def n_done(albums: Sequence[Album], settings: AudioSettings = SETTINGS) -> int:
-        planned = shards.plan(albums, LABELS, AUDIO, copy / "audio", 4)
-        return shards.write(copy / "audio", planned, AUDIO, settings, 1)[1]
+        audio = shards.Store(copy / "audio", AUDIO, settings)
+        return audio.write(audio.plan(albums, LABELS, 4), workers=1).n_new
 
     assert n_done(albums) == 0
     assert n_done(albums, AudioSettings(patch_seed=7, patch_frames=100)) == 0  # cut when read

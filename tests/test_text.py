@@ -3,12 +3,12 @@
 import csv
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import complain, succeed
+from msgspec import structs
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from mumu_jax.config import TextSettings, TfidfSettings
@@ -120,7 +120,7 @@ def text_data(tmp_path_factory, small_data) -> Path:
     """The reduced mini dataset's text alone; one album in six has an empty one."""
     folder = tmp_path_factory.mktemp("text_data")
     albums = [
-        replace(album, text="") if i % 6 == 0 else album
+        structs.replace(album, text="") if i % 6 == 0 else album
         for i, album in enumerate(read_manifest(small_data / "manifest.jsonl"))
     ]
     write_manifest(folder / "m.jsonl", albums)

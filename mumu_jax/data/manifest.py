@@ -4,19 +4,18 @@ import codecs
 import hashlib
 import json
 import os
-import re
 import reprlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
-from mumu_jax.errors import UserError, nearest
+from mumu_jax.errors import UserError
 from mumu_jax.system.files import replacing
 
 SPLITS = ("train", "val", "test")
@@ -29,8 +28,7 @@ Split = Annotated[str, Meta(pattern=rf"\A({'|'.join(SPLITS)})\Z")]
 Count = Annotated[int, Meta(ge=0)]
 
 
-@dataclass(frozen=True)
-class Track:
+class Track(Struct, frozen=True, forbid_unknown_fields=True):
     """A recording: its unique id, its audio file, and the MSD's `.h5` file that holds its timbre."""
 
     track_id: str
@@ -38,8 +36,7 @@ class Track:
     timbre: Path | None = None
 
 
-@dataclass(frozen=True)
-class Album:
+class Album(Struct, frozen=True, forbid_unknown_fields=True):
     """An album: its genres (multi-label) and its recordings; its reviews and its cover if there are any.
 
     `split` is None until `assign_splits` decides.  `text` is the text of all reviews, `n_reviews` their number if it is
@@ -47,13 +44,13 @@ class Album:
     """
 
     album_id: str
-    genres: tuple[str, ...]
+    genres: tuple[Name, ...]
     tracks: tuple[Track, ...]
-    split: str | None = None
+    split: Split | None = None
     text: str | None = None
     cover: Path | None = None
     entities: Path | None = None
-    n_reviews: int | None = None
+    n_reviews: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +60,8 @@ class Label:
     name: Name
     parent: str | None = None
 
+
+_KEYS = f"keys: {', '.join(Album.__struct_fields__)}; of a track: {', '.join(Track.__struct_fields__)}"
 
 REASONS = (
     "missing",
@@ -143,36 +142,10 @@ def _encode(value: Any) -> bytes:
 # --- reading ------------------------------------------------------------------------------------------------
 
 
-def words(text: str) -> Meta:
-    """Describe a key's value; an error quotes it."""
-    return Meta(description=text)
-
-
-class TrackLine(Struct, forbid_unknown_fields=True):
-    """A track as the manifest file stores it."""
-
-    track_id: Annotated[Name, words("a non-empty string")]
-    audio: Annotated[Name, words("a path")]
-    timbre: Annotated[str | None, words("a path or null")] = None
-
-
-class AlbumLine(Struct, forbid_unknown_fields=True):
-    """An album as the manifest file stores it."""
-
-    album_id: Annotated[Name, words("a non-empty string")]
-    genres: Annotated[list[Name], words("a list of non-empty strings")]
-    tracks: Annotated[list[TrackLine], words('a list of {"track_id", "audio"}')]
-    split: Annotated[Split | None, words("train, val, test or null")] = None
-    text: Annotated[str | None, words("a string or null")] = None
-    cover: Annotated[str | None, words("a path or null")] = None
-    entities: Annotated[str | None, words("a path or null")] = None
-    n_reviews: Annotated[Count | None, words("a number of reviews or null")] = None
-
-
 def read_manifest(path: Path) -> list[Album]:
     """Return the albums of a manifest in its order; relative paths start at the manifest's folder.
 
-    `album_id`, `genres` and `tracks` are required, every other key of `AlbumLine` may be null or missing.  A BOM, blank
+    `album_id`, `genres` and `tracks` are required, every other field of `Album` may be null or missing.  A BOM, blank
     lines and CRLF are ignored.  Raises UserError, which names the line, on anything that is not such an album, and on
     an id that occurs twice.
     """
@@ -228,63 +201,29 @@ def _unreadable(path: Path, error: OSError) -> UserError:
 
 def _parse_album(line: bytes, folder: Path, place: str) -> Album:
     try:
-        fields = json.loads(line.decode("utf-8"))
+        fields = json.loads(line.decode("utf-8"), object_hook=_without_blank)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{place}: expected one album as JSON in UTF-8, found {error}; fix the line") from error
-    if not isinstance(fields, dict):
-        raise UserError(f"{place}: expected one album as a JSON object, found {reprlib.repr(fields)}; fix the line")
+
+    def as_path(kind: type, value: Any) -> Path:
+        if not isinstance(value, str):
+            raise TypeError(f"Expected a path, got {value!r:.60}")
+        return folder / value
+
     try:
-        album = msgspec.convert(fields, AlbumLine)
+        album = msgspec.convert(fields, Album, dec_hook=as_path)
     except msgspec.ValidationError as error:
-        whose = f" of album {reprlib.repr(fields['album_id'])}" if "album_id" in fields else ""
-        raise UserError(f"{place}: {_explain(str(error), fields)}; fix the line{whose}") from error
-
-    def path_of(stored: str | None) -> Path | None:
-        return folder / stored if stored else None
-
-    return Album(
-        album_id=album.album_id,
-        genres=tuple(dict.fromkeys(album.genres)),
-        tracks=tuple(Track(track.track_id, folder / track.audio, path_of(track.timbre)) for track in album.tracks),
-        split=album.split,
-        text=album.text,
-        cover=path_of(album.cover),
-        entities=path_of(album.entities),
-        n_reviews=album.n_reviews,
-    )
+        named = isinstance(fields, dict) and "album_id" in fields
+        whose = f" of album {reprlib.repr(fields['album_id'])}" if named else ""
+        raise UserError(f"{place}: {error}; fix the line{whose} ({_KEYS})") from error
+    return msgspec.structs.replace(album, genres=tuple(dict.fromkeys(album.genres)))
 
 
-# Each key's value in words.
-EXPECTED = {
-    key: hint.__metadata__[-1].description
-    for line in (AlbumLine, TrackLine)
-    for key, hint in get_type_hints(line, include_extras=True).items()
-}
-
-
-def _explain(complaint: str, fields: dict[str, Any]) -> str:
-    """Return what msgspec says is wrong with `fields` in words that quote EXPECTED and the value.
-
-    Its complaint is such as "Expected `str`, got `int` - at `$.tracks[0].audio`".
-    """
-    fault, _, path = complaint.partition(" - at ")
-    path = path.strip("`$.")
-    if unknown := re.search("unknown field `(.*)`", fault):
-        keys = (TrackLine if path else AlbumLine).__struct_fields__
-        near = nearest(unknown[1], keys)
-        advice = f"did you mean {near!r}?" if near else f"the keys are {', '.join(keys)}"
-        return f"unknown key {unknown[1]!r} ({advice})"
-    if missing := re.search("missing required field `(.*)`", fault):
-        keys = ", ".join(_value_at(path, fields)) or "(none)"
-        return f"expected {missing[1]!r} to be {EXPECTED[missing[1]]}, found only the keys {keys}"
-    path = re.sub(r"\[\d+\]$", "", path)  # an element of a list: show the whole list
-    return f"expected {path!r} to be {EXPECTED[path.rpartition('.')[2]]}, found {reprlib.repr(_value_at(path, fields))}"
-
-
-def _value_at(path: str, fields: Any) -> Any:
-    for step in re.findall(r"\w+", path):  # tracks, 0, audio
-        fields = fields[int(step) if isinstance(fields, list) else step]
-    return fields
+def _without_blank(fields: dict[str, Any]) -> dict[str, Any]:
+    """Leave out ids and paths that are blank: they count as missing."""
+    ids_and_paths = ("album_id", "cover", "entities", "track_id", "audio", "timbre")
+    blank = [key for key in ids_and_paths if isinstance(fields.get(key), str) and not fields[key].strip()]
+    return {key: value for key, value in fields.items() if key not in blank}
 
 
 def albums_sha256(albums: Iterable[Album]) -> str:
@@ -311,7 +250,7 @@ def assign_splits(albums: Sequence[Album]) -> list[Album]:
     splits = {album.album_id: album.split or _hashed_split(album.album_id) for album in albums}
     if len(albums) >= len(SPLITS):
         _fill_empty_splits(splits, [album.album_id for album in albums if album.split is None])
-    return [replace(album, split=splits[album.album_id]) for album in albums]
+    return [msgspec.structs.replace(album, split=splits[album.album_id]) for album in albums]
 
 
 def _fill_empty_splits(splits: dict[str, str], free: Sequence[str]) -> None:

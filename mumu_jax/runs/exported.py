@@ -30,7 +30,6 @@ from mumu_jax.config import Config
 from mumu_jax.data.manifest import read_labels, write_labels
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.data.modalities.vectors import FUSION, Vectors, read_kept
-from mumu_jax.data.store.records import sha256_of
 from mumu_jax.errors import UserError
 from mumu_jax.models.cnn import CNN
 from mumu_jax.models.kernels.sparse import densify
@@ -44,7 +43,7 @@ from mumu_jax.runs.folder import (
     source_of_weights,
 )
 from mumu_jax.runs.scorer import Embedding, Predict, Scorer, Scores, source_folders
-from mumu_jax.system.files import write_json
+from mumu_jax.system.files import sha256_of, write_json
 from mumu_jax.system.version import versions
 
 FORMAT = "mumu_jax export 1"

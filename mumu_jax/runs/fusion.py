@@ -24,13 +24,13 @@ from mumu_jax.data.manifest import SPLITS, albums_sha256, read_manifest
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.data.modalities.vectors import FUSION, Kept, Source, read_kept
 from mumu_jax.data.store.pairs import open_dataset
-from mumu_jax.data.store.records import Dataset, HeldRecords, Records, read_albums, sha256_of
+from mumu_jax.data.store.records import Dataset, HeldRecords, Records, read_albums
 from mumu_jax.errors import UserError
 from mumu_jax.runs.features import Features, extract_features, read_features, write_features
 from mumu_jax.runs.folder import TrainedRun, check_same_settings, fingerprint, load_run
 from mumu_jax.runs.prediction import Watch
 from mumu_jax.system import processes
-from mumu_jax.system.files import only_one, write_json
+from mumu_jax.system.files import only_one, sha256_of, write_json
 
 
 @dataclass(frozen=True)

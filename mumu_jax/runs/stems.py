@@ -67,7 +67,7 @@ def put_together(stems: Iterable[Stem], reads: Mapping[str, Iterator[Read]], mis
         ]
         seconds = sum(read.seconds for read in of_stem.values())
         if absent and (missing == "drop" or not parts):
-            yield Together(stem.path, [], seconds, f"lacks {', '.join(absent)}")
+            yield Together(stem.path, [], seconds, f"missing: {', '.join(absent)}")
         else:
             records = [record for read in parts.values() for record in read.records]
             yield Together(stem.path, records, seconds, parts=parts)

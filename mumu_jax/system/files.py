@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -48,6 +49,12 @@ def only_one(folder: Path, doing: str) -> Iterator[BinaryIO]:
             raise UserError(f"another process is {doing} {folder}; wait until it ends") from error
         _remove_abandoned(folder)
         yield lock
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -5,7 +5,6 @@ our networks; the same weights give the same bytes.
 """
 
 import dataclasses
-import hashlib
 import importlib
 import json
 import re
@@ -30,7 +29,7 @@ from mumu_jax.errors import UserError
 from mumu_jax.models.batch_norm import trains
 from mumu_jax.models.pretrained import HEAD, NETWORKS, adopt, name_of, published_name
 from mumu_jax.models.registry import FAMILIES
-from mumu_jax.system.files import replacing
+from mumu_jax.system.files import replacing, sha256_of
 from mumu_jax.system.processes import is_main
 
 FORMAT = "mumu_jax weights 1"
@@ -61,8 +60,7 @@ def read_weights(path: Path) -> Weights:
     if path.suffix not in READERS:
         raise UserError(f"{path} should end in one of {', '.join(READERS)}, which say what format it has")
     _check_is_file(path)
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = sha256_of(path)
     promised = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
     if promised and not sha256.startswith(promised[1]):
         raise UserError(

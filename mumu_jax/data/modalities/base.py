@@ -182,6 +182,8 @@ class PreparedModality(Modality):
     shard_records: ClassVar[int]  # at most this much is done again after a kill
     counts: ClassVar[tuple[str, ...]] = ()  # the names in Content.counts
     in_process: ClassVar[bool] = False  # read in this process: others would take more memory and time than they save
+    has_likeness: ClassVar[bool] = False  # its contents are pictures, which are compared between splits
+    uses_gazetteer: ClassVar[bool] = False  # a gazetteer is kept beside the records
     # Settings that matter when records are read, not when they are made.
     later_settings: ClassVar[frozenset[str]] = frozenset()
 

@@ -66,14 +66,12 @@ class Timbre(PreparedModality):
         return ((track.track_id, track.timbre) for track in album.tracks)
 
     def read(self, source: Path, settings: TimbreSettings) -> Content | Rejected:
-        """Compute a track's statistics."""
         try:
             return Content(_read_own(source))
         except Rejected as rejected:
             return rejected
 
     def fields(self, settings: TimbreSettings) -> dict[str, Tensor]:
-        """Return the statistics' field."""
         return {"timbre": Tensor((N_VALUES,), np.float32)}
 
     def statistics(
@@ -86,15 +84,12 @@ class Timbre(PreparedModality):
         return values.mean(axis=0).astype(np.float32), np.where(std > LEAST_STD, std, 1).astype(np.float32)
 
     def shape(self, config: Config, fitted: None) -> Spec:
-        """Return the number of statistics."""
         return Spec((N_VALUES,), np.dtype(np.float32))
 
     def arrays(self, records: Iterable[Mapping[str, Any]], config: Config, fitted: None) -> np.ndarray:
-        """Stack the statistics."""
         return np.array([record["timbre"] for record in records], np.float32).reshape(-1, N_VALUES)
 
     def is_one(self, path: Path) -> bool:
-        """Return True for `.h5`."""
         return path.suffix.lower() == ".h5"
 
     def read_file(self, path: Path, config: Config, fitted: None) -> Read:
@@ -102,7 +97,6 @@ class Timbre(PreparedModality):
         return read_one_record(_read_own, path)
 
     def describe(self, config: Config, fitted: None) -> tuple[str, str]:
-        """Describe the statistics."""
         return (
             "float32 [n, 48]: of each track the mean, maximum, variance and l2 norm over its segments, 12 numbers "
             "each, of the 12 timbre coefficients of the Million Song Dataset (`analysis/segments_timbre`)."

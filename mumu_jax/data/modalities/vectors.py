@@ -84,11 +84,9 @@ class Vectors(Modality):
         return Spec((sum(widths),), np.dtype(np.float32))
 
     def arrays(self, records: Iterable[Mapping[str, Any]], config: Config, fitted: Any) -> np.ndarray:
-        """Stack the joined vectors."""
         return np.stack([record["vector"] for record in records])
 
     def describe(self, config: Config, fitted: Mapping[str, Source]) -> tuple[str, str]:
-        """Describe the vectors and their order."""
         width = sum(source.width for source in fitted.values())
         parts = ", ".join(f"{name} ({source.width})" for name, source in fitted.items())
         return (

@@ -9,23 +9,7 @@ from mumu_jax.data.manifest import SPLITS, Album, Label
 
 ALL = "all"
 
-
-@dataclass(frozen=True)
-class Contents:
-    """The contents of a split.
-
-    `audio`, `text` and `timbre` count the albums that have a prepared record, None if that modality is not prepared.
-    `reviews` is None if no album knows its number of reviews.  `cover` and `entities` count the albums with a file.
-    """
-
-    albums: int
-    tracks: int
-    reviews: int | None
-    audio: int | None
-    text: int | None
-    timbre: int | None
-    cover: int
-    entities: int
+Contents = dict[str, int | None]
 
 
 @dataclass(frozen=True)
@@ -34,12 +18,16 @@ class Census:
 
     `albums_by_label` has every label, the most frequent first, equally frequent ones by name.  `labels_mean` and
     `labels_sd` are the mean and the standard deviation (of the population) of the number of labels per album.
-    `contents` is by split, and of `ALL`.
+
+    `contents` is by split, and of `ALL`: the albums, their tracks and reviews, the albums that have a prepared record
+    of `audio`, `text` and `timbre`, and those with a file of `cover` and `entities`.  It is None what is not known: the
+    reviews if no album knows its number, and a modality that is not prepared.
     """
 
     albums_by_label: dict[str, int]
     labels_mean: float
     labels_sd: float
+    n_albums: int
     contents: dict[str, Contents]
 
 
@@ -53,6 +41,7 @@ def take(albums: Sequence[Album], labels: Iterable[Label], prepared: Mapping[str
         albums_by_label={name: counts[name] for name in names},
         labels_mean=statistics.fmean(per_album),
         labels_sd=statistics.pstdev(per_album),
+        n_albums=len(albums),
         contents={split: _contents(members, prepared) for split, members in (by_split | {ALL: albums}).items()},
     )
 
@@ -62,13 +51,11 @@ def _contents(albums: Sequence[Album], prepared: Mapping[str, Container[str]]) -
         return sum(album.album_id in prepared[modality] for album in albums) if modality in prepared else None
 
     known = [album.n_reviews for album in albums if album.n_reviews is not None]
-    return Contents(
-        albums=len(albums),
-        tracks=sum(len(album.tracks) for album in albums),
-        reviews=sum(known) if known else None,
-        audio=count("audio"),
-        text=count("text"),
-        timbre=count("timbre"),
-        cover=sum(album.cover is not None for album in albums),
-        entities=sum(album.entities is not None for album in albums),
-    )
+    return {
+        "albums": len(albums),
+        "tracks": sum(len(album.tracks) for album in albums),
+        "reviews": sum(known) if known else None,
+        **{modality: count(modality) for modality in ("audio", "text", "timbre")},
+        "cover": sum(album.cover is not None for album in albums),
+        "entities": sum(album.entities is not None for album in albums),
+    }

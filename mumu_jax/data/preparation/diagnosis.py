@@ -2,9 +2,8 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from tokenize import TokenError
 
@@ -12,11 +11,12 @@ import numpy as np
 
 from mumu_jax.config import ImageSettings
 from mumu_jax.data.manifest import Album, Rejected, assign_splits
+from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.image.read import read_image
 from mumu_jax.data.modalities.suffixes import AUDIO_SUFFIXES, IMAGE_SUFFIXES
 from mumu_jax.data.modalities.timbre import DATASET, read_timbre
 from mumu_jax.data.sources.files import files_below, read_list
-from mumu_jax.data.sources.finding import SEVERITIES, Finding, Severity, some
+from mumu_jax.data.sources.finding import SEVERITIES, Finding, Report, Severity, some
 from mumu_jax.data.sources.mumu import H5_SUFFIXES, Contents, read_files, taxonomy
 from mumu_jax.data.sources.mumu.release import (
     ARCHIVES,
@@ -91,11 +91,13 @@ def diagnose(path: Path, folders: Mapping[str, Path]) -> Diagnosis:
         texts = contents.reviews.texts
         coverage.append(Coverage("text", "albums", len(texts), len(contents.listed), _can_start(texts, split_of)))
         for kind in KINDS:
-            folder = _Folder(places[kind.name], kind, contents)
-            coverage.append(folder.coverage(split_of))
-            findings += folder.findings
+            coverage.append(_check_folder(places[kind.name], kind, contents, split_of, findings.append))
         if not any(modality.can_start for modality in coverage):
-            findings.append(_nothing_to_train_on(root, split_of))
+            sizes = Counter(split_of.values())
+            expected = "audio, text, timbre or covers of albums in the splits train and val"
+            found = f"not both; of {len(split_of):,} albums {sizes['train']:,} are in train, {sizes['val']:,} in val"
+            remedy = f"add reviews, audio, MSD files or covers; {FROM_HOME}"
+            findings.append(Finding("error", root, expected, found, remedy))
     return Diagnosis(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)), coverage)
 
 
@@ -109,11 +111,14 @@ _REASONS = {
 
 def _merged(findings: Sequence[Finding]) -> list[Finding]:
     """Return one finding for all lines of a file that are rejected for the same reason."""
-    merged = [finding for finding in findings if finding.line is None or finding.reason is None]
-    rejected = [finding for finding in findings if finding.line is not None and finding.reason is not None]
-    rejected.sort(key=lambda finding: (finding.path, str(finding.reason)))
-    for (_, reason), group in groupby(rejected, lambda finding: (finding.path, str(finding.reason))):
-        first, *others = group
+    merged = []
+    lines: dict[tuple[Path, str], list[Finding]] = {}
+    for finding in findings:
+        if finding.line is None or finding.reason is None:
+            merged.append(finding)
+        else:
+            lines.setdefault((finding.path, finding.reason), []).append(finding)
+    for (_, reason), (first, *others) in lines.items():
         found = f"{1 + len(others):,} {_REASONS.get(reason, reason)}, the first in line {first.line}: {first.found}"
         merged.append(replace(first, found=found, line=None))
     return merged
@@ -129,13 +134,6 @@ def _all_splits(contents: Contents) -> dict[str, str | None]:
 def _can_start(albums: Collection[str], split_of: Mapping[str, str | None]) -> bool:
     """Tell if there is something to learn from, and something to stop by."""
     return {"train", "val"} <= {split_of[album_id] for album_id in albums}
-
-
-def _nothing_to_train_on(root: Path, split_of: Mapping[str, str | None]) -> Finding:
-    sizes = Counter(split_of.values())
-    expected = "audio, text, timbre or covers of albums in the splits train and val"
-    found = f"not both; of all {len(split_of):,} albums, {sizes['train']:,} are in train and {sizes['val']:,} in val"
-    return Finding("error", root, expected, found, f"add reviews, audio, MSD files or covers; {FROM_HOME}")
 
 
 def _check_downloads(root: Path) -> Iterator[Finding]:
@@ -155,14 +153,14 @@ def _check_downloads(root: Path) -> Iterator[Finding]:
 def _check_tables(contents: Contents, findings: Sequence[Finding]) -> Iterator[Finding]:
     release, listed = contents.release, contents.listed
     if not release.genre_labels:
-        remedy = f"nothing to do: the labels are the genres that occur, in ASCII order too; {FROM_HOME}"
-        yield Finding("note", release.root / GENRE_LABELS, "the names of all genres", "no file", remedy)
+        remedy = "nothing to do: the labels are the genres that occur, in ASCII order too"
+        yield _no_file("note", release.root / GENRE_LABELS, "the names of all genres", remedy)
     elif contents.published and len(contents.published) != N_LABELS:
         found = f"{len(contents.published):,}"
         yield Finding("note", release.genre_labels, f"{N_LABELS} genres, as published", found, AS_MEANT)
     if not release.metadata:
-        remedy = f"add it, or do without the tree of genres; {FROM_HOME}"
-        yield Finding("note", release.root / METADATA, "the albums' paths in the taxonomy", "no file", remedy)
+        remedy = "add it, or do without the tree of genres"
+        yield _no_file("note", release.root / METADATA, "the albums' paths in the taxonomy", remedy)
     elif release.csv and listed and not any(finding.path == release.metadata for finding in findings):
         yield from _compare_metadata(release.metadata, contents)
     if release.metadata and not release.csv:
@@ -171,6 +169,10 @@ def _check_tables(contents: Contents, findings: Sequence[Finding]) -> Iterator[F
         yield Finding("warning", release.root, "a CSV file", found, remedy)
     if listed:
         yield from _check_counts(contents)
+
+
+def _no_file(severity: Severity, path: Path, expected: str, remedy: str) -> Finding:
+    return Finding(severity, path, expected, "no file", f"{remedy}; {FROM_HOME}")
 
 
 def _check_counts(contents: Contents) -> Iterator[Finding]:
@@ -211,8 +213,7 @@ def _check_reviews(contents: Contents) -> Iterator[Finding]:
     path, reviews, albums = contents.release.reviews, contents.reviews, contents.listed
     if path is None:
         path = contents.release.root / REVIEWS
-        remedy = f"add it, or do without text; {FROM_HOME}"
-        yield Finding("warning", path, "the reviews of the albums", "no file", remedy)
+        yield _no_file("warning", path, "the reviews of the albums", "add it, or do without text")
         return
     severity: Severity = "note" if reviews.texts else "warning"
     if reviews.n_of_others:
@@ -320,16 +321,23 @@ def _other_than_timbre(path: Path) -> str | None:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of folder: its name, what its files hold, whose they are, how they are named, and where they are from."""
+    """A kind of folder: its name, the modality and content of its files, and where they are from."""
 
     name: str
     modality: str
     content: str
-    unit: str
-    named_by: str
     suffixes: frozenset[str]
     other_than: Callable[[Path], str | None]
     origin: str
+
+    @property
+    def unit(self) -> str:
+        """The things that have a file each: tracks or albums."""
+        return MODALITIES[self.modality].unit
+
+    @property
+    def named_by(self) -> str:
+        return "amazon_id" if self.unit == "albums" else "MSD track id"
 
 
 KINDS = (
@@ -337,8 +345,6 @@ KINDS = (
         name="audio",
         modality="audio",
         content="audio",
-        unit="tracks",
-        named_by="MSD track id",
         suffixes=AUDIO_SUFFIXES,
         other_than=_other_than_audio,
         origin="audio is not part of MuMu but the owner's own",
@@ -347,8 +353,6 @@ KINDS = (
         name="covers",
         modality="image",
         content="an image",
-        unit="albums",
-        named_by="amazon_id",
         suffixes=IMAGE_SUFFIXES,
         other_than=_other_than_image,
         origin="covers are not part of MuMu but the owner's own; the metadata's imUrl says where each was",
@@ -357,8 +361,6 @@ KINDS = (
         name="msd",
         modality="timbre",
         content="timbre in HDF5",
-        unit="tracks",
-        named_by="MSD track id",
         suffixes=H5_SUFFIXES,
         other_than=_other_than_timbre,
         origin="the .h5 files are those of the Million Song Dataset, http://millionsongdataset.com",
@@ -366,74 +368,67 @@ KINDS = (
 )
 
 
-class _Folder:
-    """One of the owner's folders: the ids that have a usable file, the number of files opened, and the findings."""
+def _check_folder(
+    path: Path, kind: Kind, contents: Contents, split_of: Mapping[str, str | None], report: Report
+) -> Coverage:
+    """Compare the files of one of the owner's folders with the data set, and look into at most N_OPENED of them."""
+    album_of = albums_by_id(contents.listed)
+    wanted = {*contents.listed} if kind.unit == "albums" else album_of.keys() - contents.listed.keys()
 
-    def __init__(self, path: Path, kind: Kind, contents: Contents):
-        self.path, self.kind = path, kind
-        self.album_of = albums_by_id(contents.listed)
-        tracks = self.album_of.keys() - contents.listed.keys()
-        self.wanted: Collection[str] = contents.listed.keys() if kind.unit == "albums" else tracks
-        self.findings: list[Finding] = []
-        self.n_opened = 0
-        self.ids: set[str] = set()
-        if self.wanted and path.is_dir():
-            self._check_files(index_files(path, kind.suffixes))
-        elif self.wanted:
-            remedy = f"name it by --{kind.name}_dir, or do without {kind.modality}"
-            self._add("warning", f"a folder with {kind.content} of the {kind.unit}", "none", remedy)
+    def add(severity: Severity, expected: str, found: str, remedy: str) -> None:
+        report(Finding(severity, path, expected, found, f"{remedy}; {kind.origin}"))
 
-    def coverage(self, split_of: Mapping[str, str | None]) -> Coverage:
-        can_start = _can_start({self.album_of[name] for name in self.ids}, split_of)
-        remark = f"{self.n_opened:,} files looked into"
-        return Coverage(self.kind.modality, self.kind.unit, len(self.ids), len(self.wanted), can_start, remark)
+    files = {}
+    if wanted and path.is_dir():
+        files = index_files(path, kind.suffixes)
+        _check_names(path, files, wanted, kind, add)
+    elif wanted:
+        remedy = f"name it by --{kind.name}_dir, or do without {kind.modality}"
+        add("warning", f"a folder with {kind.content} of the {kind.unit}", "none", remedy)
+    named = sorted(files.keys() & wanted)
+    opened = named[:: -(-len(named) // N_OPENED)] if named else []
+    others = {name: other for name in opened if (other := _other_than(kind, files[name]))}
+    for other in sorted(set(others.values())):
+        paths = [files[name].relative_to(path).as_posix() for name in others if others[name] == other]
+        found = f"{other} in {len(paths):,} of {len(opened):,} files looked into: {some(paths)}"
+        add("warning", f"{kind.content} in every file", found, "get them again, or remove them: they are left out")
+    ids = {*named} - others.keys()
+    can_start = _can_start({album_of[name] for name in ids}, split_of)
+    return Coverage(kind.modality, kind.unit, len(ids), len(wanted), can_start, f"{len(opened):,} files looked into")
 
-    def _add(self, severity: Severity, expected: str, found: str, remedy: str) -> None:
-        self.findings.append(Finding(severity, self.path, expected, found, f"{remedy}; {self.kind.origin}"))
 
-    def _check_files(self, files: Mapping[str, Path]) -> None:
-        kind = self.kind
-        named, strange = sorted(files.keys() & self.wanted), sorted(files.keys() - self.wanted)
-        lengths = {len(name) for name in self.wanted}
-        misnamed = {name for name in strange if any(name[:n].upper() in self.wanted for n in lengths)}
-        others = [name for name in strange if name not in misnamed]
-        if unfinished := sorted(path.name for path in index_files(self.path, UNFINISHED).values()):
-            found = f"{len(unfinished):,} unfinished: {some(unfinished)}"
-            self._add("warning", "finished downloads", found, "download them again")
-        if misnamed:
-            found = f"{len(misnamed):,} with other or more letters: {some(sorted(misnamed))}"
-            remedy = "rename them: the id as in the CSV file, then the extension"
-            self._add("warning", f"files named exactly by {kind.named_by}", found, remedy)
-        if named and others:
+def _check_names(
+    path: Path, files: Mapping[str, Path], wanted: Set[str], kind: Kind, add: Callable[[Severity, str, str, str], None]
+) -> None:
+    """Compare the names of the files in a folder with the ids that are wanted."""
+    strange = sorted(files.keys() - wanted)
+    lengths = {len(name) for name in wanted}
+    misnamed = {name for name in strange if any(name[:n].upper() in wanted for n in lengths)}
+    others = [name for name in strange if name not in misnamed]
+    if unfinished := sorted(file.name for file in index_files(path, UNFINISHED).values()):
+        found = f"{len(unfinished):,} unfinished: {some(unfinished)}"
+        add("warning", "finished downloads", found, "download them again")
+    if misnamed:
+        found = f"{len(misnamed):,} with other or more letters: {some(sorted(misnamed))}"
+        remedy = "rename them: the id as in the CSV file, then the extension"
+        add("warning", f"files named exactly by {kind.named_by}", found, remedy)
+    if not wanted.isdisjoint(files):
+        if others:
             expected = f"files named by an {kind.named_by} of the data set"
-            self._add(
-                "note", expected, f"{len(others):,} of other names: {some(others)}", "nothing to do: they are unused"
-            )
-        if named:
-            damaged = self._open({name: files[name] for name in named[:: -(-len(named) // N_OPENED)]})
-            self.ids = {*named} - damaged
-            if missing := sorted(self.wanted - files.keys()):
-                found = f"none for {len(missing):,} of {len(self.wanted):,} {kind.unit}: {some(missing)}"
-                self._add("note", f"a file for each of the {kind.unit}", found, "add what you have")
-        elif not misnamed:
-            names = [path.name for path in files_below(self.path)]
-            found = f"{len(names):,} other files: {some(names)}" if names else "an empty folder"
-            remedy = f"name the files so, or give their folder as --{kind.name}_dir"
-            self._add("warning", f"files of {kind.content} named by {kind.named_by}", found, remedy)
+            found = f"{len(others):,} of other names: {some(others)}"
+            add("note", expected, found, "nothing to do: they are unused")
+        if missing := sorted(wanted - files.keys()):
+            found = f"none for {len(missing):,} of {len(wanted):,} {kind.unit}: {some(missing)}"
+            add("note", f"a file for each of the {kind.unit}", found, "add what you have")
+    elif not misnamed:
+        names = [file.name for file in files_below(path)]
+        found = f"{len(names):,} other files: {some(names)}" if names else "an empty folder"
+        remedy = f"name the files so, or give their folder as --{kind.name}_dir"
+        add("warning", f"files of {kind.content} named by {kind.named_by}", found, remedy)
 
-    def _open(self, files: Mapping[str, Path]) -> set[str]:
-        """Return the ids of files that are something else, and find them, together for each kind of content."""
-        self.n_opened = len(files)
-        others = {name: other for name, path in files.items() if (other := self._other(path))}
-        for other in sorted(set(others.values())):
-            paths = [files[name].relative_to(self.path).as_posix() for name in others if others[name] == other]
-            found = f"{other} in {len(paths):,} of {len(files):,} files looked into: {some(paths)}"
-            remedy = "get them again, or remove them: they are left out"
-            self._add("warning", f"{self.kind.content} in every file", found, remedy)
-        return {*others}
 
-    def _other(self, path: Path) -> str | None:
-        try:
-            return self.kind.other_than(path)
-        except OSError as error:
-            return f"nothing that can be read ({error.strerror or error})"
+def _other_than(kind: Kind, path: Path) -> str | None:
+    try:
+        return kind.other_than(path)
+    except OSError as error:
+        return f"nothing that can be read ({error.strerror or error})"

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import filecmp
 import json
 import os
 import shutil
@@ -12,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from mumu_jax.data.manifest import Album, read_manifest, write_labels, write_manifest
 from mumu_jax.data.modalities import MODALITIES
-from mumu_jax.data.modalities.base import PreparedModality
 from mumu_jax.data.modalities.image.duplicates import alike
 from mumu_jax.data.modalities.text import GAZETTEER
 from mumu_jax.data.modalities.text.entities.gazetteer import read_gazetteer
@@ -22,8 +24,9 @@ from mumu_jax.data.preparation.summary import DUPLICATES, MISSING, REJECTED, Sum
 from mumu_jax.data.sources import read_source
 from mumu_jax.data.sources.base import Collection, Request
 from mumu_jax.data.sources.files import files_below
-from mumu_jax.data.store import records, shards
+from mumu_jax.data.store import records
 from mumu_jax.data.store.beam import ForEach
+from mumu_jax.data.store.shards import Shard, Store, Written
 from mumu_jax.errors import UserError
 from mumu_jax.system.files import only_one, replacing
 
@@ -51,14 +54,11 @@ class Job:
     for_each: ForEach | None = None
 
     @property
-    def chosen(self) -> list[PreparedModality]:
-        return [MODALITIES[name] for name in self.modalities]
+    def stores(self) -> list[Store]:
+        return [Store(self.data_dir / name, MODALITIES[name], self.settings_of(name)) for name in self.modalities]
 
-    def folder_of(self, modality: PreparedModality) -> Path:
-        return self.data_dir / modality.name
-
-    def settings_of(self, modality: PreparedModality) -> Any:
-        return self.settings.get(modality.name) or modality.settings()
+    def settings_of(self, name: str) -> Any:
+        return self.settings.get(name) or MODALITIES[name].settings()
 
 
 def prepare(job: Job) -> Summary:
@@ -76,15 +76,15 @@ def prepare(job: Job) -> Summary:
             collection = _read_collection(job)
             plans = _plan(job, collection)
             # The first modality takes longest.  It comes last, so that an error in another one is known before.
-            parts = [_write_shards(job, MODALITIES[name], plans[name]) for name in reversed(plans)][::-1]
+            parts = [store.write(shards, job.workers, job.for_each) for store, shards in reversed(plans)][::-1]
             rejected, missing = _write_lists(job, collection, parts)
-            if not any(sidecar.records for part in parts for sidecar in part.sidecars):
+            if not any(sidecar.records for part in parts for _, sidecar in part.shards):
                 raise UserError(_nothing_prepared(job, missing, rejected))
             # A manifest is written when no shards of an earlier one are left beside it.
             write_manifest(job.data_dir / MANIFEST, collection.albums)
             write_labels(job.data_dir / LABELS, collection.labels)
             duplicates = _write_duplicates(job, parts)
-            splits = {part.modality.name: part.finish(collection).splits for part in parts}
+            splits = {part.modality.name: part.finish(collection.albums, collection.labels).splits for part in parts}
     except OSError as error:
         raise UserError(f"cannot write {error.filename or job.data_dir}: {error.strerror or error}") from error
     return Summary(
@@ -101,7 +101,7 @@ def prepare(job: Job) -> Summary:
 
 def _read_collection(job: Job) -> Collection:
     """Read the source's albums with their entity files; raises UserError if they must not replace what is prepared."""
-    max_chars = job.settings_of(MODALITIES["text"]).max_chars
+    max_chars = job.settings_of("text").max_chars
     folders = {kind: folder for kind, folder in job.folders.items() if kind != "entities"}
     collection = read_source(job.source, job.input, Request(job.data_dir, job.workers, max_chars, folders))
     _check_settings(job)
@@ -127,68 +127,28 @@ def _with_entities(albums: Sequence[Album], folder: Path) -> list[Album]:
             f"{names[0]}.json; rename them, or name another folder"
         )
     return [
-        dataclasses.replace(album, entities=files.get(name, album.entities))
+        msgspec.structs.replace(album, entities=files.get(name, album.entities))
         for album, name in zip(albums, names, strict=True)
     ]
 
 
-# --- one modality -------------------------------------------------------------------------------------------
+# --- the modalities -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A modality whose shards are all written, `n_new` of its items now."""
-
-    modality: PreparedModality
-    folder: Path
-    settings: Any
-    shards: Sequence[shards.Shard]
-    sidecars: Sequence[records.Sidecar]
-    n_new: int
-
-    @property
-    def rejected(self) -> list[Line]:
-        return [line for sidecar in self.sidecars for line in sidecar.rejected]
-
-    @property
-    def missing(self) -> list[Line]:
-        missing = {item_id for sidecar in self.sidecars for item_id in sidecar.missing}
-        rows = (row for shard in self.shards for row in shard.rows if row.item_id in missing)
-        return [shards.row_line(row, self.modality) for row in rows]
-
-    def finish(self, collection: Collection) -> records.Description:
-        return shards.finish(
-            folder=self.folder,
-            shards=self.shards,
-            sidecars=self.sidecars,
-            albums=collection.albums,
-            labels=collection.labels,
-            modality=self.modality,
-            settings=self.settings,
-        )
-
-
-def _plan(job: Job, collection: Collection) -> dict[str, list[shards.Shard]]:
+def _plan(job: Job, collection: Collection) -> list[tuple[Store, list[Shard]]]:
     """Plan the shards of each modality that the source has any input of; remove unfinished shards of the others."""
-    plans = {}
-    for modality in job.chosen:
-        folder = job.folder_of(modality)
-        if modality.name == "text":
-            _keep_gazetteer(job.gazetteer or collection.gazetteer, folder)
-        plan = shards.plan(collection.albums, collection.labels, modality, folder, job.shard_records)
-        inputs = [row.input for shard in plan for row in shard.rows if row.input is not None]
-        _check_not_gone(modality, folder, inputs)
+    plans = []
+    for store in job.stores:
+        if store.modality.uses_gazetteer:
+            _keep_gazetteer(job.gazetteer or collection.gazetteer, store.folder)
+        shards = store.plan(collection.albums, collection.labels, job.shard_records)
+        inputs = [row.input for shard in shards for row in shard.rows if row.input is not None]
+        _check_not_gone(store, inputs)
         if inputs:
-            plans[modality.name] = plan
+            plans.append((store, shards))
         else:
-            shards.remove(folder)
+            store.remove()
     return plans
-
-
-def _write_shards(job: Job, modality: PreparedModality, plan: Sequence[shards.Shard]) -> _Part:
-    folder, settings = job.folder_of(modality), job.settings_of(modality)
-    sidecars, n_new = shards.write(folder, plan, modality, settings, job.workers, job.for_each)
-    return _Part(modality, folder, settings, plan, sidecars, n_new)
 
 
 def _keep_gazetteer(gazetteer: Path | None, folder: Path) -> None:
@@ -198,7 +158,7 @@ def _keep_gazetteer(gazetteer: Path | None, folder: Path) -> None:
     kept = folder / GAZETTEER
     try:
         next(read_gazetteer(gazetteer), None)  # raises UserError on another file
-        changed = not kept.exists() or kept.read_bytes() != gazetteer.read_bytes()
+        changed = not kept.exists() or not filecmp.cmp(kept, gazetteer, shallow=False)
     except OSError as error:
         raise UserError(f"cannot read --gazetteer={gazetteer}: {error.strerror}; give a file") from error
     if changed:
@@ -213,14 +173,14 @@ def _keep_gazetteer(gazetteer: Path | None, folder: Path) -> None:
 
 def _check_settings(job: Job) -> None:
     """Raise UserError if a setting differs from that of finished data: a typing error must not undo hours of work."""
-    for modality in job.chosen:
+    for store in job.stores:
         stored: dict[str, Any] = {}
         with contextlib.suppress(UserError):  # unfinished or damaged data may be replaced
-            stored = records.read_description(job.folder_of(modality)).settings
-        for name, value in dataclasses.asdict(job.settings_of(modality)).items():
-            if name not in modality.later_settings and stored.get(name, value) != value:
+            stored = records.read_description(store.folder).settings
+        for name, value in dataclasses.asdict(store.settings).items():
+            if name not in store.modality.later_settings and stored.get(name, value) != value:
                 raise UserError(
-                    f"{job.data_dir} was prepared with {modality.name}.{name}={stored[name]!r}, not {value!r}; "
+                    f"{job.data_dir} was prepared with {store.modality.name}.{name}={stored[name]!r}, not {value!r}; "
                     f"give another --data_dir, or remove {job.data_dir} first"
                 )
 
@@ -236,9 +196,9 @@ def _check_albums(data_dir: Path, albums: Sequence[Album]) -> None:
         )
 
 
-def _check_not_gone(modality: PreparedModality, folder: Path, inputs: Sequence[Any]) -> None:
+def _check_not_gone(store: Store, inputs: Sequence[Any]) -> None:
     """Raise UserError if there are records but no input exists any more: a disk may not be mounted."""
-    n_before = 0
+    folder, modality, n_before = store.folder, store.modality, 0
     with contextlib.suppress(UserError):
         n_before = sum(split["records"] for split in records.read_description(folder).splits.values())
     if n_before and not any(map(modality.exists, inputs)):
@@ -252,59 +212,49 @@ def _check_not_gone(modality: PreparedModality, folder: Path, inputs: Sequence[A
 # --- pictures in more than one split ------------------------------------------------------------------------
 
 
-def _write_duplicates(job: Job, parts: Sequence[_Part]) -> list[str]:
+def _write_duplicates(job: Job, parts: Sequence[Written]) -> list[str]:
     """List pictures that look like one of another split, and return a note; remove the list if there are none."""
     path = job.data_dir / DUPLICATES
-    if "image" not in job.modalities:
-        return []
-    lines = [line for part in parts if part.modality.name == "image" for line in _duplicates(part)]
-    if not lines:
+    lines = [line for part in parts if part.modality.has_likeness for line in _duplicates(part)]
+    if lines:
+        _write_lines(path, lines)
+        return [f"{len(lines):,} covers of val and test look like one of another split; each is listed in {path}"]
+    if any(store.modality.has_likeness for store in job.stores):
         path.unlink(missing_ok=True)
-        return []
-    _write_lines(path, lines)
-    return [f"{len(lines):,} covers of val and test look like one of another split; each is listed in {path}"]
+    return []
 
 
-def _duplicates(part: _Part) -> list[Line]:
+def _duplicates(part: Written) -> list[Line]:
     """Return a line for each picture of val and test that looks like one of another split: the first such one."""
     pictures = [
         (shard.split, album_id, bytes.fromhex(likeness))
-        for shard, sidecar in zip(part.shards, part.sidecars, strict=True)
+        for shard, sidecar in part.shards
         for (album_id, _), likeness in zip(sidecar.ids, sidecar.likeness, strict=True)
     ]
-    lines = []
+    lines: dict[str, Line] = {}
     for split in ("val", "test"):
         here = [picture for picture in pictures if picture[0] == split]
         others = [picture for picture in pictures if picture[0] != split]
-        firsts: dict[int, int] = {}
-        for i, j in alike([picture[2] for picture in here], [picture[2] for picture in others]):
-            firsts.setdefault(i, j)
-        for i, j in firsts.items():
-            line = {"album_id": here[i][1], "split": split}
-            lines.append(line | {"like": others[j][1], "like_split": others[j][0]})
-    return lines
+        for i, j in alike([likeness for *_, likeness in here], [likeness for *_, likeness in others]):
+            _, album_id, _ = here[i]
+            like_split, like, _ = others[j]
+            lines.setdefault(album_id, {"album_id": album_id, "split": split, "like": like, "like_split": like_split})
+    return list(lines.values())
 
 
 # --- lists, notes and errors --------------------------------------------------------------------------------
 
 
-def _write_lists(job: Job, collection: Collection, parts: Sequence[_Part]) -> tuple[list[Line], list[Line]]:
+def _write_lists(job: Job, collection: Collection, parts: Sequence[Written]) -> tuple[list[Line], list[Line]]:
     """Write and return the lists of rejected and missing items; modalities not prepared now keep their lines."""
     rejected = [*collection.rejected, *(line for part in parts for line in part.rejected)]
     missing = [line for part in parts for line in part.missing]
-    others = {*MODALITIES} - {*job.modalities}
     for name, lines in ((REJECTED, rejected), (MISSING, missing)):
         path = job.data_dir / name
-        _write_lines(path, [*lines, *_read_lines(path, others)])
+        earlier = map(json.loads, path.read_text().splitlines()) if path.exists() else ()
+        kept = [line for line in earlier if line.get("modality") in {*MODALITIES} - {*job.modalities}]
+        _write_lines(path, lines + kept)
     return rejected, missing
-
-
-def _read_lines(path: Path, modalities: set[str]) -> list[Line]:
-    """Return the lines that an earlier call wrote about these modalities."""
-    if not path.exists():
-        return []
-    lines = map(json.loads, path.read_text().splitlines())
-    return [line for line in lines if line.get("modality") in modalities]
 
 
 def _write_lines(path: Path, lines: Sequence[Line]) -> None:

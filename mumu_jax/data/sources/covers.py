@@ -11,7 +11,7 @@ from mumu_jax.data.modalities.image.duplicates import alike, likeness
 from mumu_jax.data.modalities.image.read import read_image
 from mumu_jax.data.modalities.suffixes import is_audio, is_image
 from mumu_jax.data.sources.base import Collection, Request, Source
-from mumu_jax.data.sources.files import as_id, files_below
+from mumu_jax.data.sources.files import as_id, files_below, genre_of
 from mumu_jax.errors import UserError
 from mumu_jax.system.terminal import progress_bar
 from mumu_jax.system.workers import map_in_order
@@ -29,19 +29,10 @@ def read(root: Path, request: Request) -> Collection:
     images = [path for path in files_below(root) if is_image(path)]
     if not images and any(map(is_audio, files_below(root))):
         raise UserError(f"expected images in folders named by genre, found songs in {root}; say --source=folder")
-    for path in images:
-        if path.parent == root:
-            raise UserError(
-                f"expected covers in folders named by genre, found {path} in none; "
-                "move it into one, or give the folder above as --input"
-            )
+    genres = [genre_of(path, root, "covers") for path in images]
     duplicates = _find_duplicates(images, request.workers)
     ids = _ids(images, root)
-    albums = [
-        Album(ids[i], (as_id(path.relative_to(root).parts[0]),), (), cover=path)
-        for i, path in enumerate(images)
-        if i not in duplicates
-    ]
+    albums = [Album(ids[i], (genres[i],), (), cover=path) for i, path in enumerate(images) if i not in duplicates]
     rejected: list[dict[str, str | int]] = [
         {"file": str(images[i]), "reason": "duplicate", "detail": f"it looks like {images[first]}"}
         for i, first in duplicates.items()

@@ -25,6 +25,17 @@ def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
             yield path
 
 
+def genre_of(path: Path, root: Path, content: str) -> str:
+    """Return the name of the folder directly below `root` that holds the file.  Raises UserError if it is in none."""
+    genre, *below = path.relative_to(root).parts
+    if not below:
+        raise UserError(
+            f"expected {content} in folders named by genre, found {path} in none; "
+            "move it into one, or give the folder above as --input"
+        )
+    return as_id(genre)
+
+
 def as_id(name: str) -> str:
     """Return a file's name or path as an id that can be written anywhere, also if its bytes are not UTF-8."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")

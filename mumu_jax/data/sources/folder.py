@@ -6,7 +6,7 @@ from pathlib import Path
 from mumu_jax.data.manifest import Album, Track, labels_of
 from mumu_jax.data.modalities.suffixes import is_audio, is_image
 from mumu_jax.data.sources.base import Collection, Request, Source
-from mumu_jax.data.sources.files import Texts, as_id, files_below
+from mumu_jax.data.sources.files import Texts, as_id, files_below, genre_of
 from mumu_jax.errors import UserError
 
 
@@ -38,14 +38,9 @@ def _group(folder: Path) -> dict[str, list[Path]]:
     groups = defaultdict(list)
     for path in files_below(folder):
         parts = path.relative_to(folder).parts
-        if len(parts) > 1:
-            name = parts[1] if len(parts) > 2 else path.stem
-            groups[as_id(f"{parts[0]}/{name}")].append(path)
-        elif is_audio(path):
-            raise UserError(
-                f"expected audio in folders named by genre, found {path} in none; "
-                "move it into one, or give the folder above as --input"
-            )
+        if len(parts) > 1 or is_audio(path):
+            genre, name = genre_of(path, folder, "audio"), parts[1] if len(parts) > 2 else path.stem
+            groups[f"{genre}/{as_id(name)}"].append(path)
     return groups
 
 

@@ -49,8 +49,21 @@ class Paired(Dataset):
     parts: dict[str, Prepared]
 
     def split(self, name: str) -> PairedRecords:
-        """Return the items of a split that every modality has."""
-        return PairedRecords(_pair({modality: part.split(name) for modality, part in self.parts.items()}, self.parts))
+        """Return the items of a split that every modality has, in the first one's order."""
+        splits = {modality: part.split(name) for modality, part in self.parts.items()}
+        rows_of = {modality: self._rows_by_id(modality, records) for modality, records in splits.items()}
+        first = next(iter(splits.values()))
+        rows = []
+        for album_id, item_id in zip(first.album_ids, first.item_ids, strict=True):
+            ids = {"album": album_id, self.item: item_id}
+            rows.append([rows_of[modality].get(ids[part.item]) for modality, part in self.parts.items()])
+        whole = np.array([row for row in rows if None not in row], np.int32).reshape(-1, len(splits))
+        return PairedRecords({modality: (splits[modality], whole[:, i]) for i, modality in enumerate(splits)})
+
+    def _rows_by_id(self, modality: str, records: Records) -> dict[str, int]:
+        """Return the row of each track, or of each album, by its id."""
+        ids = records.item_ids if self.parts[modality].item == "track" else records.album_ids
+        return {key: row for row, key in enumerate(ids)}
 
 
 def open_dataset(config: Config, data_dir: Path) -> Dataset:
@@ -79,29 +92,6 @@ def open_dataset(config: Config, data_dir: Path) -> Dataset:
     )
     _say_what_is_left_out(dataset)
     return dataset
-
-
-def _pair(
-    splits: Mapping[str, Records], parts: Mapping[str, Prepared]
-) -> dict[str, tuple[Records, Int[np.ndarray, " items"]]]:
-    """Return by modality the records and the rows of the items that all modalities have, in the first one's order."""
-    first = next(iter(splits.values()))
-    keys = list(zip(first.album_ids, first.item_ids, strict=True))
-    rows_by_id = {
-        name: {key: row for row, key in enumerate(_ids(records, parts[name].item))} for name, records in splits.items()
-    }
-    finest = next(iter(parts.values())).item
-
-    def row_of(name: str, key: tuple[str, str]) -> int | None:
-        return rows_by_id[name].get(key[1] if parts[name].item == finest else key[0])
-
-    rows = [[row_of(name, key) for name in splits] for key in keys]
-    whole = np.array([row for row in rows if None not in row], np.int32).reshape(-1, len(splits))
-    return {name: (records, whole[:, i]) for i, (name, records) in enumerate(splits.items())}
-
-
-def _ids(records: Records, item: str) -> list[str]:
-    return records.item_ids if item == "track" else records.album_ids
 
 
 def _say_what_is_left_out(dataset: Paired) -> None:

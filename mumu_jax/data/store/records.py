@@ -4,6 +4,7 @@
 `tf.train.Example`s with the fields of `features`.  `shards.py` writes it, this file reads it.
 """
 
+import contextlib
 import hashlib
 import json
 from abc import ABC, abstractmethod
@@ -17,7 +18,6 @@ import msgspec
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
-from google.protobuf.message import DecodeError
 from jaxtyping import Float32, Int
 from msgspec import Struct
 from tensorflow_datasets.core.example_parser import tf_example_pb2
@@ -28,7 +28,7 @@ from mumu_jax.data.modalities import modality_of
 from mumu_jax.data.modalities.audio.cqt import form_made_with
 from mumu_jax.data.modalities.base import PreparedModality
 from mumu_jax.errors import UserError
-from mumu_jax.system.files import read_npz
+from mumu_jax.system.files import read_npz, sha256_of
 
 Example: Any = vars(tf_example_pb2)["Example"]  # made at import time, which type checkers do not see
 
@@ -181,12 +181,10 @@ class ShardRecords(Records):
         ids = []
         for shard in self._shards:
             path = self._folder / sidecar_of(shard.name)
-            try:
+            with _whole(path):
                 ids_of_shard = read_as(Sidecar, path).ids
-            except (OSError, ValueError) as error:
-                raise _damaged(path, str(error)) from error
-            if len(ids_of_shard) != shard.records:
-                raise _damaged(path, f"it names {len(ids_of_shard)} records instead of {shard.records}")
+                if len(ids_of_shard) != shard.records:
+                    raise ValueError(f"it names {len(ids_of_shard)} records instead of {shard.records}")
             ids += ids_of_shard
         return ids
 
@@ -241,21 +239,13 @@ def encode(
 
 def decode(record: bytes, modality: PreparedModality, settings: Any) -> dict[str, Any]:
     """Return the fields that `encode` was given; `features.deserialize_example_np` takes ten times as long."""
-    stored = read_example(record)
+    features = Example.FromString(record).features.feature
+    stored = {name: list(one.bytes_list.value or one.int64_list.value) for name, one in features.items()}
     return {
         **{name: stored[name][0].decode(errors="surrogatepass") for name in _id_fields(modality)},
         "labels": np.array(stored["labels"], np.int64),
         **modality.decode(stored, settings),
     }
-
-
-def read_example(record: bytes) -> dict[str, list[Any]]:
-    """Return the byte strings or integers of each feature of a `tf.train.Example`; raises ValueError on damage."""
-    try:
-        features = Example.FromString(record).features.feature
-    except DecodeError as error:
-        raise ValueError(str(error)) from error
-    return {name: list(feature.bytes_list.value or feature.int64_list.value) for name, feature in features.items()}
 
 
 def _id_fields(modality: PreparedModality) -> tuple[str, ...]:
@@ -274,7 +264,7 @@ def open_prepared(data_dir: Path, settings: Any, verify: bool | None = None) -> 
     modality = modality_of(settings)
     folder = data_dir / modality.name
     description = read_description(folder)
-    _check_settings(modality, folder, _stored_settings(modality, folder, description), settings)
+    _check_settings(modality, folder, description, settings)
     shards = {split: description.shards(split) for split in SPLITS}
     files = [shard for split in SPLITS for shard in shards[split]]
     if verify is None:
@@ -311,15 +301,13 @@ def read_albums(dataset: Dataset, data_dir: Path) -> list[Album]:
 def read_description(folder: Path) -> Description:
     """Read `prepared.json`; raises UserError if it is missing or damaged."""
     path = folder / DESCRIPTION
-    try:
+    with _whole(path):
+        if not path.exists():
+            state = "is not finished" if folder.is_dir() else "does not exist"
+            raise UserError(f"the prepared {folder.name} {folder} {state}; {_prepare(folder)}")
         description = read_as(Description, path)
         if checksum_of(description) != description.checksum:
             raise ValueError("its content does not match its checksum")
-    except FileNotFoundError as error:
-        state = "is not finished" if folder.is_dir() else "does not exist"
-        raise UserError(f"the prepared {folder.name} {folder} {state}; {_prepare(folder)}") from error
-    except (OSError, ValueError, KeyError) as error:
-        raise _damaged(path, str(error)) from error
     return description
 
 
@@ -341,46 +329,33 @@ def checksum_of(description: Description) -> str:
 
 def check_shard(path: Path, expected: ShardFile | Sidecar, verify: bool) -> None:
     """Raise UserError unless the file has the expected size and, if `verify`, the expected checksum."""
-    try:
+    with _whole(path):
         n_bytes = path.stat().st_size
         if n_bytes != expected.bytes:
-            raise _damaged(path, f"it has {n_bytes} bytes instead of {expected.bytes}")
+            raise ValueError(f"it has {n_bytes} bytes instead of {expected.bytes}")
         if verify and sha256_of(path) != expected.sha256:
-            raise _damaged(path, "its checksum differs from the one it was written with")
-    except OSError as error:
-        raise _damaged(path, error.strerror or str(error)) from error
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+            raise ValueError("its checksum differs from the one it was written with")
 
 
 def read_statistics(path: Path, sha256: str) -> tuple[np.ndarray, np.ndarray]:
     """Read (mean, std); raises UserError if the file is missing or has another checksum."""
     arrays = read_npz(path, f"{_prepare(path.parent)} again, which replaces it")
-    try:
-        mean, std = arrays["mean"], arrays["std"]
-    except KeyError as error:
-        raise _damaged(path, f"it has no array {error}") from error
-    if sha256_of_arrays(mean, std) != sha256:
-        raise _damaged(path, "its checksum differs from the one it was written with")
-    return mean, std
+    with _whole(path):
+        if sha256_of_arrays(arrays["mean"], arrays["std"]) != sha256:
+            raise ValueError("its checksum differs from the one it was written with")
+    return arrays["mean"], arrays["std"]
 
 
 def sha256_of_arrays(*arrays: np.ndarray) -> str:
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
-def _stored_settings(modality: PreparedModality, folder: Path, description: Description) -> Any:
-    settings = from_json(modality.settings, description.settings, str(folder))
-    if isinstance(settings, AudioSettings) and "cqt" not in description.settings:  # data from before the setting
-        settings.cqt = form_made_with(description.versions.get("librosa", "0."), settings)
-    return settings
-
-
-def _check_settings(modality: PreparedModality, folder: Path, stored: Any, wanted: Any) -> None:
-    stored, wanted = flatten(stored), flatten(wanted)
+def _check_settings(modality: PreparedModality, folder: Path, description: Description, settings: Any) -> None:
+    """Raise UserError if the data was prepared with other settings."""
+    made_with = from_json(modality.settings, description.settings, str(folder))
+    if isinstance(made_with, AudioSettings) and "cqt" not in description.settings:  # data from before the setting
+        made_with.cqt = form_made_with(description.versions.get("librosa", "0."), made_with)
+    stored, wanted = flatten(made_with), flatten(settings)
     differences = [
         f"{name} is {stored[name]} there and {wanted[name]} here" for name in wanted if stored[name] != wanted[name]
     ]
@@ -390,6 +365,17 @@ def _check_settings(modality: PreparedModality, folder: Path, stored: Any, wante
             "leave them as they are there, or prepare the data with yours "
             f"(mumu_jax.prepare --{modality.name}.FIELD=VALUE)"
         )
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Turn the errors of reading `path` into a UserError, which says what is wrong with it."""
+    try:
+        yield
+    except OSError as error:
+        raise _damaged(path, error.strerror or str(error)) from error
+    except (ValueError, KeyError) as error:
+        raise _damaged(path, str(error)) from error
 
 
 def _damaged(path: Path, what: str) -> UserError:

@@ -29,7 +29,7 @@ from mumu_jax.data.store import records
 from mumu_jax.data.store.beam import ForEach
 from mumu_jax.data.store.records import Description, ShardFile, ShardRecords, Sidecar
 from mumu_jax.errors import UserError
-from mumu_jax.system.files import replacing, write_json, write_npz
+from mumu_jax.system.files import replacing, sha256_of, write_json, write_npz
 from mumu_jax.system.terminal import ProgressBar, progress_bar
 from mumu_jax.system.workers import map_in_order
 
@@ -67,219 +67,240 @@ class Shard:
         return records.sidecar_of(self.name)
 
 
-# --- planning and writing -----------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Store:
+    """A folder for the records of one modality, made with these settings."""
 
+    folder: Path
+    modality: PreparedModality
+    settings: Any
 
-def plan(
-    albums: Sequence[Album],
-    labels: Sequence[Label],
-    modality: PreparedModality,
-    folder: Path,
-    shard_records: int | None = None,
-) -> list[Shard]:
-    """Divide the items of each split, in the albums' order, into shards of `shard_records`."""
-    column = {label.name: i for i, label in enumerate(labels)}
-    size = shard_records or modality.shard_records
-    shards = []
-    for split in SPLITS:
-        rows = [
-            Row(album.album_id, item_id, source, tuple(sorted({column[g] for g in album.genres})))
-            for album in albums
-            if album.split == split
-            for item_id, source in modality.inputs(album, folder)
-        ]
-        runs = [tuple(rows[i : i + size]) for i in range(0, len(rows), size)]
-        shards += [Shard(split, i, len(runs), run) for i, run in enumerate(runs)]
-    return shards
+    def plan(self, albums: Sequence[Album], labels: Sequence[Label], shard_records: int | None = None) -> list[Shard]:
+        """Divide the items of each split, in the albums' order, into shards of `shard_records`."""
+        column = {label.name: i for i, label in enumerate(labels)}
+        size = shard_records or self.modality.shard_records
+        shards = []
+        for split in SPLITS:
+            rows = [
+                Row(album.album_id, item_id, source, tuple(sorted({column[g] for g in album.genres})))
+                for album in albums
+                if album.split == split
+                for item_id, source in self.modality.inputs(album, self.folder)
+            ]
+            runs = [tuple(rows[i : i + size]) for i in range(0, len(rows), size)]
+            shards += [Shard(split, i, len(runs), run) for i, run in enumerate(runs)]
+        return shards
 
+    def write(self, shards: Sequence[Shard], workers: int, for_each: ForEach | None = None) -> "Written":
+        """Write the shards that the folder does not have.
 
-def write(
-    folder: Path,
-    shards: Sequence[Shard],
-    modality: PreparedModality,
-    settings: Any,
-    workers: int,
-    for_each: ForEach | None = None,
-) -> tuple[list[Sidecar], int]:
-    """Write the shards that `folder` does not have; return the sidecars of all, and the number of items prepared.
+        A shard is kept if the same rows, files, settings and versions made it and its checksum is right.  Shards that
+        are no longer wanted are removed.  `workers` processes on this machine share the work item by item, or
+        `for_each` gives it, shard by shard, to machines that see the same files.  Raises UserError on invalid settings,
+        and if those machines did not write all shards.
+        """
+        self.modality.check(self.settings)
+        (self.folder / "sidecars").mkdir(parents=True, exist_ok=True)
+        fingerprints = {shard.name: self._fingerprint(shard) for shard in shards}
+        sidecars = self._read_sidecars(shards, fingerprints)
+        todo = [shard for shard in shards if shard.name not in sidecars]
+        self._remove_all_but(sidecars)
+        if todo:
+            (self.folder / records.DESCRIPTION).unlink(missing_ok=True)
+            if for_each is None:
+                sidecars |= self._write_shards(todo, fingerprints, workers)
+            else:
+                for_each(self._write_alone, todo)
+                sidecars |= self._read_sidecars(todo, fingerprints)
+                missing = [shard.name for shard in todo if shard.name not in sidecars]
+                if missing:
+                    raise UserError(self._not_written(missing, todo))
+        return Written(self, [(shard, sidecars[shard.name]) for shard in shards], sum(len(s.rows) for s in todo))
 
-    A shard is kept if the same rows, files, settings and versions made it and its checksum is right.  Shards that are
-    no longer wanted are removed.  `workers` processes on this machine share the work item by item, or `for_each` gives
-    it, shard by shard, to machines that see the same files.  Raises UserError on invalid settings, and if those
-    machines did not write all shards.
-    """
-    modality.check(settings)
-    (folder / "sidecars").mkdir(parents=True, exist_ok=True)
-    fingerprints = {shard.name: _fingerprint(shard, modality, settings) for shard in shards}
-    sidecars = _read_sidecars(folder, shards, fingerprints)
-    todo = [shard for shard in shards if shard.name not in sidecars]
-    _remove_all_but(folder, sidecars)
-    if todo:
-        (folder / records.DESCRIPTION).unlink(missing_ok=True)
-        if for_each is None:
-            sidecars |= _write_shards(folder, todo, fingerprints, modality, settings, workers)
-        else:
-            for_each(partial(_write_alone, folder=folder, modality=modality, settings=settings), todo)
-            sidecars |= _read_sidecars(folder, todo, fingerprints)
-            _check_written(folder, todo, sidecars, modality)
-    return [sidecars[shard.name] for shard in shards], sum(len(shard.rows) for shard in todo)
+    def remove(self) -> None:
+        """Remove the shards of a modality that the source no longer has and their description; nothing else."""
+        (self.folder / records.DESCRIPTION).unlink(missing_ok=True)
+        self._remove_all_but({})
 
+    def _write_alone(self, shard: Shard) -> None:
+        """Write a shard on a machine that must look for itself which files and versions it has."""
+        self._write_shards([shard], {shard.name: self._fingerprint(shard)}, workers=1, shown=False)
 
-def _write_alone(shard: Shard, folder: Path, modality: PreparedModality, settings: Any) -> None:
-    """Write a shard on a machine that must look for itself which files and versions it has."""
-    fingerprints = {shard.name: _fingerprint(shard, modality, settings)}
-    _write_shards(folder, [shard], fingerprints, modality, settings, workers=1, shown=False)
-
-
-def _check_written(folder: Path, shards: Sequence[Shard], written: Container[str], modality: PreparedModality) -> None:
-    missing = [shard.name for shard in shards if shard.name not in written]
-    if missing:
-        raise UserError(
-            f"expected {len(shards)} new shards in {folder}, but {len(missing)} are missing or differ (first: "
+    def _not_written(self, missing: Sequence[str], shards: Sequence[Shard]) -> str:
+        return (
+            f"expected {len(shards)} new shards in {self.folder}, but {len(missing)} are missing or differ (first: "
             f"{missing[0]}); check that all workers see that folder and the files under the same paths, and that they "
-            f"have the same versions of {', '.join(modality.versions)}"
+            f"have the same versions of {', '.join(self.modality.versions)}"
+        )
+
+    def _write_shards(
+        self, shards: Sequence[Shard], fingerprints: Mapping[str, str], workers: int, shown: bool = True
+    ) -> dict[str, Sidecar]:
+        sidecars = {}
+        inputs = [row.input for shard in shards for row in shard.rows if row.input is not None]
+        contents = self._read_all(inputs, workers)
+        n_rows = sum(len(shard.rows) for shard in shards)
+        bar = progress_bar(n_rows, f"preparing {self.modality.name}", shown=shown and bool(inputs))
+        with contextlib.closing(contents), bar as progress:
+            for shard in shards:
+                path, sidecar = self.folder / shard.name, Sidecar(fingerprints[shard.name])
+                with replacing(path) as temporary:
+                    self._write_records(temporary, shard.rows, contents, sidecar, progress)
+                sidecar.sha256, sidecar.bytes = sha256_of(path), path.stat().st_size
+                write_json(self.folder / shard.sidecar, msgspec.to_builtins(sidecar))
+                sidecars[shard.name] = sidecar
+        return sidecars
+
+    def _read_all(self, inputs: Sequence[Any], workers: int) -> Generator[Content | Rejected, None, None]:
+        """Read each input in order, in `workers` processes, or in this one if the modality is `in_process`."""
+        read = partial(self.modality.read, settings=self.settings)
+        if self.modality.in_process:
+            return (read(source) for source in inputs)
+        return map_in_order(read, inputs, workers, died)
+
+    def _write_records(
+        self,
+        path: Path,
+        rows: Sequence[Row],
+        contents: Iterator[Content | Rejected],
+        sidecar: Sidecar,
+        progress: ProgressBar,
+    ) -> None:
+        modality, settings = self.modality, self.settings
+        writer = ArrayRecordWriter(str(path), WRITER_OPTIONS)
+        counts = Counter[str]()
+        for row in rows:
+            content = Rejected("missing", "none is named") if row.input is None else next(contents)
+            if isinstance(content, Content):
+                writer.write(records.encode(row.album_id, row.item_id, row.columns, content.fields, modality, settings))
+                sidecar.records += 1
+                sidecar.ids.append((row.album_id, row.item_id))
+                sidecar.likeness += [content.likeness] if content.likeness else []
+                counts.update(content.counts)
+                if content.damaged:
+                    file, why = content.damaged
+                    sidecar.rejected.append(_rejected_line(row, why, modality) | {"file": str(file)})
+            elif content.reason == "missing":
+                sidecar.missing.append(row.item_id)
+            else:
+                sidecar.rejected.append(_rejected_line(row, content, modality))
+            progress.advance()
+        writer.close()
+        sidecar.counts = {name: counts[name] for name in modality.counts}
+
+    def _fingerprint(self, shard: Shard) -> str:
+        modality = self.modality
+        making = {k: v for k, v in dataclasses.asdict(self.settings).items() if k not in modality.later_settings}
+        rows = [(row.album_id, row.item_id, row.input and modality.state(row.input), row.columns) for row in shard.rows]
+        return hashlib.sha256(json.dumps([making, modality.versions, rows], sort_keys=True).encode()).hexdigest()
+
+    def _read_sidecars(self, shards: Sequence[Shard], fingerprints: Mapping[str, str]) -> dict[str, Sidecar]:
+        """Return by name the sidecars of the shards that are finished and undamaged."""
+        sidecars = {}
+        for shard in shards:
+            with contextlib.suppress(OSError, ValueError, UserError):
+                sidecar = records.read_as(Sidecar, self.folder / shard.sidecar)
+                if sidecar.fingerprint == fingerprints[shard.name]:
+                    records.check_shard(self.folder / shard.name, sidecar, verify=True)
+                    sidecars[shard.name] = sidecar
+        return sidecars
+
+    def _remove_all_but(self, wanted: Container[str]) -> None:
+        for pattern in ("mumu-*.array_record-*", ".mumu-*.array_record-*", "sidecars/mumu-*", "sidecars/.mumu-*"):
+            for path in self.folder.glob(pattern):
+                if path.name.removesuffix(".json") not in wanted:
+                    path.unlink()
+
+
+@dataclass(frozen=True)
+class Written:
+    """A modality's shards with their sidecars, all written, and `n_new`, the number of items that were read now."""
+
+    store: Store
+    shards: Sequence[tuple[Shard, Sidecar]]
+    n_new: int
+
+    @property
+    def modality(self) -> PreparedModality:
+        return self.store.modality
+
+    @property
+    def rejected(self) -> list[dict[str, str]]:
+        """The lines of `rejected.jsonl`."""
+        return [line for _, sidecar in self.shards for line in sidecar.rejected]
+
+    @property
+    def missing(self) -> list[dict[str, str]]:
+        """The lines of `missing.jsonl`."""
+        missing = {item_id for _, sidecar in self.shards for item_id in sidecar.missing}
+        rows = (row for shard, _ in self.shards for row in shard.rows if row.item_id in missing)
+        return [_line_of(row, self.modality) for row in rows]
+
+    def finish(self, albums: Sequence[Album], labels: Sequence[Label]) -> Description:
+        """Write statistics, TFDS metadata and `prepared.json` unless they are there; return the last."""
+        folder, modality, settings = self.store.folder, self.modality, self.store.settings
+        description = Description(
+            albums_sha256=albums_sha256(albums),
+            settings=dataclasses.asdict(settings),
+            labels=list(labels),
+            splits={split: self._describe(split) for split in SPLITS},
+            versions={**modality.versions, **VERSIONS},
+        )
+        if (finished := _read_finished(folder, description)) is not None:
+            return finished
+        (folder / records.DESCRIPTION).unlink(missing_ok=True)
+        train = ShardRecords(folder, description.shards("train"), modality, settings)
+        mean, std = modality.statistics(train, settings)
+        write_npz(folder / records.STATISTICS, mean=mean, std=std)
+        self._write_tfds_metadata(records.features(labels, modality, settings))
+        description = msgspec.structs.replace(description, statistics_sha256=records.sha256_of_arrays(mean, std))
+        description = msgspec.structs.replace(description, checksum=records.checksum_of(description))
+        write_json(folder / records.DESCRIPTION, msgspec.to_builtins(description))
+        return description
+
+    def _describe(self, split: str) -> dict[str, Any]:
+        shards = [(shard, sidecar) for shard, sidecar in self.shards if shard.split == split]
+        sidecars = [sidecar for _, sidecar in shards]
+        return {
+            "albums": len({album_id for sidecar in sidecars for album_id, _ in sidecar.ids}),
+            "records": sum(sidecar.records for sidecar in sidecars),
+            "missing": sum(len(sidecar.missing) for sidecar in sidecars),
+            "rejected": sum(len(sidecar.rejected) for sidecar in sidecars),
+            **{name: round(sum(sidecar.counts[name] for sidecar in sidecars), 3) for name in self.modality.counts},
+            "shards": [
+                msgspec.to_builtins(ShardFile(shard.name, sidecar.records, sidecar.bytes, sidecar.sha256))
+                for shard, sidecar in shards
+            ],
+        }
+
+    def _write_tfds_metadata(self, features: tfds.features.FeaturesDict) -> None:
+        folder = epath.Path(self.store.folder)
+        split_infos = []
+        for split in SPLITS:
+            sidecars = [sidecar for shard, sidecar in self.shards if shard.split == split]
+            if sidecars:  # TFDS has no split without files
+                template = tfds.core.ShardedFileTemplate(
+                    dataset_name="mumu", data_dir=folder, split=split, filetype_suffix="array_record"
+                )
+                lengths, n_bytes = [sidecar.records for sidecar in sidecars], sum(sidecar.bytes for sidecar in sidecars)
+                split_infos.append(tfds.core.SplitInfo(split, lengths, n_bytes, filename_template=template))
+        tfds.folder_dataset.write_metadata(
+            data_dir=folder,
+            features=features,
+            split_infos=split_infos,
+            version="1.0.0",
+            check_data=False,  # would need TensorFlow
         )
 
 
-def _write_shards(
-    folder: Path,
-    shards: Sequence[Shard],
-    fingerprints: Mapping[str, str],
-    modality: PreparedModality,
-    settings: Any,
-    workers: int,
-    shown: bool = True,
-) -> dict[str, Sidecar]:
-    sidecars = {}
-    inputs = [row.input for shard in shards for row in shard.rows if row.input is not None]
-    contents = read_all(modality, settings, inputs, workers)
-    n_rows = sum(len(shard.rows) for shard in shards)
-    shown = shown and bool(inputs)
-    with contextlib.closing(contents), progress_bar(n_rows, f"preparing {modality.name}", shown=shown) as progress:
-        for shard in shards:
-            sidecar = Sidecar(fingerprints[shard.name])
-            with replacing(folder / shard.name) as path:
-                _write_records(path, shard.rows, contents, sidecar, modality, settings, progress)
-            sidecar.sha256 = records.sha256_of(folder / shard.name)
-            sidecar.bytes = (folder / shard.name).stat().st_size
-            write_json(folder / shard.sidecar, msgspec.to_builtins(sidecar))
-            sidecars[shard.name] = sidecar
-    return sidecars
-
-
-def read_all(
-    modality: PreparedModality, settings: Any, inputs: Sequence[Any], workers: int
-) -> Generator[Content | Rejected, None, None]:
-    """Read each input in order, in `workers` processes, or in this one if the modality is `in_process`."""
-    read = partial(modality.read, settings=settings)
-    if modality.in_process:
-        return (read(source) for source in inputs)
-    return map_in_order(read, inputs, workers, died)
-
-
-def _write_records(
-    path: Path,
-    rows: Sequence[Row],
-    contents: Iterator[Content | Rejected],
-    sidecar: Sidecar,
-    modality: PreparedModality,
-    settings: Any,
-    progress: ProgressBar,
-) -> None:
-    writer = ArrayRecordWriter(str(path), WRITER_OPTIONS)
-    counts = Counter[str]()
-    for row in rows:
-        content = Rejected("missing", "none is named") if row.input is None else next(contents)
-        if isinstance(content, Content):
-            writer.write(records.encode(row.album_id, row.item_id, row.columns, content.fields, modality, settings))
-            sidecar.records += 1
-            sidecar.ids.append((row.album_id, row.item_id))
-            sidecar.likeness += [content.likeness] if content.likeness else []
-            counts.update(content.counts)
-            if content.damaged:
-                file, why = content.damaged
-                sidecar.rejected.append(_rejected_line(row, why, modality) | {"file": str(file)})
-        elif content.reason == "missing":
-            sidecar.missing.append(row.item_id)
-        else:
-            sidecar.rejected.append(_rejected_line(row, content, modality))
-        progress.advance()
-    writer.close()
-    sidecar.counts = {name: counts[name] for name in modality.counts}
-
-
 def _rejected_line(row: Row, why: Rejected, modality: PreparedModality) -> dict[str, str]:
-    return row_line(row, modality) | {"reason": why.reason, "detail": why.detail}
+    return _line_of(row, modality) | {"reason": why.reason, "detail": why.detail}
 
 
-def row_line(row: Row, modality: PreparedModality) -> dict[str, str]:
+def _line_of(row: Row, modality: PreparedModality) -> dict[str, str]:
     """Return what `rejected.jsonl` and `missing.jsonl` say of a row: its ids, and its file if it has one."""
     ids = {"modality": modality.name, "album_id": row.album_id, f"{modality.item}_id": row.item_id}
     return ids | {"file": str(row.input) if isinstance(row.input, Path) else ""}
-
-
-def _fingerprint(shard: Shard, modality: PreparedModality, settings: Any) -> str:
-    making = {k: v for k, v in dataclasses.asdict(settings).items() if k not in modality.later_settings}
-    rows = [(row.album_id, row.item_id, row.input and modality.state(row.input), row.columns) for row in shard.rows]
-    return hashlib.sha256(json.dumps([making, modality.versions, rows], sort_keys=True).encode()).hexdigest()
-
-
-def _read_sidecars(folder: Path, shards: Sequence[Shard], fingerprints: Mapping[str, str]) -> dict[str, Sidecar]:
-    """Return by name the sidecars of the shards that are finished and undamaged."""
-    sidecars = {}
-    for shard in shards:
-        with contextlib.suppress(OSError, ValueError, UserError):
-            sidecar = records.read_as(Sidecar, folder / shard.sidecar)
-            if sidecar.fingerprint == fingerprints[shard.name]:
-                records.check_shard(folder / shard.name, sidecar, verify=True)
-                sidecars[shard.name] = sidecar
-    return sidecars
-
-
-def remove(folder: Path) -> None:
-    """Remove the shards of a modality that the source no longer has and their description; nothing else."""
-    (folder / records.DESCRIPTION).unlink(missing_ok=True)
-    _remove_all_but(folder, {})
-
-
-def _remove_all_but(folder: Path, wanted: Mapping[str, Sidecar]) -> None:
-    for pattern in ("mumu-*.array_record-*", ".mumu-*.array_record-*", "sidecars/mumu-*", "sidecars/.mumu-*"):
-        for path in folder.glob(pattern):
-            if path.name.removesuffix(".json") not in wanted:
-                path.unlink()
-
-
-# --- finishing ----------------------------------------------------------------------------------------------
-
-
-def finish(
-    folder: Path,
-    shards: Sequence[Shard],
-    sidecars: Sequence[Sidecar],
-    albums: Sequence[Album],
-    labels: Sequence[Label],
-    modality: PreparedModality,
-    settings: Any,
-) -> Description:
-    """Write statistics, TFDS metadata and `prepared.json` unless they are there; return the last."""
-    description = Description(
-        albums_sha256=albums_sha256(albums),
-        settings=dataclasses.asdict(settings),
-        labels=list(labels),
-        splits={split: _describe(split, shards, sidecars, modality) for split in SPLITS},
-        versions={**modality.versions, **VERSIONS},
-    )
-    if (finished := _read_finished(folder, description)) is not None:
-        return finished
-    (folder / records.DESCRIPTION).unlink(missing_ok=True)
-    train = ShardRecords(folder, description.shards("train"), modality, settings)
-    mean, std = modality.statistics(train, settings)
-    write_npz(folder / records.STATISTICS, mean=mean, std=std)
-    _write_tfds_metadata(folder, shards, sidecars, records.features(labels, modality, settings))
-    description = msgspec.structs.replace(description, statistics_sha256=records.sha256_of_arrays(mean, std))
-    description = msgspec.structs.replace(description, checksum=records.checksum_of(description))
-    write_json(folder / records.DESCRIPTION, msgspec.to_builtins(description))
-    return description
 
 
 def _read_finished(folder: Path, wanted: Description) -> Description | None:
@@ -290,48 +311,3 @@ def _read_finished(folder: Path, wanted: Description) -> Description | None:
     except UserError:
         return None
     return finished if msgspec.structs.replace(finished, statistics_sha256="", checksum="") == wanted else None
-
-
-def _describe(
-    split: str, shards: Sequence[Shard], sidecars: Sequence[Sidecar], modality: PreparedModality
-) -> dict[str, Any]:
-    pairs = [(shard, sidecar) for shard, sidecar in zip(shards, sidecars, strict=True) if shard.split == split]
-    return {
-        "albums": len({album_id for _, sidecar in pairs for album_id, _ in sidecar.ids}),
-        "records": sum(sidecar.records for _, sidecar in pairs),
-        "missing": sum(len(sidecar.missing) for _, sidecar in pairs),
-        "rejected": sum(len(sidecar.rejected) for _, sidecar in pairs),
-        **{name: round(sum(sidecar.counts[name] for _, sidecar in pairs), 3) for name in modality.counts},
-        "shards": [
-            msgspec.to_builtins(ShardFile(shard.name, sidecar.records, sidecar.bytes, sidecar.sha256))
-            for shard, sidecar in pairs
-        ],
-    }
-
-
-def _write_tfds_metadata(
-    folder: Path,
-    shards: Sequence[Shard],
-    sidecars: Sequence[Sidecar],
-    features: tfds.features.FeaturesDict,
-) -> None:
-    pairs = list(zip(shards, sidecars, strict=True))
-    split_infos = [
-        tfds.core.SplitInfo(
-            name=split,
-            shard_lengths=[sidecar.records for shard, sidecar in pairs if shard.split == split],
-            num_bytes=sum(sidecar.bytes for shard, sidecar in pairs if shard.split == split),
-            filename_template=tfds.core.ShardedFileTemplate(
-                dataset_name="mumu", data_dir=epath.Path(folder), split=split, filetype_suffix="array_record"
-            ),
-        )
-        for split in SPLITS
-        if any(shard.split == split for shard in shards)  # TFDS has no split without files
-    ]
-    tfds.folder_dataset.write_metadata(
-        data_dir=folder,
-        features=features,
-        split_infos=split_infos,
-        version="1.0.0",
-        check_data=False,  # would need TensorFlow
-    )

@@ -24,18 +24,16 @@ class Image(PreparedModality):
 
     name, item, settings, sections = "image", "album", ImageSettings, ("image", "augment")
     sees, files, streamed = "album covers", "image", True
-    versions: ClassVar[dict[str, str]] = {
-        "pillow": version("pillow"),
-        "likeness": "1",
-    }  # of `duplicates.py`: another number if it changes
+    # "likeness" is of `duplicates.py`: another number if it changes
+    versions: ClassVar[dict[str, str]] = {"pillow": version("pillow"), "likeness": "1"}
     shard_records = 384  # 75 MB
+    has_likeness = True
 
     def inputs(self, album: Album, folder: Path) -> Iterator[tuple[str, Path | None]]:
         """Yield the album's id and cover."""
         yield album.album_id, album.cover
 
     def read(self, source: Path, settings: ImageSettings) -> Content | Rejected:
-        """Decode a cover."""
         try:
             pixels = read_image(source, settings)
         except Rejected as rejected:
@@ -43,7 +41,6 @@ class Image(PreparedModality):
         return Content({"image": pixels}, likeness=likeness(pixels).hex())
 
     def fields(self, settings: ImageSettings) -> dict[str, Tensor]:
-        """Return the pixels' field."""
         return {"image": Tensor((settings.side_px, settings.side_px, 3), np.uint8)}
 
     def statistics(
@@ -53,21 +50,17 @@ class Image(PreparedModality):
         return np.array(MEAN, np.float32), np.array(STD, np.float32)
 
     def shape(self, config: Config, fitted: None) -> Spec:
-        """Return the shape of a stored cover."""
         return Spec((config.image.side_px, config.image.side_px, 3), np.dtype(np.uint8))
 
     def arrays(self, records: Iterable[Mapping[str, Any]], config: Config, fitted: None) -> np.ndarray:
-        """Stack the covers."""
         return np.stack([record["image"] for record in records])
 
     def fill(
         self, record: Mapping[str, Any], out: UInt8[np.ndarray, "side side 3"], uniform: float | None, config: Config
     ) -> None:
-        """Copy the cover."""
         out[:] = record["image"]
 
     def is_one(self, path: Path) -> bool:
-        """Return True for the suffixes of images."""
         return is_image(path)
 
     def read_file(self, path: Path, config: Config, fitted: None) -> Read:
@@ -75,7 +68,6 @@ class Image(PreparedModality):
         return read_one_record(_read_own, path, config.image)
 
     def describe(self, config: Config, fitted: None) -> tuple[str, str]:
-        """Describe the pixels."""
         side = config.image.side_px
         return (
             f"uint8 [n, {side}, {side}, 3]: covers as RGB, 0 to 255, rows from the top: the centre square, scaled to "

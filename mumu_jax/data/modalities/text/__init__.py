@@ -20,7 +20,7 @@ from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec,
 from mumu_jax.data.modalities.text.entities import categories_of
 from mumu_jax.data.modalities.text.files import read_text
 from mumu_jax.errors import UserError
-from mumu_jax.system.files import replacing
+from mumu_jax.system.files import replacing, sha256_of
 
 if TYPE_CHECKING:
     from mumu_jax.data.modalities.text.tfidf import Tfidf
@@ -46,21 +46,6 @@ class FittedText:
     gazetteer: Path | None
 
 
-def read_document(document: Document, settings: TextSettings) -> Content:
-    """Return a text's first `max_chars` characters and its categories; none if the linker's output is damaged.
-
-    Raises UserError if the gazetteer is not one.
-    """
-    text, categories, damaged = document.text[: settings.max_chars], (), None
-    try:
-        categories = categories_of(text, document.entities, document.gazetteer)
-    except Rejected as rejected:
-        assert document.entities is not None
-        damaged = document.entities, rejected
-    counts = {"empty": int(not text.strip()), "linked": int(bool(categories))}
-    return Content({"text": text, "categories": categories}, counts, damaged)
-
-
 class Text(PreparedModality):
     """Reviews and other texts."""
 
@@ -68,7 +53,7 @@ class Text(PreparedModality):
     sees, files = "reviews and other texts", ".txt"
     versions: ClassVar[dict[str, str]] = {"linker": "2"}  # of `entities/`: another number if it finds other categories
     shard_records = 4096
-    counts = ("empty", "linked")
+    counts, uses_gazetteer = ("empty", "linked"), True
     in_process = True  # each process would hold the gazetteer, gigabytes for DBpedia; one links all of MuMu in seconds
 
     def inputs(self, album: Album, folder: Path) -> Iterator[tuple[str, Document | None]]:
@@ -77,8 +62,18 @@ class Text(PreparedModality):
         yield album.album_id, None if album.text is None else Document(album.text, album.entities, gazetteer)
 
     def read(self, source: Document, settings: TextSettings) -> Content:
-        """Link the beginning of a text."""
-        return read_document(source, settings)
+        """Return a text's first `max_chars` characters and its categories; none if the linker's output is damaged.
+
+        Raises UserError if the gazetteer is not one.
+        """
+        text, categories, damaged = source.text[: settings.max_chars], (), None
+        try:
+            categories = categories_of(text, source.entities, source.gazetteer)
+        except Rejected as rejected:
+            assert source.entities is not None
+            damaged = source.entities, rejected
+        counts = {"empty": int(not text.strip()), "linked": int(bool(categories))}
+        return Content({"text": text, "categories": categories}, counts, damaged)
 
     def exists(self, source: Document) -> bool:
         """Return True: a text is in the manifest."""
@@ -91,7 +86,6 @@ class Text(PreparedModality):
         return hashlib.sha256(source.text.encode("utf-8", "surrogatepass")).hexdigest(), entities, gazetteer
 
     def fields(self, settings: TextSettings) -> dict[str, base.Field]:
-        """Return the fields of text and categories."""
         return {"text": base.Text(), "categories": base.Texts()}
 
     def fit(self, records: Iterable[Mapping[str, Any]], folder: Path, config: Config) -> FittedText:
@@ -115,7 +109,6 @@ class Text(PreparedModality):
                 shutil.copyfile(fitted.gazetteer, path)
 
     def load(self, workdir: Path, config: Config) -> FittedText:
-        """Read what `save` wrote."""
         from mumu_jax.data.modalities.text.tfidf import load_tfidf
 
         return FittedText(load_tfidf(workdir / VOCABULARY), _gazetteer_in(workdir, config))
@@ -128,19 +121,20 @@ class Text(PreparedModality):
         return Sparse(columns, values, len(fitted.tfidf.terms) if fitted else config.tfidf.n_terms)
 
     def arrays(self, records: Iterable[Mapping[str, Any]], config: Config, fitted: FittedText) -> Any:
-        """Return the texts' tf-idf rows."""
         return fitted.tfidf.transform(records)
 
     def is_one(self, path: Path) -> bool:
-        """Return True for `.txt`."""
         return path.suffix.lower() == ".txt"
 
     def read_file(self, path: Path, config: Config, fitted: FittedText) -> Read:
         """Read the beginning of a text, as far as training texts went, and link the entities in it."""
-        return read_one_record(_read_own, path, config.text, fitted.gazetteer)
+        return read_one_record(self._read_own, path, config.text, fitted.gazetteer)
+
+    def _read_own(self, path: Path, settings: TextSettings, gazetteer: Path | None) -> dict[str, Any]:
+        text = read_text(path, settings.max_chars)
+        return self.read(Document(text, gazetteer=gazetteer), settings).fields
 
     def describe(self, config: Config, fitted: FittedText) -> tuple[str, str]:
-        """Describe the tf-idf rows."""
         more = ", and `category:NAME` for those of the entities in it" if config.tfidf.categories else ""
         return (
             "two arrays, int32 [n, m] and float32 [n, m]: of each text the places of its terms in `vocabulary.json` "
@@ -150,11 +144,6 @@ class Text(PreparedModality):
         ), "columns, values = np.array([[0, 1, 2, 0]] * 2, np.int32), np.array([[0.6, 0.6, 0.5, 0]] * 2, np.float32)"
 
 
-def _read_own(path: Path, settings: TextSettings, gazetteer: Path | None) -> dict[str, Any]:
-    text = read_text(path, settings.max_chars)
-    return read_document(Document(text, gazetteer=gazetteer), settings).fields
-
-
 def _gazetteer_in(folder: Path, config: Config) -> Path | None:
     path = folder / GAZETTEER
     return path if config.tfidf.categories and path.exists() else None
@@ -162,5 +151,4 @@ def _gazetteer_in(folder: Path, config: Config) -> Path | None:
 
 @lru_cache(maxsize=4)
 def _sha256(path: Path, state: Any) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)

@@ -9,14 +9,14 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MAX_BYTES_PER_CHAR = 4  # in any of these encodings
 
 
-def read_text(path: Path, max_chars: int | None = None) -> str:
-    """Return the text, or its first `max_chars` characters.
+def read_text(path: Path, max_chars: int) -> str:
+    """Return the first `max_chars` characters of a text.
 
     Raises Rejected: "missing", "unreadable", or "not_text" if the bytes cannot be text.
     """
     try:
         with path.open("rb") as file:
-            data = file.read() if max_chars is None else file.read(_MAX_BYTES_PER_CHAR * max_chars)
+            data = file.read(_MAX_BYTES_PER_CHAR * max_chars)
             whole = not file.read(1)
     except FileNotFoundError as error:
         raise Rejected("missing", "no such file") from error

@@ -30,6 +30,7 @@ CHUNK = 1 << 20  # bytes read at a time
 LONGEST = 1 << 24  # characters of a record, or of an album's records; the longest review on Amazon has some 30,000
 LOOKAHEAD = 1024  # characters; more than the white space before a record, or a key
 LOST = "the rest is lost: download the file again"
+_OTHER_BYTES = re.compile("[\udc80-\udcff]")  # those that are not UTF-8, by surrogateescape
 
 ID_KEYS = ("amazon_id", "asin")
 TEXT_KEY = "reviewText"
@@ -37,12 +38,7 @@ METADATA_KEYS = frozenset((*ID_KEYS, "title", "price", "imUrl", "related", "cate
 REVIEW_KEYS = frozenset((*ID_KEYS, TEXT_KEY, "summary", "overall", "helpful", "reviewerID", "reviewerName"))
 
 
-class Record(NamedTuple):
-    """A record: the line where it starts, its key in an object of records or None, and its content."""
-
-    line: int
-    key: str | None
-    content: Any
+Record = tuple[int, str | None, Any]  # the line where it starts, its key in an object of records, its content
 
 
 def read_records(path: Path, keys: frozenset[str], report: Report) -> Iterator[Record]:
@@ -64,7 +60,7 @@ def read_records(path: Path, keys: frozenset[str], report: Report) -> Iterator[R
             report(Finding("error", path, expected, repr(window.text.strip()[:40]), COPY_AGAIN))
             return
         for record in _records(window, framing, reject):
-            line = record.line
+            line, _, _ = record
             yield record
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         if line:
@@ -102,11 +98,10 @@ def _records(window: "_Window", framing: "Framing", reject: Reject) -> Iterator[
             reject(line, reason, "a record", f"{found}; {LOST}" if is_last else found)
             continue
         window.skip(end)
-        if _is_utf8(text[at:end]):
-            for content in contents:
-                yield Record(line, key, content)
-        else:
+        if _OTHER_BYTES.search(text, at, end):
             reject(line, "not_utf8", "UTF-8", f"other bytes in {_excerpt(text, at)}")
+        else:
+            yield from ((line, key, content) for content in contents)
 
 
 class _Window:
@@ -209,14 +204,6 @@ def _may_be_cut(error: Exception, text: str) -> bool:
     return error.msg.startswith("Unterminated") or error.pos >= len(text) - 16
 
 
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _excerpt(text: str, at: int) -> str:
     return reprlib.repr(text[at : at + 60])
 
@@ -276,7 +263,7 @@ class Reviews:
 def read_reviews(path: Path, albums: Container[str], max_chars: int, report: Report) -> Reviews:
     """Return the reviews of `albums`: their texts in the file's order, joined by line breaks, cut at `max_chars`.
 
-    A review may lack a text.  It is an error if the file holds no records.
+    The text of a review may be missing.  It is an error if the file holds no records.
     """
     reject = rejecter(report, path, COPY_AGAIN)
     texts: dict[str, str] = {}

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from mumu_jax.data.manifest import SPLITS
 from mumu_jax.data.sources.files import read_list
@@ -35,15 +34,6 @@ class Listed:
 # --- the CSV file -------------------------------------------------------------------------------------------
 
 
-class Row(NamedTuple):
-    """A track: its line in the file, its album, its id in the MSD and its album's genres."""
-
-    line: int
-    amazon_id: str
-    track_id: str
-    genres: tuple[str, ...]
-
-
 def read_csv(path: Path, single_label: bool, report: Report) -> dict[str, Listed]:
     """Return the albums by amazon_id, in the file's order.
 
@@ -58,25 +48,24 @@ def read_csv(path: Path, single_label: bool, report: Report) -> dict[str, Listed
     with path.open("rb") as lines:
         if not _has_header(path, next(lines, b""), report):
             return {}
-        for row in _rows(lines, reject):
-            album = albums.get(row.amazon_id)
-            if single_label and (len(row.genres) > 1 or (album and album.genres != row.genres)):
+        for line, album_id, track_id, genres in _rows(lines, reject):
+            album = albums.get(album_id)
+            if single_label and (len(genres) > 1 or (album and album.genres != genres)):
                 expected = f"the one genre {album.genres[0]!r}" if album else "one genre"
-                reject(row.line, "conflict", f"{expected} for {row.amazon_id}", ", ".join(row.genres))
+                reject(line, "conflict", f"{expected} for {album_id}", ", ".join(genres))
                 continue
             if album is None:
-                album = albums[row.amazon_id] = Listed(row.genres)
-            elif album.genres != row.genres:
-                album.genres = tuple(dict.fromkeys(album.genres + row.genres))
-            first_album = album_of.get(row.track_id)
-            if first_album is None:
-                album_of[row.track_id] = row.amazon_id
-                album.track_ids.append(row.track_id)
-            elif first_album == row.amazon_id:
-                repeated.add(row.track_id)
+                album = albums[album_id] = Listed(genres)
+            elif album.genres != genres:
+                album.genres = tuple(dict.fromkeys(album.genres + genres))
+            first_album = album_of.setdefault(track_id, album_id)
+            if first_album != album_id:
+                found = f"{track_id} on {album_id}, though it is on {first_album}, where it stays"
+                reject(line, "conflict", "each track on one album", found)
+            elif track_id in album.track_ids:
+                repeated.add(track_id)
             else:
-                found = f"{row.track_id} on {row.amazon_id}, though it is on {first_album}, where it stays"
-                reject(row.line, "conflict", "each track on one album", found)
+                album.track_ids.append(track_id)
     if repeated:
         found = f"{len(repeated):,} listed again: {some(sorted(repeated))}"
         report(Finding("note", path, "each track once", found, "nothing to do: each counts once"))
@@ -99,26 +88,27 @@ def _has_header(path: Path, line: bytes, report: Report) -> bool:
     return header == HEADER
 
 
-def _rows(lines: Iterable[bytes], reject: Reject) -> Iterator[Row]:
-    """Yield the valid rows below the header.  No cell holds a line break, so a quote left open ends with its line."""
+def _rows(lines: Iterable[bytes], reject: Reject) -> Iterator[tuple[int, str, str, tuple[str, ...]]]:
+    """Yield line number, amazon_id, MSD track id and genres of each valid row below the header.
+
+    No cell holds a line break, so a quote left open ends with its line.
+    """
     genres_of: dict[str, tuple[str, ...]] = {}
     for number, line in enumerate(lines, 2):
         try:
             cells = _cells(line)
-        except UnicodeDecodeError as error:
-            reject(number, "not_utf8", "UTF-8", f"{error} in {line[:60]!r}")
-            continue
-        except csv.Error as error:
-            reject(number, "malformed", "CSV", f"{error} in {line[:60]!r}")
+        except (UnicodeDecodeError, csv.Error) as error:
+            kind = ("not_utf8", "UTF-8") if isinstance(error, UnicodeDecodeError) else ("malformed", "CSV")
+            reject(number, *kind, f"{error} in {line[:60]!r}")
             continue
         if not any(cells):
             continue
         genres = genres_of.get(cells[-1]) or genres_of.setdefault(cells[-1], split_genres(cells[-1]))
-        if len(cells) == len(HEADER) and cells[0] and TRACK_ID.fullmatch(cells[2]) and genres:
-            yield Row(number, cells[0], cells[2], genres)
-        else:
-            expected, found = _fault(cells)
+        if fault := _fault(cells, genres):
+            expected, found = fault
             reject(number, "malformed", expected, f"{found} in {line[:60]!r}")
+        else:
+            yield number, cells[0], cells[2], genres
 
 
 def split_genres(cell: str) -> tuple[str, ...]:
@@ -131,13 +121,15 @@ def _cells(line: bytes) -> list[str]:
     return next(csv.reader((line.decode("utf-8").rstrip("\r\n"),), strict=True), [])
 
 
-def _fault(cells: list[str]) -> tuple[str, str]:
-    """Return what was expected of a row, and what was found."""
+def _fault(cells: list[str], genres: tuple[str, ...]) -> tuple[str, str] | None:
+    """Return what was expected of an invalid row, and what was found."""
     if len(cells) != len(HEADER):
         return f"{len(HEADER)} cells", str(len(cells))
     if not cells[0]:
         return "an amazon_id", "an empty cell"
-    return ("genres", "an empty cell") if not cells[-1] else ("an MSD track id", repr(cells[2]))
+    if not genres:
+        return "genres", "an empty cell"
+    return None if TRACK_ID.fullmatch(cells[2]) else ("an MSD track id", repr(cells[2]))
 
 
 # --- the names of the genres --------------------------------------------------------------------------------

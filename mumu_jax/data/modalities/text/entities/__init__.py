@@ -14,7 +14,7 @@ def categories_of(text: str, linked: Path | None, gazetteer: Path | None) -> tup
     """Return the categories of the entities that `text`, the beginning of an album's reviews, names.
 
     `linked`, the album's file from an entity linker, has priority over `gazetteer`, which then only adds the
-    categories that this file lacks.  Without either there are none.  A category is repeated for each mention.
+    categories that are missing in this file.  Without either there are none.  A category is repeated for each mention.
 
     Raises Rejected if `linked` cannot be used, and UserError if `gazetteer` is not a gazetteer.
     """

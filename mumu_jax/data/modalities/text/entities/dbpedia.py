@@ -2,7 +2,6 @@
 
 import bz2
 import gzip
-import hashlib
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +18,7 @@ from pyoxigraph import Literal, NamedNode, Quad, RdfFormat, parse
 from mumu_jax.data.modalities.text.entities.gazetteer import underscored, write_gazetteer
 from mumu_jax.data.modalities.text.entities.surfaces import Candidate, candidate, choose, fold, is_entity
 from mumu_jax.errors import UserError
+from mumu_jax.system.files import sha256_of
 
 SUBJECT = "http://purl.org/dc/terms/subject"
 LABEL = "http://www.w3.org/2000/01/rdf-schema#label"
@@ -65,7 +65,8 @@ def build_gazetteer(out: Path, sources: Sources, language: str, only: set[str] |
             "give DBpedia's article categories and labels, both of one language"
         )
     files = [triples for triples in (labels, articles, redirects) if triples]
-    header = write_gazetteer(out, surfaces, categories, [_described(triples.path) for triples in files])
+    described = [{"name": triples.path.name, "sha256": sha256_of(triples.path)} for triples in files]
+    header = write_gazetteer(out, surfaces, categories, described)
     return {**header, "malformed": {str(triples.path): triples.n_malformed for triples in files}}
 
 
@@ -190,8 +191,3 @@ def _surfaces(titles: Iterable[tuple[str, str]], categories: dict[str, tuple[str
                 candidates[fold(one.surface)] = (*known, one)
     chosen = (choose(rivals, categories) for rivals in candidates.values())
     return {one.surface: one.entity for one in chosen if one}
-
-
-def _described(path: Path) -> dict[str, str]:
-    with path.open("rb") as file:
-        return {"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

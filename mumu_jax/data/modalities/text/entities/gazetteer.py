@@ -9,7 +9,7 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
@@ -18,14 +18,6 @@ from mumu_jax.system.files import replacing
 
 FORMAT, VERSION = "mumu_jax gazetteer", 1
 _REMEDY = "make one with python scripts/build_gazetteer.py"
-
-
-class Entity(NamedTuple):
-    """A DBpedia resource with its categories and the surface forms that mean it."""
-
-    name: str
-    categories: tuple[str, ...]
-    surfaces: list[str]
 
 
 def write_gazetteer(
@@ -66,8 +58,11 @@ def write_gazetteer(
     return header
 
 
-def read_gazetteer(path: Path) -> Iterator[Entity]:
-    """Yield the entities.  Raises UserError if the file is missing, damaged or of another kind."""
+def read_gazetteer(path: Path) -> Iterator[tuple[str, tuple[str, ...], list[str]]]:
+    """Yield each entity with its categories and the surface forms that mean it.
+
+    Raises UserError if the file is missing, damaged or of another kind.
+    """
     try:
         with gzip.open(path, "rb") as file:
             header = orjson.loads(file.readline())
@@ -76,7 +71,7 @@ def read_gazetteer(path: Path) -> Iterator[Entity]:
             names = [orjson.loads(file.readline()) for _ in range(header["categories"])]
             for _ in range(header["entities"]):
                 name, numbers, surfaces = orjson.loads(file.readline())
-                yield Entity(name, tuple([names[number] for number in numbers]), surfaces)
+                yield name, tuple([names[number] for number in numbers]), surfaces
             if file.read(1):  # this read also makes gzip compare its checksum
                 raise ValueError("it has more lines than its first line says")
     except FileNotFoundError as error:

@@ -1,7 +1,6 @@
 """Entity linking without a network: find the longest names of a gazetteer that are written as names in a text."""
 
 import re
-from bisect import bisect, insort
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -50,9 +49,9 @@ class Gazetteer:
         """Read a gazetteer's file.  Raises UserError as `read_gazetteer`."""
         surfaces: dict[str, str] = {}
         categories: dict[str, tuple[str, ...]] = {}
-        for entity in read_gazetteer(path):
-            categories[entity.name] = entity.categories
-            surfaces |= dict.fromkeys(entity.surfaces, entity.name)
+        for entity, its_categories, its_surfaces in read_gazetteer(path):
+            categories[entity] = its_categories
+            surfaces |= dict.fromkeys(its_surfaces, entity)
         return cls(surfaces, categories)
 
     def link(self, text: str) -> list[Mention]:
@@ -79,12 +78,9 @@ def outermost(mentions: Iterable[Mention]) -> list[Mention]:
     """Return mentions that do not overlap, left to right; the longest wins, then the higher score, then the first."""
     kept: list[Mention] = []
     for mention in sorted(mentions, key=lambda one: (one.start - one.end, -one.score)):
-        place = bisect(kept, mention.start, key=lambda one: one.start)
-        free_before = place == 0 or kept[place - 1].end <= mention.start
-        free_after = place == len(kept) or mention.end <= kept[place].start
-        if free_before and free_after:
-            insort(kept, mention, key=lambda one: one.start)
-    return kept
+        if all(mention.end <= other.start or other.end <= mention.start for other in kept):
+            kept.append(mention)
+    return sorted(kept, key=lambda one: one.start)
 
 
 def _marked(text: str) -> str:
