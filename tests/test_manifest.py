@@ -111,9 +111,9 @@ def test_manifest_with_bom_crlf_blank_lines_and_little_else(tmp_path: Path) -> N
         ),
         ({**LINE, "album_id": 7}, "Expected `str`, got `int` - at `$.album_id`; fix the line of album 7 (keys"),
         ({**LINE, "genres": "Rock"}, "Expected `array`, got `str` - at `$.genres`"),
-        ({**LINE, "genres": ["Rock", " "]}, "Expected `str` matching regex '\\\\S' - at `$.genres[1]`"),
+        ({**LINE, "genres": ["Rock", " "]}, "Expected text that is not blank - at `$.genres[1]`"),
         ({**LINE, "album_id": " "}, "Object missing required field `album_id`; fix the line (keys"),
-        ({**LINE, "split": ""}, "Expected `str` matching regex"),
+        ({**LINE, "split": ""}, "Expected train, val, test - at `$.split`"),
         ({**LINE, "tracks": ["b.mp3"]}, "Expected `object`, got `str` - at `$.tracks[0]`"),
         (
             {**LINE, "tracks": [{"track_id": "b"}]},
@@ -127,15 +127,15 @@ def test_manifest_with_bom_crlf_blank_lines_and_little_else(tmp_path: Path) -> N
         ({**LINE, "n_reviews": True}, "Expected `int | null`, got `bool` - at `$.n_reviews`"),
         (
             {**LINE, "splits": "test"},
-            "Object contains unknown field `splits`; fix the line of album 'a' (keys: album_id,",
+            "Object contains unknown field `splits` (did you mean 'split'?); fix the line of album 'a' (keys: ",
         ),
         (
             {**LINE, "tracks": [{"track_id": "b", "audio": "b.mp3", "timber": "b.h5"}]},
-            "Object contains unknown field `timber` - at `$.tracks[0]`; fix the line of album 'a'",
+            "Object contains unknown field `timber` - at `$.tracks[0]` (did you mean 'timbre'?); fix the line",
         ),
         ({**LINE, "text": 3}, "Expected `str | null`, got `int` - at `$.text`"),
         ({**LINE, "cover": []}, "Expected a path, got [] - at `$.cover`"),
-        ({**LINE, "split": "dev"}, "Expected `str` matching regex '\\\\A(train|val|test)\\\\Z' - at `$.split`"),
+        ({**LINE, "split": "dev"}, "Expected train, val, test - at `$.split`; fix the line of album 'a'"),
         ({**LINE, "tracks": []}, "album_id 'a' is already in"),
         ({**LINE, "album_id": "b"}, "track_id 'a1' is already in"),
         (

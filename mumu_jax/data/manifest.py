@@ -4,6 +4,7 @@ import codecs
 import hashlib
 import json
 import os
+import re
 import reprlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from mumu_jax.errors import UserError
+from mumu_jax.errors import UserError, nearest
 from mumu_jax.system.files import replacing
 
 SPLITS = ("train", "val", "test")
@@ -215,8 +216,18 @@ def _parse_album(line: bytes, folder: Path, place: str) -> Album:
     except msgspec.ValidationError as error:
         named = isinstance(fields, dict) and "album_id" in fields
         whose = f" of album {reprlib.repr(fields['album_id'])}" if named else ""
-        raise UserError(f"{place}: {error}; fix the line{whose} ({_KEYS})") from error
+        raise UserError(f"{place}: {_in_words(error)}; fix the line{whose} ({_KEYS})") from error
     return msgspec.structs.replace(album, genres=tuple(dict.fromkeys(album.genres)))
+
+
+def _in_words(error: msgspec.ValidationError) -> str:
+    """Return msgspec's message without regular expressions, and with the known key that is most like an unknown one."""
+    message = str(error)
+    for pattern, words in ((r"\S", "text that is not blank"), (rf"\A({'|'.join(SPLITS)})\Z", ", ".join(SPLITS))):
+        message = message.replace(f"`str` matching regex {pattern!r}", words)
+    unknown = re.search(r"unknown field `(.*?)`", message)
+    near = nearest(unknown[1], (*Album.__struct_fields__, *Track.__struct_fields__)) if unknown else None
+    return f"{message} (did you mean {near!r}?)" if near else message
 
 
 def _without_blank(fields: dict[str, Any]) -> dict[str, Any]:
