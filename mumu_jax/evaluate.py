@@ -14,9 +14,8 @@ from mumu_jax.errors import UserError
 from mumu_jax.objectives.metrics import METRICS, MULTI_LABEL, SINGLE_LABEL
 from mumu_jax.runs.constants import check_single_label
 from mumu_jax.runs.evaluation import evaluate, files_of, is_single_label
-from mumu_jax.runs.features import check_format, extract_features, write_features
 from mumu_jax.runs.folder import fingerprint, load_run
-from mumu_jax.runs.fusion import open_data
+from mumu_jax.runs.fusion import extract_features, open_data, write_features
 from mumu_jax.system.cache import keep_compiled_programs
 from mumu_jax.system.terminal import run_command
 
@@ -26,8 +25,9 @@ GENRES_SHOWN = 25
 def main(argv: Sequence[str]) -> None:
     """Score a run's split and print the table, or write the feature vectors of all splits."""
     arguments = _parser().parse_args(argv)
-    if arguments.features:
-        check_format(arguments.features)
+    out = arguments.features
+    if out and out.suffix != ".npz":
+        raise UserError(f"--features={out} ends in {out.suffix or 'nothing'!r}; give a file that ends in .npz")
     keep_compiled_programs()
     run = load_run(arguments.workdir)
     data_dir = arguments.data_dir or run.data_dir
@@ -46,11 +46,11 @@ def main(argv: Sequence[str]) -> None:
         print(f"warning: {data_dir} is other data than the run was trained on", file=sys.stderr)
         if is_single_label(run):
             check_single_label(read_manifest(data_dir / "manifest.jsonl"), data_dir)
-    if arguments.features:
+    if out:
         features = extract_features(run, dataset, fingerprint(arguments.workdir))
-        write_features(arguments.features, features)
+        write_features(out, features)
         n_albums, width = features.vectors.shape
-        print(f"written: {arguments.features}, the vectors ({width} wide) of {n_albums} albums")
+        print(f"written: {out}, the vectors ({width} wide) of {n_albums} albums")
         return
     print_table(evaluate(run, dataset, arguments.split, arguments.workdir))
     names = files_of(run, arguments.split)

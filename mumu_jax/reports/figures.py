@@ -1,6 +1,5 @@
 """Figures 1 and 2 of Oramas et al. 2017: t-SNE of album factors as marks, and of image vectors as covers."""
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from mumu_jax.reports.table2 import TABLE
 from mumu_jax.runs.constants import read_constants
 from mumu_jax.runs.folder import read_about
 from mumu_jax.runs.thumbnails import read_thumbnails
+from mumu_jax.system.files import read_npz
 
 MAX_ALBUMS = 2_000  # of figure 1: t-SNE takes 20 s then, at worst
 MAX_COVERS = 200  # of figure 2: more hide one another
@@ -126,11 +126,8 @@ def _labels_of_albums(run: Path, labels: Sequence[Label]) -> tuple[UInt8[np.ndar
     if saved is None:
         raise UserError(f"{manifest} has not the run's albums, and the run is not finished: train it to the end")
     path, split = saved
-    try:
-        with np.load(path) as arrays:
-            return arrays["album_labels"], f"{split} albums (the run's data is no longer in {manifest.parent})"
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error!r}); write it again (mumu_jax.evaluate)") from error
+    arrays = read_npz(path, "write it again (mumu_jax.evaluate)", "album_labels")
+    return arrays["album_labels"], f"{split} albums (the run's data is no longer in {manifest.parent})"
 
 
 def draw_marks(

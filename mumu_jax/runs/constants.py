@@ -1,7 +1,7 @@
 """The constants of a run: fitted on the training data before the first step, and kept in `constants.npz`."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,28 +59,27 @@ def check_single_label(albums: Sequence[Album], data_dir: Path) -> None:
 
 def write_constants(workdir: Path, constants: Constants, seen: Seen) -> None:
     """Write the constants to the run's folder."""
-    several = len(constants.inputs) > 1
     arrays: dict[str, Any] = {}
     for name, of_input in constants.inputs.items():
-        prefix = f"{name}." if several else ""
-        arrays |= {f"{prefix}mean": np.asarray(of_input.mean), f"{prefix}std": np.asarray(of_input.std)}
-    write_npz(workdir / FILE, seen=seen, **arrays, **{name: np.asarray(one) for name, one in constants.fitted.items()})
+        mean, std = _names_of(name, constants.inputs)
+        arrays |= {mean: of_input.mean, std: of_input.std}
+    write_npz(workdir / FILE, seen=seen, **arrays, **constants.fitted)
 
 
 def read_constants(workdir: Path, config: Config) -> tuple[Constants, Seen]:
     """Read what `write_constants` wrote; raises UserError if it is missing or damaged."""
-    arrays = dict(read_npz(workdir / FILE, "restore it, or use another --workdir"))
-    try:
-        several, inputs = len(config.inputs) > 1, {}
-        for name in config.inputs:
-            prefix = f"{name}." if several else ""
-            inputs[name] = Standardisation(arrays.pop(f"{prefix}mean"), arrays.pop(f"{prefix}std"))
-        seen = arrays.pop("seen")
-    except KeyError as error:
-        raise UserError(
-            f"{workdir / FILE} has no array {error}, which training writes; restore it, or use another --workdir"
-        ) from error
+    names = {name: _names_of(name, config.inputs) for name in config.inputs}
+    of_inputs = (array for of_input in names.values() for array in of_input)
+    arrays = read_npz(workdir / FILE, "restore it, or use another --workdir", "seen", *of_inputs)
+    inputs = {name: Standardisation(arrays.pop(mean), arrays.pop(std)) for name, (mean, std) in names.items()}
+    seen = arrays.pop("seen")
     return Constants(inputs, arrays), seen
+
+
+def _names_of(modality: str, modalities: Collection[str]) -> tuple[str, str]:
+    """Return the names of an input's arrays, mean and standard deviation; of the only one without its modality."""
+    prefix = f"{modality}." if len(modalities) > 1 else ""
+    return f"{prefix}mean", f"{prefix}std"
 
 
 def _standardisations(config: Config, dataset: Dataset) -> dict[str, Standardisation]:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
 
 from mumu_jax.compute.predict import SplitPredictions
 from mumu_jax.data.store.records import Dataset, Records
@@ -16,7 +15,7 @@ from mumu_jax.runs.folder import TrainedRun
 from mumu_jax.runs.prediction import Watch, predict_once, see_items
 from mumu_jax.runs.thumbnails import choose_thumbnails, write_thumbnails
 from mumu_jax.system import processes
-from mumu_jax.system.files import replacing, write_json
+from mumu_jax.system.files import write_json, write_npz
 
 
 class Level(NamedTuple):
@@ -24,12 +23,6 @@ class Level(NamedTuple):
 
     ids: list[str]
     predictions: SplitPredictions
-
-    def summarize(self, run: TrainedRun) -> dict[str, float | int | None]:
-        """Return all metrics."""
-        scores, labels = self.predictions.scores, self.predictions.labels
-        values = metrics.summarize(scores, labels, run.seen, single_label=is_single_label(run))
-        return {name: or_none(value) for name, value in values.items()}
 
 
 def is_single_label(run: TrainedRun) -> bool:
@@ -54,7 +47,7 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str, workdir: Path, watch
     result = {
         "split": split,
         "data": {"dir": str(dataset.folder), "checksum": dataset.checksum},
-        **{name: level.summarize(run) for name, level in levels.items()},
+        **{name: _summarize(run, level.predictions) for name, level in levels.items()},
         "chance": metrics.by_chance(len(run.labels), len(albums.scores), is_single_label(run)),
     }
     matrix = None
@@ -63,9 +56,17 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str, workdir: Path, watch
         of_genres = metrics.accuracy_by_label(matrix).tolist()
         result["accuracy_by_genre"] = dict(zip(label_names, map(or_none, of_genres), strict=True))
     if processes.is_main():
-        _write_predictions(workdir / f"predictions_{split}.npz", levels, label_names)
+        arrays = {
+            f"{name}_{field}": array
+            for name, (ids, predictions) in levels.items()
+            for field, array in (("ids", ids), ("scores", predictions.scores), ("labels", predictions.labels))
+        }
+        write_npz(workdir / f"predictions_{split}.npz", compressed=True, label_names=label_names, **arrays)
         if matrix is not None:
-            _write_confusion(workdir, split, matrix, label_names)
+            from mumu_jax.runs import confusion  # Matplotlib takes a second to import
+
+            confusion.write_table(workdir / f"confusion_{split}.csv", matrix, label_names)
+            confusion.write_picture(workdir / f"confusion_{split}.png", matrix, label_names)
         if "image" in run.config.inputs:
             write_thumbnails(workdir / f"covers_{split}.npz", choose_thumbnails(records, albums))
         write_json(workdir / f"eval_{split}.json", result)
@@ -90,20 +91,6 @@ def _score(run: TrainedRun, records: Records, watch: Watch) -> dict[str, Level]:
     return {"track": Level(records.item_ids, predictions), "album": Level(albums.album_ids, of_albums)}
 
 
-def _write_predictions(path: Path, levels: dict[str, Level], label_names: list[str]) -> None:
-    arrays = {
-        f"{name}_{field}": array
-        for name, (ids, predictions) in levels.items()
-        for field, array in (("ids", ids), ("scores", predictions.scores), ("labels", predictions.labels))
-    }
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **{"label_names": label_names, **arrays})
-
-
-def _write_confusion(
-    workdir: Path, split: str, matrix: Int[np.ndarray, "labels labels"], label_names: list[str]
-) -> None:
-    from mumu_jax.runs import confusion  # Matplotlib takes a second to import
-
-    confusion.write_table(workdir / f"confusion_{split}.csv", matrix, label_names)
-    confusion.write_picture(workdir / f"confusion_{split}.png", matrix, label_names)
+def _summarize(run: TrainedRun, predictions: SplitPredictions) -> dict[str, float | int | None]:
+    values = metrics.summarize(predictions.scores, predictions.labels, run.seen, single_label=is_single_label(run))
+    return {name: or_none(value) for name, value in values.items()}

@@ -10,8 +10,7 @@ from PIL import Image
 
 from mumu_jax.compute.predict import SplitPredictions
 from mumu_jax.data.store.records import Records
-from mumu_jax.errors import UserError
-from mumu_jax.system.files import read_npz, replacing
+from mumu_jax.system.files import read_npz, write_npz
 
 MAX_COVERS = 500
 SIDE_PX = 64
@@ -45,15 +44,11 @@ def _shrink(pixels: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "s
 
 def write_thumbnails(path: Path, thumbnails: Thumbnails) -> None:
     """Write the thumbnails, whole or not at all; the same ones give the same bytes."""
-    with replacing(path) as part, part.open("wb") as file:
-        np.savez_compressed(file, **{f.name: getattr(thumbnails, f.name) for f in dataclasses.fields(thumbnails)})
+    write_npz(path, compressed=True, **vars(thumbnails))
 
 
 def read_thumbnails(path: Path) -> Thumbnails:
     """Read what `write_thumbnails` wrote.  Raises UserError on anything else."""
-    remedy = "score the run again (mumu_jax.evaluate)"
-    arrays = read_npz(path, remedy)
-    try:
-        return Thumbnails(**{field.name: arrays[field.name] for field in dataclasses.fields(Thumbnails)})
-    except KeyError as error:
-        raise UserError(f"{path} is not a file of covers (it has no array {error}); {remedy}") from error
+    names = [field.name for field in dataclasses.fields(Thumbnails)]
+    arrays = read_npz(path, "score the run again (mumu_jax.evaluate)", *names)
+    return Thumbnails(**{name: arrays[name] for name in names})
