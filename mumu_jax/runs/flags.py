@@ -56,19 +56,17 @@ def parse_flags(argv: Sequence[str]) -> Flags:
     values = flags.FlagValues()
     argv = sorted(argv, key=lambda argument: not argument.startswith("--config="))  # the name before its overrides
     _check_field_names(argv)
-    flags.DEFINE_boolean("list", False, "Show every experiment and end.", flag_values=values)
-    flags.DEFINE_boolean("help", False, "Show this and end.", short_name="h", flag_values=values)
-    flags.DEFINE_string("data_dir", None, "Prepared data; $MUMU_DATA_DIR by default.", flag_values=values)
-    flags.DEFINE_string("workdir", None, "The run's folder; runs/CONFIG by default.", flag_values=values)
-    flags.DEFINE_string("features", None, "audio=RUN,text=RUN,…: the runs that a fusion joins.", flag_values=values)
-    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, or auto.", flag_values=values)
-    flags.DEFINE_integer("num_processes", None, "How many processes train together.", flag_values=values)
-    flags.DEFINE_integer("process_id", None, "Which of them this one is, from 0.", flag_values=values)
+    flags.DEFINE_boolean("list", False, HELP, flag_values=values)
+    flags.DEFINE_boolean("help", False, HELP, short_name="h", flag_values=values)
+    for name in ("data_dir", "workdir", "features", "coordinator"):
+        flags.DEFINE_string(name, None, HELP, flag_values=values)
+    for name in ("num_processes", "process_id"):
+        flags.DEFINE_integer(name, None, HELP, flag_values=values)
     try:
         config_flags.DEFINE_config_dataclass(
             "config",
             Config(),
-            "The experiment, and --config.FIELD=VALUE for any of its fields.",
+            HELP,
             flag_values=values,
             sys_argv=["train", *argv],
             parse_fn=load_config,
@@ -87,9 +85,9 @@ def parse_flags(argv: Sequence[str]) -> Flags:
     validate(config)
     if config.name:
         check_settings(config)
-    processes = (values.coordinator, values.num_processes, values.process_id)
+    as_given = ("data_dir", "workdir", "list", "coordinator", "num_processes", "process_id")
     features = None if values.features is None else _parse_features(values.features, config)
-    return Flags(config, features, values.data_dir, values.workdir, values.list, *processes)
+    return Flags(config, features, **{name: values[name].value for name in as_given})
 
 
 def _parse_features(text: str, config: Config) -> dict[str, Path]:
@@ -122,11 +120,10 @@ def print_experiments() -> None:
         table.add_column(title, justify="right")
     for name, experiment in load_experiments().items():
         paper = experiment.paper
-        printed = (
-            (paper.params, f"{paper.epoch_s:g}", f"{paper.roc_auc:.3f}", *(f"{x:.2f}" for x in paper.coverage))
-            if paper
-            else ("",) * 6
-        )
+        printed = [""] * 6
+        if paper:
+            coverage = (f"{share:.2f}" for share in paper.coverage)
+            printed = [paper.params, f"{paper.epoch_s:g}", f"{paper.roc_auc:.3f}", *coverage]
         accuracy = "/".join(f"{share:.2%}"[:-1] for share in experiment.study.accuracy) if experiment.study else ""
         table.add_row(name, f"{count_params(experiment.config):,}", *printed, accuracy)
     Console(width=max(120, Console().width)).print(table)

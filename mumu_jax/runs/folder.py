@@ -1,14 +1,6 @@
 """The run's folder: everything that `evaluate` and `tag` need, and that a resumed run must find unchanged.
 
-config.json      the resolved config, versions, and the data it was trained on
-vocabulary.json  of a text run: its terms and their idf;  gazetteer: links entities in new texts
-fusion.json      of a fusion: the runs that it joins;  features/: their vectors of all albums
-labels.json      label names and parents, in column order
-constants.npz    input statistics, the objective's constants, which labels occur in training
-track/ album/    checkpoints of the networks: the last and the best; no track/ if the items are albums
-metrics.jsonl    losses and validation metrics;  perf.jsonl: timings;  events/: TensorBoard
-eval_test.json   the final evaluation;  predictions_test.npz: the scores behind it
-covers_test.npz  of an image run: some covers of that split with their feature vectors, for figure 2
+`mumu_jax/README.md` lists its files.
 """
 
 import dataclasses
