@@ -1,7 +1,7 @@
 """The constants of a run: fitted on the training data before the first step, and kept in `constants.npz`."""
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from mumu_jax.compute.network import Constants, Standardisation
 from mumu_jax.config import Config
 from mumu_jax.data.loader import multi_hot
 from mumu_jax.data.manifest import Album, Label
-from mumu_jax.data.store.pairs import Paired
+from mumu_jax.data.store.pairs import parts_of
 from mumu_jax.data.store.records import Dataset, read_albums
 from mumu_jax.errors import UserError
 from mumu_jax.objectives import make_objective
@@ -42,7 +42,8 @@ def fit_constants(config: Config, dataset: Dataset, data_dir: Path) -> tuple[Con
     except ValueError as error:
         raise UserError(f"{data_dir}: {error} (an experiment whose name ends in _logistic)") from error
     _warn(objective.untargeted, dataset, ~objective.has_target(len(seen), fitted))
-    return Constants(_standardisations(config, dataset), fitted), seen
+    parts = parts_of(dataset, config)
+    return Constants({name: Standardisation(parts[name].mean, parts[name].std) for name in config.inputs}, fitted), seen
 
 
 def check_single_label(albums: Sequence[Album], data_dir: Path) -> None:
@@ -80,11 +81,6 @@ def _names_of(modality: str, modalities: Collection[str]) -> tuple[str, str]:
     """Return the names of an input's arrays, mean and standard deviation; of the only one without its modality."""
     prefix = f"{modality}." if len(modalities) > 1 else ""
     return f"{prefix}mean", f"{prefix}std"
-
-
-def _standardisations(config: Config, dataset: Dataset) -> dict[str, Standardisation]:
-    parts: Mapping[str, Dataset] = dataset.parts if isinstance(dataset, Paired) else {config.modality: dataset}
-    return {name: Standardisation(parts[name].mean, parts[name].std) for name in config.inputs}
 
 
 def _multi_hot_labels(albums: Sequence[Album], labels: Sequence[Label]) -> UInt8[np.ndarray, "albums labels"]:

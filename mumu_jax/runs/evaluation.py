@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from mumu_jax.compute.predict import SplitPredictions
 from mumu_jax.data.store.records import Dataset, Records
@@ -13,9 +14,12 @@ from mumu_jax.objectives import metrics
 from mumu_jax.objectives.metrics import or_none
 from mumu_jax.runs.folder import TrainedRun
 from mumu_jax.runs.prediction import Watch, predict_once, see_items
-from mumu_jax.runs.thumbnails import choose_thumbnails, write_thumbnails
 from mumu_jax.system import processes
 from mumu_jax.system.files import write_json, write_npz
+
+MAX_COVERS = 500
+SIDE_PX = 64  # of a cover's thumbnail
+LARGEST = float(np.finfo(np.float16).max)
 
 
 class Level(NamedTuple):
@@ -68,7 +72,8 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str, workdir: Path, watch
             confusion.write_table(workdir / f"confusion_{split}.csv", matrix, label_names)
             confusion.write_picture(workdir / f"confusion_{split}.png", matrix, label_names)
         if "image" in run.config.inputs:
-            write_thumbnails(workdir / f"covers_{split}.npz", choose_thumbnails(records, albums))
+            thumbnails = choose_thumbnails(records, albums)
+            write_npz(workdir / f"covers_{split}.npz", compressed=True, **thumbnails)
         write_json(workdir / f"eval_{split}.json", result)
     return result
 
@@ -94,3 +99,18 @@ def _score(run: TrainedRun, records: Records, watch: Watch) -> dict[str, Level]:
 def _summarize(run: TrainedRun, predictions: SplitPredictions) -> dict[str, float | int | None]:
     values = metrics.summarize(predictions.scores, predictions.labels, run.seen, single_label=is_single_label(run))
     return {name: or_none(value) for name, value in values.items()}
+
+
+def choose_thumbnails(records: Records, predictions: SplitPredictions) -> dict[str, np.ndarray]:
+    """Choose at most MAX_COVERS covers of a split at random, in random order, always the same ones, for figure 2.
+
+    Returns their album_ids, vectors [albums, d] in float16, covers [albums, side, side, 3] and multi-hot labels.
+    """
+    rows = np.random.default_rng(0).permutation(len(records))[:MAX_COVERS]
+    covers = (Image.fromarray(record["image"]) for record in records.read(rows))
+    return {
+        "album_ids": np.array(records.album_ids)[rows],
+        "vectors": np.clip(predictions.embedding[rows], -LARGEST, LARGEST).astype(np.float16),
+        "covers": np.stack([np.asarray(one.resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC)) for one in covers]),
+        "labels": predictions.labels[rows],
+    }
