@@ -7,14 +7,13 @@ from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
-from rich.console import Console
-from rich.table import Table
 
 from mumu_jax.config import Config, flatten, validate
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.errors import UserError, nearest
 from mumu_jax.experiments import load_config, load_experiments
 from mumu_jax.runs.settings import check_settings, count_params
+from mumu_jax.system.terminal import print_table
 
 HELP = """\
 python -m mumu_jax.train --config=NAME [--data_dir=DATA] [--workdir=RUN] [--config.FIELD=VALUE …]
@@ -108,16 +107,7 @@ def _parse_features(text: str, config: Config) -> dict[str, Path]:
 
 def print_experiments() -> None:
     """Print every experiment with its parameter count and the paper's results, as a table."""
-    table = Table(
-        title="Experiments; parameters for MuMu's 250 labels; Table 2 of Oramas et al. 2017, and top-1, 3 and 5 "
-        "accuracy of the album-cover study",
-        title_justify="left",
-        caption="text_vsm's C@1 is as printed there, though no C@1 can be above a C@3",
-        caption_justify="left",
-    )
-    table.add_column("--config=", no_wrap=True)
-    for title in ("params", "paper's params", "s/epoch", "AUC", "C@1", "C@3", "C@5", "top-1/3/5 in %"):
-        table.add_column(title, justify="right")
+    rows = []
     for name, experiment in load_experiments().items():
         paper = experiment.paper
         printed = [""] * 6
@@ -125,8 +115,15 @@ def print_experiments() -> None:
             coverage = (f"{share:.2f}" for share in paper.coverage)
             printed = [paper.params, f"{paper.epoch_s:g}", f"{paper.roc_auc:.3f}", *coverage]
         accuracy = "/".join(f"{share:.2%}"[:-1] for share in experiment.study.accuracy) if experiment.study else ""
-        table.add_row(name, f"{count_params(experiment.config):,}", *printed, accuracy)
-    Console(width=max(120, Console().width)).print(table)
+        rows.append((name, f"{count_params(experiment.config):,}", *printed, accuracy))
+    print_table(
+        "Experiments; parameters for MuMu's 250 labels; Table 2 of Oramas et al. 2017, and top-1, 3 and 5 accuracy of "
+        "the album-cover study",
+        ("--config=", "params", "paper's params", "s/epoch", "AUC", "C@1", "C@3", "C@5", "top-1/3/5 in %"),
+        rows,
+        width=120,
+        caption="text_vsm's C@1 is as printed there, though no C@1 can be above a C@3",
+    )
 
 
 def _check_field_names(argv: Sequence[str]) -> None:
