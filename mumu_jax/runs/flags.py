@@ -84,9 +84,9 @@ def parse_flags(argv: Sequence[str]) -> Flags:
     validate(config)
     if config.name:
         check_settings(config)
-    as_given = ("data_dir", "workdir", "list", "coordinator", "num_processes", "process_id")
+    processes = (values.coordinator, values.num_processes, values.process_id)
     features = None if values.features is None else _parse_features(values.features, config)
-    return Flags(config, features, **{name: values[name].value for name in as_given})
+    return Flags(config, features, values.data_dir, values.workdir, values.list, *processes)
 
 
 def _parse_features(text: str, config: Config) -> dict[str, Path]:
