@@ -12,7 +12,6 @@ from jaxtyping import Bool, Float, Shaped
 from mumu_jax.config import Config, flatten
 from mumu_jax.data.manifest import read_labels
 from mumu_jax.errors import UserError
-from mumu_jax.models import family_of
 from mumu_jax.objectives import metrics
 from mumu_jax.runs.constants import read_constants
 from mumu_jax.runs.folder import FINAL_SPLITS, read_about
@@ -111,11 +110,9 @@ def _read_predictions(path: Path, n_labels: int) -> Predictions:
 def facts(run: Run) -> Iterator[tuple[str, str]]:
     """Yield (term, value) for the network, the data, and the place where it was trained."""
     versions, data, model = dict(run.about.get("versions", {})), run.about["data"], run.config.model
-    variant = [getattr(model, name) for name in ("kernel", "width", "depth") if name in family_of(run.config).settings]
-    yield (
-        "Network",
-        f"{' '.join(map(str, (model.family, *variant)))} on {run.config.modality}, {run.config.target.kind} targets",
-    )
+    network = [model.family, model.kernel, model.width] if model.family == "cnn" else [model.family]
+    network += [str(model.depth)] if model.family == "resnet" else []
+    yield "Network", f"{' '.join(network)} on {run.config.modality}, {run.config.target.kind} targets"
     if "params" in run.about:
         yield "Parameters", count(run.about["params"])
     for modality, source in run.sources.items():
