@@ -20,7 +20,7 @@ from mumu_jax.evaluate import print_table
 from mumu_jax.runs.constants import fit_constants, read_constants
 from mumu_jax.runs.evaluation import evaluate
 from mumu_jax.runs.flags import parse_flags, print_experiments
-from mumu_jax.runs.folder import FINAL_SPLITS, Trained, claim, load_run, source_of_weights, write_run
+from mumu_jax.runs.folder import FINAL_SPLITS, Trained, is_begun, load_run, source_of_weights, write_run
 from mumu_jax.runs.fusion import keep_features, open_data
 from mumu_jax.runs.prediction import AlbumVectors, predict_items, vectors_of_albums
 from mumu_jax.runs.settings import check_network
@@ -94,7 +94,7 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopRequest) -> N
 
 def start_or_resume(workdir: Path, config: Config, dataset: Dataset, data_dir: Path) -> None:
     """Make `workdir` this run's folder; raises UserError if it is another's."""
-    if claim(workdir, config, data_dir, dataset.checksum):
+    if is_begun(workdir, config, data_dir, dataset.checksum):
         return
     constants, seen = fit_constants(config, dataset, data_dir)
     folders = {name: part.folder for name, part in parts_of(dataset, config).items()}

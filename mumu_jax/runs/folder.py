@@ -74,22 +74,19 @@ class TrainedRun:
         return self.track or self.album
 
 
-def claim(workdir: Path, config: Config, data_dir: Path, checksum: str) -> bool:
-    """Make `workdir` this run's folder; return True if it is already, and there is something to resume.
+def is_begun(workdir: Path, config: Config, data_dir: Path, checksum: str) -> bool:
+    """Return True if `workdir` is this run's folder already, and there is something to resume.
 
     Raises UserError if the folder is a run of another config or of other data, naming the first difference.
     """
     about = check_same_settings(workdir, config)
-    if about is None:
-        workdir.mkdir(parents=True, exist_ok=True)
-        return False
-    if about["data"]["checksum"] != checksum:
+    if about and about["data"]["checksum"] != checksum:
         raise UserError(
             f"{workdir} was trained on other data (checksum {about['data']['checksum'][:12]}, from "
             f"{about['data']['dir']}) than {data_dir} holds (checksum {checksum[:12]}); give the same --data_dir, "
             f"or another --workdir"
         )
-    return True
+    return about is not None
 
 
 def check_same_settings(workdir: Path, config: Config) -> dict[str, Any] | None:
