@@ -6,28 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from mumu_jax.data.manifest import SPLITS, read_manifest
 from mumu_jax.errors import UserError
 from mumu_jax.objectives.metrics import METRICS, MULTI_LABEL, SINGLE_LABEL
 from mumu_jax.runs.constants import check_single_label
 from mumu_jax.runs.evaluation import evaluate, files_of, is_single_label
-from mumu_jax.runs.features import check_format, extract_features, write_features
 from mumu_jax.runs.folder import fingerprint, load_run
-from mumu_jax.runs.fusion import open_data
+from mumu_jax.runs.fusion import extract_features, open_data, write_features
+from mumu_jax.system import terminal
 from mumu_jax.system.cache import keep_compiled_programs
-from mumu_jax.system.terminal import run_command
 
 GENRES_SHOWN = 25
+LEVELS = {"track": "tracks", "album": "albums", "chance": "albums by chance"}
 
 
 def main(argv: Sequence[str]) -> None:
     """Score a run's split and print the table, or write the feature vectors of all splits."""
     arguments = _parser().parse_args(argv)
-    if arguments.features:
-        check_format(arguments.features)
+    out = arguments.features
+    if out and out.suffix != ".npz":
+        raise UserError(f"--features={out} ends in {out.suffix or 'nothing'!r}; give a file that ends in .npz")
     keep_compiled_programs()
     run = load_run(arguments.workdir)
     data_dir = arguments.data_dir or run.data_dir
@@ -46,11 +44,11 @@ def main(argv: Sequence[str]) -> None:
         print(f"warning: {data_dir} is other data than the run was trained on", file=sys.stderr)
         if is_single_label(run):
             check_single_label(read_manifest(data_dir / "manifest.jsonl"), data_dir)
-    if arguments.features:
+    if out:
         features = extract_features(run, dataset, fingerprint(arguments.workdir))
-        write_features(arguments.features, features)
+        write_features(out, features)
         n_albums, width = features.vectors.shape
-        print(f"written: {arguments.features}, the vectors ({width} wide) of {n_albums} albums")
+        print(f"written: {out}, the vectors ({width} wide) of {n_albums} albums")
         return
     print_table(evaluate(run, dataset, arguments.split, arguments.workdir))
     names = files_of(run, arguments.split)
@@ -62,20 +60,17 @@ def print_table(result: dict[str, Any]) -> None:
     album = result["album"]
     kind = SINGLE_LABEL if "accuracy_by_genre" in result else MULTI_LABEL
     columns = {name: metric.title for name, metric in METRICS.items() if kind in metric.columns} | {"n_items": "items"}
-    table = Table(title=f"{result['split']} split", title_justify="left")
-    table.add_column("")
-    for title in columns.values():
-        table.add_column(title, justify="right")
-    for level in (level for level in ("track", "album", "chance") if level in result):
-        cells = [_format(result[level].get(key)) for key in columns]
-        table.add_row("albums by chance" if level == "chance" else f"{level}s", *cells)
-    console = Console(width=max(100, Console().width))
-    console.print(table)
+    rows = [
+        (name, *(_format(result[level].get(key)) for key in columns))
+        for level, name in LEVELS.items()
+        if level in result
+    ]
+    terminal.print_table(f"{result['split']} split", ("", *columns.values()), rows, width=100)
     if "accuracy_by_genre" in result:
         of_genres = sorted(result["accuracy_by_genre"].items(), key=lambda item: -(item[1] or 0))
         said = ", ".join(f"{name} {_format(share) or '–'}" for name, share in of_genres[:GENRES_SHOWN])
         more = f", … (all are in eval_{result['split']}.json)" if len(of_genres) > GENRES_SHOWN else ""
-        console.print(f"top-1 accuracy by the album's genre: {said}{more}", markup=False, highlight=False)
+        print(f"top-1 accuracy by the album's genre: {said}{more}")
     if album["n_labels_scored"] < album["n_labels"]:
         print(
             f"ROC-AUC and PR-AUC are means over {album['n_labels_scored']} of {album['n_labels']} labels: those that "
@@ -104,4 +99,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    terminal.run_command(main)

@@ -27,24 +27,23 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _check_free(out: Path, run: str) -> None:
-    """Raise UserError unless `out` is not there, empty, or an export of this run and nothing else."""
+    """Raise UserError unless `out` is missing, empty, or an export of this run and nothing else."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / ABOUT).is_file():
         raise UserError(f"{out} is there and is not an export; give another --out")
     about = read_about(out)
-    if about["run"] != run:
-        raise UserError(f"{out} holds the export of another run ({about['run']}); give another --out, or remove it")
-    others = sorted(set(files_in(out)) - set(about["files"]))
-    if others:
+    if about.run != run:
+        raise UserError(f"{out} holds the export of another run ({about.run}); give another --out, or remove it")
+    if others := sorted(set(files_in(out)) - set(about.files)):
         raise UserError(f"{out / others[0]} is no part of the export and would be lost; move it, or give another --out")
 
 
 @contextmanager
 def _replacing_folder(folder: Path) -> Iterator[Path]:
-    """A folder to make; it takes the place of `folder` when the block ends, and vanishes when it raises.
+    """Yield a temporary folder.  On success it replaces `folder`; on error it is deleted.
 
-    A kill leaves `folder` as it was, or, between two renames, gone: never half of it.
+    A kill leaves `folder` as it was, or, between two renames, missing: never half of it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary, old = folder.with_name(f".{folder.name}.part"), folder.with_name(f".{folder.name}.old")

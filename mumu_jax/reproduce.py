@@ -22,7 +22,7 @@ from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
 from mumu_jax.reports import table2
 from mumu_jax.reports.page import write_page
-from mumu_jax.reports.plan import PRESETS, Plan, make_plan
+from mumu_jax.reports.plan import PRESETS, Plan, joined, make_plan
 from mumu_jax.reports.table2 import MARKDOWN, SETTINGS, TABLE, TIMES, read_failures, read_result, run_folder
 from mumu_jax.system.files import only_one, replacing, write_json
 from mumu_jax.system.signals import EXIT_INTERRUPTED, Interrupted, StopRequest, stop_on_signal
@@ -93,16 +93,15 @@ def reproduce(plan: Plan, workdir: Path, stop: StopRequest) -> dict[tuple[str, i
 
 def train_row(plan: Plan, workdir: Path, row: str, seed: int, stop: StopRequest) -> str:
     """Train and evaluate one row in a process of its own; return why it failed, or nothing."""
-    folder, config = run_folder(workdir, row, seed), load_config(row)
-    names = config.fusion.names if config.modality == "fusion" else []
-    joined = {name: run_folder(workdir, plan.sources[name], seed) for name in names}
-    for run in joined.values():
+    folder = run_folder(workdir, row, seed)
+    sources = {name: run_folder(workdir, plan.sources[name], seed) for name in joined(load_config(row))}
+    for run in sources.values():
         if read_result(run) is None:
             return f"it joins {run}, which failed; fix that one first"
     command = [*TRAIN, f"--config={row}", f"--data_dir={plan.data_dir}", f"--workdir={folder}"]
     command += [f"--config.{name}={value}" for name, value in plan.settings(row, seed).items()]
-    if joined:
-        command.append(f"--features={','.join(f'{name}={run}' for name, run in joined.items())}")
+    if sources:
+        command.append(f"--features={','.join(f'{name}={run}' for name, run in sources.items())}")
     status, output = run_logged(command, _log(workdir, row, seed), stop)
     if status and stop:
         return INTERRUPTED

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -13,14 +13,14 @@ from mumu_jax.config import Config
 from mumu_jax.data.loader import Records
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.data.preparation.job import Job, prepare
-from mumu_jax.data.store.pairs import Paired
+from mumu_jax.data.store.pairs import parts_of
 from mumu_jax.data.store.records import Dataset
 from mumu_jax.errors import UserError
 from mumu_jax.evaluate import print_table
 from mumu_jax.runs.constants import fit_constants, read_constants
 from mumu_jax.runs.evaluation import evaluate
 from mumu_jax.runs.flags import parse_flags, print_experiments
-from mumu_jax.runs.folder import FINAL_SPLITS, Trained, claim, load_run, source_of_weights, write_run
+from mumu_jax.runs.folder import FINAL_SPLITS, Trained, is_begun, load_run, source_of_weights, write_run
 from mumu_jax.runs.fusion import keep_features, open_data
 from mumu_jax.runs.prediction import AlbumVectors, predict_items, vectors_of_albums
 from mumu_jax.runs.settings import check_network
@@ -94,21 +94,15 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopRequest) -> N
 
 def start_or_resume(workdir: Path, config: Config, dataset: Dataset, data_dir: Path) -> None:
     """Make `workdir` this run's folder; raises UserError if it is another's."""
-    if claim(workdir, config, data_dir, dataset.checksum):
+    if is_begun(workdir, config, data_dir, dataset.checksum):
         return
     constants, seen = fit_constants(config, dataset, data_dir)
-    inputs = Inputs.fit(config, dataset.split("train"), folders_of(dataset, config))
+    folders = {name: part.folder for name, part in parts_of(dataset, config).items()}
+    inputs = Inputs.fit(config, dataset.split("train"), folders)
     network = item_network(config, len(dataset.labels), constants.fitted)
     weights = check_weights(config, network, inputs.item)
     data = {"dir": str(data_dir.absolute()), "checksum": dataset.checksum}
     write_run(workdir, inputs, dataset.labels, constants, seen, data, weights)
-
-
-def folders_of(dataset: Dataset, config: Config) -> Mapping[str, Path]:
-    """Return the folder of each modality's data."""
-    if isinstance(dataset, Paired):
-        return {name: part.folder for name, part in dataset.parts.items()}
-    return {config.modality: dataset.folder}
 
 
 def fit_networks(dataset: Dataset, config: Config, workdir: Path, log: MetricsLog, stop: StopRequest) -> None:

@@ -9,6 +9,7 @@ from quick import quick_jit
 
 from mumu_jax.models.cnn import VARIANTS
 from mumu_jax.models.kernels import conv_pool as convolution
+from mumu_jax.models.kernels.backend import traced_for
 from mumu_jax.models.kernels.conv_pool import conv_pool
 from mumu_jax.models.kernels.formulations import FORMULATIONS, fastest, supported
 from mumu_jax.models.kernels.pooling import max_and_place, unpool
@@ -45,7 +46,7 @@ def shapes(layer):
     return (2, *read, shape[2]), kernel_shape, pool
 
 
-def assert_equal_to_plain(layer, formulation=None, backend=None):
+def assert_equal_to_plain(layer, formulation=None):
     shape, kernel_shape, pool, padding = layer
     x = jax.random.normal(jax.random.key(0), (2, *shape))
     kernel = jax.random.normal(jax.random.key(1), kernel_shape) / np.sqrt(np.prod(kernel_shape[:3]))
@@ -59,7 +60,7 @@ def assert_equal_to_plain(layer, formulation=None, backend=None):
         return quick_jit(run)(x, kernel, bias)
 
     plain = value_and_gradients(lambda *a: plain_conv_pool(*a, pool, padding))
-    ours = value_and_gradients(lambda *a: conv_pool(*a, pool, padding, backend=backend, formulation=formulation))
+    ours = value_and_gradients(lambda *a: conv_pool(*a, pool, padding, formulation))
     for one, other in zip(ours, plain, strict=True):
         assert one.shape == other.shape
         np.testing.assert_allclose(one, other, atol=1e-5 * float(jnp.abs(other).max()))
@@ -70,14 +71,15 @@ PAIRS = [(layer, name) for layer in LAYERS for name in sorted(supported(*shapes(
 
 @pytest.mark.parametrize(("layer", "formulation"), PAIRS, ids=str)
 def test_formulation_equals_plain_convolution(layer, formulation):
-    assert_equal_to_plain(layer, formulation, backend="gpu")  # all items at once
+    with traced_for("gpu"):  # all items at once
+        assert_equal_to_plain(layer, formulation)
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_smallest_chunks_equal_plain_convolution(layer, monkeypatch):
     monkeypatch.setattr(convolution, "CACHED_BYTES", 1)
     monkeypatch.setattr(convolution, "CACHED_MATRICES", 0)
-    assert_equal_to_plain(layer, backend="cpu")
+    assert_equal_to_plain(layer)
 
 
 # Pools that the six networks do not have: phases that do not divide them are put in order.
@@ -95,7 +97,7 @@ def test_phases_that_do_not_divide_the_pool(shape, kernel_shape, pool, padding, 
 def test_pieces_of_an_item_suit_the_formulation(monkeypatch):
     monkeypatch.setattr(convolution, "CACHED_BYTES", 2**16)
     monkeypatch.setattr(convolution, "CACHED_MATRICES", 0)
-    assert_equal_to_plain(((79, 96, 1), (8, 89, 1, CHANNELS), (6, 4), "valid"), "quartered_banded", backend="cpu")
+    assert_equal_to_plain(((79, 96, 1), (8, 89, 1, CHANNELS), (6, 4), "valid"), "quartered_banded")
 
 
 def test_every_formulation_is_compared():
@@ -169,7 +171,9 @@ def test_first_layer_makes_no_gradient_of_its_input():
     kernel, bias = jnp.ones((4, 70, 1, 8)), jnp.zeros(8)
 
     def count_products(argnums):
-        loss = jax.grad(lambda x, kernel: conv_pool(x, kernel, bias, (4, 4), "valid", "gpu").sum(), argnums)
-        return jax.jit(loss).lower(jnp.ones((2, 322, 96, 1)), kernel).compile().as_text().count(" dot(")
+        loss = jax.grad(lambda x, kernel: conv_pool(x, kernel, bias, (4, 4), "valid").sum(), argnums)
+        with traced_for("gpu"):
+            lowered = jax.jit(loss).lower(jnp.ones((2, 322, 96, 1)), kernel)
+        return lowered.compile().as_text().count(" dot(")
 
     assert count_products(1) < count_products((0, 1))

@@ -1,6 +1,8 @@
 """Tests of figures 1 and 2: the albums in them, the same pictures from the same files, and why there may be none."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,9 @@ from mumu_jax.objectives import cosine
 from mumu_jax.reports import figures
 from mumu_jax.reports.figures import figures_of
 from mumu_jax.reports.table2 import TABLE
-from mumu_jax.runs import thumbnails
+from mumu_jax.runs import evaluation
 from mumu_jax.runs.folder import load_run
-from mumu_jax.runs.thumbnails import Thumbnails, read_thumbnails, write_thumbnails
+from mumu_jax.system.files import read_npz, write_npz
 from mumu_jax.system.pictures import render
 
 TOP = ["Jazz", "$x_{$ <b>", "_Pop", "音楽", "Classical\nMusic", "Rare"]
@@ -70,7 +72,8 @@ def make_covers(run: Path, n: int = 160) -> Path:
     labels = LABELS_OF_ALBUMS[:n]
     vectors = (3 * labels @ rng.normal(size=(len(LABELS), 12)) + rng.normal(size=(n, 12))).astype(np.float16)
     covers = rng.integers(0, 256, (n, 8, 8, 3), np.uint8)
-    write_thumbnails(run / "covers_test.npz", Thumbnails(np.arange(n).astype(str), vectors, covers, labels))
+    ids = np.arange(n).astype(str)
+    write_npz(run / "covers_test.npz", compressed=True, album_ids=ids, vectors=vectors, covers=covers, labels=labels)
     return run
 
 
@@ -146,11 +149,11 @@ def test_figure_2_shows_covers_of_the_most_frequent_genres(drawings, run):
     assert LABELS_OF_ALBUMS[:, five].sum(axis=0).min() > LABELS_OF_ALBUMS[:, 5].sum() > 0
     assert legend(drawings[1]) == shown_as(LABELS_OF_ALBUMS, five)
     images = drawings[1].figure.axes[0].images
-    expected = read_thumbnails(run / "covers_test.npz")
-    alone = expected.labels[:, five].sum(axis=1) == 1
+    expected = read_npz(run / "covers_test.npz", "")
+    alone = expected["labels"][:, five].sum(axis=1) == 1
     assert len(images) == alone.sum()
     inside = [np.asarray(image.get_array())[5:-5, 5:-5] * 255 for image in images]
-    np.testing.assert_allclose(inside, expected.covers[alone], atol=1e-4)
+    np.testing.assert_allclose(inside, expected["covers"][alone], atol=1e-4)
     frames = {tuple(np.asarray(image.get_array())[0, 0].tolist()) for image in images}
     assert len(frames) == 5
     assert f"{len(images)} test albums" in drawings[1].caption
@@ -212,40 +215,43 @@ def made_up_records(n: int) -> tuple[HeldRecords, SplitPredictions]:
 
 def test_thumbnails_are_chosen_and_read_back(tmp_path):
     records, found = made_up_records(700)
-    chosen = thumbnails.choose_thumbnails(records, found)
-    rows = np.array([int(album_id[1:]) for album_id in chosen.album_ids])
-    assert len(set(rows)) == thumbnails.MAX_COVERS == len(rows)
+    chosen = evaluation.choose_thumbnails(records, found)
+    rows = np.array([int(album_id[1:]) for album_id in chosen["album_ids"]])
+    assert len(set(rows)) == evaluation.MAX_COVERS == len(rows)
     assert np.ptp(rows) > 600  # of the whole split
-    assert (chosen.covers == (rows % 256)[:, None, None, None]).all()
-    assert chosen.covers.shape[1:] == (64, 64, 3)
-    np.testing.assert_array_equal(chosen.labels, found.labels[rows])
-    np.testing.assert_allclose(chosen.vectors, np.clip(found.embedding[rows], -65504, 65504), rtol=1e-3)
+    assert (chosen["covers"] == (rows % 256)[:, None, None, None]).all()
+    assert chosen["covers"].shape[1:] == (64, 64, 3)
+    np.testing.assert_array_equal(chosen["labels"], found.labels[rows])
+    np.testing.assert_allclose(chosen["vectors"], np.clip(found.embedding[rows], -65504, 65504), rtol=1e-3)
     for name in ("a.npz", "b.npz"):
-        write_thumbnails(tmp_path / name, thumbnails.choose_thumbnails(records, found))
+        write_npz(tmp_path / name, compressed=True, **evaluation.choose_thumbnails(records, found))
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    read = read_thumbnails(tmp_path / "a.npz")
+    read = read_npz(tmp_path / "a.npz", "")
     for name in ("album_ids", "vectors", "covers", "labels"):
-        np.testing.assert_array_equal(getattr(read, name), getattr(chosen, name))
-    assert len(thumbnails.choose_thumbnails(*made_up_records(3)).album_ids) == 3
+        np.testing.assert_array_equal(read[name], chosen[name])
+    assert len(evaluation.choose_thumbnails(*made_up_records(3))["album_ids"]) == 3
 
 
-def test_damaged_thumbnails(tmp_path):
+def test_damaged_thumbnails(run, tmp_path):
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
     for content in (b"", b"PK\x03\x04", b"nothing"):
-        (tmp_path / "covers_test.npz").write_bytes(content)
-        with pytest.raises(UserError, match=r"covers_test\.npz is missing or damaged .* score the run again"):
-            read_thumbnails(tmp_path / "covers_test.npz")
+        (copy / "covers_test.npz").write_bytes(content)
+        caption = figures_of(copy)[1].caption
+        assert re.search(r"covers_test\.npz is missing or damaged .* score the run again", caption)
+    write_npz(copy / "covers_test.npz", vectors=np.zeros((1, 2)))
+    assert re.search(r"covers_test\.npz is missing or damaged .*covers", figures_of(copy)[1].caption)
 
 
 def test_evaluation_keeps_covers(small_runs, small_data, tmp_path):
     trained = load_run(small_runs["image"])
     prepared = open_prepared(small_data, trained.config.image)
     evaluate.evaluate(trained, prepared, "test", tmp_path)
-    now, before = (read_thumbnails(folder / "covers_test.npz") for folder in (tmp_path, small_runs["image"]))
+    now, before = (read_npz(folder / "covers_test.npz", "") for folder in (tmp_path, small_runs["image"]))
     for name in ("album_ids", "covers", "labels"):
-        np.testing.assert_array_equal(getattr(now, name), getattr(before, name))
-    np.testing.assert_allclose(now.vectors, before.vectors, rtol=0.02, atol=0.02)  # of 8 devices, and of one
-    assert sorted(now.album_ids) == sorted(prepared.split("test").album_ids)
-    assert len(read_labels(small_runs["image"] / "labels.json")) == now.labels.shape[1]
+        np.testing.assert_array_equal(now[name], before[name])
+    np.testing.assert_allclose(now["vectors"], before["vectors"], rtol=0.02, atol=0.02)  # of 8 devices, and of one
+    assert sorted(now["album_ids"]) == sorted(prepared.split("test").album_ids)
+    assert len(read_labels(small_runs["image"] / "labels.json")) == now["labels"].shape[1]
 
 
 def test_command(small_runs, tmp_path):

@@ -19,9 +19,8 @@ from mumu_jax.data.manifest import read_manifest
 from mumu_jax.errors import UserError
 from mumu_jax.runs import fusion as fusions
 from mumu_jax.runs import scorer
-from mumu_jax.runs.features import Features, read_features, write_features
 from mumu_jax.runs.folder import fingerprint, load_run
-from mumu_jax.runs.fusion import FUSION, Source, fuse, join, open_data
+from mumu_jax.runs.fusion import FUSION, Features, Source, fuse, join, open_data, read_features, write_features
 from mumu_jax.runs.prediction import predict_once
 from mumu_jax.system.files import sha256_of
 from mumu_jax.system.signals import EXIT_INTERRUPTED

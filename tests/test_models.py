@@ -13,6 +13,7 @@ from mumu_jax.models import build_item_network
 from mumu_jax.models.cnn import CNN, VARIANTS
 from mumu_jax.models.densenet import DenseNet
 from mumu_jax.models.head import Shallow, dropout
+from mumu_jax.models.kernels.backend import traced_for
 from mumu_jax.models.kernels.precision import compute_dtype
 from mumu_jax.models.pretrained import SIDE_PX
 from mumu_jax.models.registry import Output
@@ -135,12 +136,13 @@ def small_cnn(variant, **how):
     return CNN(variant._replace(filters=(8, 12, 12, 8)), n_outputs=6, unit_output=True, **how)
 
 
-def loss_output_and_gradients(model, params, patches):
+def loss_output_and_gradients(model, params, patches, backend):
     def loss(params):
         output, _ = model.apply({"params": params}, patches)
         return jnp.mean((output - jnp.linspace(-1, 1, output.shape[1])) ** 2), output
 
-    (value, output), gradients = quick_jit(jax.value_and_grad(loss, has_aux=True))(params)
+    with traced_for(backend):
+        (value, output), gradients = quick_jit(jax.value_and_grad(loss, has_aux=True))(params)
     return value, output, gradients
 
 
@@ -153,15 +155,15 @@ def loss_output_and_gradients(model, params, patches):
 def test_backends_compute_the_same_and_bfloat16_nearly(variant):
     patches = jax.random.normal(jax.random.key(1), (3, 322, 96))
     params = quick_jit(small_cnn(variant).init)(jax.random.key(0), patches)["params"]
-    value, output, gradients = loss_output_and_gradients(small_cnn(variant, backend="cpu"), params, patches)
-    _, other, others = loss_output_and_gradients(small_cnn(variant, backend="gpu"), params, patches)
+    value, output, gradients = loss_output_and_gradients(small_cnn(variant), params, patches, "cpu")
+    _, other, others = loss_output_and_gradients(small_cnn(variant), params, patches, "gpu")
     np.testing.assert_allclose(other, output, atol=2e-6)
     for ours, theirs in zip(jax.tree.leaves(others), jax.tree.leaves(gradients), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-5 * float(jnp.abs(theirs).max()))
 
     for backend in ("cpu", "gpu"):
-        half = small_cnn(variant, backend=backend, dtype=jnp.bfloat16)
-        rounded_value, rounded, rounded_gradients = loss_output_and_gradients(half, params, patches)
+        half = small_cnn(variant, dtype=jnp.bfloat16)
+        rounded_value, rounded, rounded_gradients = loss_output_and_gradients(half, params, patches, backend)
         assert rounded.dtype == jnp.float32
         assert float(jnp.linalg.norm(rounded - output) / jnp.linalg.norm(output)) < 0.02
         assert abs(float(rounded_value / value) - 1) < 0.01
@@ -178,9 +180,11 @@ def test_backends_compute_the_same_and_bfloat16_nearly(variant):
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
 def test_float32_products_are_not_rounded_on_accelerators(backend):
     for variant in VARIANTS.values():
-        model, patches = small_cnn(variant, backend=backend), jnp.zeros((2, 322, 96))
+        model, patches = small_cnn(variant), jnp.zeros((2, 322, 96))
         params = jax.eval_shape(model.init, jax.random.key(0), patches)
-        lowered = jax.jit(jax.grad(lambda params: model.apply(params, patches)[0].sum())).lower(params)  # noqa: B023
+        gradients = jax.jit(jax.grad(lambda params: model.apply(params, patches)[0].sum()))  # noqa: B023
+        with traced_for(backend):
+            lowered = gradients.lower(params)
         products = [line for line in lowered.as_text().splitlines() if "dot_general" in line or "convolution(" in line]
         assert products
         assert [line for line in products if "HIGHEST" not in line] == []

@@ -263,7 +263,7 @@ def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"mumu_jax\.evaluate --workdir=.* --split=val"):
         make_page(run, "val")
     (run / "predictions_test.npz").write_bytes(b"PK")
-    with pytest.raises(UserError, match=r"predictions_test\.npz is damaged"):
+    with pytest.raises(UserError, match=r"predictions_test\.npz is missing or damaged"):
         make_page(run, None)
     (run / "metrics.jsonl").write_text("{\n")
     with pytest.raises(UserError, match=r"metrics\.jsonl is damaged"):

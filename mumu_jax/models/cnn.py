@@ -48,7 +48,6 @@ class CNN(nn.Module):
     unit_output: bool
     dropout: float = 0.0
     dtype: Any = jnp.float32
-    backend: str | None = None  # whose formulations to use; by default JAX's own
 
     @nn.compact
     def __call__(
@@ -62,7 +61,7 @@ class CNN(nn.Module):
             shape = (*size, x.shape[-1], width)
             kernel = self.param(f"conv{i}_kernel", nn.initializers.glorot_uniform(), shape)
             bias = self.param(f"conv{i}_bias", nn.initializers.zeros_init(), (width,))
-            x = conv_pool(x, kernel, bias, pool, self.variant.padding, self.backend)
+            x = conv_pool(x, kernel, bias, pool, self.variant.padding)
             x = dropout(x, dropout_keys, self.dropout, layer=i)
         embedding = jnp.reshape(x, (x.shape[0], -1)).astype(jnp.float32)
         return Shallow(self.n_outputs, self.unit_output, name="output")(embedding)

@@ -1,6 +1,5 @@
 """Figures 1 and 2 of Oramas et al. 2017: t-SNE of album factors as marks, and of image vectors as covers."""
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from mumu_jax.objectives.cosine import item_factors
 from mumu_jax.reports.table2 import TABLE
 from mumu_jax.runs.constants import read_constants
 from mumu_jax.runs.folder import read_about
-from mumu_jax.runs.thumbnails import read_thumbnails
+from mumu_jax.system.files import read_npz
 
 MAX_ALBUMS = 2_000  # of figure 1: t-SNE takes 20 s then, at worst
 MAX_COVERS = 200  # of figure 2: more hide one another
@@ -33,7 +32,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#B
 STYLES = [(colour, marker) for marker in "os" for colour in COLOURS]
 GREY = "#999999"
 AREA, MAX_AREA = 20, 360  # in square points, of one album's mark and of any mark
-FRAME_PX = 5  # around a cover's 64
+FRAME_PX = 5  # around a thumbnail
 
 
 @dataclass(frozen=True)
@@ -126,11 +125,8 @@ def _labels_of_albums(run: Path, labels: Sequence[Label]) -> tuple[UInt8[np.ndar
     if saved is None:
         raise UserError(f"{manifest} has not the run's albums, and the run is not finished: train it to the end")
     path, split = saved
-    try:
-        with np.load(path) as arrays:
-            return arrays["album_labels"], f"{split} albums (the run's data is no longer in {manifest.parent})"
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error!r}); write it again (mumu_jax.evaluate)") from error
+    arrays = read_npz(path, "write it again (mumu_jax.evaluate)", "album_labels")
+    return arrays["album_labels"], f"{split} albums (the run's data is no longer in {manifest.parent})"
 
 
 def draw_marks(
@@ -167,13 +163,14 @@ def _figure_2(runs: Sequence[Path]) -> tuple[str, Figure]:
             "python -m mumu_jax.evaluate --workdir=RUN"
         )
     run, path, split = first
-    saved, labels = read_thumbnails(path), read_labels(run / "labels.json")
+    saved = read_npz(path, "score the run again (mumu_jax.evaluate)", "vectors", "covers", "labels")
+    labels = read_labels(run / "labels.json")
     top = _top_level(labels)
-    columns = top[by_frequency(np.nonzero(saved.labels[:, top])[1])][:N_GENRES_OF_COVERS]
-    genres = _only_one(saved.labels, columns)
+    columns = top[by_frequency(np.nonzero(saved["labels"][:, top])[1])][:N_GENRES_OF_COVERS]
+    genres = _only_one(saved["labels"], columns)
     rows = np.flatnonzero(genres >= 0)[:MAX_COVERS]  # in random order already
-    places = _tsne(saved.vectors[rows].astype(np.float32), f"covers in {path} with one of the most frequent genres")
-    figure = draw_covers(places, saved.covers[rows], genres[rows], [label.name for label in labels])
+    places = _tsne(saved["vectors"][rows].astype(np.float32), f"covers in {path} with one of the most frequent genres")
+    figure = draw_covers(places, saved["covers"][rows], genres[rows], [label.name for label in labels])
     caption = (
         f"t-SNE of image vectors, drawn with the covers: {len(rows):,} {split} albums, chosen at random, that have "
         f"exactly one of the {len(columns)} most frequent genres of the top level, framed in its colour. Vectors of "

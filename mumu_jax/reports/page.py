@@ -14,7 +14,18 @@ from mumu_jax.objectives import make_objective
 from mumu_jax.objectives.metrics import coverage_by_chance
 from mumu_jax.reports import charts, scores
 from mumu_jax.reports.figures import figures_of
-from mumu_jax.reports.run import LEVELS, Run, count, facts, metric_name, metrics_by_level, read_run, settings, share
+from mumu_jax.reports.run import (
+    LEVELS,
+    Predictions,
+    Run,
+    count,
+    facts,
+    metric_name,
+    metrics_by_level,
+    read_run,
+    settings,
+    share,
+)
 from mumu_jax.reports.table2 import SETTINGS, TABLE, Row, read_table
 from mumu_jax.system.files import replacing
 
@@ -34,7 +45,6 @@ class Chart(NamedTuple):
 class RocCurve(NamedTuple):
     """A label's ROC curve as the page draws it; the reader chooses which ones are shown."""
 
-    column: int
     name: str
     path: str
     colour: str
@@ -76,7 +86,7 @@ def make_page(workdir: Path, split: str | None) -> str:
 
 
 def _about_run(run: Run) -> dict[str, Any]:
-    content: dict[str, Any] = {
+    return {
         "title": run.config.name or run.folder.name,
         "sees": run.config.fusion.modalities.replace("+", ", ") if run.sources else run.config.modality,
         "run": run,
@@ -88,27 +98,19 @@ def _about_run(run: Run) -> dict[str, Any]:
         "speed": list(_speed(run)),
         "table": None,
         "labels": None,
+        **(_about_scores(run, run.predictions) if run.predictions else {}),
     }
-    return content | (_about_scores(run) if run.predictions else {})
 
 
-def _about_scores(run: Run) -> dict[str, Any]:
+def _about_scores(run: Run, predictions: Predictions) -> dict[str, Any]:
     """Return what the saved predictions show."""
-    assert run.predictions
-    predicted, labels, objective = run.predictions.scores, run.predictions.labels, make_objective(run.config.target)
+    predicted, labels, objective = predictions.scores, predictions.labels, make_objective(run.config.target)
     rows = scores.by_label(predicted, labels, run.label_names, run.seen)
     rows.sort(key=lambda row: (-row.support, row.column))
-    curves = [
-        RocCurve(
-            column=row.column,
-            name=row.name,
-            path=charts.roc_path(scores.roc(predicted[:, row.column], labels[:, row.column])),
-            colour=charts.line_style(place)[0],
-            dashes=charts.line_style(place)[1],
-            at_first=place < CURVES_AT_FIRST,
-        )
-        for place, row in enumerate(row for row in rows if row.roc_auc is not None)
-    ]
+    curves: dict[int, RocCurve] = {}  # by column
+    for place, row in enumerate(row for row in rows if row.roc_auc is not None):
+        path = charts.roc_path(scores.roc(predicted[:, row.column], labels[:, row.column]))
+        curves[row.column] = RocCurve(row.name, path, *charts.line_style(place), place < CURVES_AT_FIRST)
     n_items, n_labels = predicted.shape
     coverage = scores.coverage(predicted, MAX_K)
     chance = np.array([coverage_by_chance(k, n_labels, n_items) for k in range(1, len(coverage) + 1)])
@@ -118,7 +120,7 @@ def _about_scores(run: Run) -> dict[str, Any]:
         "names": run.label_names,
         "labels": rows,
         "accuracies": (run.result or {}).get("accuracy_by_genre"),
-        "curves": {curve.column: curve for curve in curves},
+        "curves": curves,
         "coverage": charts.as_image(charts.coverages(coverage, chance)),
         "n_ks": len(coverage),
         "calibration": charts.as_image(charts.calibrations(calibration, objective.unit_output)),

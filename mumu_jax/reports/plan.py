@@ -11,6 +11,7 @@ from typing import Any
 from mumu_jax.config import Config, flatten
 from mumu_jax.data.manifest import SPLITS, read_manifest
 from mumu_jax.data.modalities import MODALITIES
+from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.data.store.records import DESCRIPTION, Prepared, open_prepared, read_description
 from mumu_jax.errors import UserError, nearest
 from mumu_jax.experiments import load_config, load_experiments
@@ -21,12 +22,6 @@ NOT_IN_PAPER = ("image_resnet101_cosine",)  # future work there
 # The runs that a fusion joins, the paper's A, T and I; and the T for data without named entities.
 SOURCES = {"audio": "audio_high_4x70_cosine", "text": "text_vsm_sem_cosine", "image": "image_resnet101_logistic"}
 TEXT_WITHOUT_ENTITIES = "text_vsm_cosine"
-REMEDIES = {
-    "audio": "name songs in the source, and prepare again",
-    "text": "name texts in the source, and prepare again",
-    "image": "name covers in the source, and prepare again",
-    "timbre": "it is made from the files of the Million Song Dataset (a manifest, or --source=mumu)",
-}
 # A preset fits the whole table to a small machine and small data: changed settings, by the start of a row's name.
 # No published weights fit a ResNet of 14 layers: random ones, on few covers, need a larger learning rate, more
 # patience and milder views.
@@ -99,14 +94,13 @@ class Plan:
 def table_rows() -> list[str]:
     """Return the experiments of Table 2 in its order, and ResNet-101 with cosine targets."""
     experiments = load_experiments()
-    return [
+    rows = [
         name
-        for modality in ORDER
         for name, experiment in experiments.items()
-        if experiment.config.modality == modality
-        and name.endswith(f"_{experiment.config.target.kind}")  # not the short name of the same experiment
+        if name.endswith(f"_{experiment.config.target.kind}")  # not the short name of the same experiment
         and (experiment.paper or name in NOT_IN_PAPER)
     ]
+    return sorted(rows, key=lambda row: ORDER.index(experiments[row].config.modality))
 
 
 def make_plan(data_dir: Path, patterns: str, preset: str, seeds: int, image_weights: str) -> Plan:
@@ -129,8 +123,8 @@ def make_plan(data_dir: Path, patterns: str, preset: str, seeds: int, image_weig
     if all(row in impossible for row in wanted):
         raise UserError(f"{data_dir} allows none of the rows: {impossible[wanted[0]]}")
     sources = SOURCES | ({"text": TEXT_WITHOUT_ENTITIES} if no_entities else {})
-    joined = {sources[name] for row in wanted if row not in impossible for name in _joined(configs[row])}
-    rows = [row for row in configs if row in wanted or row in joined]
+    sources_of_wanted = {sources[name] for row in wanted if row not in impossible for name in joined(configs[row])}
+    rows = [row for row in configs if row in wanted or row in sources_of_wanted]
     return Plan(
         data_dir=data_dir,
         preset=preset,
@@ -152,25 +146,24 @@ def preset_changes(preset: str, row: str) -> dict[str, Any]:
 
 def describe_changes(preset: str, row: str) -> str:
     """Return a preset's changes of a row as `optim.max_epochs 100 → 20 (÷ 5), …`."""
-    before = flatten(load_config(row))
-    return ", ".join(_change(name, before[name], value) for name, value in preset_changes(preset, row).items())
+    before, changes = flatten(load_config(row)), []
+    for name, new in preset_changes(preset, row).items():
+        old = before[name]
+        factor = f" (÷ {old / new:.3g})" if isinstance(old, int) and old > new else ""
+        changes.append(f"{name} {old:g} → {new:g}{factor}")
+    return ", ".join(changes)
 
 
-def _change(name: str, old: Any, new: Any) -> str:
-    text = f"{name} {old:g} → {new:g}"
-    return f"{text} (÷ {old / new:.3g})" if isinstance(old, int) and old > new else text
-
-
-def _joined(config: Config) -> list[str]:
-    """Return the modalities that a fusion joins; none for another experiment."""
-    return config.fusion.names if config.modality == "fusion" else []
+def joined(config: Config) -> list[str]:
+    """Return the modalities whose runs a fusion joins; none for another experiment."""
+    return [] if Inputs.unfitted(config).prepared else config.fusion.names
 
 
 def _impossible(configs: Mapping[str, Config], missing: Mapping[str, str], no_entities: str) -> dict[str, str]:
     """Return the reasons why the data rules out a row, by row."""
     reasons = {}
     for row, config in configs.items():
-        reasons[row] = [missing[name] for name in _joined(config) or [config.modality] if name in missing]
+        reasons[row] = [missing[name] for name in joined(config) or config.inputs if name in missing]
         if config.tfidf.categories and no_entities:
             reasons[row].append(no_entities)
     return {row: "; ".join(of_row) for row, of_row in reasons.items() if of_row}
@@ -179,7 +172,7 @@ def _impossible(configs: Mapping[str, Config], missing: Mapping[str, str], no_en
 def _missing(prepared: Prepared | None, modality: str) -> str:
     """Return why networks of a modality cannot be trained and tested on the data; empty if they can."""
     if prepared is None:
-        return f"the data has no {modality}: {REMEDIES[modality]}"
+        return f"the data has no {modality}: name {MODALITIES[modality].sees} in the source, and prepare again"
     empty = [split for split in SPLITS if not len(prepared.split(split))]
     return f"no album of the {' and '.join(empty)} split has {modality}" if empty else ""
 

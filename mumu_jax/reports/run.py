@@ -1,8 +1,6 @@
 """A run's folder, finished or not, in the words and numbers of a page; no network is built."""
 
 import json
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from mumu_jax.objectives import metrics
 from mumu_jax.runs.constants import read_constants
 from mumu_jax.runs.folder import FINAL_SPLITS, read_about
 from mumu_jax.runs.fusion import FUSION, Source, read_kept
+from mumu_jax.system.files import read_npz
 from mumu_jax.training.log import METRICS, PERF, read_lines
 
 LEVELS = {"track": "tracks", "album": "albums", "chance": "by chance"}
@@ -97,16 +96,13 @@ def _read_json(path: Path) -> Any:
 
 
 def _read_predictions(path: Path, n_labels: int) -> Predictions:
-    try:
-        with np.load(path) as arrays:
-            predictions = Predictions(arrays["album_scores"], arrays["album_labels"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} is damaged ({error!r}); score the run again with mumu_jax.evaluate") from error
+    remedy = "score the run again with mumu_jax.evaluate"
+    arrays = read_npz(path, remedy, "album_scores", "album_labels")
+    predictions = Predictions(arrays["album_scores"], arrays["album_labels"])
     shapes = predictions.scores.shape, predictions.labels.shape
     if shapes[0] != shapes[1] or shapes[0][1:] != (n_labels,):
         raise UserError(
-            f"{path} holds scores {shapes[0]} and labels {shapes[1]}, and the run has {n_labels} labels; score the run "
-            "again with mumu_jax.evaluate"
+            f"{path} holds scores {shapes[0]} and labels {shapes[1]}, and the run has {n_labels} labels; {remedy}"
         )
     return predictions
 

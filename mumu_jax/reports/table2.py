@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_experiments
 from mumu_jax.objectives.metrics import KS
 from mumu_jax.reports.plan import Plan, describe_changes, table_rows
 from mumu_jax.system.files import replacing
+from mumu_jax.system.terminal import print_table
 from mumu_jax.training.log import PERF, read_lines
 
 TABLE, MARKDOWN = "table2.csv", "table2.md"
@@ -207,15 +206,9 @@ def cells(row: Row) -> list[str]:
 
 def print_rows(rows: Sequence[Row]) -> None:
     """Print the table on the terminal, and the remarks below it."""
-    table = Table(title=TITLE, title_justify="left")
-    for i, (title, _) in enumerate(COLUMNS):
-        table.add_column(title, justify="left" if i < N_NAMES else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*cells(row))
-    console = Console(width=max(150, Console().width))
-    console.print(table)
+    print_table(TITLE, [title for title, _ in COLUMNS], map(cells, rows), width=150, n_names=N_NAMES)
     for line in remarks(rows):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        print(line)
 
 
 def as_markdown(rows: Sequence[Row]) -> str:

@@ -1,7 +1,7 @@
 """The constants of a run: fitted on the training data before the first step, and kept in `constants.npz`."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from mumu_jax.compute.network import Constants, Standardisation
 from mumu_jax.config import Config
 from mumu_jax.data.loader import multi_hot
 from mumu_jax.data.manifest import Album, Label
-from mumu_jax.data.store.pairs import Paired
+from mumu_jax.data.store.pairs import parts_of
 from mumu_jax.data.store.records import Dataset, read_albums
 from mumu_jax.errors import UserError
 from mumu_jax.objectives import make_objective
@@ -42,7 +42,8 @@ def fit_constants(config: Config, dataset: Dataset, data_dir: Path) -> tuple[Con
     except ValueError as error:
         raise UserError(f"{data_dir}: {error} (an experiment whose name ends in _logistic)") from error
     _warn(objective.untargeted, dataset, ~objective.has_target(len(seen), fitted))
-    return Constants(_standardisations(config, dataset), fitted), seen
+    parts = parts_of(dataset, config)
+    return Constants({name: Standardisation(parts[name].mean, parts[name].std) for name in config.inputs}, fitted), seen
 
 
 def check_single_label(albums: Sequence[Album], data_dir: Path) -> None:
@@ -59,33 +60,27 @@ def check_single_label(albums: Sequence[Album], data_dir: Path) -> None:
 
 def write_constants(workdir: Path, constants: Constants, seen: Seen) -> None:
     """Write the constants to the run's folder."""
-    several = len(constants.inputs) > 1
     arrays: dict[str, Any] = {}
     for name, of_input in constants.inputs.items():
-        prefix = f"{name}." if several else ""
-        arrays |= {f"{prefix}mean": np.asarray(of_input.mean), f"{prefix}std": np.asarray(of_input.std)}
-    write_npz(workdir / FILE, seen=seen, **arrays, **{name: np.asarray(one) for name, one in constants.fitted.items()})
+        mean, std = _names_of(name, constants.inputs)
+        arrays |= {mean: of_input.mean, std: of_input.std}
+    write_npz(workdir / FILE, seen=seen, **arrays, **constants.fitted)
 
 
 def read_constants(workdir: Path, config: Config) -> tuple[Constants, Seen]:
     """Read what `write_constants` wrote; raises UserError if it is missing or damaged."""
-    arrays = dict(read_npz(workdir / FILE, "restore it, or use another --workdir"))
-    try:
-        several, inputs = len(config.inputs) > 1, {}
-        for name in config.inputs:
-            prefix = f"{name}." if several else ""
-            inputs[name] = Standardisation(arrays.pop(f"{prefix}mean"), arrays.pop(f"{prefix}std"))
-        seen = arrays.pop("seen")
-    except KeyError as error:
-        raise UserError(
-            f"{workdir / FILE} has no array {error}, which training writes; restore it, or use another --workdir"
-        ) from error
+    names = {name: _names_of(name, config.inputs) for name in config.inputs}
+    of_inputs = (array for of_input in names.values() for array in of_input)
+    arrays = read_npz(workdir / FILE, "restore it, or use another --workdir", "seen", *of_inputs)
+    inputs = {name: Standardisation(arrays.pop(mean), arrays.pop(std)) for name, (mean, std) in names.items()}
+    seen = arrays.pop("seen")
     return Constants(inputs, arrays), seen
 
 
-def _standardisations(config: Config, dataset: Dataset) -> dict[str, Standardisation]:
-    parts: Mapping[str, Dataset] = dataset.parts if isinstance(dataset, Paired) else {config.modality: dataset}
-    return {name: Standardisation(parts[name].mean, parts[name].std) for name in config.inputs}
+def _names_of(modality: str, modalities: Collection[str]) -> tuple[str, str]:
+    """Return the names of an input's arrays, mean and standard deviation; of the only one without its modality."""
+    prefix = f"{modality}." if len(modalities) > 1 else ""
+    return f"{prefix}mean", f"{prefix}std"
 
 
 def _multi_hot_labels(albums: Sequence[Album], labels: Sequence[Label]) -> UInt8[np.ndarray, "albums labels"]:

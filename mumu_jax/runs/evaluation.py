@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from PIL import Image
 
 from mumu_jax.compute.predict import SplitPredictions
 from mumu_jax.data.store.records import Dataset, Records
@@ -14,9 +14,12 @@ from mumu_jax.objectives import metrics
 from mumu_jax.objectives.metrics import or_none
 from mumu_jax.runs.folder import TrainedRun
 from mumu_jax.runs.prediction import Watch, predict_once, see_items
-from mumu_jax.runs.thumbnails import choose_thumbnails, write_thumbnails
 from mumu_jax.system import processes
-from mumu_jax.system.files import replacing, write_json
+from mumu_jax.system.files import write_json, write_npz
+
+MAX_COVERS = 500
+SIDE_PX = 64  # of a cover's thumbnail
+LARGEST = float(np.finfo(np.float16).max)
 
 
 class Level(NamedTuple):
@@ -24,12 +27,6 @@ class Level(NamedTuple):
 
     ids: list[str]
     predictions: SplitPredictions
-
-    def summarize(self, run: TrainedRun) -> dict[str, float | int | None]:
-        """Return all metrics."""
-        scores, labels = self.predictions.scores, self.predictions.labels
-        values = metrics.summarize(scores, labels, run.seen, single_label=is_single_label(run))
-        return {name: or_none(value) for name, value in values.items()}
 
 
 def is_single_label(run: TrainedRun) -> bool:
@@ -54,7 +51,7 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str, workdir: Path, watch
     result = {
         "split": split,
         "data": {"dir": str(dataset.folder), "checksum": dataset.checksum},
-        **{name: level.summarize(run) for name, level in levels.items()},
+        **{name: _summarize(run, level.predictions) for name, level in levels.items()},
         "chance": metrics.by_chance(len(run.labels), len(albums.scores), is_single_label(run)),
     }
     matrix = None
@@ -63,11 +60,20 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str, workdir: Path, watch
         of_genres = metrics.accuracy_by_label(matrix).tolist()
         result["accuracy_by_genre"] = dict(zip(label_names, map(or_none, of_genres), strict=True))
     if processes.is_main():
-        _write_predictions(workdir / f"predictions_{split}.npz", levels, label_names)
+        arrays = {
+            f"{name}_{field}": array
+            for name, (ids, predictions) in levels.items()
+            for field, array in (("ids", ids), ("scores", predictions.scores), ("labels", predictions.labels))
+        }
+        write_npz(workdir / f"predictions_{split}.npz", compressed=True, label_names=label_names, **arrays)
         if matrix is not None:
-            _write_confusion(workdir, split, matrix, label_names)
+            from mumu_jax.runs import confusion  # Matplotlib takes a second to import
+
+            confusion.write_table(workdir / f"confusion_{split}.csv", matrix, label_names)
+            confusion.write_picture(workdir / f"confusion_{split}.png", matrix, label_names)
         if "image" in run.config.inputs:
-            write_thumbnails(workdir / f"covers_{split}.npz", choose_thumbnails(records, albums))
+            thumbnails = choose_thumbnails(records, albums)
+            write_npz(workdir / f"covers_{split}.npz", compressed=True, **thumbnails)
         write_json(workdir / f"eval_{split}.json", result)
     return result
 
@@ -90,20 +96,21 @@ def _score(run: TrainedRun, records: Records, watch: Watch) -> dict[str, Level]:
     return {"track": Level(records.item_ids, predictions), "album": Level(albums.album_ids, of_albums)}
 
 
-def _write_predictions(path: Path, levels: dict[str, Level], label_names: list[str]) -> None:
-    arrays = {
-        f"{name}_{field}": array
-        for name, (ids, predictions) in levels.items()
-        for field, array in (("ids", ids), ("scores", predictions.scores), ("labels", predictions.labels))
+def _summarize(run: TrainedRun, predictions: SplitPredictions) -> dict[str, float | int | None]:
+    values = metrics.summarize(predictions.scores, predictions.labels, run.seen, single_label=is_single_label(run))
+    return {name: or_none(value) for name, value in values.items()}
+
+
+def choose_thumbnails(records: Records, predictions: SplitPredictions) -> dict[str, np.ndarray]:
+    """Choose at most MAX_COVERS covers of a split at random, in random order, always the same ones, for figure 2.
+
+    Returns their album_ids, vectors [albums, d] in float16, covers [albums, side, side, 3] and multi-hot labels.
+    """
+    rows = np.random.default_rng(0).permutation(len(records))[:MAX_COVERS]
+    covers = (Image.fromarray(record["image"]) for record in records.read(rows))
+    return {
+        "album_ids": np.array(records.album_ids)[rows],
+        "vectors": np.clip(predictions.embedding[rows], -LARGEST, LARGEST).astype(np.float16),
+        "covers": np.stack([np.asarray(one.resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC)) for one in covers]),
+        "labels": predictions.labels[rows],
     }
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **{"label_names": label_names, **arrays})
-
-
-def _write_confusion(
-    workdir: Path, split: str, matrix: Int[np.ndarray, "labels labels"], label_names: list[str]
-) -> None:
-    from mumu_jax.runs import confusion  # Matplotlib takes a second to import
-
-    confusion.write_table(workdir / f"confusion_{split}.csv", matrix, label_names)
-    confusion.write_picture(workdir / f"confusion_{split}.png", matrix, label_names)

@@ -11,14 +11,14 @@ fusion.json      of a fusion: the runs it joins;  sources/: those runs, each exp
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
+import msgspec
 import numpy as np
-from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import export
 from safetensors.numpy import load_file, save_file
@@ -31,17 +31,10 @@ from mumu_jax.data.manifest import read_labels, write_labels
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.data.modalities.vectors import FUSION, Vectors, read_kept
 from mumu_jax.errors import UserError
-from mumu_jax.models.cnn import CNN
+from mumu_jax.models.kernels.backend import traced_for
 from mumu_jax.models.kernels.sparse import densify
 from mumu_jax.runs.card import card
-from mumu_jax.runs.folder import (
-    FINAL_SPLITS,
-    Trained,
-    TrainedRun,
-    fingerprint,
-    load_run,
-    source_of_weights,
-)
+from mumu_jax.runs.folder import FINAL_SPLITS, Trained, TrainedRun, fingerprint, load_run, source_of_weights
 from mumu_jax.runs.scorer import Embedding, Predict, Scorer, Scores, source_folders
 from mumu_jax.system.files import sha256_of, write_json
 from mumu_jax.system.version import versions
@@ -50,6 +43,17 @@ FORMAT = "mumu_jax export 1"
 ABOUT = "model.json"
 SOURCES = "sources"
 PLATFORMS = ("cpu", "cuda")
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+    """The content of model.json; `files` are the SHA-256 of all other files, by their paths in the export."""
+
+    format: Literal["mumu_jax export 1"]
+    run: str
+    data: str
+    made_with: dict[str, str]
+    files: dict[str, str]
 
 
 # --- writing ------------------------------------------------------------------------------------------------
@@ -64,15 +68,10 @@ def write_export(run: TrainedRun, workdir: Path, folder: Path) -> None:
     folder.mkdir(parents=True)
     inputs = dataclasses.replace(run.inputs, config=portable(run.config))
     network = item_network(inputs.config, len(run.labels), run.first.constants.fitted)
-    programs = {inputs.level: program_of(network, run.first, inputs.item)}
+    program = _write_program(folder, inputs.level, network, run.first, inputs.item)
     if run.track is not None:
-        width = programs["track"].out_avals[1].shape[1]
-        vector = {VECTORS: jax.ShapeDtypeStruct((width,), np.float32)}
-        programs["album"] = program_of(run.album.network, run.album, vector)
-    for level, program in programs.items():
-        (folder / f"{level}.stablehlo").write_bytes(program.serialize())
-        tensors = weights_of(run.album if level == "album" else run.first)
-        save_file(tensors, folder / f"{level}.safetensors", {"format": FORMAT})
+        vector = jax.ShapeDtypeStruct(program.out_avals[1].shape[1:], np.float32)
+        _write_program(folder, "album", run.album.network, run.album, {VECTORS: vector})
     write_json(folder / "config.json", dataclasses.asdict(inputs.config))
     write_labels(folder / "labels.json", run.labels)
     inputs.save(folder)
@@ -82,7 +81,10 @@ def write_export(run: TrainedRun, workdir: Path, folder: Path) -> None:
         _write_sources(workdir, folder)
     text = card(run, inputs, evaluation, source_of_weights(workdir))
     (folder / "README.md").write_text(text, encoding="utf-8")
-    _write_about(folder, fingerprint(workdir), run)
+    made_with = versions("mumu_jax", "jax", "jaxlib")
+    files = {path: sha256_of(folder / path) for path in files_in(folder)}
+    about = About(FORMAT, fingerprint(workdir), run.data_checksum, made_with, files)
+    write_json(folder / ABOUT, dataclasses.asdict(about))
 
 
 def portable(config: Config) -> Config:
@@ -91,22 +93,13 @@ def portable(config: Config) -> Config:
     return dataclasses.replace(config, model=dataclasses.replace(config.model, precision=precision))
 
 
-def _on_any_device(network: Network) -> Network:
-    """Return the network in an accelerator's formulations, which a CPU can compute, too: the same on every machine.
-
-    A CPU's own formulations cut a batch into as many pieces as its cache asks for.
-    """
-    if isinstance(network.model, CNN):
-        return network._replace(model=network.model.clone(backend="gpu"))
-    return network
-
-
-def _convolve_plainly(call: Callable[..., Any], arguments: Any, how: Any, context: nn.module.InterceptorContext) -> Any:
-    """Compute a convolution plainly: in a CPU's form, 1 × 1 convolutions crash XLA's compiler for GPUs (0.10.2)."""
-    layer = context.module
-    if isinstance(layer, nn.Conv) and layer.conv_general_dilated is not None:
-        return layer.clone(parent=None, conv_general_dilated=None).apply(layer.variables, *arguments, **how)
-    return call(*arguments, **how)
+def _write_program(
+    folder: Path, level: str, network: Network, trained: Trained, item: Mapping[str, Any]
+) -> export.Exported:
+    program = program_of(network, trained, item)
+    (folder / f"{level}.stablehlo").write_bytes(program.serialize())
+    save_file(weights_of(trained), folder / f"{level}.safetensors", {"format": FORMAT})
+    return program
 
 
 def program_of(network: Network, trained: Trained, item: Mapping[str, Any]) -> export.Exported:
@@ -115,40 +108,34 @@ def program_of(network: Network, trained: Trained, item: Mapping[str, Any]) -> e
     The program is of one item, mapped over the batch: so the networks see a batch of a known size, 1, and the
     program takes any.  Sparse rows may have any number of values, too.
     """
-    leaves, structure = jax.tree.flatten(dict(item))
-    network = _on_any_device(network)
+    items, values = export.symbolic_shape("items, values")
+
+    def of_items(part: Any) -> Any:
+        """Return the shapes of a modality's arrays."""
+        sparse = isinstance(part, Sparse)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((items, values) if sparse else (items, *leaf.shape), leaf.dtype), part
+        )
+
+    inputs, structure = jax.tree.flatten({name: of_items(part) for name, part in item.items()})
+    weights = jax.eval_shape(lambda: weights_of(trained))
 
     def of_one(weights: dict[str, Any], *inputs: Any) -> tuple[Any, Any]:
         variables: dict[str, Any] = unflatten_dict(weights, sep="/")
         constants = _constants_from(variables.pop("constants"), trained.constants)
-        seen = see(network, jax.tree.unflatten(structure, [array[None] for array in inputs]), constants)
-        seen = jax.tree.map(_densify, seen, is_leaf=_is_sparse)
-        with nn.intercept_methods(_convolve_plainly):
-            output, embedding = apply(network, variables, seen)
+        arrays = jax.tree.unflatten(structure, [array[None] for array in inputs])
+        # The sparse product's loop would need to know the number of values.
+        dense = {
+            name: densify(part, part.n_columns) if isinstance(part, Sparse) else part for name, part in arrays.items()
+        }
+        output, embedding = apply(network, variables, see(network, dense, constants))
         scores = network.objective.scores(output, constants.fitted)
         return network.objective.readable(scores)[0], embedding[0]
 
-    items, values = export.symbolic_shape("items, values")
-    ranks = [leaf for part in item.values() for leaf in _shapes_of(part, values)]
-    inputs = [jax.ShapeDtypeStruct((items, *shape), leaf.dtype) for shape, leaf in zip(ranks, leaves, strict=True)]
-    weights = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in weights_of(trained).items()}
     program = jax.jit(jax.vmap(of_one, in_axes=(None, *[0] * len(inputs))))
-    with _without_locations():
+    # A CPU's formulations cut a batch by its cache, and its 1 × 1 convolutions crash XLA's compiler for GPUs (0.10.2).
+    with traced_for("gpu"), _without_locations():
         return export.export(program, platforms=PLATFORMS)(weights, *inputs)
-
-
-def _is_sparse(part: Any) -> bool:
-    return isinstance(part, Sparse)
-
-
-def _densify(part: Any) -> Any:
-    """Return a sparse input as a dense one: the sparse product's loop needs the number of values."""
-    return densify(part, part.n_columns) if _is_sparse(part) else part
-
-
-def _shapes_of(part: Any, values: Any) -> list[tuple[Any, ...]]:
-    """Return the shapes of a modality's arrays, of one item: sparse rows have any number of `values`."""
-    return [(values,) if _is_sparse(part) else leaf.shape for leaf in jax.tree.leaves(part)]
 
 
 @contextmanager
@@ -189,25 +176,14 @@ def _write_sources(workdir: Path, folder: Path) -> None:
 
 def _read_evaluation(workdir: Path) -> dict[str, Any]:
     """Return the evaluation of the test split; of val if the data has no test split."""
-    paths = [path for split in FINAL_SPLITS if (path := workdir / f"eval_{split}.json").exists()]
+    paths = (workdir / f"eval_{split}.json" for split in FINAL_SPLITS)
     try:
-        return json.loads(paths[0].read_text(encoding="utf-8"))
-    except (IndexError, OSError, ValueError) as error:
+        return json.loads(next(path for path in paths if path.exists()).read_bytes())
+    except (StopIteration, OSError, ValueError) as error:
         raise UserError(
             f"{workdir} has no metrics for the model card ({error!r}); python -m mumu_jax.evaluate "
             f"--workdir={workdir} writes them"
         ) from error
-
-
-def _write_about(folder: Path, name: str, run: TrainedRun) -> None:
-    about = {
-        "format": FORMAT,
-        "run": name,
-        "data": run.data_checksum,
-        "made_with": versions("mumu_jax", "jax", "jaxlib"),
-        "files": {path: sha256_of(folder / path) for path in files_in(folder)},
-    }
-    write_json(folder / ABOUT, about)
 
 
 def files_in(folder: Path) -> list[str]:
@@ -224,7 +200,7 @@ def open_export(folder: Path) -> Scorer:
 
     Raises UserError if a file is missing or damaged, or if JAX is too old or too new for the programs.
     """
-    for path, sha256 in read_about(folder)["files"].items():
+    for path, sha256 in read_about(folder).files.items():
         found = sha256_of(folder / path) if (folder / path).is_file() else None
         if found != sha256:
             what = "is missing" if found is None else "is not the file that was exported (its SHA-256 differs)"
@@ -232,23 +208,14 @@ def open_export(folder: Path) -> Scorer:
     return _open(folder)
 
 
-def read_about(folder: Path) -> dict[str, Any]:
+def read_about(folder: Path) -> About:
     """Read model.json; raises UserError if there is none of ours."""
-    path = folder / ABOUT
-    if not path.exists():
-        raise UserError(
-            f"{folder} is not an export: it has no {ABOUT}; make one with python -m mumu_jax.export, or name a run by "
-            "--workdir"
-        )
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-        if about["format"] != FORMAT or not isinstance(about["run"], str):
-            raise ValueError(f"its format is {about['format']!r}, not {FORMAT!r}")
-        return {**about, "files": dict(about["files"]), "made_with": dict(about["made_with"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return msgspec.json.decode((folder / ABOUT).read_bytes(), type=About)
+    except (OSError, ValueError) as error:
         raise UserError(
-            f"{folder} is not an export ({path.name}: {error!r}); make one with python -m mumu_jax.export, or name "
-            "a run by --workdir"
+            f"{folder} is not an export ({ABOUT}: {error}); make one with python -m mumu_jax.export, or name a run by "
+            "--workdir"
         ) from error
 
 
@@ -261,16 +228,16 @@ def _open(folder: Path) -> Scorer:
     kept = inputs.fitted.get(Vectors.name, {})
     sources = {name: _open(folder / source.path) for name, source in kept.items()}
     labels = read_labels(folder / "labels.json")
-    return Scorer(about["run"], labels, inputs, _load(folder, inputs.level, about), of_vectors, sources)
+    return Scorer(about.run, labels, inputs, _load(folder, inputs.level, about), of_vectors, sources)
 
 
-def _load(folder: Path, level: str, about: dict[str, Any]) -> Predict:
+def _load(folder: Path, level: str, about: About) -> Predict:
     """Load a program with its weights, on JAX's first device."""
     path, platform = folder / f"{level}.stablehlo", jax.default_backend()
     try:
         program = export.deserialize(bytearray(path.read_bytes()))
     except Exception as error:  # whatever another version's reader makes of the bytes
-        theirs = about["made_with"]["jax"]
+        theirs = about.made_with["jax"]
         raise UserError(
             f"{path} was made by JAX {theirs}, and JAX {jax.__version__} cannot read it ({error!r}); install "
             f"jax=={theirs}, or export the run again with this one"

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
-from rich.console import Console
-from rich.table import Table
 
 from mumu_jax.config import Config, flatten, validate
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.errors import UserError, nearest
 from mumu_jax.experiments import load_config, load_experiments
 from mumu_jax.runs.settings import check_settings, count_params
+from mumu_jax.system.terminal import print_table
 
 HELP = """\
 python -m mumu_jax.train --config=NAME [--data_dir=DATA] [--workdir=RUN] [--config.FIELD=VALUE …]
@@ -56,19 +55,17 @@ def parse_flags(argv: Sequence[str]) -> Flags:
     values = flags.FlagValues()
     argv = sorted(argv, key=lambda argument: not argument.startswith("--config="))  # the name before its overrides
     _check_field_names(argv)
-    flags.DEFINE_boolean("list", False, "Show every experiment and end.", flag_values=values)
-    flags.DEFINE_boolean("help", False, "Show this and end.", short_name="h", flag_values=values)
-    flags.DEFINE_string("data_dir", None, "Prepared data; $MUMU_DATA_DIR by default.", flag_values=values)
-    flags.DEFINE_string("workdir", None, "The run's folder; runs/CONFIG by default.", flag_values=values)
-    flags.DEFINE_string("features", None, "audio=RUN,text=RUN,…: the runs that a fusion joins.", flag_values=values)
-    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, or auto.", flag_values=values)
-    flags.DEFINE_integer("num_processes", None, "How many processes train together.", flag_values=values)
-    flags.DEFINE_integer("process_id", None, "Which of them this one is, from 0.", flag_values=values)
+    flags.DEFINE_boolean("list", False, HELP, flag_values=values)
+    flags.DEFINE_boolean("help", False, HELP, short_name="h", flag_values=values)
+    for name in ("data_dir", "workdir", "features", "coordinator"):
+        flags.DEFINE_string(name, None, HELP, flag_values=values)
+    for name in ("num_processes", "process_id"):
+        flags.DEFINE_integer(name, None, HELP, flag_values=values)
     try:
         config_flags.DEFINE_config_dataclass(
             "config",
             Config(),
-            "The experiment, and --config.FIELD=VALUE for any of its fields.",
+            HELP,
             flag_values=values,
             sys_argv=["train", *argv],
             parse_fn=load_config,
@@ -110,26 +107,23 @@ def _parse_features(text: str, config: Config) -> dict[str, Path]:
 
 def print_experiments() -> None:
     """Print every experiment with its parameter count and the paper's results, as a table."""
-    table = Table(
-        title="Experiments; parameters for MuMu's 250 labels; Table 2 of Oramas et al. 2017, and top-1, 3 and 5 "
-        "accuracy of the album-cover study",
-        title_justify="left",
-        caption="text_vsm's C@1 is as printed there, though no C@1 can be above a C@3",
-        caption_justify="left",
-    )
-    table.add_column("--config=", no_wrap=True)
-    for title in ("params", "paper's params", "s/epoch", "AUC", "C@1", "C@3", "C@5", "top-1/3/5 in %"):
-        table.add_column(title, justify="right")
+    rows = []
     for name, experiment in load_experiments().items():
         paper = experiment.paper
-        printed = (
-            (paper.params, f"{paper.epoch_s:g}", f"{paper.roc_auc:.3f}", *(f"{x:.2f}" for x in paper.coverage))
-            if paper
-            else ("",) * 6
-        )
+        printed = [""] * 6
+        if paper:
+            coverage = (f"{share:.2f}" for share in paper.coverage)
+            printed = [paper.params, f"{paper.epoch_s:g}", f"{paper.roc_auc:.3f}", *coverage]
         accuracy = "/".join(f"{share:.2%}"[:-1] for share in experiment.study.accuracy) if experiment.study else ""
-        table.add_row(name, f"{count_params(experiment.config):,}", *printed, accuracy)
-    Console(width=max(120, Console().width)).print(table)
+        rows.append((name, f"{count_params(experiment.config):,}", *printed, accuracy))
+    print_table(
+        "Experiments; parameters for MuMu's 250 labels; Table 2 of Oramas et al. 2017, and top-1, 3 and 5 accuracy of "
+        "the album-cover study",
+        ("--config=", "params", "paper's params", "s/epoch", "AUC", "C@1", "C@3", "C@5", "top-1/3/5 in %"),
+        rows,
+        width=120,
+        caption="text_vsm's C@1 is as printed there, though no C@1 can be above a C@3",
+    )
 
 
 def _check_field_names(argv: Sequence[str]) -> None:

@@ -1,14 +1,6 @@
 """The run's folder: everything that `evaluate` and `tag` need, and that a resumed run must find unchanged.
 
-config.json      the resolved config, versions, and the data it was trained on
-vocabulary.json  of a text run: its terms and their idf;  gazetteer: links entities in new texts
-fusion.json      of a fusion: the runs that it joins;  features/: their vectors of all albums
-labels.json      label names and parents, in column order
-constants.npz    input statistics, the objective's constants, which labels occur in training
-track/ album/    checkpoints of the networks: the last and the best; no track/ if the items are albums
-metrics.jsonl    losses and validation metrics;  perf.jsonl: timings;  events/: TensorBoard
-eval_test.json   the final evaluation;  predictions_test.npz: the scores behind it
-covers_test.npz  of an image run: some covers of that split with their feature vectors, for figure 2
+`mumu_jax/README.md` lists its files.
 """
 
 import dataclasses
@@ -82,22 +74,19 @@ class TrainedRun:
         return self.track or self.album
 
 
-def claim(workdir: Path, config: Config, data_dir: Path, checksum: str) -> bool:
-    """Make `workdir` this run's folder; return True if it is already, and there is something to resume.
+def is_begun(workdir: Path, config: Config, data_dir: Path, checksum: str) -> bool:
+    """Return True if `workdir` is this run's folder already, and there is something to resume.
 
     Raises UserError if the folder is a run of another config or of other data, naming the first difference.
     """
     about = check_same_settings(workdir, config)
-    if about is None:
-        workdir.mkdir(parents=True, exist_ok=True)
-        return False
-    if about["data"]["checksum"] != checksum:
+    if about and about["data"]["checksum"] != checksum:
         raise UserError(
             f"{workdir} was trained on other data (checksum {about['data']['checksum'][:12]}, from "
             f"{about['data']['dir']}) than {data_dir} holds (checksum {checksum[:12]}); give the same --data_dir, "
             f"or another --workdir"
         )
-    return True
+    return about is not None
 
 
 def check_same_settings(workdir: Path, config: Config) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from mumu_jax.config import Config
 from mumu_jax.data.manifest import SPLITS, albums_sha256, read_manifest
@@ -26,11 +26,10 @@ from mumu_jax.data.modalities.vectors import FUSION, Kept, Source, read_kept
 from mumu_jax.data.store.pairs import open_dataset
 from mumu_jax.data.store.records import Dataset, HeldRecords, Records, read_albums
 from mumu_jax.errors import UserError
-from mumu_jax.runs.features import Features, extract_features, read_features, write_features
 from mumu_jax.runs.folder import TrainedRun, check_same_settings, fingerprint, load_run
-from mumu_jax.runs.prediction import Watch
+from mumu_jax.runs.prediction import Watch, see_items
 from mumu_jax.system import processes
-from mumu_jax.system.files import only_one, sha256_of, write_json
+from mumu_jax.system.files import only_one, read_npz, sha256_of, write_json, write_npz
 
 
 @dataclass(frozen=True)
@@ -49,12 +48,8 @@ def open_data(config: Config, data_dir: Path, workdir: Path) -> Dataset:
 
     Raises UserError if that is missing or made from other albums, and on whatever `open_prepared` refuses.
     """
-    return (
-        open_dataset(config, data_dir) if Inputs.unfitted(config).prepared else _open_fused(config, data_dir, workdir)
-    )
-
-
-def _open_fused(config: Config, data_dir: Path, workdir: Path) -> Fused:
+    if Inputs.unfitted(config).prepared:
+        return open_dataset(config, data_dir)
     kept = read_kept(workdir)
     check_data(kept, workdir, data_dir)
     features = {}
@@ -78,6 +73,53 @@ def _open_fused(config: Config, data_dir: Path, workdir: Path) -> Fused:
     )
 
 
+# --- the vectors of a run's albums --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Features:
+    """The vectors of the albums of all splits, those of one split side by side; `run` is the run's fingerprint.
+
+    A vector is what the album network sees: the mean over the album's tracks, or the penultimate vector of its text,
+    cover or fusion.
+    """
+
+    album_ids: list[str]
+    splits: list[str]
+    labels: UInt8[np.ndarray, "albums labels"]
+    vectors: Float32[np.ndarray, "albums d"]
+    label_names: list[str]
+    run: str
+
+
+def extract_features(run: TrainedRun, dataset: Dataset, name: str, watch: Watch = iter) -> Features:
+    """Return the vectors of the albums of all splits; `name` is the run's fingerprint."""
+    records = {split: dataset.split(split) for split in SPLITS}
+    albums = {split: see_items(run, one, watch)[1] for split, one in records.items() if len(one)}
+    return Features(
+        album_ids=[album_id for one in albums.values() for album_id in one.album_ids],
+        splits=[split for split, one in albums.items() for _ in one.album_ids],
+        labels=np.concatenate([one.labels for one in albums.values()]),
+        vectors=np.concatenate([one.vectors for one in albums.values()]),
+        label_names=[label.name for label in run.labels],
+        run=name,
+    )
+
+
+def write_features(path: Path, features: Features) -> None:
+    """Write the vectors to an `.npz` file, whole or not at all; the same features give the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_npz(path, **vars(features))
+
+
+def read_features(path: Path) -> Features:
+    """Read what `write_features` wrote; raises UserError on anything else."""
+    names = [field.name for field in dataclasses.fields(Features)]
+    arrays = read_npz(path, "write it again (mumu_jax.evaluate --features)", *names)
+    lists = {name: arrays[name].tolist() for name in ("album_ids", "splits", "label_names", "run")}
+    return Features(labels=arrays["labels"], vectors=arrays["vectors"], **lists)
+
+
 # --- joining vectors ----------------------------------------------------------------------------------------
 
 
@@ -86,7 +128,8 @@ def join(features: Mapping[str, Features], missing: str) -> dict[str, list[dict[
 
     Zeros replace a missing vector.  Says how many albums lack one.
     """
-    rows = {name: {album_id: row for row, album_id in enumerate(one.album_ids)} for name, one in features.items()}
+    rows_by_id = {name: {album_id: row for row, album_id in enumerate(one.album_ids)} for name, one in features.items()}
+    with_zeros = {name: np.pad(one.vectors, ((0, 1), (0, 0))) for name, one in features.items()}  # the last row
     about = {
         album_id: (split, np.flatnonzero(labels))
         for one in features.values()
@@ -95,36 +138,21 @@ def join(features: Mapping[str, Features], missing: str) -> dict[str, list[dict[
     records = {}
     for split in SPLITS:
         album_ids = [album_id for album_id, (its_split, _) in about.items() if its_split == split]
-        whole = [album_id for album_id in album_ids if all(album_id in of_modality for of_modality in rows.values())]
-        _say_what_is_missing(split, album_ids, len(whole), rows, missing)
-        chosen = album_ids if missing == "mask" else whole
-        vectors = fuse([_vectors_of(chosen, one, rows[name]) for name, one in features.items()])
+        rows = {name: np.array([by_id.get(i, -1) for i in album_ids], int) for name, by_id in rows_by_id.items()}
+        absent = {name: of_modality == -1 for name, of_modality in rows.items()}
+        incomplete = np.any(list(absent.values()), axis=0)
+        if incomplete.any() and processes.is_main():
+            said = ", ".join(f"{n} without {name}" for name, of_modality in absent.items() if (n := of_modality.sum()))
+            treatment = "masked: zeros replace the vector" if missing == "mask" else "dropped"
+            counts = f"{incomplete.sum()} of {len(album_ids)} albums lack a modality"
+            print(f"{split}: {counts} ({said}) and are {treatment}", file=sys.stderr)
+        chosen = np.flatnonzero(~incomplete | (missing == "mask"))
+        vectors = fuse([with_zeros[name][of_modality[chosen]] for name, of_modality in rows.items()])
         records[split] = [
-            {"album_id": album_id, "labels": about[album_id][1], "vector": vector}
-            for album_id, vector in zip(chosen, vectors, strict=True)
+            {"album_id": album_ids[i], "labels": about[album_ids[i]][1], "vector": vector}
+            for i, vector in zip(chosen, vectors, strict=True)
         ]
     return records
-
-
-def _say_what_is_missing(
-    split: str, album_ids: Sequence[str], n_whole: int, rows: Mapping[str, Mapping[str, int]], missing: str
-) -> None:
-    if n_whole == len(album_ids) or not processes.is_main():
-        return
-    n_missing = {name: sum(album_id not in ids for album_id in album_ids) for name, ids in rows.items()}
-    said = ", ".join(f"{n} without {name}" for name, n in n_missing.items() if n)
-    treatment = "masked: zeros replace the vector" if missing == "mask" else "dropped"
-    n = len(album_ids) - n_whole
-    print(f"{split}: {n} of {len(album_ids)} albums lack a modality ({said}) and are {treatment}", file=sys.stderr)
-
-
-def _vectors_of(album_ids: Sequence[str], one: Features, rows: Mapping[str, int]) -> Float32[np.ndarray, "albums d"]:
-    """Return the albums' vectors; zeros for an album that has none."""
-    vectors = np.zeros((len(album_ids), one.vectors.shape[1]), np.float32)
-    for i, album_id in enumerate(album_ids):
-        if album_id in rows:
-            vectors[i] = one.vectors[rows[album_id]]
-    return vectors
 
 
 def fuse(parts: Sequence[Float32[np.ndarray, "albums _"]]) -> Float32[np.ndarray, "albums width"]:
@@ -153,17 +181,20 @@ def keep_features(
         wanted = ",".join(f"{name}=RUN" for name in config.fusion.names)
         raise UserError(f"{config.name} joins the vectors of trained runs; name their folders: --features={wanted}")
     opened = {name: _open_source(name, path, data_dir) for name, path in runs.items()}
-    data_dir = data_dir or next(iter(opened.values()))[0].data_dir
-    _check_same_data(opened, runs)
-    prepared = next(iter(opened.values()))[1]
-    read_albums(prepared, data_dir)
+    first, dataset = next(iter(opened.values()))
+    data_dir = data_dir or first.data_dir
+    for name, (_, other) in opened.items():
+        _check_same_data(other, runs[name], dataset, next(iter(runs.values())))
+    read_albums(dataset, data_dir)
     features = {
-        name: extract_features(run, dataset, fingerprint(runs[name]), watch) for name, (run, dataset) in opened.items()
+        name: extract_features(run, of_run, fingerprint(runs[name]), watch) for name, (run, of_run) in opened.items()
     }
 
     def write() -> None:
         with only_one(workdir, "training"):
-            _keep(workdir, data_dir, prepared, runs, features)
+            sources = {name: _keep(workdir, name, runs[name].absolute(), one) for name, one in features.items()}
+            kept = Kept(str(data_dir.absolute()), dataset.albums_sha256, dataset.labels, sources)
+            write_json(workdir / FUSION, dataclasses.asdict(kept))
 
     processes.main_first(write, str(workdir))
     return data_dir
@@ -186,34 +217,25 @@ def _open_source(name: str, path: Path, data_dir: Path | None) -> tuple[TrainedR
     return run, dataset
 
 
-def _check_same_data(opened: Mapping[str, tuple[TrainedRun, Dataset]], runs: Mapping[str, Path]) -> None:
-    """Raise UserError unless all runs were trained on the same labels and albums."""
-    (first, (_, expected)), *others = opened.items()
-    for name, (_, other) in others:
-        for what, same in (
-            ("labels", other.labels == expected.labels),
-            ("albums, splits or genres", other.albums_sha256 == expected.albums_sha256),
-        ):
-            if not same:
-                raise UserError(
-                    f"{runs[name]} was trained on other {what} ({other.folder}) than {runs[first]} "
-                    f"({expected.folder}); train both on the same data"
-                )
+def _check_same_data(dataset: Dataset, run: Path, expected: Dataset, first: Path) -> None:
+    """Raise UserError unless the data of a run has the labels and albums of the first run's."""
+    for what, same in (
+        ("labels", dataset.labels == expected.labels),
+        ("albums, splits or genres", dataset.albums_sha256 == expected.albums_sha256),
+    ):
+        if not same:
+            raise UserError(
+                f"{run} was trained on other {what} ({dataset.folder}) than {first} ({expected.folder}); train both on "
+                "the same data"
+            )
 
 
-def _keep(
-    workdir: Path, data_dir: Path, dataset: Dataset, runs: Mapping[str, Path], features: Mapping[str, Features]
-) -> None:
-    """Write each modality's vectors and `fusion.json`."""
-    sources = {}
-    for name, one in features.items():
-        path = _features_file(workdir, name)
-        write_features(path, one)
-        run = runs[name].absolute()
-        relative = os.path.relpath(run, workdir.absolute())
-        sources[name] = Source(str(run), one.run, one.vectors.shape[1], sha256_of(path), relative)
-    kept = Kept(str(data_dir.absolute()), dataset.albums_sha256, dataset.labels, sources)
-    write_json(workdir / FUSION, dataclasses.asdict(kept))
+def _keep(workdir: Path, name: str, run: Path, features: Features) -> Source:
+    """Write the vectors of a modality's run, and return what fusion.json says of it."""
+    path = _features_file(workdir, name)
+    write_features(path, features)
+    relative = os.path.relpath(run, workdir.absolute())
+    return Source(str(run), features.run, features.vectors.shape[1], sha256_of(path), relative)
 
 
 def _check_kept(config: Config, runs: Mapping[str, Path], data_dir: Path | None, workdir: Path) -> Path:

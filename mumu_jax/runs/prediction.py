@@ -1,10 +1,10 @@
 """Predictions of a trained run: scores and vectors of its items, and of albums the mean vectors of their tracks."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int, UInt8
+from jaxtyping import Float32, UInt8
 
 from mumu_jax.batch import Batch
 from mumu_jax.compute import devices
@@ -61,20 +61,12 @@ def see_items(run: TrainedRun, records: Records, watch: Watch = iter) -> tuple[S
 
 
 def vectors_of_albums(predictions: SplitPredictions, records: Records, level: str) -> AlbumVectors:
-    """Return the albums' vectors: of items that are tracks the mean."""
+    """Return the albums' penultimate vectors and labels: of items that are tracks the mean of each album's vectors."""
+    embedding, labels = predictions.embedding, predictions.labels
     if level == "album":
-        return AlbumVectors(records.album_ids, predictions.embedding, predictions.labels)
-    return mean_by_album(predictions.embedding, predictions.labels, records.album_ids)
-
-
-def mean_by_album(
-    embedding: Float32[np.ndarray, "tracks d"],
-    labels: UInt8[np.ndarray, "tracks labels"],
-    album_ids: Sequence[str],
-) -> AlbumVectors:
-    """Return the mean of the penultimate vectors of each album's tracks, and the album's labels."""
+        return AlbumVectors(records.album_ids, embedding, labels)
     row: dict[str, int] = {}
-    group: Int[np.ndarray, " tracks"] = np.array([row.setdefault(album, len(row)) for album in album_ids])
+    group = np.array([row.setdefault(album, len(row)) for album in records.album_ids])
     total = np.zeros((len(row), embedding.shape[1]))
     np.add.at(total, group, embedding)
     _, first = np.unique(group, return_index=True)

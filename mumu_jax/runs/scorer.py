@@ -48,22 +48,19 @@ class Scorer:
     @property
     def readers(self) -> dict[str, Reader]:
         """The ways to recognise and read a user's files, by modality."""
-        if self.sources:
-            return {name: source.readers[name] for name, source in self.sources.items()}
-        return self.inputs.readers()
+        return self.inputs.readers() | {name: source.readers[name] for name, source in self.sources.items()}
 
     @property
     def missing(self) -> str:
         """The treatment of an album without one of the modalities: `drop` or `mask`."""
-        return self.inputs.config.fusion.missing if self.sources else "drop"
+        return self.inputs.config.fusion.missing
 
     @property
     def wants_gazetteer(self) -> bool:
         """True if entities in texts are to be linked, and there is nothing to link them."""
-        if self.sources:
-            return any(source.wants_gazetteer for source in self.sources.values())
         texts = [one for one in self.inputs.fitted.values() if isinstance(one, FittedText)]
-        return self.inputs.config.tfidf.categories and any(one.gazetteer is None for one in texts)
+        own = self.inputs.config.tfidf.categories and any(one.gazetteer is None for one in texts)
+        return own or any(source.wants_gazetteer for source in self.sources.values())
 
     def with_gazetteer(self, path: Path) -> "Scorer":
         """Return the scorer with another gazetteer for texts."""
@@ -142,15 +139,16 @@ def source_folders(inputs: Inputs, workdir: Path) -> dict[str, Path]:
     Raises UserError if one is missing or has changed.
     """
     sources = inputs.fitted.get(Vectors.name, {})
-    for name, source in sources.items():
-        path = source.folder(workdir)
+    folders = {name: source.folder(workdir) for name, source in sources.items()}
+    for name, path in folders.items():
         found = fingerprint(path) if (path / "config.json").exists() else "nothing"
-        if found != source.fingerprint:
+        expected = sources[name].fingerprint
+        if found != expected:
             raise UserError(
-                f"{workdir} sees {name} by the run {source.fingerprint}: expected it in {path}, found {found}; move "
+                f"{workdir} sees {name} by the run {expected}: expected it in {path}, found {found}; move "
                 "that run back, or train the fusion again"
             )
-    return {name: source.folder(workdir) for name, source in sources.items()}
+    return folders
 
 
 def _predict(trained: Trained, n_labels: int, inputs: Any, batch_size: int) -> tuple[Scores, Embedding]:

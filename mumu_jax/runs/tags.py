@@ -5,7 +5,7 @@ import io
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,5 @@ def open_tags(path: Path | None, run: str) -> Iterator[TagFile | Terminal]:
         raise UserError(f"{path} is not a file of tags ({error}); give another --out") from error
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; give another --out") from error
-    try:
+    with closing(file):
         yield file
-    finally:
-        file.close()

@@ -63,17 +63,20 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1) + "\n")
 
 
-def write_npz(path: Path, **arrays: Any) -> None:
-    """Write arrays by name to an `.npz` file, whole or not at all."""
+def write_npz(path: Path, compressed: bool = False, **arrays: Any) -> None:
+    """Write arrays by name to an `.npz` file, whole or not at all; the same arrays give the same bytes."""
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+        (np.savez_compressed if compressed else np.savez)(file, **arrays)
 
 
-def read_npz(path: Path, remedy: str) -> dict[str, np.ndarray]:
-    """Read all arrays of an `.npz` file; raises UserError, which ends with `remedy`, if it is missing or damaged."""
+def read_npz(path: Path, remedy: str, *names: str) -> dict[str, np.ndarray]:
+    """Read all arrays of an `.npz` file, `names` among them.
+
+    Raises UserError, which ends with `remedy`, if the file or one of `names` is missing, or if it is damaged.
+    """
     try:
         with path.open("rb") as file, np.load(file) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            return {name: arrays[name] for name in dict.fromkeys((*names, *arrays.files))}
     except (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} is missing or damaged ({error!r}); {remedy}") from error
 

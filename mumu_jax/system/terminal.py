@@ -1,14 +1,16 @@
-"""The terminal as every command uses it: error lines, exit statuses and progress bars."""
+"""The terminal as every command uses it: error lines, exit statuses, tables and progress bars."""
 
 import argparse
 import contextlib
 import errno
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 
 from absl import logging
+from rich.console import Console
+from rich.table import Table
 from tqdm import tqdm
 
 from mumu_jax.errors import UserError
@@ -47,6 +49,19 @@ def run_command(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]
             raise
         print(f"error: cannot use {error.filename}: {error.strerror}; fix that, or give another path", file=sys.stderr)
         sys.exit(2)
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], width: int, n_names: int = 1, caption: str = ""
+) -> None:
+    """Print a table of numbers at least `width` wide; its first `n_names` columns are names."""
+    table = Table(title=title, title_justify="left", caption=caption or None, caption_justify="left")
+    for i, column in enumerate(columns):
+        is_name = i < n_names
+        table.add_column(column, justify="left" if is_name else "right", no_wrap=is_name)
+    for row in rows:
+        table.add_row(*row)
+    Console(width=max(width, Console().width)).print(table)
 
 
 def progress_bar(total: int, description: str, done: int = 0, shown: bool = True) -> "ProgressBar":

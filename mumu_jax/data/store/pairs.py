@@ -66,6 +66,11 @@ class Paired(Dataset):
         return {key: row for row, key in enumerate(ids)}
 
 
+def parts_of(dataset: Dataset, config: Config) -> Mapping[str, Dataset]:
+    """Return the data of each modality that the network sees."""
+    return dataset.parts if isinstance(dataset, Paired) else {config.modality: dataset}
+
+
 def open_dataset(config: Config, data_dir: Path) -> Dataset:
     """Open the prepared data that the experiment sees; raises UserError on whatever is not as it should be."""
     names = sorted(config.inputs, key=lambda name: MODALITIES[name].item != "track")  # the finest items first

@@ -20,6 +20,7 @@ from jax import lax
 from jax import nn as jnn
 from jaxtyping import Array, Float
 
+from mumu_jax.models.kernels.backend import backend
 from mumu_jax.models.kernels.formulations import FORMULATIONS, fastest, supported
 from mumu_jax.models.kernels.pooling import Window, max_and_place, unpool
 
@@ -62,19 +63,17 @@ def conv_pool(
     bias: Float[Array, " cout"],
     pool: Window,
     padding: Padding,
-    backend: str | None = None,
     formulation: str | None = None,
 ) -> Float[Array, "items frames2 bins2 cout"]:
     """Apply convolution, bias, ReLU and max-pool over windows of `pool` without overlap, in the dtype of `x`.
 
-    `backend` (default: JAX's) chooses the formulation; `formulation`, a key of FORMULATIONS, overrides the choice.
+    `formulation`, a key of FORMULATIONS, overrides the choice for the backend.
     """
-    backend = backend or jax.default_backend()
     x = _crop(x, kernel.shape[:2], pool, padding)
-    formulation = formulation or fastest(backend, x.shape, kernel.shape, pool, x.dtype)
+    formulation = formulation or fastest(backend(), x.shape, kernel.shape, pool, x.dtype)
     matrix = FORMULATIONS[formulation].expand(kernel, pool)
     # An accelerator's cache is too small for a chunk that would keep its units busy.
-    cached_bytes = max(CACHED_BYTES, CACHED_MATRICES * matrix.nbytes) if backend == "cpu" else math.inf
+    cached_bytes = max(CACHED_BYTES, CACHED_MATRICES * matrix.nbytes) if backend() == "cpu" else math.inf
     layer = _Layer(formulation, tuple(kernel.shape), pool, cached_bytes)
     y: Any = _conv_pool(_cut(x, matrix, layer), matrix, bias, layer)
     return y.reshape(len(x), -1, *y.shape[2:])  # joins the pieces of an item

@@ -15,6 +15,7 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float
 
+from mumu_jax.models.kernels.backend import backend
 from mumu_jax.models.kernels.precision import product_precision
 
 CHANNELS_LAST = ("NHWC", "HWIO", "NHWC")
@@ -52,7 +53,7 @@ def _convolve(x: Array, kernel: Array, strides: Sequence[int], padding: Any, *, 
     On a CPU, a 1 × 1 convolution is a matrix product, and others have the gradient below.
     """
     (stride, _), ((low, _), _) = strides, padding
-    if jax.default_backend() != "cpu":
+    if backend() != "cpu":
         return _plain(x, kernel, stride, ((low, low),) * 2, precision)
     if kernel.shape[:2] == (1, 1) and low == 0:
         return jnp.einsum("nhwc,cd->nhwd", x[:, ::stride, ::stride], kernel[0, 0], precision=precision)

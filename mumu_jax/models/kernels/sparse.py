@@ -14,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mumu_jax.batch import Sparse
+from mumu_jax.models.kernels.backend import backend
 from mumu_jax.models.kernels.precision import product_precision
 
 UNROLL = 4  # rows of an item that are added in one pass over the sums
@@ -30,7 +31,7 @@ def sparse_dense(
 
     `product` and `gradient`, keys of PRODUCTS and GRADIENTS, override the choice for the backend.
     """
-    chosen = fastest(jax.default_backend(), inputs.columns.size, len(kernel))
+    chosen = fastest(backend(), inputs.columns.size, len(kernel))
     layer = _Layer(product or chosen[0], gradient or chosen[1], dtype)
     return _sparse_dense(jax.tree.map(jnp.asarray, inputs), kernel, layer)
 
