@@ -1,5 +1,7 @@
 """Every formulation of every layer of the six CNNs against the convolution as one would write it down."""
 
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,7 +61,8 @@ def assert_equal_to_plain(layer, formulation=None, backend=None):
         return quick_jit(run)(x, kernel, bias)
 
     plain = value_and_gradients(lambda *a: plain_conv_pool(*a, pool, padding))
-    ours = value_and_gradients(lambda *a: conv_pool(*a, pool, padding, backend=backend, formulation=formulation))
+    with mock.patch.object(convolution, "fastest", lambda *shapes: formulation or fastest(*shapes)):
+        ours = value_and_gradients(lambda *a: conv_pool(*a, pool, padding, backend=backend))
     for one, other in zip(ours, plain, strict=True):
         assert one.shape == other.shape
         np.testing.assert_allclose(one, other, atol=1e-5 * float(jnp.abs(other).max()))

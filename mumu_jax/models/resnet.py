@@ -11,9 +11,9 @@ from jaxtyping import Array, Float, Key
 
 from mumu_jax.config import ModelSettings
 from mumu_jax.models.batch_norm import BatchNorm, Members
-from mumu_jax.models.head import Shallow, dropout, fields_of
+from mumu_jax.models.head import Shallow, dropout
 from mumu_jax.models.kernels.padded import max_pool, padded_conv
-from mumu_jax.models.registry import Output, register
+from mumu_jax.models.registry import Output, fields_of, register
 
 # Depth → blocks of each of the four stages, and whether they are bottlenecks.
 DEPTHS = {

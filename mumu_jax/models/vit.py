@@ -11,15 +11,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-from mumu_jax.config import ModelSettings
-from mumu_jax.models.head import Shallow, dropout, fields_of
+from mumu_jax.models.head import Shallow, dropout
 from mumu_jax.models.kernels.padded import padded_conv
 from mumu_jax.models.kernels.precision import product_precision
-from mumu_jax.models.registry import Output, register
+from mumu_jax.models.registry import register
 
 EPSILON = 1e-6  # torchvision's; other implementations have 1e-12
 
 
+@register("vit_b16", sees=("image",), settings=("weights", "dropout", "precision"))
 class ViT(nn.Module):
     """A transformer over patches and a class token, with one dense layer on the class token.
 
@@ -82,9 +82,3 @@ def _attend(queries: Array, keys: Array, values: Array) -> Array:
 def _layer_norm(dtype: Any, name: str) -> nn.LayerNorm:
     # The fast variance, the mean square minus the squared mean, would lose digits.
     return nn.LayerNorm(epsilon=EPSILON, dtype=dtype, use_fast_variance=False, name=name)
-
-
-@register("vit_b16", sees=("image",), settings=("weights", "dropout", "precision"))
-def build_vit(settings: ModelSettings, output: Output) -> ViT:
-    """Build ViT."""
-    return ViT(**fields_of(settings, output))
