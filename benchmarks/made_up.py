@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -61,9 +61,9 @@ def _made_up(modality: PreparedModality, rng: np.random.Generator) -> PreparedMo
     """Return the modality with records of noise, a few different ones in turn, in place of what is in files."""
     settings, counts = getattr(Config(), modality.name), dict.fromkeys(modality.counts, 0)
     contents = [Content(NOISE[modality.name](settings, rng), counts) for _ in range(N_DIFFERENT[modality.name])]
-    in_turn = itertools.cycle(contents)
+    in_turn, kind = itertools.cycle(contents), cast(Any, type(modality))
 
-    class MadeUp(type(modality)):
+    class MadeUp(kind):
         in_process = True
 
         def inputs(self, album: Album, folder: Path) -> Iterator[tuple[str, str]]:

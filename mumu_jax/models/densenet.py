@@ -10,7 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from mumu_jax.models.batch_norm import BatchNorm, Members
-from mumu_jax.models.head import Shallow, dropout
+from mumu_jax.models.head import Shallow
 from mumu_jax.models.kernels.padded import max_pool, padded_conv
 from mumu_jax.models.registry import register
 
@@ -56,8 +56,7 @@ class DenseNet(nn.Module):
                 x = nn.avg_pool(x, (2, 2), (2, 2))
         x = norm_relu(x, f"norm{len(self.blocks) + 1}")
         x = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
-        x = dropout(x, dropout_keys, self.dropout, layer=0)
-        return Shallow(self.n_outputs, self.unit_output, name="output")(x)
+        return Shallow(self.n_outputs, self.unit_output, self.dropout, name="output")(x, dropout_keys)
 
 
 class Layer(nn.Module):

@@ -26,9 +26,9 @@ def dropout(
 
 
 class Shallow(nn.Module):
-    """One dense layer: to label logits, or (unit_output) to l2-normalised label factors.
+    """One dense layer, with dropout of its input: to label logits, or (unit_output) to l2-normalised label factors.
 
-    Oramas et al. 2017, section 5.1, step 3; with dropout of its input, the fusion network.
+    Alone, the album network of Oramas et al. 2017, section 5.1, step 3, and the fusion network.
     """
 
     n_outputs: int

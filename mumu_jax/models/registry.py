@@ -40,7 +40,9 @@ def register(name: str, sees: Collection[str], settings: Collection[str]) -> Cal
     """
 
     def add(network: Registered) -> Registered:
-        build: Any = partial(_build, network) if isinstance(network, type) else network
+        build: Any = network
+        if isinstance(build, type):
+            build = partial(_build, build)
         FAMILIES[name] = Family(build, frozenset(sees), frozenset(settings))
         return network
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-from mumu_jax.models.head import Shallow, dropout
+from mumu_jax.models.head import Shallow
 from mumu_jax.models.kernels.padded import padded_conv
 from mumu_jax.models.kernels.precision import product_precision
 from mumu_jax.models.registry import register
@@ -49,8 +49,7 @@ class ViT(nn.Module):
         for i in range(self.depth):
             x = Layer(self.heads, self.dtype, name=f"encoder_layer_{i}")(x)
         x = _layer_norm(dtype=self.dtype, name="ln")(x[:, 0]).astype(jnp.float32)
-        x = dropout(x, dropout_keys, self.dropout, layer=0)
-        return Shallow(self.n_outputs, self.unit_output, name="output")(x)
+        return Shallow(self.n_outputs, self.unit_output, self.dropout, name="output")(x, dropout_keys)
 
 
 class Layer(nn.Module):
