@@ -22,6 +22,7 @@ from mumu_jax.system.terminal import positive
 N_LABELS, LABELS_PER_ALBUM, TRACKS_PER_ALBUM = 250, 6, 5
 N_DIFFERENT = {"audio": 64, "timbre": 4096, "text": 4096, "image": 64}  # more would only take longer to make
 N_VAL = 32
+COUNTS = {"seconds": Config().audio.excerpt_s, "silent": 0, "empty": 0, "linked": 1}  # of each record
 N_WORDS, WORD_EXPONENT, WORDS_A_TEXT, CATEGORIES_A_TEXT = 50_000, 1.2, 250, 10
 
 Fields = dict[str, Any]
@@ -59,7 +60,8 @@ def make(data_dir: Path, n_tracks: dict[str, int], modalities: Sequence[str] = (
 
 def _made_up(modality: PreparedModality, rng: np.random.Generator) -> PreparedModality:
     """Return the modality with records of noise, a few different ones in turn, in place of what is in files."""
-    settings, counts = getattr(Config(), modality.name), dict.fromkeys(modality.counts, 0)
+    settings = getattr(Config(), modality.name)
+    counts = {name: COUNTS[name] for name in modality.counts}
     contents = [Content(NOISE[modality.name](settings, rng), counts) for _ in range(N_DIFFERENT[modality.name])]
     in_turn, kind = itertools.cycle(contents), cast(Any, type(modality))
 
