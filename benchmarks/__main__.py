@@ -3,12 +3,12 @@
 `--no_save` is passed to all of them, `--peer=torch` to those that can choose a peer.
 """
 
+import argparse
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 
-from benchmarks.options import add_peer, make_parser
 from benchmarks.results import check_committed
 from mumu_jax.system.terminal import run_command
 
@@ -18,8 +18,9 @@ WITH_PEER = ("train_step", "text_step")
 
 def main(argv: Sequence[str]) -> int:
     """Run all benchmarks, even if one fails; 1 if one failed."""
-    parser = make_parser("benchmarks", __doc__)
-    add_peer(parser)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--no_save", action="store_true", help="print the rows without adding them to results/")
+    parser.add_argument("--peer", choices=["torch"], help="measure PyTorch's network beside ours")
     arguments = parser.parse_args(argv)
     if not arguments.no_save:
         check_committed()

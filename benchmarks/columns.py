@@ -7,25 +7,24 @@ from benchmarks.options import IMAGES, SIX, experiments
 from mumu_jax.experiments import load_experiments
 
 Row = dict[str, Any]
-Text = Callable[[Row], Any]
 ABSENT, NOT_MEASURED = "–", "not measured"
 WANTED = "NVIDIA H200"  # the device that the project is for, measured or not
 
 
 class Column(NamedTuple):
-    """A column's title, the text of a row below it, and its width on the terminal if that exceeds the title's."""
+    """A column's title, its value in a row (by name or function), the value's text, and its width on the terminal."""
 
     title: str
-    text: Text
-    width: int = 0
+    value: str | Callable[[Row], Any]
+    text: Callable[[Any], str] = str
+    width: int = 0  # the title's, if that is wider
 
     def cell(self, row: Row) -> str:
-        """Return the row's text; a dash if the row has no such value."""
-        try:
-            text = self.text(row)
-        except (KeyError, TypeError):  # None cannot be formatted
-            text = None
-        return ABSENT if text is None else str(text)
+        """Return the value's text, a dash if there is no value; what is text already stays as it is."""
+        value = self.value(row) if callable(self.value) else row.get(self.value)
+        if value is None:
+            return ABSENT
+        return value if isinstance(value, str) else self.text(value)
 
 
 class Table(NamedTuple):
@@ -38,88 +37,82 @@ class Table(NamedTuple):
     wanted: tuple[Row, ...] = ()
 
 
-# --- the texts of values --------------------------------------------------------------------------------------
+# --- values and their texts -----------------------------------------------------------------------------------
 
 
-def digits(value: float | str) -> str:
-    """Write a number with three digits, or with all those before the decimal point; a text stays as it is."""
-    if isinstance(value, str):
-        return value
+def digits(value: float) -> str:
+    """Write a number with three digits, or with all those before the decimal point."""
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def _plain(name: str) -> Text:
-    return lambda row: row[name]
+def units(size: float) -> Callable[[float], str]:
+    """Return the text of a number in units of that size."""
+    return lambda value: digits(value / size)
 
 
-def _percent(name: str, decimals: int = 0) -> Text:
-    return lambda row: f"{row[name]:.{decimals}%}"
+def quartiles(name: str) -> Callable[[Row], Any]:
+    """Return the text of a row's median and, in brackets, its quartiles; its value if it was measured once or not."""
+
+    def value(row: Row) -> Any:
+        if row.get(f"{name}_low") is None:
+            return row.get(name)
+        middle, low, high = (digits(row[f"{name}{end}"]) for end in ("", "_low", "_high"))
+        return f"{middle} ({low}–{high})"
+
+    return value
 
 
-def _number(name: str, divisor: float = 1.0) -> Text:
-    return lambda row: digits(row[name] if isinstance(row[name], str) else row[name] / divisor)
-
-
-def quartiles(name: str) -> Text:
-    """Return the text of a median and, in brackets, its quartiles."""
-
-    def text(row: Row) -> str:
-        if row.get(f"{name}_low") is None:  # not measured, or only once
-            return digits(row[name])
-        return f"{digits(row[name])} ({digits(row[f'{name}_low'])}–{digits(row[f'{name}_high'])})"
-
-    return text
-
-
-def _devices(row: Row) -> str:
+def devices(row: Row) -> str:
     return row["device"] if row.get("n_devices") in (None, 1) else f"{row['n_devices']} × {row['device']}"
 
 
-def _k40(row: Row) -> str | None:
+def k40(row: Row) -> int | None:
     """Return the seconds an epoch of the paper's Tesla K40."""
     paper = load_experiments()[row["config"]].paper
-    return f"{paper.epoch_s:,}" if paper else None
+    return paper.epoch_s if paper else None
 
+
+percent, grouped = "{:.0%}".format, "{:,}".format
 
 # --- columns --------------------------------------------------------------------------------------------------
 
-DEVICE = Column("device", _plain("device"), 16)
-DEVICES = Column("device", _devices, 16)
-CONFIG = Column("config", _plain("config"), 24)
-MODE = Column("mode", _plain("mode"), 10)
-PRECISION = Column("precision", _plain("precision"))
-BATCH = Column("batch", lambda row: f"{row['batch_size']:,}")
-RATE = Column("examples/s", quartiles("examples_per_s"), 26)
-EPOCH = Column("s/epoch", _number("epoch_s"))
-K40 = Column("K40, 2017", _k40)
-PEAK = Column("of the matmul peak", _percent("mfu"))
-MEMORY = Column("peak MB", _number("peak_bytes", 1e6))
-COMPILE = Column("compile s", _number("compile_s"))
-PEER = Column("peer/s", _number("peer_examples_per_s"))
-RATIO = Column("ratio", quartiles("ratio"), 16)
-PEER_WAY = Column("peer's way", _plain("peer_way"))
-DENSE = Column("ours, dense/s", _number("dense_examples_per_s"))
-DENSE_RATIO = Column("ratio to it", quartiles("dense_ratio"), 16)
-STRONG = Column("of one device, same batch", _percent("strong_efficiency"))
-WEAK = Column("same batch on each", _percent("weak_efficiency"))
-WAIT = Column("waiting for input", _percent("input_wait_fraction", 1))
-PROCESSES = Column("processes", _plain("n_devices"))
-EFFICIENCY = Column("scaling", _percent("scaling_efficiency"))
-SPEED = Column("MB/s", _number("bytes_per_s", 1e6))
-FILE = Column("file MB", _number("file_bytes", 1e6))
-SECONDS = Column("s", quartiles("seconds"), 18)
-MINUTES = Column("minutes", _number("seconds", 60))
-MENTIONS = Column("names a text", _number("mentions_per_text"))
-ALBUMS = Column("albums", lambda row: f"{row['albums']:,}")
-RUNS = Column("runs", _plain("n_runs"))
-FAILED = Column("failed", _plain("n_failed"))
-EPOCHS = Column("epochs in all", _plain("n_epochs"))
-KERNELS = Column("kernels a step", _plain("n_kernels"))
-MOVED = Column("MB an example", _number("bytes_per_example", 1e6))
-GIANT = Column("giant windows", _plain("n_giant_windows"))
+DEVICE = Column("device", "device", width=16)
+DEVICES = Column("device", devices, width=16)
+CONFIG = Column("config", "config", width=24)
+MODE = Column("mode", "mode", width=10)
+PRECISION = Column("precision", "precision")
+BATCH = Column("batch", "batch_size", grouped)
+RATE = Column("examples/s", quartiles("examples_per_s"), digits, 26)
+EPOCH = Column("s/epoch", "epoch_s", digits)
+K40 = Column("K40, 2017", k40, grouped)
+PEAK = Column("of the matmul peak", "mfu", percent)
+MEMORY = Column("peak MB", "peak_bytes", units(1e6))
+COMPILE = Column("compile s", "compile_s", digits)
+PEER = Column("peer/s", "peer_examples_per_s", digits)
+RATIO = Column("ratio", quartiles("ratio"), digits, 16)
+PEER_WAY = Column("peer's way", "peer_way")
+DENSE = Column("ours, dense/s", "dense_examples_per_s", digits)
+DENSE_RATIO = Column("ratio to it", quartiles("dense_ratio"), digits, 16)
+STRONG = Column("of one device, same batch", "strong_efficiency", percent)
+WEAK = Column("same batch on each", "weak_efficiency", percent)
+WAIT = Column("waiting for input", "input_wait_fraction", "{:.1%}".format)
+PROCESSES = Column("processes", "n_devices")
+EFFICIENCY = Column("scaling", "scaling_efficiency", percent)
+SPEED = Column("MB/s", "bytes_per_s", units(1e6))
+FILE = Column("file MB", "file_bytes", units(1e6))
+SECONDS = Column("s", quartiles("seconds"), digits, 18)
+MINUTES = Column("minutes", "seconds", units(60))
+MENTIONS = Column("names a text", "mentions_per_text", digits)
+ALBUMS = Column("albums", "albums", grouped)
+RUNS = Column("runs", "n_runs")
+FAILED = Column("failed", "n_failed")
+EPOCHS = Column("epochs in all", "n_epochs")
+KERNELS = Column("kernels a step", "n_kernels")
+MOVED = Column("MB an example", "bytes_per_example", units(1e6))
+GIANT = Column("giant windows", "n_giant_windows")
 
-BENCHMARK = Column("benchmark", _plain("benchmark"))
-PEER_NAME = Column("peer", _plain("peer"))
+BENCHMARK = Column("benchmark", "benchmark")
+PEER_NAME = Column("peer", "peer")
 
 SUMMARY = (BENCHMARK, CONFIG, MODE, DEVICE, RATE, PEER_NAME, PEER, RATIO)
 STEP = (DEVICES, CONFIG, PRECISION, BATCH)

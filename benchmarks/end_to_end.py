@@ -6,12 +6,10 @@ from training's own perf.jsonl.  Validation, checkpoints and compilation are in 
 
 import argparse
 import io
-import json
 import tempfile
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import replace
-from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -19,12 +17,11 @@ import jax
 import numpy as np
 
 from benchmarks import options, timing
+from benchmarks.benchmark import Benchmark
 from benchmarks.columns import Row
-from benchmarks.flops import train_flops
-from benchmarks.made_up import prepared_data
+from benchmarks.flops import fastest_product, train_flops
+from benchmarks.made_up import add_data, prepared_data
 from benchmarks.made_up_batches import Problem
-from benchmarks.output import Output
-from benchmarks.peak import Peak
 from benchmarks.train_step import EPOCHS, Trainer, default_batch_sizes, make_problem, steps_within, work_columns
 from mumu_jax.compute import devices
 from mumu_jax.data.loader import Items
@@ -32,46 +29,34 @@ from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.data.store.records import open_prepared
 from mumu_jax.experiments import load_config
 from mumu_jax.system.signals import StopRequest
-from mumu_jax.system.terminal import positive, run_command
+from mumu_jax.system.terminal import run_command
 from mumu_jax.training.feed import Feed, open_feeds
-from mumu_jax.training.log import MetricsLog
+from mumu_jax.training.log import MetricsLog, read_lines
 from mumu_jax.training.loop import Run, Task, fit
 
-N_VAL = 32
 CHUNKS = 8  # of an epoch, after the first, which is not counted
 
 
 def main(argv: Sequence[str]) -> int:
     """Measure every experiment in every mode that the command line asks for; 1 if one of them failed."""
-    arguments = parse(argv)
-    common = {"n_devices": jax.device_count(), "repeats": arguments.repeats, "peer": "synthetic"}
-    output = Output("end_to_end", not arguments.no_save, **common)
+    benchmark = Benchmark("end_to_end", __doc__, repeats=3, seconds=8.0)
+    options.add_cases(benchmark.parser, options.SIX, "audio")
+    modes = options.names(["auto", "resident", "streaming"])
+    benchmark.option("--mode", type=modes, default="auto", help="of the data")
+    add_data(benchmark.parser)
+    arguments = benchmark.start(argv, n_devices=jax.device_count(), peer="synthetic")
+    options.check_devices([1])
     with tempfile.TemporaryDirectory(prefix="mumu_jax_compiled_") as compiled:
         # Every turn compiles again, which is not to be measured.
         jax.config.update("jax_compilation_cache_dir", compiled)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        with prepared_data(arguments.data_dir, {"train": arguments.tracks, "val": N_VAL}) as data_dir:
+        with prepared_data(arguments) as data_dir:
             for name in arguments.config:
                 batch_sizes = arguments.batch_size or default_batch_sizes(name)
                 for precision, batch_size, mode in product(arguments.precision, batch_sizes, arguments.mode):
                     case = {"config": name, "precision": precision, "batch_size": batch_size, "mode": mode}
-                    output.measure(case, partial(measure, **case, data_dir=data_dir, arguments=arguments))
-    return output.status
-
-
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = options.make_parser("benchmarks.end_to_end", __doc__)
-    options.add_config(parser, options.SIX, "audio")
-    options.add_precision(parser)
-    modes = options.names(["auto", "resident", "streaming"])
-    parser.add_argument("--batch_size", type=options.numbers, help="default 32,256,1024; on a CPU 32, for HIGH-3x3 8")
-    parser.add_argument("--mode", type=modes, default=["auto"], help="of the data")
-    parser.add_argument("--data_dir", type=Path, help="folder that mumu_jax.prepare wrote; default made up")
-    parser.add_argument("--tracks", type=positive, default=2048, help="of the made-up split; default 2048, 0.25 GB")
-    options.add_repeats(parser, repeats=3, seconds=8.0)
-    arguments = parser.parse_args(argv)
-    options.check_devices([1])
-    return arguments
+                    benchmark.measure(case, measure, **case, data_dir=data_dir, arguments=arguments)
+    return benchmark.status
 
 
 def measure(
@@ -80,7 +65,7 @@ def measure(
     """Return a row's measurements: an epoch of training and as many synthetic steps take turns."""
     items = read_splits(data_dir, config)
     problem, n_devices = make_problem(config, precision, items["train"].n_labels), jax.device_count()
-    flops_an_item, peak = train_flops(problem), Peak(precision)
+    flops_an_item, peak = train_flops(problem), fastest_product(precision)
     n_steps = steps_within(arguments.seconds / CHUNKS, flops_an_item * batch_size / n_devices, peak)
     settings = problem.config
     settings.data.mode, settings.loop.chunk_steps = mode, n_steps
@@ -97,7 +82,7 @@ def measure(
     }
     train(problem, feeds, [])  # warm: compiled programs, file cache
     rates = timing.take_turns(sides, arguments.repeats)
-    highest = max(peak.rate() for _ in range(3))
+    highest = max(peak() for _ in range(3))
     return {
         "mode": feeds["train"].mode,
         **timing.figures(rates["training"], rates["ceiling"]),
@@ -130,8 +115,7 @@ def train(problem: Problem, feeds: dict[str, Feed], waits: list[float]) -> float
     with tempfile.TemporaryDirectory(prefix="mumu_jax_run_") as folder, MetricsLog(Path(folder)) as log:
         with redirect_stderr(io.StringIO()):
             fit(task, Run(config, Path(folder), devices.make_mesh(), log, StopRequest(), seen))
-        lines = [json.loads(line) for line in (Path(folder) / "perf.jsonl").read_text().splitlines()]
-    chunks = [line for line in lines if "perf/examples_per_s" in line][1:]
+        chunks = [line for line in read_lines(Path(folder) / "perf.jsonl") if "perf/examples_per_s" in line][1:]
     waits.append(float(np.mean([line["perf/input_wait_fraction"] for line in chunks])))
     # Chunks have the same number of items, so the mean is of their times.
     return 1 / float(np.mean([1 / line["perf/examples_per_s"] for line in chunks]))

@@ -1,26 +1,30 @@
-"""Floating-point operations of one training step by layers, counted by tracing the network.
+"""Floating-point operations of a training step, and the matmul peak of the device, of which a step's are a share.
 
-A step is the forward and backward pass of the network written plainly: `lax.conv` at every position, also those that
-pooling discards, and dense layers of all inputs, also the zeros of sparse ones.  A faster formulation does not change
-the count, so that the share of the peak compares formulations.  A multiplication and its addition are two operations.
-Only convolutions and matrix products are counted; everything else (bias, norms, ReLU, softmax, pool, loss, optimizer)
-is below 5 %.
+Operations are counted by layers, by tracing the network.  A step is the forward and backward pass of the network
+written plainly: `lax.conv` at every position, also those that pooling discards, and dense layers of all inputs, also
+the zeros of sparse ones.  A faster formulation does not change the count, so that the share of the peak compares
+formulations.  A multiplication and its addition are two operations.  Only convolutions and matrix products are counted;
+everything else (bias, norms, ReLU, softmax, pool, loss, optimizer) is below 5 %.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 from unittest import mock
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import lax
 from jax.extend.core import jaxprs_in_params
 
+from benchmarks import timing
 from benchmarks.made_up_batches import Problem, densified, item_of
 from mumu_jax.compute.network import example_of
 from mumu_jax.models import cnn
+from mumu_jax.models.kernels.precision import product_precision
 
 
 class Layer(NamedTuple):
@@ -87,3 +91,28 @@ def _taps(n: int, k: int, stride: int, before: int, after: int) -> int:
     """
     starts = np.arange(-before, n + after - k + 1, stride)
     return int(np.sum(np.minimum(n, starts + k) - np.maximum(0, starts)))
+
+
+# --- the peak ---------------------------------------------------------------------------------------------------
+
+# Rows, inner, columns of matrix products: large ones, and one as tall as the products of a convolution.
+SHAPES = {
+    "cpu": ((1024, 1024, 1024), (2048, 2048, 2048), (8192, 320, 1024)),
+    "gpu": ((4096, 4096, 4096), (8192, 8192, 8192), (16384, 16384, 16384), (65536, 2048, 2048)),
+}
+
+
+def fastest_product(precision: str, seconds: float = 0.3) -> Callable[[], float]:
+    """Return a measurement of the first device's peak: the FLOP/s of the product in SHAPES that is fastest on it."""
+    shapes = SHAPES.get(jax.default_backend(), SHAPES["gpu"])
+    return max((_product(shape, precision, seconds) for shape in shapes), key=lambda rate: rate())
+
+
+def _product(shape: tuple[int, int, int], precision: str, seconds: float) -> Callable[[], float]:
+    rows, inner, columns = shape
+    a = jax.random.normal(jax.random.key(0), (rows, inner), jnp.dtype(precision))
+    b = jax.random.normal(jax.random.key(1), (inner, columns), jnp.dtype(precision))
+    # float32 means float32, as in the networks: no TF32.
+    multiply = jax.jit(partial(jnp.matmul, precision=product_precision(a.dtype)))
+    multiply(a, b).block_until_ready()  # compiles
+    return timing.timed(lambda: multiply(a, b).block_until_ready(), 2 * rows * inner * columns, seconds)

@@ -6,12 +6,10 @@ layouts.  Needs the CUDA plugin of the same version as jaxlib: pip install jax-c
 nvidia-cuda-nvcc-cu12 (the wheels alone, `--no-deps`).
 """
 
-import argparse
 import math
 import os
 import re
 from collections.abc import Iterator, Sequence
-from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 from unittest import mock
@@ -22,9 +20,9 @@ from jax.experimental import topologies
 from jax.sharding import Mesh
 
 from benchmarks import options
+from benchmarks.benchmark import Benchmark
 from benchmarks.columns import Row
 from benchmarks.made_up_batches import Problem, item_of
-from benchmarks.output import Output
 from mumu_jax.compute import devices
 from mumu_jax.compute.optim import make_optimizer
 from mumu_jax.compute.state import create_state
@@ -73,23 +71,15 @@ class Instruction(NamedTuple):
 
 def main(argv: Sequence[str]) -> int:
     """Compile every combination; 1 if one of them failed."""
-    arguments = parse(argv)
+    benchmark = Benchmark("h200_module", __doc__)
+    options.add_cases(benchmark.parser, options.SIX, "audio", "image")
+    benchmark.parser.set_defaults(precision="bfloat16,float32", batch_size="32,256")
+    arguments = benchmark.start(argv, mode="compiled, not run", n_devices=1, device=DEVICE)
     mesh = h200_mesh()
-    common = {"mode": "compiled, not run", "n_devices": 1, "device": DEVICE}
-    output = Output("h200_module", not arguments.no_save, **common)
     for name, precision, batch_size in product(arguments.config, arguments.precision, arguments.batch_size):
         case = {"config": name, "precision": precision, "batch_size": batch_size}
-        output.measure(case, partial(measure, **case, mesh=mesh))
-    return output.status
-
-
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = options.make_parser("benchmarks.h200_module", __doc__)
-    options.add_config(parser, options.SIX, "audio", "image")
-    precisions = ["bfloat16", "float32"]
-    parser.add_argument("--precision", type=options.names(precisions), default=precisions)
-    parser.add_argument("--batch_size", type=options.numbers, default=[32, 256])
-    return parser.parse_args(argv)
+        benchmark.measure(case, measure, **case, mesh=mesh)
+    return benchmark.status
 
 
 def h200_mesh() -> Mesh:

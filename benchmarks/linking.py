@@ -14,10 +14,8 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import results, timing
+from benchmarks.benchmark import Benchmark
 from benchmarks.columns import Row
-from benchmarks.options import add_repeats, make_parser
-from benchmarks.output import Output
-from benchmarks.worker import alone, peak_bytes
 from mumu_jax.data.modalities.text.entities import Gazetteer, dbpedia
 from mumu_jax.system.terminal import positive, run_command
 
@@ -28,13 +26,15 @@ SYLLABLES = "bar ven tol mir kas del rin gor hal sut fen lom pra que zan wil dor
 
 def main(argv: Sequence[str]) -> None:
     """Add three rows: build (lines a second), load (names a second), link (texts a second)."""
-    options = _parse(argv)
-    common = {"config": f"{options.names:,} names", "batch_size": 1, "n_devices": 1, "device": results.cpu_device()}
-    output = Output("linking", not options.no_save, **common)
+    benchmark = Benchmark("linking", __doc__, repeats=9, seconds=1.0)
+    benchmark.option("--names", type=positive, default=1_000_000, help="in the gazetteer; default %(default)s")
+    benchmark.option("--texts", type=positive, default=2_000, help="of 1,000 characters each; default %(default)s")
+    options = benchmark.start(argv, **results.one_core())
     with tempfile.TemporaryDirectory(prefix="mumu_jax_benchmark_") as folder:
-        alone(write_triples, Path(folder), options.names)
+        timing.alone(write_triples, Path(folder), options.names)
         for mode, measure in (("build", measure_build), ("load", measure_load), ("link", measure_link)):
-            output.add({"mode": mode, **alone(measure, Path(folder), options)})
+            row = timing.alone(measure, Path(folder), options)
+            benchmark.add({"config": f"{options.names:,} names", "mode": mode, **row})
 
 
 def write_triples(folder: Path, n_names: int) -> None:
@@ -79,10 +79,9 @@ def measure_link(folder: Path, options: argparse.Namespace) -> Row:
     n_bytes = sum(len(text.encode()) for text in texts)
     return {
         **timing.figures(rates),
-        "repeats": options.repeats,
         "bytes_per_s": median(rates) * n_bytes / len(texts),
         "mentions_per_text": n_mentions / len(texts),
-        "peak_bytes": peak_bytes(),
+        "peak_bytes": timing.peak_bytes(),
     }
 
 
@@ -113,15 +112,7 @@ def _texts(n_names: int) -> Iterator[str]:
 def _once(amount: int, start: float) -> Row:
     """Return a row of work that is done once."""
     seconds = time.perf_counter() - start
-    return {**timing.figures([amount / seconds]), "seconds": seconds, "repeats": 1, "peak_bytes": peak_bytes()}
-
-
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = make_parser("benchmarks.linking", __doc__)
-    parser.add_argument("--names", type=positive, default=1_000_000, help="in the gazetteer; default 1,000,000")
-    parser.add_argument("--texts", type=positive, default=2_000, help="of 1,000 characters each; default 2,000")
-    add_repeats(parser, repeats=9, seconds=1.0)
-    return parser.parse_args(argv)
+    return {**timing.figures([amount / seconds]), "seconds": seconds, "repeats": 1, "peak_bytes": timing.peak_bytes()}
 
 
 if __name__ == "__main__":

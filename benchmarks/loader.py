@@ -4,20 +4,18 @@ A network that trains faster must wait for its loader.  The shards are made up, 
 after the first reading; `--data_dir` names real ones.
 """
 
-import argparse
 import time
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from functools import partial
-from pathlib import Path
 from statistics import median
 
 import jax
 
 from benchmarks import timing
+from benchmarks.benchmark import Benchmark
 from benchmarks.columns import Row
-from benchmarks.made_up import prepared_data
-from benchmarks.options import add_repeats, make_parser, numbers
-from benchmarks.output import Output
+from benchmarks.made_up import add_data, prepared_data
+from benchmarks.options import numbers
 from mumu_jax.batch import Batch
 from mumu_jax.compute import devices
 from mumu_jax.config import Config
@@ -33,30 +31,23 @@ FOREVER = 1_000_000  # chunks
 
 def main(argv: Sequence[str]) -> int:
     """Measure streaming of fixed and random patches with each number of threads, and the resident split."""
-    arguments = parse(argv)
-    common = {"batch_size": arguments.batch_size, "n_devices": jax.device_count(), "repeats": arguments.repeats}
-    output = Output("loader", not arguments.no_save, **common)
+    benchmark = Benchmark("loader", __doc__, repeats=5, seconds=2.0)
+    add_data(benchmark.parser)
+    benchmark.option("--read_threads", type=numbers, default="1,2,4", help="comma-separated; default %(default)s")
+    benchmark.option("--batch_size", type=positive, default=CONFIG.optim.batch_size)
+    arguments = benchmark.start(argv, n_devices=jax.device_count())
     cases = [("streaming", patch, n) for patch in ("fixed", "random") for n in arguments.read_threads]
     cases.append(("resident", "fixed", max(arguments.read_threads)))
-    with prepared_data(arguments.data_dir, {"train": arguments.tracks, "val": 32}) as data_dir:
+    with prepared_data(arguments) as data_dir:
         prepared = open_prepared(data_dir, CONFIG.audio, verify=False)
         for mode, patch, n_threads in cases:
-            case = {"config": f"{patch} patches" + f", {n_threads} threads" * (mode == "streaming"), "mode": mode}
-            output.measure(case, partial(measure, prepared, mode, patch, n_threads, arguments))
-    return output.status
+            threads = f", {n_threads} threads" * (mode == "streaming")
+            case = {"config": f"{patch} patches{threads}", "mode": mode, "batch_size": arguments.batch_size}
+            benchmark.measure(case, measure, prepared, mode, patch, n_threads, arguments)
+    return benchmark.status
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = make_parser("benchmarks.loader", __doc__)
-    parser.add_argument("--data_dir", type=Path, help="folder that mumu_jax.prepare wrote; default made up")
-    parser.add_argument("--tracks", type=positive, default=2048, help="of the made-up split, 124 KB each; default 2048")
-    parser.add_argument("--read_threads", type=numbers, default=[1, 2, 4], help="comma-separated; default 1,2,4")
-    parser.add_argument("--batch_size", type=positive, default=CONFIG.optim.batch_size)
-    add_repeats(parser, repeats=5, seconds=2.0)
-    return parser.parse_args(argv)
-
-
-def measure(prepared: Prepared, mode: str, patch: str, n_threads: int, arguments: argparse.Namespace) -> Row:
+def measure(prepared: Prepared, mode: str, patch: str, n_threads: int, arguments: Namespace) -> Row:
     """Return a row's values.  Chunks are taken as fast as they come, so nothing is read ahead of the clock."""
     items = Inputs.unfitted(CONFIG).items(prepared.split("train"), len(prepared.labels), patch)
     start = time.perf_counter()

@@ -1,38 +1,48 @@
 """Prepared data like that of `mumu_jax.prepare`, but made of noise: speed does not depend on the sound."""
 
+import argparse
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import msgspec
 import numpy as np
-from array_record.python.array_record_module import ArrayRecordWriter
 
 from mumu_jax.config import Config
 from mumu_jax.data.manifest import Album, Label, Track, write_labels, write_manifest
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.audio import patches
+from mumu_jax.data.modalities.base import Content, PreparedModality
 from mumu_jax.data.modalities.timbre import N_VALUES
-from mumu_jax.data.store import records, shards
-from mumu_jax.system.files import sha256_of, write_json
+from mumu_jax.data.store import shards
+from mumu_jax.system.terminal import positive
 
 N_LABELS, LABELS_PER_ALBUM, TRACKS_PER_ALBUM = 250, 6, 5
 N_DIFFERENT = {"audio": 64, "timbre": 4096, "text": 4096, "image": 64}  # more would only take longer to make
+N_VAL = 32
+COUNTS = {"seconds": Config().audio.excerpt_s, "silent": 0, "empty": 0, "linked": 1}  # of each record
 N_WORDS, WORD_EXPONENT, WORDS_A_TEXT, CATEGORIES_A_TEXT = 50_000, 1.2, 250, 10
 
 Fields = dict[str, Any]
 
 
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `prepared_data` reads."""
+    parser.add_argument("--data_dir", type=Path, help="folder that mumu_jax.prepare wrote; default made up")
+    help_text = "of the made-up split, 124 KB each; default %(default)s"
+    parser.add_argument("--tracks", type=positive, default=2048, help=help_text)
+
+
 @contextmanager
-def prepared_data(data_dir: Path | None, n_tracks: dict[str, int]) -> Iterator[Path]:
-    """Yield `data_dir` or, without one, a folder of made-up audio that is deleted after the block."""
-    if data_dir is not None:
-        yield data_dir
+def prepared_data(arguments: argparse.Namespace) -> Iterator[Path]:
+    """Yield `--data_dir` or, without it, a folder of made-up audio that is deleted after the block."""
+    if arguments.data_dir is not None:
+        yield arguments.data_dir
         return
     with tempfile.TemporaryDirectory(prefix="mumu_jax_benchmark_") as folder:
-        make(Path(folder), n_tracks)
+        make(Path(folder), {"train": arguments.tracks, "val": N_VAL})
         yield Path(folder)
 
 
@@ -41,14 +51,33 @@ def make(data_dir: Path, n_tracks: dict[str, int], modalities: Sequence[str] = (
     rng = np.random.default_rng(0)
     labels = [Label(f"genre {i:03d}") for i in range(N_LABELS)]
     albums = [album for split, n in n_tracks.items() for album in _albums(split, n, labels, rng)]
-    for modality in (MODALITIES[name] for name in modalities):
-        store = shards.Store(data_dir / modality.name, modality, getattr(Config(), modality.name))
-        (store.folder / "sidecars").mkdir(parents=True, exist_ok=True)
-        contents = [NOISE[modality.name](store.settings, rng) for _ in range(N_DIFFERENT[modality.name])]
-        written = [(shard, _write(store, shard, contents)) for shard in store.plan(albums, labels)]
-        shards.Written(store, written, n_new=0).finish(albums, labels)
+    for name in modalities:
+        store = shards.Store(data_dir / name, _made_up(MODALITIES[name], rng), getattr(Config(), name))
+        store.write(store.plan(albums, labels), workers=1).finish(albums, labels)
     write_manifest(data_dir / "manifest.jsonl", albums)
     write_labels(data_dir / "labels.json", labels)
+
+
+def _made_up(modality: PreparedModality, rng: np.random.Generator) -> PreparedModality:
+    """Return the modality with records of noise, a few different ones in turn, in place of what is in files."""
+    settings = getattr(Config(), modality.name)
+    counts = {name: COUNTS[name] for name in modality.counts}
+    contents = [Content(NOISE[modality.name](settings, rng), counts) for _ in range(N_DIFFERENT[modality.name])]
+    in_turn, kind = itertools.cycle(contents), cast(Any, type(modality))
+
+    class MadeUp(kind):
+        in_process = True
+
+        def inputs(self, album: Album, folder: Path) -> Iterator[tuple[str, str]]:
+            return ((item_id, "made up") for item_id, _ in super().inputs(album, folder))
+
+        def state(self, source: str) -> str:
+            return source
+
+        def read(self, source: str, settings: Any) -> Content:
+            return next(in_turn)
+
+    return MadeUp()
 
 
 def _albums(split: str, n_tracks: int, labels: Sequence[Label], rng: np.random.Generator) -> list[Album]:
@@ -87,23 +116,3 @@ NOISE: dict[str, Callable[[Any, np.random.Generator], Fields]] = {
     "text": _text,
     "image": _image,
 }
-
-
-def _write(store: shards.Store, shard: shards.Shard, contents: Sequence[Fields]) -> records.Sidecar:
-    """Write a shard and its sidecar."""
-    path, n_records = store.folder / shard.name, len(shard.rows)
-    writer = ArrayRecordWriter(str(path), shards.WRITER_OPTIONS)
-    for i, row in enumerate(shard.rows):
-        fields = contents[(shard.index * n_records + i) % len(contents)]
-        writer.write(records.encode(row.album_id, row.item_id, row.columns, fields, store.modality, store.settings))
-    writer.close()
-    sidecar = records.Sidecar(
-        fingerprint="made up",
-        sha256=sha256_of(path),
-        bytes=path.stat().st_size,
-        records=n_records,
-        counts={"seconds": Config().audio.excerpt_s * n_records, "silent": 0, "empty": 0, "linked": n_records},
-        ids=[(row.album_id, row.item_id) for row in shard.rows],
-    )
-    write_json(store.folder / shard.sidecar, msgspec.to_builtins(sidecar))
-    return sidecar

@@ -4,7 +4,6 @@ The scores are made up, in the size of MuMu's test split.  Needs jax, flax, opta
 peer; without it ours are measured alone.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import timing
+from benchmarks.benchmark import Benchmark
 from benchmarks.columns import Row
-from benchmarks.options import add_repeats, make_parser
-from benchmarks.output import Output
 from mumu_jax.objectives import metrics
 from mumu_jax.system.terminal import run_command
 
@@ -23,40 +21,30 @@ N_ITEMS, N_LABELS, LABELS_PER_ITEM = 3_147, 250, 5.97  # albums of MuMu's test s
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = make_parser("benchmarks.metrics", __doc__)
-    add_repeats(parser, repeats=9, seconds=0.5)
-    arguments = parser.parse_args(argv)
-    output = Output("metrics", not arguments.no_save, n_devices=1, repeats=arguments.repeats)
-    scores, labels = test_set()
+    benchmark = Benchmark("metrics", __doc__, repeats=9, seconds=0.5)
+    case = {"precision": "float32", "batch_size": N_ITEMS, "mode": f"{N_LABELS} labels"}
+    options = benchmark.start(argv, n_devices=1, **case)
     for name, ours in (("roc_auc_macro", metrics.roc_auc), ("pr_auc_macro", metrics.average_precision)):
-        output.add(measure(name, ours, scores, labels, arguments))
+        benchmark.add({"config": name, **measure(name, ours, options.repeats, options.seconds)})
 
 
-def measure(
-    name: str, ours: Callable[..., Any], scores: np.ndarray, labels: np.ndarray, arguments: argparse.Namespace
-) -> Row:
-    """Return one row: our metric with scores on the device, scikit-learn's on the host, in its fastest way."""
+def measure(name: str, ours: Callable[..., Any], repeats: int, seconds: float) -> Row:
+    """Return a row's values: our metric with scores on the device, scikit-learn's on the host, in its fastest way."""
+    scores, labels = test_set()
     macro = jax.jit(lambda scores, labels: jnp.mean(ours(scores, labels)))
     on_device = jax.device_put((scores, labels))
     value = float(macro(*on_device))
-    sides = {"ours": timing.timed(lambda: float(macro(*on_device)), N_ITEMS, arguments.seconds)}
+    sides = {"ours": timing.timed(lambda: float(macro(*on_device)), N_ITEMS, seconds)}
     about_peer: Row = {}
     if ways := scikit_learn(name, scores, labels):
         for way, function in ways.items():
             assert abs(function() - value) < 1e-5, (name, way)
-        seconds = {way: 1 / timing.rate(function, 1) for way, function in ways.items()}
-        best = min(seconds, key=lambda way: seconds[way])
-        sides["peer"] = timing.timed(ways[best], N_ITEMS, arguments.seconds)
-        about_peer = {"peer": "scikit-learn", "peer_way": best, "peer_tried": seconds}
-    rates = timing.take_turns(sides, arguments.repeats)
-    return {
-        "config": name,
-        "precision": "float32",
-        "batch_size": N_ITEMS,
-        "mode": f"{N_LABELS} labels",
-        **timing.figures(rates["ours"], rates.get("peer")),
-        **about_peer,
-    }
+        tried = {way: 1 / timing.rate(function, 1) for way, function in ways.items()}
+        best = min(tried, key=lambda way: tried[way])
+        sides["peer"] = timing.timed(ways[best], N_ITEMS, seconds)
+        about_peer = {"peer": "scikit-learn", "peer_way": best, "peer_tried": tried}
+    rates = timing.take_turns(sides, repeats)
+    return {**timing.figures(rates["ours"], rates.get("peer")), **about_peer}
 
 
 def scikit_learn(name: str, scores: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[], float]]:

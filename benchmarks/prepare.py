@@ -3,7 +3,6 @@
 Without --input it makes 30 s previews itself: a few of the synthetic dataset's songs as 44.1 kHz stereo mp3.
 """
 
-import argparse
 import itertools
 import os
 import tempfile
@@ -17,10 +16,9 @@ import numpy as np
 import soundfile
 
 from benchmarks import results, timing
+from benchmarks.benchmark import Benchmark
 from benchmarks.columns import Row
-from benchmarks.options import add_repeats, make_parser, numbers
-from benchmarks.output import Output
-from benchmarks.worker import alone
+from benchmarks.options import numbers
 from mumu_jax.config import AudioSettings
 from mumu_jax.data.manifest import Rejected
 from mumu_jax.data.modalities import MODALITIES
@@ -37,26 +35,22 @@ SETTINGS, AUDIO = AudioSettings(), MODALITIES["audio"]
 
 def main(argv: Sequence[str]) -> None:
     """Measure one core, then several, and add a row of each."""
-    options = _parse(argv)
-    common = {"precision": "float16", "batch_size": 1, "device": results.cpu_device(), "repeats": options.repeats}
-    output = Output("prepare", not options.no_save, **common)
+    cores = len(os.sched_getaffinity(0))
+    powers = [2**i for i in range(cores.bit_length()) if 2**i < cores]
+    workers_help = "numbers of processes, the first the one to compare with; default up to all cores"
+    benchmark = Benchmark("prepare", __doc__, repeats=5)
+    benchmark.option("--input", type=Path, metavar="FOLDER", help="audio files to measure with; default made here")
+    benchmark.option("--workers", type=numbers, default=[*powers, cores], metavar="1,2,…", help=workers_help)
+    options = benchmark.start(argv, **results.one_core(), precision="float16")
     with tempfile.TemporaryDirectory() as folder:
         paths, config = _inputs(options.input, Path(folder))
-        one_core = _rows_of_one_core(paths, options.repeats)
+        one_core = timing.alone(rows_of_one_core, paths, options.repeats)
         for row in itertools.chain(one_core, _rows_of_many(paths, options.workers, options.repeats)):
-            output.add({"config": config, **row})
+            benchmark.add({"config": config, **row})
 
 
-def _rows_of_one_core(paths: list[Path], repeats: int) -> Iterator[Row]:
-    """Yield rows of decoding, the log-CQT, and both: tracks a second beside librosa's."""
-    rates = alone(measure_one_core, paths, repeats)
-    for part in ("decode", "cqt", "track"):
-        figures = timing.figures(rates[part], rates[f"librosa {part}"])
-        yield {"mode": part, "n_devices": 1, "peer": "librosa", **figures}
-
-
-def measure_one_core(paths: list[Path], repeats: int) -> dict[str, list[float]]:
-    """Return tracks a second of each part, ours and librosa's taking turns."""
+def rows_of_one_core(paths: list[Path], repeats: int) -> list[Row]:
+    """Return rows of decoding, the log-CQT, and both: tracks a second, ours and librosa's taking turns."""
     import librosa
 
     signals = [next(decode.excerpts(path, SETTINGS)) for path in paths]
@@ -87,7 +81,11 @@ def measure_one_core(paths: list[Path], repeats: int) -> dict[str, list[float]]:
         "librosa track": partial(rate, lambda path: log_cqt(load(path)).T.astype(np.float16), paths),
     }
     timing.take_turns(sides, 1)
-    return timing.take_turns(sides, repeats)
+    rates = timing.take_turns(sides, repeats)
+    return [
+        {"mode": part, "peer": "librosa", **timing.figures(rates[part], rates[f"librosa {part}"])}
+        for part in ("decode", "cqt", "track")
+    ]
 
 
 def _rows_of_many(paths: list[Path], counts: list[int], repeats: int) -> Iterator[Row]:
@@ -118,7 +116,7 @@ def _seconds_of(paths: list[Path], n_tracks: int, n_workers: int) -> float:
 
 def _inputs(folder: Path | None, made: Path) -> tuple[list[Path], str]:
     if folder is None:
-        return alone(make_previews, made), "prepare_mp3_30s"
+        return timing.alone(make_previews, made), "prepare_mp3_30s"
     paths = [path for path in sorted(folder.iterdir()) if path.is_file()]
     good = [path for path in paths if not isinstance(decode.read_track(path, SETTINGS), Rejected)]
     if not good:
@@ -142,22 +140,6 @@ def make_preview(folder: Path, number: int) -> Path:
     path = folder / f"{number}.mp3"
     soundfile.write(path, np.stack([wide, 0.8 * np.roll(wide, 20)], axis=1), 44_100)
     return path
-
-
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = make_parser("benchmarks.prepare", __doc__)
-    parser.add_argument("--input", type=Path, metavar="FOLDER", help="audio files to measure with; default made here")
-    cores = len(os.sched_getaffinity(0))
-    powers = [2**i for i in range(cores.bit_length()) if 2**i < cores]
-    parser.add_argument(
-        "--workers",
-        type=numbers,
-        default=[*powers, cores],
-        metavar="1,2,…",
-        help="numbers of processes, the first the one to compare with; default up to all cores",
-    )
-    add_repeats(parser, repeats=5)
-    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,11 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from mumu_jax.errors import UserError
-from mumu_jax.system.version import changed_files, commit
+from mumu_jax.system.version import changed_files, commit, versions
 
 FOLDER = Path(__file__).parent / "results"
 
@@ -38,17 +37,16 @@ def check_committed() -> None:
 
 def make_row(benchmark: str, row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row with every column: the missing ones null, `versions` and `commit` those of this process."""
-    known = {"benchmark": benchmark, "versions": versions(), "commit": commit(), **row}
+    installed = {"python": platform.python_version(), **versions(*_PACKAGES)}
+    known = {"benchmark": benchmark, "versions": installed, "commit": commit(), **row}
     return {column: known.get(column) for column in COLUMNS} | known
 
 
-def append(benchmark: str, row: Mapping[str, Any], folder: Path = FOLDER) -> dict[str, Any]:
-    """Add a row to `results/BENCHMARK.jsonl` and return it with all its columns."""
-    full = make_row(benchmark, row)
+def append(row: Mapping[str, Any], folder: Path = FOLDER) -> None:
+    """Add a row with all its columns to `results/BENCHMARK.jsonl`."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{benchmark}.jsonl").open("a") as file:
-        file.write(json.dumps(full, allow_nan=False) + "\n")
-    return full
+    with (folder / f"{row['benchmark']}.jsonl").open("a") as file:
+        file.write(json.dumps(row, allow_nan=False) + "\n")
 
 
 def read(folder: Path = FOLDER) -> list[dict[str, Any]]:
@@ -64,17 +62,6 @@ def latest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def is_reproducible(row: Mapping[str, Any]) -> bool:
     """Return False for a row that was measured with code which no commit holds."""
     return not (row.get("commit") or "").endswith("+dirty")
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the installed packages that matter to speed."""
-    installed = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            installed[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return installed
 
 
 def device() -> str:
@@ -93,3 +80,8 @@ def cpu_device() -> str:
     except (OSError, StopIteration):
         model = platform.processor() or platform.machine()
     return f"{model}, {n_cores} cores"
+
+
+def one_core() -> dict[str, Any]:
+    """Return the columns of work that one core does, an item at a time."""
+    return {"batch_size": 1, "n_devices": 1, "device": cpu_device()}

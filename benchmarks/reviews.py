@@ -3,7 +3,6 @@
 The files are simulated in a temporary folder: 447,583 reviews of 31,471 albums, 438 MB a framing; 12,087 CSV rows.
 """
 
-import argparse
 import csv
 import json
 import string
@@ -16,10 +15,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import results, timing
+from benchmarks.benchmark import Benchmark
 from benchmarks.columns import Row
-from benchmarks.options import add_repeats, make_parser
-from benchmarks.output import Output
-from benchmarks.worker import alone, peak_bytes
 from mumu_jax.data.sources.finding import Finding
 from mumu_jax.data.sources.mumu.amazon import read_reviews
 from mumu_jax.data.sources.mumu.tables import HEADER, read_csv
@@ -40,22 +37,23 @@ FRAMINGS: dict[str, tuple[str, Callable[[Record], str], str, str]] = {
 
 def main(argv: Sequence[str]) -> None:
     """Write each file, read it in fresh processes, and add a row."""
-    options = _parse(argv)
-    common = {"batch_size": 1, "n_devices": 1, "device": results.cpu_device(), "repeats": options.repeats}
-    output = Output("reviews", not options.no_save, **common)
+    benchmark = Benchmark("reviews", __doc__, repeats=3)
+    benchmark.option("--framings", nargs="+", choices=FRAMINGS, default=[*FRAMINGS], help="default all")
+    benchmark.option("--reviews", type=positive, default=N_REVIEWS, help="how many; default %(default)s")
+    options = benchmark.start(argv, **results.one_core())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "single-label.csv"
         write_csv(path)
-        output.add({"config": "single_label_csv", "mode": "csv", **measure(path, options.repeats)})
+        benchmark.add({"config": "single_label_csv", "mode": "csv", **measure(path, options.repeats)})
         for framing in options.framings:
             path = Path(folder) / "reviews.json"
             write_reviews(path, framing, options.reviews)
-            output.add({"config": "reviews_json", "mode": framing, **measure(path, options.repeats)})
+            benchmark.add({"config": "reviews_json", "mode": framing, **measure(path, options.repeats)})
 
 
 def measure(path: Path, repeats: int) -> Row:
     """Return rows or reviews a second, the seconds of one reading, and the peak memory of a process that only reads."""
-    readings = [alone(read, path) for _ in range(repeats)]
+    readings = [timing.alone(read, path) for _ in range(repeats)]
     return {
         **timing.figures([n_records / seconds for n_records, seconds, _ in readings]),
         **timing.columns("seconds", [seconds for _, seconds, _ in readings]),
@@ -74,7 +72,7 @@ def read(path: Path) -> tuple[int, float, int | None]:
         n = read_reviews(path, {_album_id(i) for i in range(N_ALBUMS)}, MAX_CHARS, findings.append).counts.total()
     seconds = time.perf_counter() - start
     assert not findings, findings[0]
-    return n, seconds, peak_bytes()
+    return n, seconds, timing.peak_bytes()
 
 
 def write_reviews(path: Path, framing: str, n_reviews: int) -> None:
@@ -121,14 +119,6 @@ def write_csv(path: Path) -> None:
 
 def _album_id(number: int) -> str:
     return f"B{number:09d}"
-
-
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = make_parser("benchmarks.reviews", __doc__)
-    parser.add_argument("--framings", nargs="+", choices=FRAMINGS, default=[*FRAMINGS], help="default all")
-    parser.add_argument("--reviews", type=positive, default=N_REVIEWS, help=f"how many; default {N_REVIEWS:,}")
-    add_repeats(parser, repeats=3)
-    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

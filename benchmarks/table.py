@@ -104,14 +104,12 @@ def with_efficiency(rows: list[Row]) -> list[Row]:
         alone = rates.get(_step(row, batch_size))
         return row["examples_per_s"] / alone / row["n_devices"] if alone else None
 
-    complete = []
-    for row in rows:
-        if row["benchmark"] == "train_step":
-            strong = efficiency(row, row["batch_size"])
-            weak = efficiency(row, row["batch_size"] // row["n_devices"])
-            row = {**row, "strong_efficiency": strong, "weak_efficiency": weak}
-        complete.append(row)
-    return complete
+    def complete(row: Row) -> Row:
+        strong = efficiency(row, row["batch_size"])
+        weak = efficiency(row, row["batch_size"] // row["n_devices"])
+        return {**row, "strong_efficiency": strong, "weak_efficiency": weak}
+
+    return [complete(row) if row["benchmark"] == "train_step" else row for row in rows]
 
 
 def summary(rows: list[Row], paper: Sequence[table2.Row]) -> str:

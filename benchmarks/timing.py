@@ -1,11 +1,20 @@
-"""Repeated measurements: sides that are compared take turns in one run, so that a slow minute slows all of them."""
+"""Repeated measurements: sides that are compared take turns in one run, so that a slow minute slows all of them.
 
+Work whose memory or threads count is done in a process of its own.
+"""
+
+import operator
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
 import numpy as np
+
+from mumu_jax.errors import UserError
+from mumu_jax.system import workers
 
 Side = TypeVar("Side")
 
@@ -60,3 +69,25 @@ def timed(work: Callable[[], Any], amount: float, seconds: float) -> Callable[[]
     """Return a side for `take_turns`: `amount` a second, measured over about so many seconds.  Warms `work` up."""
     calls = calls_within(seconds, work)
     return lambda: rate(work, amount, calls)
+
+
+def alone(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Return `work(*arguments)`, called in a fresh process of one thread, as `prepare` works."""
+    (result,) = workers.map_in_order(operator.call, [partial(work, *arguments)], 1, _died)
+    return result
+
+
+def _died(work: Any) -> Any:
+    raise UserError("a worker process died; free some memory, then call again")
+
+
+def peak_bytes() -> int | None:
+    """Return the most memory that this process had; None if the system does not tell.
+
+    `getrusage` would count the memory of the process that started this one.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mumu_jax.config import Config
+from mumu_jax.models.alexnet import CONVOLUTIONS
 from mumu_jax.models.cnn import variant_of
 from mumu_jax.models.densenet import BLOCKS_201
 from mumu_jax.models.resnet import DEPTHS
@@ -240,17 +241,11 @@ class ViT(nn.Module):
 class AlexNet(nn.Module):
     def __init__(self, n_outputs: int = 1000, dropout: float = 0.5):
         super().__init__()
-
-        def pool() -> nn.Module:
-            return nn.MaxPool2d(3, 2)
-
-        self.features = nn.Sequential(
-            *(nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(inplace=True), pool()),
-            *(nn.Conv2d(64, 192, 5, 1, 2), nn.ReLU(inplace=True), pool()),
-            *(nn.Conv2d(192, 384, 3, 1, 1), nn.ReLU(inplace=True)),
-            *(nn.Conv2d(384, 256, 3, 1, 1), nn.ReLU(inplace=True)),
-            *(nn.Conv2d(256, 256, 3, 1, 1), nn.ReLU(inplace=True), pool()),
-        )
+        self.features, cin = nn.Sequential(), 3
+        for features, size, stride, padding, pooled in CONVOLUTIONS.values():
+            self.features.extend([nn.Conv2d(cin, features, size, stride, padding), nn.ReLU(inplace=True)])
+            self.features.extend([nn.MaxPool2d(3, 2)] if pooled else [])
+            cin = features
         self.classifier = nn.Sequential(
             *(nn.Dropout(dropout), nn.Linear(256 * 6 * 6, 4096), nn.ReLU(inplace=True)),
             *(nn.Dropout(dropout), nn.Linear(4096, 4096), nn.ReLU(inplace=True)),

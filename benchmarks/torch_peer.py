@@ -111,7 +111,8 @@ class Peer:
         for _ in range(n_steps):
             self._step(*self._batches[self._taken % len(self._batches)])
             self._taken += 1
-        self._wait()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
 
     def side(self, batch_size: int, seconds: float) -> Callable[[], float]:
         """Return examples a second as a side for `timing.take_turns`."""
@@ -213,10 +214,6 @@ class Peer:
 
     def _put(self, array: Any) -> Tensor:
         return torch.tensor(np.asarray(array)).to(self.device)
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
 
 
 class TextPeer(Peer):

@@ -6,10 +6,10 @@ ones, so that the ratio is a lower bound.  Needs jax, flax, optax and numpy, and
 """
 
 import argparse
+import importlib
 import os
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import product
 from statistics import median
 from typing import Any
@@ -19,15 +19,15 @@ import numpy as np
 from jax.sharding import Mesh
 
 from benchmarks import options, timing
+from benchmarks.benchmark import Benchmark
 from benchmarks.columns import Row
-from benchmarks.flops import train_flops
+from benchmarks.flops import fastest_product, train_flops
 from benchmarks.made_up_batches import Problem, densified, item_of
-from benchmarks.output import Output
-from benchmarks.peak import Peak
 from mumu_jax.batch import Batch
 from mumu_jax.compute import devices
 from mumu_jax.compute.optim import make_optimizer
 from mumu_jax.compute.state import create_state
+from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
 from mumu_jax.system.terminal import run_command
 
@@ -35,35 +35,41 @@ EPOCHS = {"audio": 117_836, "text": 25_177, "image": 25_177}  # training patches
 BATCH_SIZES = {"audio": [32, 256, 1024], "text": [32], "image": [32, 256]}  # the paper's, and larger ones
 MOST_STEPS = 32  # of a chunk, as in training
 
+Rate = Callable[[], float]
+
 
 def main(argv: Sequence[str]) -> int:
     """Measure every combination that the command line asks for; 1 if one of them failed."""
     return run("train_step", __doc__, argv, options.SIX + options.IMAGES, "audio", "image")
 
 
-def run(benchmark: str, doc: str | None, argv: Sequence[str], default: list[str], *modalities: str) -> int:
+def run(name: str, doc: str | None, argv: Sequence[str], default: list[str], *modalities: str) -> int:
     """Measure experiments of these modalities, those in `default` if the command line names none."""
     # Leave memory of the device to PyTorch, and compile again, because the seconds that it takes are measured.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     jax.config.update("jax_enable_compilation_cache", False)
-    parser = options.make_parser(f"benchmarks.{benchmark}", doc)
-    options.add_config(parser, default, *modalities)
-    options.add_precision(parser)
-    parser.add_argument("--batch_size", type=options.numbers, help="comma-separated; default by modality and device")
-    parser.add_argument("--devices", type=options.numbers, default=[1], help="1,2,4,8: strong and weak scaling")
-    options.add_peer(parser)
-    options.add_repeats(parser, repeats=7, seconds=2.0 if jax.default_backend() == "cpu" else 1.0)
-    arguments = parser.parse_args(argv)
-    options.check_devices(arguments.devices)
-    options.check_peer(arguments.peer)
+    benchmark = Benchmark(name, doc, repeats=7, seconds=2.0 if jax.default_backend() == "cpu" else 1.0)
+    options.add_cases(benchmark.parser, default, *modalities)
+    benchmark.option("--devices", type=options.devices, default="1", help="1,2,4,8: strong and weak scaling")
+    benchmark.option("--peer", type=installed, choices=["torch"], help="measure PyTorch's network beside ours")
+    arguments = benchmark.start(argv, mode="synthetic")
+    peaks = {precision: fastest_product(precision, min(0.3, arguments.seconds)) for precision in arguments.precision}
+    for config, precision in product(arguments.config, arguments.precision):
+        batch_sizes = arguments.batch_size or default_batch_sizes(config)
+        for batch_size, n_devices in combinations(batch_sizes, arguments.devices):
+            case = {"config": config, "precision": precision, "batch_size": batch_size, "n_devices": n_devices}
+            benchmark.measure(case, measure, **case, peak=peaks[precision], arguments=arguments)
+    return benchmark.status
 
-    output = Output(benchmark, not arguments.no_save, mode="synthetic", repeats=arguments.repeats)
-    peaks = {precision: Peak(precision, min(0.3, arguments.seconds)) for precision in arguments.precision}
-    for name, precision in product(arguments.config, arguments.precision):
-        for batch_size, n_devices in combinations(arguments.batch_size or default_batch_sizes(name), arguments.devices):
-            case = {"config": name, "precision": precision, "batch_size": batch_size, "n_devices": n_devices}
-            output.measure(case, partial(measure, **case, peak=peaks[precision], arguments=arguments))
-    return output.status
+
+def installed(peer: str) -> str:
+    """Return the name of a peer; raises UserError if it is PyTorch and that is not installed."""
+    if peer == "torch":
+        try:
+            importlib.import_module("torch")
+        except ImportError as error:
+            raise UserError("--peer=torch needs PyTorch, which is not installed; pip install torch") from error
+    return peer
 
 
 def combinations(batch_sizes: Sequence[int], devices: Sequence[int]) -> list[tuple[int, int]]:
@@ -81,7 +87,7 @@ def default_batch_sizes(name: str) -> list[int]:
 
 
 def measure(
-    config: str, precision: str, batch_size: int, n_devices: int, peak: Peak, arguments: argparse.Namespace
+    config: str, precision: str, batch_size: int, n_devices: int, peak: Rate, arguments: argparse.Namespace
 ) -> Row:
     """Return a row's measurements: ours, the matmul peak, the dense step of a text network and the peer take turns."""
     problem = make_problem(config, precision)
@@ -91,10 +97,10 @@ def measure(
     dense_chunk = densified(chunk)
     trainer = Trainer(problem, chunk, n_devices)
 
-    def side(trainer: "Trainer") -> Callable[[], float]:
+    def side(trainer: "Trainer") -> Rate:
         return timing.timed(trainer.run, n_steps * batch_size, arguments.seconds)
 
-    sides = {"peak": peak.rate, "ours": side(trainer)}
+    sides = {"peak": peak, "ours": side(trainer)}
     if modality == "text":
         sides["dense"] = side(Trainer(problem, dense_chunk, n_devices))
     row: Row = {}
@@ -137,10 +143,10 @@ def work_columns(
     }
 
 
-def steps_within(seconds: float, flops_a_step: float, peak: Peak) -> int:
+def steps_within(seconds: float, flops_a_step: float, peak: Rate) -> int:
     """Return the steps of a chunk that takes so many seconds at half of the peak; no more than training has in one."""
     # At least two: the compiler removes a loop of one step, and training runs loops.
-    return int(np.clip(seconds * 0.5 * peak.rate() / flops_a_step, 2, MOST_STEPS))
+    return int(np.clip(seconds * 0.5 * peak() / flops_a_step, 2, MOST_STEPS))
 
 
 class Trainer:

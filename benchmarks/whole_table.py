@@ -4,7 +4,6 @@ There is nothing to learn in noise: early stopping ends each run after a few epo
 With --folder, the data and the runs are kept, and the same command resumes.
 """
 
-import argparse
 import contextlib
 import subprocess
 import sys
@@ -12,10 +11,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.benchmark import Benchmark
 from benchmarks.columns import Row
 from benchmarks.made_up import N_DIFFERENT, TRACKS_PER_ALBUM, make
-from benchmarks.options import make_parser
-from benchmarks.output import Output
 from mumu_jax.errors import UserError
 from mumu_jax.reports.plan import PRESETS
 from mumu_jax.reports.table2 import TIMES
@@ -28,8 +26,13 @@ SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 def main(argv: Sequence[str]) -> int:
     """Make the data, run the whole table, add a row; 1 if a run failed."""
-    arguments = _parse(argv)
-    output = Output("whole_table", not arguments.no_save)
+    benchmark = Benchmark("whole_table", __doc__)
+    benchmark.option("--albums", type=positive, default=MUMU_ALBUMS, help="default MuMu's: 25 GB, five tracks each")
+    benchmark.option("--rows", default="*", help="rows of the table, as in mumu_jax.reproduce; default: all")
+    benchmark.option("--seeds", type=positive, default=1, help="default: %(default)s")
+    benchmark.option("--preset", choices=PRESETS, default="paper", help="default: %(default)s")
+    benchmark.option("--folder", type=Path, help="keeps the data and the runs; default: a temporary one")
+    arguments = benchmark.start(argv)
     temporary = tempfile.TemporaryDirectory(prefix="mumu_jax_benchmark_")
     with temporary if arguments.folder is None else contextlib.nullcontext(arguments.folder) as folder:
         data_dir, workdir = Path(folder) / "data", Path(folder) / "table2"
@@ -41,9 +44,8 @@ def main(argv: Sequence[str]) -> int:
         status = subprocess.run(command).returncode
         if status not in (0, 1):
             raise UserError(f"mumu_jax.reproduce ended with status {status}; its message is above")
-        output.add(
-            {"config": arguments.rows, "mode": arguments.preset, **_measured(workdir), "albums": arguments.albums}
-        )
+        case = {"config": arguments.rows, "mode": arguments.preset, "albums": arguments.albums}
+        benchmark.add({**case, **_measured(workdir)})
     return status
 
 
@@ -63,18 +65,6 @@ def _n_epochs(path: Path) -> int:
     lines = read_lines(path)
     phase = lines[0]["phase"]
     return sum(line["phase"] == phase and "val/loss" in line for line in lines)
-
-
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = make_parser("benchmarks.whole_table", __doc__)
-    parser.add_argument(
-        "--albums", type=positive, default=MUMU_ALBUMS, help="MuMu's by default: 25 GB, five tracks each"
-    )
-    parser.add_argument("--rows", default="*", help="rows of the table, as in mumu_jax.reproduce; default: all")
-    parser.add_argument("--seeds", type=positive, default=1, help="default: %(default)s")
-    parser.add_argument("--preset", choices=PRESETS, default="paper", help="default: %(default)s")
-    parser.add_argument("--folder", type=Path, help="folder that keeps the data and the runs; default: a temporary one")
-    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from conftest import REPOSITORY, complain, run_python, succeed
 
 from benchmarks import __main__ as all_benchmarks
 from benchmarks import h200_module, options, results, reviews, table, timing, train_step
-from benchmarks.output import Output
+from benchmarks.benchmark import Benchmark
 from mumu_jax.config import Config
 from mumu_jax.data.store.records import open_prepared
 from mumu_jax.errors import UserError
@@ -117,7 +117,7 @@ def test_a_combination_that_fails_does_not_lose_the_others(monkeypatch, capsys, 
         return {"examples_per_s": 12.5}
 
     monkeypatch.setattr(train_step, "measure", measure)
-    monkeypatch.setattr(train_step, "Peak", lambda *_: None)
+    monkeypatch.setattr(train_step, "fastest_product", lambda *_: None)
     monkeypatch.setattr(options, "check_devices", lambda wanted: None)
     assert train_step.main(["--config=audio_high_4x96,audio_low_4x96", "--no_save"]) == 1
     shown = capsys.readouterr()
@@ -152,7 +152,7 @@ def refuse_changes(monkeypatch) -> list[str]:
 @pytest.mark.parametrize("benchmark", [train_step, reviews, all_benchmarks], ids=lambda module: module.__name__)
 def test_a_row_from_a_changed_tree_is_refused_before_measuring(benchmark, monkeypatch):
     fragments = refuse_changes(monkeypatch)
-    monkeypatch.setattr(train_step, "Peak", lambda *_: pytest.fail("it measures"))
+    monkeypatch.setattr(train_step, "fastest_product", lambda *_: pytest.fail("it measures"))
     monkeypatch.setattr(options, "check_devices", lambda wanted: None)
     with pytest.raises(UserError) as refused:
         benchmark.main([])
@@ -162,7 +162,9 @@ def test_a_row_from_a_changed_tree_is_refused_before_measuring(benchmark, monkey
 
 def test_rows_of_a_changed_tree_are_printed_without_saving(monkeypatch, capsys):
     refuse_changes(monkeypatch)
-    Output("train_step", save=False).add({"config": "audio_low_4x96"})
+    benchmark = Benchmark("train_step", doc=None)
+    benchmark.start(["--no_save"])
+    benchmark.add({"config": "audio_low_4x96"})
     assert "audio_low_4x96" in capsys.readouterr().out
 
 
@@ -179,14 +181,15 @@ def test_sides_take_turns():
 
 def test_rows_are_appended_with_every_column(tmp_path, monkeypatch):
     for rate in (1.0, 2.0):
-        results.append("train_step", {"config": "audio_low_4x96", "examples_per_s": rate, "extra": 1}, tmp_path)
+        row = {"config": "audio_low_4x96", "examples_per_s": rate, "extra": 1}
+        results.append(results.make_row("train_step", row), tmp_path)
     rows = results.read(tmp_path)
     assert [row["examples_per_s"] for row in rows] == [1.0, 2.0]
     assert all(row["extra"] == 1 and row["mfu"] is None and "jax" in row["versions"] for row in rows)
     assert list(rows[0])[: len(results.COLUMNS)] == list(results.COLUMNS)
     assert [row["examples_per_s"] for row in results.latest(rows)] == [2.0]
     with pytest.raises(ValueError, match="not JSON compliant"):
-        results.append("train_step", {"examples_per_s": np.nan}, tmp_path)
+        results.append(results.make_row("train_step", {"examples_per_s": np.nan}), tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert results.commit() is None
     results.check_committed()  # nothing is known to have changed
@@ -213,8 +216,9 @@ def test_changed_files_of_a_checkout(tmp_path, monkeypatch):
 
 
 def test_a_row_on_the_terminal(capsys):
-    output = Output("train_step", save=False, device="CPU", batch_size=1024)
-    output.add({"config": "audio_low_4x96", "n_devices": 8, "mfu": 0.5})
+    benchmark = Benchmark("train_step", doc=None)
+    benchmark.start(["--no_save"], device="CPU", batch_size=1024)
+    benchmark.add({"config": "audio_low_4x96", "n_devices": 8, "mfu": 0.5})
     titles, row = capsys.readouterr().out.splitlines()
     assert titles.split()[:5] == ["device", "config", "precision", "batch", "examples/s"]
     assert row.split() == ["8", "×", "CPU", "audio_low_4x96", "–", "1,024", *"––", "135", "50%", *"–––––"]

@@ -1,5 +1,7 @@
 """The text network: its sparse first layer against the dense one, and the whole against PyTorch's."""
 
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from torch_weights import by_name
 
 from mumu_jax.batch import Sparse
+from mumu_jax.models.kernels import sparse
 from mumu_jax.models.kernels.sparse import GRADIENTS, PRODUCTS, densify, fastest, sparse_dense
 from mumu_jax.models.mlp import MLP
 
@@ -36,6 +39,11 @@ def test_densify(nnz):
     np.testing.assert_array_equal(densify(inputs, N_TERMS), dense_rows(inputs))
 
 
+def chosen(product, gradient):
+    """Let the layer use these formulations, whatever the backend."""
+    return mock.patch.object(sparse, "fastest", return_value=(product, gradient))
+
+
 @pytest.mark.parametrize("nnz", [1, 7, N_TERMS])
 @pytest.mark.parametrize("product", PRODUCTS)
 @pytest.mark.parametrize("gradient", GRADIENTS)
@@ -45,7 +53,8 @@ def test_formulations_equal_the_dense_layer(product, gradient, nnz):
 
     @jax.jit
     def value_and_gradient(inputs, kernel, g):
-        y, pull = jax.vjp(lambda kernel: sparse_dense(inputs, kernel, product=product, gradient=gradient), kernel)
+        with chosen(product, gradient):
+            y, pull = jax.vjp(lambda kernel: sparse_dense(inputs, kernel), kernel)
         return y, *pull(g)
 
     y, dkernel = value_and_gradient(inputs, kernel, g)
@@ -70,7 +79,8 @@ def test_bfloat16_is_near(product, gradient):
     inputs, kernel = rows(5, 20), jax.random.normal(jax.random.key(0), (N_TERMS, 8))
 
     def run(dtype):
-        return jax.vjp(lambda kernel: sparse_dense(inputs, kernel, dtype, product, gradient), kernel)
+        with chosen(product, gradient):
+            return jax.vjp(lambda kernel: sparse_dense(inputs, kernel, dtype), kernel)
 
     (y, pull), (exact, exact_pull) = run(jnp.bfloat16), run(jnp.float32)
     assert y.dtype == jnp.bfloat16

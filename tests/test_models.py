@@ -9,7 +9,7 @@ from random_items import UNIQUE, random_inputs
 
 from mumu_jax.batch import Sparse
 from mumu_jax.experiments import load_config, load_experiments
-from mumu_jax.models import build_item_network
+from mumu_jax.models import family_of
 from mumu_jax.models.cnn import CNN, VARIANTS
 from mumu_jax.models.densenet import DenseNet
 from mumu_jax.models.head import Shallow, dropout
@@ -71,7 +71,7 @@ def test_network_contract(name):
     kind = config.target.kind
     objective = make_objective(config.target)
     n_outputs = objective.n_outputs(MUMU_LABELS, {})
-    model = build_item_network(config, Output(n_outputs, objective.unit_output))
+    model = family_of(config).build(config.model, Output(n_outputs, objective.unit_output))
     if isinstance(model, DenseNet):
         model = model.clone(blocks=(1, 2, 1, 1))
     if isinstance(model, ViT):
@@ -119,7 +119,8 @@ def standardized(inputs):
 
 def test_high_4x70_feature_width():
     """What the fusion concatenates: 4,096 audio features."""
-    model = build_item_network(EXPERIMENTS["audio_high_4x70"].config, Output(50, unit=True))
+    config = EXPERIMENTS["audio_high_4x70"].config
+    model = family_of(config).build(config.model, Output(50, unit=True))
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 322, 96)))
     assert shapes["params"]["output"]["dense"]["kernel"].shape == (4096, 50)
 

@@ -13,8 +13,9 @@ from jaxtyping import Array, Float, Key
 
 from mumu_jax.compute.augment import Augmentation, augment, centre_view
 from mumu_jax.config import Config
-from mumu_jax.models import build_album_network, build_item_network
+from mumu_jax.models import family_of
 from mumu_jax.models.batch_norm import Members
+from mumu_jax.models.head import Shallow
 from mumu_jax.models.registry import Output
 from mumu_jax.objectives import Fitted, Objective, make_objective
 
@@ -55,13 +56,13 @@ def item_network(config: Config, n_labels: int, fitted: Fitted) -> Network:
     output = Output(objective.n_outputs(n_labels, fitted), objective.unit_output)
     views = (("image", Augmentation(**dataclasses.asdict(config.augment))),)
     views = tuple(view for view in views if view[0] in config.inputs)
-    return Network(build_item_network(config, output), objective, config.model.trainable, views)
+    return Network(family_of(config).build(config.model, output), objective, config.model.trainable, views)
 
 
 def album_network(config: Config, n_labels: int, fitted: Fitted) -> Network:
-    """Build the network that sees the mean feature vectors of albums, as VECTORS."""
+    """Build the network that sees the mean feature vectors of albums, as VECTORS (Oramas et al. 2017, section 5.1)."""
     objective = make_objective(config.target)
-    return Network(build_album_network(Output(objective.n_outputs(n_labels, fitted), objective.unit_output)), objective)
+    return Network(Shallow(objective.n_outputs(n_labels, fitted), objective.unit_output), objective)
 
 
 def constants_of_vectors(constants: Constants, width: int) -> Constants:

@@ -9,11 +9,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-from mumu_jax.config import ModelSettings
-from mumu_jax.models.head import Shallow, dropout, fields_of
+from mumu_jax.models.head import Shallow, dropout
 from mumu_jax.models.kernels.padded import max_pool, padded_conv
 from mumu_jax.models.kernels.precision import product_precision
-from mumu_jax.models.registry import Output, register
+from mumu_jax.models.registry import register
 
 # Number in torchvision's list of layers → features, size, stride, padding, and if a max-pool follows.
 CONVOLUTIONS = {
@@ -26,6 +25,7 @@ CONVOLUTIONS = {
 WIDTH = 4096
 
 
+@register("alexnet", sees=("image",), settings=("weights", "dropout", "precision"))
 class AlexNet(nn.Module):
     """A network of five convolutions and three dense layers.  All but the last compute in `dtype`."""
 
@@ -56,9 +56,3 @@ class AlexNet(nn.Module):
             )
             x = nn.relu(dense(x))
         return Shallow(self.n_outputs, self.unit_output, name="output")(x.astype(jnp.float32))
-
-
-@register("alexnet", sees=("image",), settings=("weights", "dropout", "precision"))
-def build_alexnet(settings: ModelSettings, output: Output) -> AlexNet:
-    """Build AlexNet."""
-    return AlexNet(**fields_of(settings, output))

@@ -8,9 +8,9 @@ from jaxtyping import Array, Float, Key
 
 from mumu_jax.config import ModelSettings
 from mumu_jax.errors import UserError
-from mumu_jax.models.head import Shallow, dropout, fields_of
+from mumu_jax.models.head import Shallow, dropout
 from mumu_jax.models.kernels.conv_pool import Padding, conv_pool
-from mumu_jax.models.registry import Output, register
+from mumu_jax.models.registry import Output, fields_of, register
 
 Size = tuple[int, int]  # frames × bins
 

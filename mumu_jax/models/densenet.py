@@ -9,17 +9,17 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-from mumu_jax.config import ModelSettings
 from mumu_jax.models.batch_norm import BatchNorm, Members
-from mumu_jax.models.head import Shallow, dropout, fields_of
+from mumu_jax.models.head import Shallow
 from mumu_jax.models.kernels.padded import max_pool, padded_conv
-from mumu_jax.models.registry import Output, register
+from mumu_jax.models.registry import register
 
 GROWTH = 32  # channels added by each layer
 BOTTLENECK = 4 * GROWTH
 BLOCKS_201 = (6, 12, 48, 32)
 
 
+@register("densenet201", sees=("image",), settings=("weights", "dropout", "precision"))
 class DenseNet(nn.Module):
     """A dense network: a 7×7 convolution, blocks of layers that see all earlier ones, the mean, one dense layer.
 
@@ -56,8 +56,7 @@ class DenseNet(nn.Module):
                 x = nn.avg_pool(x, (2, 2), (2, 2))
         x = norm_relu(x, f"norm{len(self.blocks) + 1}")
         x = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
-        x = dropout(x, dropout_keys, self.dropout, layer=0)
-        return Shallow(self.n_outputs, self.unit_output, name="output")(x)
+        return Shallow(self.n_outputs, self.unit_output, self.dropout, name="output")(x, dropout_keys)
 
 
 class Layer(nn.Module):
@@ -73,9 +72,3 @@ class Layer(nn.Module):
             x = nn.relu(BatchNorm(self.dtype, name=f"norm{i}")(x, members))
             x = padded_conv(features, size, dtype=self.dtype, name=f"conv{i}")(x)
         return x
-
-
-@register("densenet201", sees=("image",), settings=("weights", "dropout", "precision"))
-def build_densenet(settings: ModelSettings, output: Output) -> DenseNet:
-    """Build DenseNet."""
-    return DenseNet(**fields_of(settings, output))

@@ -1,14 +1,12 @@
 """The parts that every network shares: dropout, and the output layer, which alone is the shallow network."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from mumu_jax.config import ModelSettings
-from mumu_jax.models.kernels.precision import compute_dtype, product_precision
+from mumu_jax.models.kernels.precision import product_precision
 from mumu_jax.models.registry import Output, register
 from mumu_jax.objectives.cosine import l2_normalize
 
@@ -28,9 +26,9 @@ def dropout(
 
 
 class Shallow(nn.Module):
-    """One dense layer: to label logits, or (unit_output) to l2-normalised label factors.
+    """One dense layer, with dropout of its input: to label logits, or (unit_output) to l2-normalised label factors.
 
-    Oramas et al. 2017, section 5.1, step 3; with dropout of its input, the fusion network.
+    Alone, the album network of Oramas et al. 2017, section 5.1, step 3, and the fusion network.
     """
 
     n_outputs: int
@@ -50,16 +48,6 @@ class Shallow(nn.Module):
             name="dense",
         )(embedding)
         return (l2_normalize(output) if self.unit_output else output), embedding
-
-
-def fields_of(settings: ModelSettings, output: Output) -> dict[str, Any]:
-    """Return the fields that most networks have in common."""
-    return {
-        "n_outputs": output.size,
-        "unit_output": output.unit,
-        "dropout": settings.dropout,
-        "dtype": compute_dtype(settings.precision),
-    }
 
 
 @register("shallow", sees=("timbre", "fusion"), settings=("dropout",))

@@ -10,13 +10,13 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from mumu_jax.batch import Sparse
-from mumu_jax.config import ModelSettings
-from mumu_jax.models.head import Shallow, dropout, fields_of
+from mumu_jax.models.head import Shallow, dropout
 from mumu_jax.models.kernels.precision import product_precision
 from mumu_jax.models.kernels.sparse import sparse_dense
-from mumu_jax.models.registry import Output, register
+from mumu_jax.models.registry import register
 
 
+@register("mlp", sees=("text",), settings=("dropout", "precision"))
 class MLP(nn.Module):
     """Hidden layers and one dense layer.  The hidden layers compute in `dtype`, everything else in float32."""
 
@@ -44,9 +44,3 @@ class MLP(nn.Module):
         if isinstance(x, Sparse):
             return sparse_dense(x, kernel, self.dtype)
         return jnp.matmul(x.astype(self.dtype), kernel.astype(self.dtype), precision=product_precision(self.dtype))
-
-
-@register("mlp", sees=("text",), settings=("dropout", "precision"))
-def build_mlp(settings: ModelSettings, output: Output) -> MLP:
-    """Build the paper's text network."""
-    return MLP(**fields_of(settings, output))

@@ -179,19 +179,17 @@ def _fit(model: str, tensors: Mapping[str, np.ndarray]) -> tuple[dict[str, np.nd
 def _differences(named: Mapping[str, np.ndarray], expected: Mapping[Path, Source]) -> list[str]:
     """Count the tensors that are missing, left over and of another shape, with an example of each."""
     shapes = {source.name: source.shape for source in expected.values()}
-    missing = [name for name in shapes if name not in named]
-    left_over = [name for name in named if name not in shapes]
-    misshapen = [name for name, shape in shapes.items() if name in named and named[name].shape != shape]
-    differences = []
-    if missing:
-        differences.append(f"{len(missing)} tensors are missing ({missing[0]})")
-    if left_over:
-        differences.append(f"{len(left_over)} are left over ({left_over[0]})")
-    if misshapen:
-        name = misshapen[0]
-        example = f"{name}: {named[name].shape}, expected {shapes[name]}"
-        differences.append(f"{len(misshapen)} have another shape ({example})")
-    return differences
+    common = [name for name in shapes if name in named]
+    examples = {
+        "tensors are missing": [name for name in shapes if name not in named],
+        "are left over": [name for name in named if name not in shapes],
+        "have another shape": [
+            f"{name}: {named[name].shape}, expected {shapes[name]}"
+            for name in common
+            if named[name].shape != shapes[name]
+        ],
+    }
+    return [f"{len(names)} {difference} ({names[0]})" for difference, names in examples.items() if names]
 
 
 def _source(layout: Layout, path: Path, shape: Shape) -> Source:

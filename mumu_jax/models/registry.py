@@ -1,11 +1,13 @@
 """The registry of model families, by the name that `config.model.family` gives."""
 
 from collections.abc import Callable, Collection
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from flax import linen as nn
 
 from mumu_jax.config import ModelSettings
+from mumu_jax.models.kernels.precision import compute_dtype
 
 
 class Output(NamedTuple):
@@ -27,17 +29,35 @@ class Family(NamedTuple):
 
 
 FAMILIES: dict[str, Family] = {}
+Registered = TypeVar("Registered", bound=Builder | type[nn.Module])
 
 
-def register(name: str, sees: Collection[str], settings: Collection[str]) -> Callable[[Builder], Builder]:
-    """Register the decorated builder as `config.model.family=name`.
+def register(name: str, sees: Collection[str], settings: Collection[str]) -> Callable[[Registered], Registered]:
+    """Register the decorated builder, or the network that `fields_of` suffice for, as `config.model.family=name`.
 
     `sees` holds values of `config.modality`, each a modality or several joined by "+".  A network of one modality is
     called with its array, a network of several with a dict of arrays by modality.
     """
 
-    def add(build: Builder) -> Builder:
+    def add(network: Registered) -> Registered:
+        build: Any = network
+        if isinstance(build, type):
+            build = partial(_build, build)
         FAMILIES[name] = Family(build, frozenset(sees), frozenset(settings))
-        return build
+        return network
 
     return add
+
+
+def fields_of(settings: ModelSettings, output: Output) -> dict[str, Any]:
+    """Return the fields that most networks have in common."""
+    return {
+        "n_outputs": output.size,
+        "unit_output": output.unit,
+        "dropout": settings.dropout,
+        "dtype": compute_dtype(settings.precision),
+    }
+
+
+def _build(network: type[nn.Module], settings: ModelSettings, output: Output) -> nn.Module:
+    return network(**fields_of(settings, output))

@@ -11,9 +11,9 @@ from jaxtyping import Array, Float, Key
 
 from mumu_jax.config import ModelSettings
 from mumu_jax.models.batch_norm import BatchNorm, Members
-from mumu_jax.models.head import Shallow, dropout, fields_of
+from mumu_jax.models.head import Shallow
 from mumu_jax.models.kernels.padded import max_pool, padded_conv
-from mumu_jax.models.registry import Output, register
+from mumu_jax.models.registry import Output, fields_of, register
 
 # Depth → blocks of each of the four stages, and whether they are bottlenecks.
 DEPTHS = {
@@ -64,8 +64,7 @@ class ResNet(nn.Module):
                 block = Block(64 * 2**stage, stride, self.bottleneck, self.dtype, name=f"layer{stage + 1}_{i}")
                 x = block(x, members)
         x = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
-        x = dropout(x, dropout_keys, self.dropout, layer=0)
-        return Shallow(self.n_outputs, self.unit_output, name="output")(x)
+        return Shallow(self.n_outputs, self.unit_output, self.dropout, name="output")(x, dropout_keys)
 
 
 class Block(nn.Module):

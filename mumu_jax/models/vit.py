@@ -11,15 +11,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-from mumu_jax.config import ModelSettings
-from mumu_jax.models.head import Shallow, dropout, fields_of
+from mumu_jax.models.head import Shallow
 from mumu_jax.models.kernels.padded import padded_conv
 from mumu_jax.models.kernels.precision import product_precision
-from mumu_jax.models.registry import Output, register
+from mumu_jax.models.registry import register
 
 EPSILON = 1e-6  # torchvision's; other implementations have 1e-12
 
 
+@register("vit_b16", sees=("image",), settings=("weights", "dropout", "precision"))
 class ViT(nn.Module):
     """A transformer over patches and a class token, with one dense layer on the class token.
 
@@ -49,8 +49,7 @@ class ViT(nn.Module):
         for i in range(self.depth):
             x = Layer(self.heads, self.dtype, name=f"encoder_layer_{i}")(x)
         x = _layer_norm(dtype=self.dtype, name="ln")(x[:, 0]).astype(jnp.float32)
-        x = dropout(x, dropout_keys, self.dropout, layer=0)
-        return Shallow(self.n_outputs, self.unit_output, name="output")(x)
+        return Shallow(self.n_outputs, self.unit_output, self.dropout, name="output")(x, dropout_keys)
 
 
 class Layer(nn.Module):
@@ -82,9 +81,3 @@ def _attend(queries: Array, keys: Array, values: Array) -> Array:
 def _layer_norm(dtype: Any, name: str) -> nn.LayerNorm:
     # The fast variance, the mean square minus the squared mean, would lose digits.
     return nn.LayerNorm(epsilon=EPSILON, dtype=dtype, use_fast_variance=False, name=name)
-
-
-@register("vit_b16", sees=("image",), settings=("weights", "dropout", "precision"))
-def build_vit(settings: ModelSettings, output: Output) -> ViT:
-    """Build ViT."""
-    return ViT(**fields_of(settings, output))

@@ -63,14 +63,13 @@ def conv_pool(
     bias: Float[Array, " cout"],
     pool: Window,
     padding: Padding,
-    formulation: str | None = None,
 ) -> Float[Array, "items frames2 bins2 cout"]:
     """Apply convolution, bias, ReLU and max-pool over windows of `pool` without overlap, in the dtype of `x`.
 
-    `formulation`, a key of FORMULATIONS, overrides the choice for the backend.
+    The backend (`backend.py`) chooses the formulation.
     """
     x = _crop(x, kernel.shape[:2], pool, padding)
-    formulation = formulation or fastest(backend(), x.shape, kernel.shape, pool, x.dtype)
+    formulation = fastest(backend(), x.shape, kernel.shape, pool, x.dtype)
     matrix = FORMULATIONS[formulation].expand(kernel, pool)
     # An accelerator's cache is too small for a chunk that would keep its units busy.
     cached_bytes = max(CACHED_BYTES, CACHED_MATRICES * matrix.nbytes) if backend() == "cpu" else math.inf

@@ -21,19 +21,11 @@ UNROLL = 4  # rows of an item that are added in one pass over the sums
 
 
 def sparse_dense(
-    inputs: Sparse,
-    kernel: Float[Array, "terms width"],
-    dtype: Any = jnp.float32,
-    product: str | None = None,
-    gradient: str | None = None,
+    inputs: Sparse, kernel: Float[Array, "terms width"], dtype: Any = jnp.float32
 ) -> Float[Array, "items width"]:
-    """Return `inputs` times `kernel`, in `dtype`; sums are float32.  There is no gradient to the inputs.
-
-    `product` and `gradient`, keys of PRODUCTS and GRADIENTS, override the choice for the backend.
-    """
-    chosen = fastest(backend(), inputs.columns.size, len(kernel))
-    layer = _Layer(product or chosen[0], gradient or chosen[1], dtype)
-    return _sparse_dense(jax.tree.map(jnp.asarray, inputs), kernel, layer)
+    """Return `inputs` times `kernel`, in `dtype`; sums are float32.  There is no gradient to the inputs."""
+    product, gradient = fastest(backend(), inputs.columns.size, len(kernel))
+    return _sparse_dense(jax.tree.map(jnp.asarray, inputs), kernel, _Layer(product, gradient, dtype))
 
 
 def densify(inputs: Sparse, n_terms: int) -> Float[Array, "items terms"]:
