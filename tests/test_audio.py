@@ -253,16 +253,140 @@ def test_damage_that_makes_the_decoder_lose_more_than_half_a_second(tmp_path, na
     assert reason(spoil(path, path.stat().st_size // 5)) == "truncated"
 
 
+# --- several recordings in a file, and headers that are wrong -----------------------------------------------
+
+
+def join(path: Path, *parts: Path) -> Path:
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return path
+
+
+def decoded_s(path: Path) -> float:
+    return decode.track_cqt(path, SETTINGS).seconds
+
+
+@pytest.mark.parametrize("n_channels", [1, 2])
+def test_two_mp3s_in_one_file_are_decoded_to_the_end(tmp_path, n_channels):  # 4
+    parts = [write(tmp_path / f"{s}.mp3", sound(s, 44_100, n_channels), 44_100) for s in (3, 5)]
+    path = join(tmp_path / "both.mp3", *parts)
+    assert decoded_s(path) == pytest.approx(8, abs=0.15)
+    (samples,), (second,) = (list(decode.excerpts(one, SETTINGS)) for one in (path, parts[1]))
+    correlation = np.corrcoef(samples[-len(second) // 2 :], second[-len(second) // 2 :])[0, 1]
+    assert abs(correlation) > 0.9 or np.std(samples[-len(second) // 2 :]) == pytest.approx(np.std(second), rel=0.05)
+
+
+@pytest.mark.parametrize("n_frames", [0, 20, 100])
+def test_an_mp3_that_declares_too_few_frames_is_decoded_to_the_end(tmp_path, n_frames):  # 4
+    path = write(tmp_path / "x.mp3", sound(6, 44_100), 44_100)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"Info" if b"Info" in data else b"Xing") + 8
+    data[at : at + 4] = n_frames.to_bytes(4, "big")
+    path.write_bytes(data)
+    assert decoded_s(path) == pytest.approx(6, abs=0.15)
+
+
+def test_mp3s_of_two_rates_in_one_file(tmp_path):  # 4
+    parts = [write(tmp_path / f"{sr}.mp3", sound(3, sr), sr) for sr in (44_100, 22_050)]
+    assert reason(join(tmp_path / "both.mp3", *parts)) == "chained"
+
+
+@pytest.mark.parametrize("suffix", ["ogg", "flac", "wav", "aiff", "opus"])
+def test_several_recordings_in_one_file(tmp_path, suffix):  # 4, 18
+    how = {"format": "OGG", "subtype": "OPUS"} if suffix == "opus" else {}
+    parts = [write(tmp_path / f"{s}.{suffix}", sound(s, 24_000), 24_000, **how) for s in (3, 5)]
+    assert reason(join(tmp_path / f"both.{suffix}", *parts)) == "chained"
+    assert decoded_s(parts[1]) == 5
+
+
+def test_a_flac_of_unknown_length_is_decoded_whole(tmp_path):  # 18
+    path = write(tmp_path / "piped.flac", sound(4))
+    data = bytearray(path.read_bytes())
+    data[21] &= 0xF0  # the number of samples: 36 bits
+    data[22:26] = bytes(4)
+    path.write_bytes(data)
+    assert decoded_s(path) == 4
+
+
+@pytest.mark.parametrize("tags", [b"", b"id3 " + (5000).to_bytes(4, "little") + bytes(100)])
+def test_only_the_chunk_with_samples_says_how_long_a_wav_is(tmp_path, tags):  # 19
+    path = write(tmp_path / "x.wav", sound(4))
+    data = bytearray(path.read_bytes() + tags)
+    data[4:8] = (3 * len(data)).to_bytes(4, "little")
+    path.write_bytes(data)
+    assert decoded_s(path) == 4
+
+
+def test_channels_that_cancel(tmp_path):  # 16
+    noise = np.random.default_rng(0).standard_normal((4 * 22_050, 1)).astype(np.float32) * 0.1
+    opposite = np.concatenate([noise, -noise], axis=1)
+    assert reason(write(tmp_path / "x.wav", opposite)) == "cancelled"
+    assert decoded_s(write(tmp_path / "quiet.wav", opposite + 1e-3 * sound(4))) == 4
+
+
+def test_a_clip_too_short_to_hear_anything_in(tmp_path):  # 41
+    with pytest.raises(decode.Rejected, match=r"short: expected at least 0.1 s of sound, found 0.010 s"):
+        decode.track_cqt(write(tmp_path / "x.wav", sound(0.01)), SETTINGS)
+
+
+def test_a_song_whose_name_is_not_utf8(tmp_path):  # 17
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
+    path.write_bytes(write(tmp_path / "x.wav", sound(2)).read_bytes())
+    assert decoded_s(path) == 2
+    path.with_suffix(".mp3").write_bytes(write(tmp_path / "x.mp3", sound(2)).read_bytes())
+    assert decoded_s(path.with_suffix(".mp3")) == pytest.approx(2, abs=0.15)
+
+
+def test_a_pipe_is_not_opened(tmp_path):  # 30a
+    os.mkfifo(tmp_path / "x.wav")
+    assert reason(tmp_path / "x.wav") == "unreadable"
+
+
+@pytest.mark.parametrize("at", range(8, 40))
+def test_a_damaged_header_takes_little_memory(tmp_path, at):  # 30e
+    path = write(tmp_path / "x.aiff", sound(2))
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0x7F
+    path.write_bytes(data)
+    tracemalloc.start()
+    decode.read_track(path, SETTINGS)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 300e6
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"\0\0\0\x20ftypM4A \0\0\0\0", "MPEG-4"),
+        (b"\xff\xf1\x50\x80", "AAC"),
+        (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "Windows Media"),
+        (b"wvpk", "WavPack"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["mp3", "m4a"])
+def test_audio_that_libsndfile_does_not_read_is_named(tmp_path, head, kind, suffix):  # 48, 56
+    path = tmp_path / f"x.{suffix}"
+    path.write_bytes(head + np.random.default_rng(0).bytes(100_000))
+    with pytest.raises(decode.Rejected, match=f"it is {kind}.*convert it: ffmpeg") as caught:
+        decode.track_cqt(path, SETTINGS)
+    assert caught.value.reason == "not_audio"
+
+
+def test_a_few_bytes_that_look_like_mp3_are_no_song(tmp_path):  # 48
+    frames = without_tag(write(tmp_path / "x.mp3", sound(1))).read_bytes()[:2000]
+    path = tmp_path / "y.mp3"
+    path.write_bytes(frames + bytes(500_000))
+    assert reason(path) in ("not_audio", "truncated")
+
+
 # --- mp3 without a Xing header ------------------------------------------------------------------------------
 
 
 def without_tag(path: Path) -> Path:
     """Drop the first frame, which is LAME's Xing frame."""
-    data, stream = path.read_bytes(), mp3.scan(path)
+    stream = mp3.scan(path)
     assert stream.tagged
-    first = mp3._frame(data, stream.start)
-    assert first is not None
-    path.write_bytes(data[stream.start + first.n_bytes :])
+    path.write_bytes(path.read_bytes()[stream.start :])
     assert not mp3.scan(path).tagged
     return path
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -68,21 +68,25 @@ REASONS = (
     "missing",
     "unreadable",
     "empty",
+    "short",
     "not_audio",
     "not_text",
     "truncated",
+    "chained",
+    "cancelled",
     "nan",
     "malformed",
     "crashed",
     "placeholder",
     "duplicate",
-)
+]
+REASONS = get_args(Reason)
 
 
 class Rejected(Exception):
     """A file that cannot be used: `reason` is one of REASONS, `detail` explains it to a person."""
 
-    def __init__(self, reason: str, detail: str):
+    def __init__(self, reason: Reason, detail: str):
         super().__init__(reason, detail)
         self.reason, self.detail = reason, detail
 

@@ -49,14 +49,17 @@ class Stream:
     """All frames of a file.
 
     `seconds` and `n_frames` count the complete frames that hold audio.  `tagged` is set if a Xing header declares
-    their number, and `cut` if the file ends inside a frame.
+    their number, and `cut` if the file ends inside a frame.  `share` is the share of the file's bytes, behind its
+    tags, that are frames; `other_s` is the duration of those of another kind than the first: another sample rate, say.
     """
 
     seconds: float
     n_frames: int
     tagged: bool
     cut: bool
-    start: int  # byte offset of the first frame
+    start: int  # byte offset of the first frame that holds audio
+    share: float
+    other_s: float
 
 
 def scan(path: Path) -> Stream:
@@ -65,13 +68,14 @@ def scan(path: Path) -> Stream:
         start = _next_frame(data, _end_of_id3(data))
         first = _frame(data, start)
         if first is None:
-            return Stream(0.0, 0, tagged=False, cut=False, start=start)
+            return Stream(0.0, 0, tagged=False, cut=False, start=start, share=0.0, other_s=0.0)
         xing = re.search(b"(?:Xing|Info)...(.)", data[start : start + first.n_bytes], re.DOTALL)
-        n_frames, cut = _count_frames(data, start, first)
-    if xing:
-        n_frames -= 1  # the Xing frame holds no audio
+        if xing:
+            start += first.n_bytes  # the Xing frame holds no audio
+        n_frames, cut, n_bytes, other_s = _count_frames(data, start, first)
+        share = n_bytes / max(1, len(data) - start)
     tagged = xing is not None and bool(xing[1][0] & 1)  # this flag says that a frame count follows
-    return Stream(n_frames * first.n_samples / first.sr_hz, n_frames, tagged, cut, start)
+    return Stream(n_frames * first.n_samples / first.sr_hz, n_frames, tagged, cut, start, share, other_s)
 
 
 def tagged(path: Path, stream: Stream) -> io.BytesIO:
@@ -89,17 +93,25 @@ def tagged(path: Path, stream: Stream) -> io.BytesIO:
     return io.BytesIO(xing_frame + data[stream.start :])
 
 
-def _count_frames(data: mmap.mmap, start: int, first: Frame) -> tuple[int, bool]:
-    """Return how many complete frames of the stream follow from `start` on, and if the file ends inside another."""
-    n_frames, at = 0, start
-    while (frame := _frame(data, at, first)) is not None:
+def _count_frames(data: mmap.mmap, start: int, first: Frame) -> tuple[int, bool, int, float]:
+    """Count the complete frames of the stream from `start` on.
+
+    Returns their number, if the file ends inside another, the bytes of all frames, and the seconds of those that are
+    not of the stream.
+    """
+    n_frames, n_bytes, other_s, at = 0, 0, 0.0, _next_frame(data, start)
+    while (frame := _frame(data, at)) is not None:
         at += frame.n_bytes
         if at > len(data):
-            return n_frames, True
-        n_frames += 1
-        if _frame(data, at, first) is None:
-            at = _next_frame(data, at, first)
-    return n_frames, False
+            return n_frames, True, n_bytes, other_s
+        n_bytes += frame.n_bytes
+        if _same_stream(frame, first):
+            n_frames += 1
+        else:
+            other_s += frame.n_samples / frame.sr_hz
+        if _frame(data, at, frame) is None:
+            at = _next_frame(data, at)
+    return n_frames, False, n_bytes, other_s
 
 
 def _end_of_id3(data: mmap.mmap) -> int:
@@ -111,10 +123,10 @@ def _end_of_id3(data: mmap.mmap) -> int:
     return at
 
 
-def _next_frame(data: mmap.mmap, at: int, first: Frame | None = None) -> int:
+def _next_frame(data: mmap.mmap, at: int) -> int:
     """Return the next offset of a frame that another frame or the file's end follows, or else the file's end."""
     while (at := data.find(b"\xff", at)) >= 0:
-        frame = _frame(data, at, first)
+        frame = _frame(data, at)
         if frame is not None:
             end = at + frame.n_bytes
             if end == len(data) or _frame(data, end, frame) is not None:
@@ -125,8 +137,12 @@ def _next_frame(data: mmap.mmap, at: int, first: Frame | None = None) -> int:
 
 def _frame(data: mmap.mmap | bytes, at: int, like: Frame | None = None) -> Frame | None:
     """Return the frame at offset `at`, None if there is none, or none of the same stream as `like`."""
-    header = int.from_bytes(data[at : at + _HEADER_BYTES], "big")
-    return None if like and (header ^ like.header) & _SAME_STREAM else _read_header(header)
+    frame = _read_header(int.from_bytes(data[at : at + _HEADER_BYTES], "big"))
+    return None if frame and like and not _same_stream(frame, like) else frame
+
+
+def _same_stream(frame: Frame, other: Frame) -> bool:
+    return not (frame.header ^ other.header) & _SAME_STREAM
 
 
 @lru_cache  # a stream repeats few headers
