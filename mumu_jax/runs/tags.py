@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mumu_jax.errors import UserError
+from mumu_jax.system.disk import naming
 
 FIELDS = ("path", "seconds", "genres", "scores", "error", "run")
 
@@ -61,11 +62,13 @@ class TagFile:
         return os.path.abspath(path) in self._done
 
     def write(self, tags: Tags) -> None:
-        self._file.write(self._format.line(tags, self._run))
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(self._format.line(tags, self._run))
+            self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        with naming(self._path):
+            self._file.close()
 
 
 class Csv:

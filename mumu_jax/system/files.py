@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from mumu_jax.errors import UserError
+from mumu_jax.system.disk import naming
 
 UNFINISHED = ".mumu_jax.part"  # the end of the name of a file that is being written, or was when its process was killed
 ABANDONED_AFTER_S = 3600.0  # without a write, nobody is writing it any more
@@ -29,10 +30,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`.  On success the file there replaces `path`; on error it is deleted."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")  # another writer has another one
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with naming(path):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,8 +1,9 @@
 """The terminal as every command uses it: error lines, exit statuses, tables and progress bars."""
 
 import argparse
+import atexit
 import contextlib
-import errno
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -14,13 +15,10 @@ from rich.table import Table
 from tqdm import tqdm
 
 from mumu_jax.errors import UserError
+from mumu_jax.system.disk import fault_of
 
 SECONDS_BETWEEN_LINES = 10.0
 BAR_FORMAT = "{desc}: {n_fmt}/{total_fmt} {bar:10} [{elapsed}<{remaining}, {rate_fmt}]{postfix}"
-
-# Errors about a place on the disk, not about the program.
-_DISK_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
-_DISK_ERRORS |= {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 
 def positive(text: str) -> int:
@@ -33,7 +31,8 @@ def positive(text: str) -> int:
 
 def run_command(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> None:
     """Call `main(arguments)` and exit with its status; turn errors that the user can fix into one line and status 2."""
-    logging.set_verbosity(logging.ERROR)  # Orbax and TFDS report internals at the lower levels
+    logging.set_verbosity(logging.FATAL)  # Orbax and TFDS report internals, and errors that they raise anyway
+    threading.excepthook = _report_in_thread
     try:
         sys.exit(main(sys.argv[1:] if argv is None else argv) or 0)
     except UserError as error:
@@ -44,11 +43,27 @@ def run_command(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]
         sys.exit(130)
     except BrokenPipeError:  # `… | head` closed the pipe: nobody reads what would be printed
         sys.exit(1)
-    except OSError as error:
-        if error.filename is None or error.errno not in _DISK_ERRORS:
+    except Exception as error:
+        fault = fault_of(error)
+        if fault is None:
             raise
-        print(f"error: cannot use {error.filename}: {error.strerror}; fix that, or give another path", file=sys.stderr)
+        print(f"error: {fault}", file=sys.stderr)
+        if argv is None:  # libraries would report once more what they cannot write when they are closed
+            atexit.register(_exit_at_once, 2)
         sys.exit(2)
+
+
+def _report_in_thread(failed: threading.ExceptHookArgs) -> None:
+    """Report what ended a thread, but for a fault of the disk, which ends the command, too."""
+    if failed.exc_value is None or fault_of(failed.exc_value) is None:
+        threading.__excepthook__(failed)
+
+
+def _exit_at_once(status: int) -> None:
+    """End the process without the exit handlers that were registered before this one."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def print_table(

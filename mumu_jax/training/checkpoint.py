@@ -12,6 +12,7 @@ import orbax.checkpoint as ocp
 
 from mumu_jax.compute.state import TrainState
 from mumu_jax.errors import UserError
+from mumu_jax.system.disk import naming
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, read_only: bool = False) -> None:
-        self._best_step = 0
+        self._folder, self._best_step = folder, 0
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self, read_only=read_only, create=not read_only, cleanup_tmp_directories=not read_only
         )
@@ -53,7 +54,8 @@ class Checkpoints:
             progress=ocp.args.JsonSave(dataclasses.asdict(progress)),  # pyright: ignore[reportCallIssue]
             data=ocp.args.JsonSave(data_state),  # pyright: ignore[reportCallIssue]
         )
-        self._manager.save(int(state.step), args=items)
+        with naming(self._folder):
+            self._manager.save(int(state.step), args=items)
 
     def restore_last(self, like: TrainState) -> tuple[TrainState, Progress, dict[str, Any]] | None:
         """Return the newest complete checkpoint, in the shapes and shardings of `like`, or None if there is none."""
@@ -73,8 +75,9 @@ class Checkpoints:
 
     def close(self) -> None:
         """Wait until everything is written."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        with naming(self._folder):
+            self._manager.wait_until_finished()
+            self._manager.close()
 
     def last_step(self) -> int | None:
         """Return the step of the newest complete checkpoint, or None if there is none."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mumu_jax.errors import UserError
+from mumu_jax.system.disk import naming
 
 METRICS, PERF = "metrics.jsonl", "perf.jsonl"
 
@@ -20,6 +21,7 @@ class MetricsLog:
     def __init__(self, folder: Path) -> None:
         from tensorboardX import SummaryWriter  # here, because it imports PyTorch if that is installed: seconds
 
+        self._folder = folder
         self._metrics = (folder / METRICS).open("ab")
         _cut_half_line(folder / PERF)
         self._perf = (folder / PERF).open("a", encoding="utf-8")
@@ -30,16 +32,18 @@ class MetricsLog:
     def metrics(self, phase: str, epoch: int, step: int, values: dict[str, float]) -> None:
         """Write results of a step to metrics.jsonl."""
         line = _line(phase, epoch, step, values).encode()
-        self._metrics.truncate(self.position)
-        self._metrics.write(line)
-        self._metrics.flush()
+        with naming(self._folder / METRICS):
+            self._metrics.truncate(self.position)
+            self._metrics.write(line)
+            self._metrics.flush()
         self.position += len(line)
         self._add_scalars(phase, step, values)
 
     def perf(self, phase: str, epoch: int, step: int, values: dict[str, float]) -> None:
         """Write timings of a step to perf.jsonl."""
-        self._perf.write(_line(phase, epoch, step, values))
-        self._perf.flush()
+        with naming(self._folder / PERF):
+            self._perf.write(_line(phase, epoch, step, values))
+            self._perf.flush()
         self._add_scalars(phase, step, values)
 
     def sync(self) -> None:
@@ -50,9 +54,10 @@ class MetricsLog:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._metrics.close()
-        self._perf.close()
-        self._events.close()
+        with naming(self._folder):
+            self._metrics.close()
+            self._perf.close()
+            self._events.close()
 
     def _add_scalars(self, phase: str, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():
