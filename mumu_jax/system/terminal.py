@@ -33,6 +33,7 @@ def run_command(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]
     """Call `main(arguments)` and exit with its status; turn errors that the user can fix into one line and status 2."""
     logging.set_verbosity(logging.FATAL)  # Orbax and TFDS report internals, and errors that they raise anyway
     threading.excepthook = _report_in_thread
+    sys.unraisablehook = _report_ignored
     try:
         sys.exit(main(sys.argv[1:] if argv is None else argv) or 0)
     except UserError as error:
@@ -57,6 +58,12 @@ def _report_in_thread(failed: threading.ExceptHookArgs) -> None:
     """Report what ended a thread, but for a fault of the disk, which ends the command, too."""
     if failed.exc_value is None or fault_of(failed.exc_value) is None:
         threading.__excepthook__(failed)
+
+
+def _report_ignored(ignored: "sys.UnraisableHookArgs") -> None:
+    """Report an error that nobody can catch, but for TensorStore's, which calls writers that a fault has ended."""
+    if str(ignored.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(ignored)
 
 
 def _exit_at_once(status: int) -> None:

@@ -1,0 +1,153 @@
+"""A full disk, or one that may not be written or fails: one line that names the path and the remedy, nothing lost."""
+
+import errno
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import run_python
+
+from mumu_jax.errors import UserError
+from mumu_jax.system.disk import REMEDIES, fault_of, naming
+from mumu_jax.system.terminal import run_command
+
+# What the libraries raise, each as it was seen.
+FULL = [
+    OSError(errno.ENOSPC, "No space left on device", "x"),
+    RuntimeError("write() failed: No space left on device; writing x; at byte 4096; Failed to close chunk_writer"),
+    ValueError('RESOURCE_EXHAUSTED: Failed to write to "x" [OS error 28: ENOSPC No space left on device]'),
+    Exception("Error while serializing: I/O error: No space left on device (os error 28)"),
+]
+
+
+def raise_(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize("error", FULL, ids=["Python", "array_record", "TensorStore", "safetensors"])
+def test_a_full_disk_is_known_whatever_raises_it(error, capsys):  # 22
+    with pytest.raises(SystemExit) as stop:
+        run_command(lambda argv: raise_(error), [])
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "No space left on device; free some space there" in line
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES])
+def test_every_fault_of_the_place_has_a_remedy(number, tmp_path, capsys):  # 22
+    def write(argv):
+        with naming(tmp_path / "tags.csv"):
+            raise OSError(number, os.strerror(number))
+
+    with pytest.raises(SystemExit):
+        run_command(write, [])
+    expected = f"error: cannot use {tmp_path / 'tags.csv'}: {os.strerror(number)}; {REMEDIES[number]}\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_the_cause_of_an_error_is_found():
+    failed = ValueError("checkpoint failed")
+    failed.__cause__ = OSError(errno.EIO, os.strerror(errno.EIO), "/data/x")
+    assert fault_of(failed) == f"cannot use /data/x: Input/output error; {REMEDIES[errno.EIO]}"
+
+
+@pytest.mark.parametrize("error", [ValueError("no space for it"), OSError(errno.ENOENT, "No such file"), KeyError("x")])
+def test_other_errors_are_not_faults_of_the_disk(error):
+    assert fault_of(error) is None
+    with pytest.raises(type(error)):
+        run_command(lambda argv: raise_(error), [])
+
+
+def test_an_error_that_the_user_can_fix_keeps_its_own_words(tmp_path):
+    with pytest.raises(UserError, match="no such run"), naming(tmp_path):
+        raise UserError("no such run")
+
+
+class Disk:
+    """A file system in memory of a given size."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._call("mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", folder)
+
+    def empty(self, n_bytes: int) -> None:
+        """Throw everything away, and have this size from now on."""
+        self._call("umount", self.folder)
+        self._call("mount", "-t", "tmpfs", "-o", f"size={n_bytes}", "tmpfs", self.folder)
+
+    def grow(self) -> None:
+        self._call("mount", "-o", "remount,size=1g", self.folder)
+
+    @property
+    def used(self) -> int:
+        state = os.statvfs(self.folder)
+        return (state.f_blocks - state.f_bfree) * state.f_frsize
+
+    @staticmethod
+    def _call(*command: object) -> None:
+        subprocess.run(list(map(str, command)), check=True, capture_output=True)
+
+
+@pytest.fixture
+def disk(tmp_path) -> Iterator[Disk]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    try:
+        disk = Disk(folder)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("a small file system cannot be mounted here: that takes root")
+    yield disk
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("command", "share"),
+    [
+        *[("prepare", 0.5), ("train", 0), ("train", 0.5), ("train", 0.9)],
+        *[("tag", 0.5), ("report", 0.5), ("figures", 0.5), ("export", 0.5), ("features", 0.5)],
+    ],
+)
+def test_a_full_disk_ends_a_command_in_one_line(command, share, disk, small_data, small_run):  # 22, 30c
+    folder = disk.folder
+    run, manifest = f"--workdir={small_run}", small_data / "manifest.jsonl"
+    arguments = {
+        "prepare": (
+            "prepare",
+            "--source=manifest",
+            f"--input={manifest}",
+            "--modalities=timbre",
+            f"--data_dir={folder / 'd'}",
+        ),
+        "train": (
+            "train",
+            "--config=timbre_mlp",
+            f"--data_dir={small_data}",
+            f"--workdir={folder / 'run'}",
+            "--config.optim.max_epochs=3",
+        ),
+        "tag": ("tag", run, str(small_data.parent / "small_source" / "audio"), f"--out={folder / 'tags.csv'}"),
+        "report": ("report", run, f"--out={folder / 'report.html'}"),
+        "figures": ("report", "figures", run, f"--out={folder / 'figures'}"),
+        "export": ("export", run, f"--out={folder / 'model'}"),
+        "features": ("evaluate", run, f"--features={folder / 'features.npz'}"),
+    }[command]
+
+    def call():
+        return run_python("-m", f"mumu_jax.{arguments[0]}", *arguments[1:])
+
+    assert call().returncode == 0
+    disk.empty(max(4096, round(share * disk.used)))
+    full = call()
+    assert full.returncode == 2, full.stderr
+    assert "Traceback" not in full.stderr
+    assert "Exception" not in full.stderr
+    (line,) = [line for line in full.stderr.splitlines() if "error" in line]
+    assert line.startswith("error: cannot ")
+    assert str(folder) in line
+    assert "No space left on device" in line
+    disk.grow()
+    assert call().returncode == 0
