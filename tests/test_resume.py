@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mumu_jax.runs.folder import load_run
 from mumu_jax.system.files import only_one
 from mumu_jax.system.signals import EXIT_INTERRUPTED
 from mumu_jax.training.checkpoint import Checkpoints
+from mumu_jax.training.log import MetricsLog, read_lines
 
 pytestmark = pytest.mark.full
 
@@ -202,3 +204,31 @@ def test_a_run_moves_between_one_device_and_eight(first, then, uninterrupted, sm
     kill("chunk:5", *arguments, **first)
     succeed("mumu_jax.train", *arguments, **then)
     np.testing.assert_allclose(losses(tmp_path / "run", 3), losses(uninterrupted, 3), atol=1e-3)
+
+
+@pytest.mark.parametrize("left", [b"", b'{"phase": "track", "epoch": 0, "step": 1, "train/loss": 1.0}\n{"phase'])
+def test_lost_lines_of_the_log_are_said_and_not_filled_with_zeros(tmp_path, capsys, left):  # 13
+    with MetricsLog(tmp_path) as log:
+        for step in (1, 2, 3):
+            log.metrics("track", 0, step, {"train/loss": 1.0})
+        position = log.position
+    (tmp_path / "metrics.jsonl").write_bytes(left)
+    with MetricsLog(tmp_path) as log:
+        log.go_on_from(position)
+        log.metrics("track", 0, 4, {"train/loss": 0.5})
+        assert log.position == (tmp_path / "metrics.jsonl").stat().st_size
+    assert [line["step"] for line in read_lines(tmp_path / "metrics.jsonl")] == ([1, 4] if left else [4])
+    assert f"warning: {tmp_path / 'metrics.jsonl'} has lost lines" in capsys.readouterr().err
+
+
+@pytest.mark.full
+def test_a_run_without_its_log_goes_on(tmp_path, small_data, uninterrupted):  # 13
+    workdir = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
+    (workdir / "metrics.jsonl").unlink()
+    for result in ("eval_test.json", "predictions_test.npz"):
+        (workdir / result).unlink()
+    shutil.rmtree(workdir / "album")
+    done = succeed("mumu_jax.train", *SETTINGS, f"--data_dir={small_data}", f"--workdir={workdir}")
+    assert "has lost lines" in done.stderr
+    assert {line["phase"] for line in read_lines(workdir / "metrics.jsonl")} == {"album"}
+    assert (workdir / "predictions_test.npz").read_bytes() == (uninterrupted / "predictions_test.npz").read_bytes()

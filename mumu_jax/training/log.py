@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,15 @@ class MetricsLog:
         self._events = SummaryWriter(str(folder / "events"), flush_secs=10)
         # The end of the last valid line.  Later lines belong to steps that a kill undid: the next line replaces them.
         self.position = 0
+
+    def go_on_from(self, position: int) -> None:
+        """Continue metrics.jsonl after its first `position` bytes; after those that are there, if some were lost."""
+        n_bytes = os.fstat(self._metrics.fileno()).st_size
+        if n_bytes < position:
+            path = self._folder / METRICS
+            print(f"warning: {path} has lost lines ({position - n_bytes:,} bytes): it goes on without", file=sys.stderr)
+            position = _cut_half_line(path)
+        self.position = position
 
     def metrics(self, phase: str, epoch: int, step: int, values: dict[str, float]) -> None:
         """Write results of a step to metrics.jsonl."""
@@ -74,6 +84,9 @@ class Silent(MetricsLog):
 
     def perf(self, phase: str, epoch: int, step: int, values: dict[str, float]) -> None: ...
 
+    def go_on_from(self, position: int) -> None:
+        self.position = position
+
     def sync(self) -> None: ...
 
     def __exit__(self, *error: object) -> None: ...
@@ -90,10 +103,12 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         raise UserError(f"{path} is damaged ({error}); restore it") from error
 
 
-def _cut_half_line(path: Path) -> None:
-    """Drop a half-written last line left by a kill: the next line would continue it."""
+def _cut_half_line(path: Path) -> int:
+    """Drop a half-written last line left by a kill, which the next line would continue; return the bytes left."""
+    n_bytes = path.read_bytes().rfind(b"\n") + 1 if path.exists() else 0
     if path.exists():
-        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+        os.truncate(path, n_bytes)
+    return n_bytes
 
 
 def _line(phase: str, epoch: int, step: int, values: dict[str, Any]) -> str:

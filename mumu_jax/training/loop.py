@@ -70,7 +70,7 @@ def fit(task: Task, run: Run) -> Any:
     tx = make_optimizer(task.optim, task.network.trainable, schedule.epoch_steps)
     checkpoints = Checkpoints(run.workdir / task.phase)
     state, progress, next_chunk = _restore_or_start(task, run, tx, checkpoints)
-    run.log.position = progress.metrics_bytes
+    run.log.go_on_from(progress.metrics_bytes)
     log = _PhaseLog(run.log, task.phase, schedule.epoch_steps)
     if progress.finished:
         return _best_variables(checkpoints, state)
