@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow_datasets as tfds
+from array_record.python.array_record_data_source import ArrayRecordDataSource
 from google.protobuf.message import DecodeError
 
 from mumu_jax.config import AudioSettings
@@ -275,12 +276,68 @@ def test_other_labels_or_albums_or_files_change_the_shards_they_touch(copy, albu
     assert n_done(albums) == 0
     assert n_done(albums, AudioSettings(patch_seed=7, patch_frames=100)) == 0  # cut when read
     relabelled = [*albums[:-1], Album("A5", ("Jazz",), albums[5].tracks, split="val")]
-    assert n_done(relabelled) == 2
+    assert n_done(relabelled) == 0
+    assert shard_records(copy)[-1]["labels"].tolist() == [0]
     moved = [Track("T50", write_sound(tmp_path / "new.wav", 1)), albums[5].tracks[1]]
-    assert n_done([*albums[:-1], Album("A5", ("Jazz",), tuple(moved), split="val")]) == 2
+    assert n_done([*albums[:-1], Album("A5", ("Jazz",), tuple(moved), split="val")]) == 1
     write_sound(tmp_path / "new.wav", 2, seconds=1.5)
-    assert n_done([*albums[:-1], Album("A5", ("Jazz",), tuple(moved), split="val")]) == 2
+    assert n_done([*albums[:-1], Album("A5", ("Jazz",), tuple(moved), split="val")]) == 1
     assert n_done(albums, AudioSettings(hop_length=512)) == 12
+
+
+def shard_records(folder: Path) -> list[dict]:
+    """The records of the validation split's last shard."""
+    path = max((folder / "audio").glob("mumu-val*"))
+    sidecar = store.read_as(store.Sidecar, folder / "audio" / store.sidecar_of(path.name))
+    source = ArrayRecordDataSource([f"{path}[0:{sidecar.records}]"])
+    return [store.decode(source[i], AUDIO, SETTINGS) for i in range(sidecar.records)]
+
+
+class Killed(BaseException):
+    """Ends a process wherever it is."""
+
+
+def test_one_more_song_costs_one_decode(tmp_path, monkeypatch):  # 8
+    """257 songs in shards of 32, and one more in front, which moves all others; the same bytes as from nothing."""
+    songs = [
+        Album(f"A{i:03}", ("Pop",), (Track(f"T{i:03}", write_sound(tmp_path / f"{i}.wav", i, 0.3)),), split="train")
+        for i in range(258)
+    ]
+    decoded: list[str] = []
+    die_at = ""
+
+    def read_in_order(call, items, workers, on_death):
+        for item in items:
+            if item.name == die_at:
+                raise Killed
+            decoded.append(item.name)
+            yield call(item)
+
+    monkeypatch.setattr(shards, "map_in_order", read_in_order)
+
+    def n_decoded(albums: Sequence[Album], folder: str = "data") -> int:
+        decoded.clear()
+        prepare(tmp_path / folder, albums, shard_tracks=32)
+        assert not list((tmp_path / folder / "audio").glob(".*"))
+        return len(decoded)
+
+    def same_as_from_nothing(albums: Sequence[Album]) -> bool:
+        shutil.rmtree(tmp_path / "fresh", ignore_errors=True)
+        n_decoded(albums, "fresh")
+        return shard_bytes(tmp_path / "fresh") == shard_bytes(tmp_path / "data")
+
+    assert n_decoded(songs[1:]) == 257
+    die_at = "250.wav"
+    write_sound(tmp_path / die_at, 1000, 0.4)  # changed; one more in front; killed between the two
+    with pytest.raises(Killed):
+        n_decoded(songs)
+    assert decoded == ["0.wav"]
+    die_at = ""
+    assert n_decoded(songs) == 1
+    assert decoded == ["250.wav"]
+    assert same_as_from_nothing(songs)
+    assert n_decoded([*songs[:100], *songs[101:]]) == 0
+    assert same_as_from_nothing([*songs[:100], *songs[101:]])
 
 
 def test_fewer_albums_leave_no_stale_shards(copy, albums):

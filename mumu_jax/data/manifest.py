@@ -64,7 +64,7 @@ class Label:
 
 _KEYS = f"keys: {', '.join(Album.__struct_fields__)}; of a track: {', '.join(Track.__struct_fields__)}"
 
-REASONS = (
+Reason = Literal[
     "missing",
     "unreadable",
     "empty",

@@ -66,12 +66,22 @@ class Description(Struct, frozen=True, kw_only=True):
         return msgspec.convert(self.splits[split]["shards"], list[ShardFile])
 
 
+class Made(Struct, array_like=True):
+    """The origin of a record: what stands for its settings, versions and file ("" if it cannot be copied); its counts.
+
+    The counts are in the order of the modality's `counts`.
+    """
+
+    state: str
+    counts: list[int | float]
+
+
 class Sidecar(Struct):
     """The facts about a finished shard, stored beside it.
 
     `fingerprint` stands for all that went into it: rows, files, settings, versions.  `ids` are (album, item) of each
-    record, `likeness` the likeness of each if they are pictures.  `counts` are sums over the records.  `missing` are
-    item ids, `rejected` lines of `rejected.jsonl`.
+    record, `made` the origin of each, `likeness` the likeness of each if they are pictures.  `counts` are sums over the
+    records.  `missing` are item ids, `rejected` lines of `rejected.jsonl`.
     """
 
     fingerprint: str
@@ -79,6 +89,7 @@ class Sidecar(Struct):
     bytes: int = 0
     records: int = 0
     ids: list[tuple[str, str]] = []
+    made: list[Made] = []
     likeness: list[str] = []
     counts: dict[str, int | float] = {}  # an integer stays one
     missing: list[str] = []
@@ -323,8 +334,12 @@ def checksum_of(description: Description) -> str:
     """Return the SHA-256 of all that a network sees of the data: settings, labels, records, statistics."""
     shards = [[shard.sha256 for shard in description.shards(split)] for split in SPLITS]
     labels = msgspec.to_builtins(description.labels)
-    seen = [description.settings, labels, shards, description.statistics_sha256]
-    return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
+    return digest([description.settings, labels, shards, description.statistics_sha256])
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of a value, as JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def check_shard(path: Path, expected: ShardFile | Sidecar, verify: bool) -> None:

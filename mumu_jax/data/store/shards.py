@@ -7,10 +7,8 @@ by rename, the sidecar last, so that a killed run loses at most the shard that i
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Container, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,9 +23,9 @@ from etils import epath
 import mumu_jax
 from mumu_jax.data.manifest import SPLITS, Album, Label, Rejected, albums_sha256
 from mumu_jax.data.modalities.base import Content, PreparedModality, died
-from mumu_jax.data.store import records
+from mumu_jax.data.store import earlier, records
 from mumu_jax.data.store.beam import ForEach
-from mumu_jax.data.store.records import Description, ShardFile, ShardRecords, Sidecar
+from mumu_jax.data.store.records import Description, Made, ShardFile, ShardRecords, Sidecar
 from mumu_jax.errors import UserError
 from mumu_jax.system.files import replacing, sha256_of, write_json, write_npz
 from mumu_jax.system.terminal import ProgressBar, progress_bar
@@ -94,37 +92,42 @@ class Store:
     def write(self, shards: Sequence[Shard], workers: int, for_each: ForEach | None = None) -> "Written":
         """Write the shards that the folder does not have.
 
-        A shard is kept if the same rows, files, settings and versions made it and its checksum is right.  Shards that
-        are no longer wanted are removed.  `workers` processes on this machine share the work item by item, or
-        `for_each` gives it, shard by shard, to machines that see the same files.  Raises UserError on invalid settings,
-        and if those machines did not write all shards.
+        A shard is kept if the same rows, files, settings and versions made it and its checksum is right.  Of those that
+        are no longer wanted, a record is copied if its file, settings and versions are the same (`earlier.py`).
+        `workers` processes on this machine share the work item by item, or `for_each` gives it, shard by shard, to
+        machines that see the same files.  Raises UserError on invalid settings, and if those machines did not write all
+        shards.
         """
         self.modality.check(self.settings)
         (self.folder / "sidecars").mkdir(parents=True, exist_ok=True)
-        fingerprints = {shard.name: self._fingerprint(shard) for shard in shards}
-        sidecars = self._read_sidecars(shards, fingerprints)
-        todo = [shard for shard in shards if shard.name not in sidecars]
-        self._remove_all_but(sidecars)
+        origins = {shard.name: self._origin(shard) for shard in shards}
+        sidecars = self._read_sidecars(shards, origins)
+        todo, n_new = [shard for shard in shards if shard.name not in sidecars], 0
+        earlier.set_aside(self.folder, sidecars)
         if todo:
             (self.folder / records.DESCRIPTION).unlink(missing_ok=True)
             if for_each is None:
-                sidecars |= self._write_shards(todo, fingerprints, workers)
+                written, n_new = self._write_shards(todo, origins, workers)
+                sidecars |= written
             else:
                 for_each(self._write_alone, todo)
-                sidecars |= self._read_sidecars(todo, fingerprints)
+                sidecars |= self._read_sidecars(todo, origins)
                 missing = [shard.name for shard in todo if shard.name not in sidecars]
                 if missing:
                     raise UserError(self._not_written(missing, todo))
-        return Written(self, [(shard, sidecars[shard.name]) for shard in shards], sum(len(s.rows) for s in todo))
+                n_new = sum(len(shard.rows) for shard in todo)
+        earlier.remove(self.folder)
+        return Written(self, [(shard, sidecars[shard.name]) for shard in shards], n_new)
 
     def remove(self) -> None:
         """Remove the shards of a modality that the source no longer has and their description; nothing else."""
         (self.folder / records.DESCRIPTION).unlink(missing_ok=True)
-        self._remove_all_but({})
+        earlier.set_aside(self.folder, {})
+        earlier.remove(self.folder)
 
     def _write_alone(self, shard: Shard) -> None:
         """Write a shard on a machine that must look for itself which files and versions it has."""
-        self._write_shards([shard], {shard.name: self._fingerprint(shard)}, workers=1, shown=False)
+        self._write_shards([shard], {shard.name: self._origin(shard)}, workers=1, shown=False)
 
     def _not_written(self, missing: Sequence[str], shards: Sequence[Shard]) -> str:
         return (
@@ -134,22 +137,25 @@ class Store:
         )
 
     def _write_shards(
-        self, shards: Sequence[Shard], fingerprints: Mapping[str, str], workers: int, shown: bool = True
-    ) -> dict[str, Sidecar]:
-        sidecars = {}
-        inputs = [row.input for shard in shards for row in shard.rows if row.input is not None]
+        self, shards: Sequence[Shard], origins: Mapping[str, "Origin"], workers: int, shown: bool = True
+    ) -> tuple[dict[str, Sidecar], int]:
+        """Write shards; return their sidecars, and the number of items that no earlier shard had."""
+        sidecars, before = {}, earlier.Earlier(self.folder, self.modality, self.settings)
+        rows = [(row, state) for shard in shards for row, state in origins[shard.name].states_of(shard)]
+        new = [row.input for row, state in rows if not before.has(row.item_id, state)]
+        inputs = [source for source in new if source is not None]
         contents = self._read_all(inputs, workers)
-        n_rows = sum(len(shard.rows) for shard in shards)
-        bar = progress_bar(n_rows, f"preparing {self.modality.name}", shown=shown and bool(inputs))
+        bar = progress_bar(len(rows), f"preparing {self.modality.name}", shown=shown and bool(inputs))
         with contextlib.closing(contents), bar as progress:
             for shard in shards:
-                path, sidecar = self.folder / shard.name, Sidecar(fingerprints[shard.name])
+                path, origin = self.folder / shard.name, origins[shard.name]
+                sidecar = Sidecar(origin.fingerprint)
                 with replacing(path) as temporary:
-                    self._write_records(temporary, shard.rows, contents, sidecar, progress)
+                    self._write_records(temporary, origin.states_of(shard), before, contents, sidecar, progress)
                 sidecar.sha256, sidecar.bytes = sha256_of(path), path.stat().st_size
                 write_json(self.folder / shard.sidecar, msgspec.to_builtins(sidecar))
                 sidecars[shard.name] = sidecar
-        return sidecars
+        return sidecars, len(new)
 
     def _read_all(self, inputs: Sequence[Any], workers: int) -> Generator[Content | Rejected, None, None]:
         """Read each input in order, in `workers` processes, or in this one if the modality is `in_process`."""
@@ -161,7 +167,8 @@ class Store:
     def _write_records(
         self,
         path: Path,
-        rows: Sequence[Row],
+        rows: Sequence[tuple[Row, str]],
+        before: earlier.Earlier,
         contents: Iterator[Content | Rejected],
         sidecar: Sidecar,
         progress: ProgressBar,
@@ -169,12 +176,17 @@ class Store:
         modality, settings = self.modality, self.settings
         writer = ArrayRecordWriter(str(path), WRITER_OPTIONS)
         counts = Counter[str]()
-        for row in rows:
-            content = Rejected("missing", "none is named") if row.input is None else next(contents)
+        for row, state in rows:
+            if row.input is None:
+                content = Rejected("missing", "none is named")
+            else:
+                content = before.read(row.item_id, state) if before.has(row.item_id, state) else next(contents)
             if isinstance(content, Content):
                 writer.write(records.encode(row.album_id, row.item_id, row.columns, content.fields, modality, settings))
                 sidecar.records += 1
                 sidecar.ids.append((row.album_id, row.item_id))
+                amounts = [content.counts[name] for name in modality.counts]
+                sidecar.made.append(Made("" if content.damaged else state, amounts))
                 sidecar.likeness += [content.likeness] if content.likeness else []
                 counts.update(content.counts)
                 if content.damaged:
@@ -188,28 +200,39 @@ class Store:
         writer.close()
         sidecar.counts = {name: counts[name] for name in modality.counts}
 
-    def _fingerprint(self, shard: Shard) -> str:
+    def _origin(self, shard: Shard) -> "Origin":
         modality = self.modality
         making = {k: v for k, v in dataclasses.asdict(self.settings).items() if k not in modality.later_settings}
-        rows = [(row.album_id, row.item_id, row.input and modality.state(row.input), row.columns) for row in shard.rows]
-        return hashlib.sha256(json.dumps([making, modality.versions, rows], sort_keys=True).encode()).hexdigest()
+        states = [row.input and modality.state(row.input) for row in shard.rows]
+        rows = [(row.album_id, row.item_id, state, row.columns) for row, state in zip(shard.rows, states, strict=True)]
+        words = [
+            records.digest([making, modality.versions, row.item_id, state])[:24]
+            for row, state in zip(shard.rows, states, strict=True)
+        ]
+        return Origin(records.digest([making, modality.versions, rows]), words)
 
-    def _read_sidecars(self, shards: Sequence[Shard], fingerprints: Mapping[str, str]) -> dict[str, Sidecar]:
+    def _read_sidecars(self, shards: Sequence[Shard], origins: Mapping[str, "Origin"]) -> dict[str, Sidecar]:
         """Return by name the sidecars of the shards that are finished and undamaged."""
         sidecars = {}
         for shard in shards:
             with contextlib.suppress(OSError, ValueError, UserError):
                 sidecar = records.read_as(Sidecar, self.folder / shard.sidecar)
-                if sidecar.fingerprint == fingerprints[shard.name]:
+                if sidecar.fingerprint == origins[shard.name].fingerprint:
                     records.check_shard(self.folder / shard.name, sidecar, verify=True)
                     sidecars[shard.name] = sidecar
         return sidecars
 
-    def _remove_all_but(self, wanted: Container[str]) -> None:
-        for pattern in ("mumu-*.array_record-*", ".mumu-*.array_record-*", "sidecars/mumu-*", "sidecars/.mumu-*"):
-            for path in self.folder.glob(pattern):
-                if path.name.removesuffix(".json") not in wanted:
-                    path.unlink()
+
+@dataclass(frozen=True)
+class Origin:
+    """Everything that a shard depends on, in a word, and that each of its records depends on, in a word each."""
+
+    fingerprint: str
+    states: list[str]
+
+    def states_of(self, shard: Shard) -> list[tuple[Row, str]]:
+        """Return the shard's rows, each with its record's word."""
+        return list(zip(shard.rows, self.states, strict=True))
 
 
 @dataclass(frozen=True)
