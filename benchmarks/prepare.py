@@ -20,9 +20,9 @@ from benchmarks.benchmark import Benchmark
 from benchmarks.columns import Row
 from benchmarks.options import numbers
 from mumu_jax.config import AudioSettings
-from mumu_jax.data.manifest import Rejected
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.audio import decode
+from mumu_jax.data.modalities.base import Content, read_item
 from mumu_jax.data.store import shards
 from mumu_jax.errors import UserError
 from mumu_jax.system.terminal import run_command
@@ -118,7 +118,7 @@ def _inputs(folder: Path | None, made: Path) -> tuple[list[Path], str]:
     if folder is None:
         return timing.alone(make_previews, made), "prepare_mp3_30s"
     paths = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    good = [path for path in paths if not isinstance(decode.read_track(path, SETTINGS), Rejected)]
+    good = [path for path in paths if isinstance(read_item(MODALITIES["audio"], path, SETTINGS), Content)]
     if not good:
         raise UserError(f"--input={folder}: found no audio file that can be prepared; name a folder of songs")
     return good, f"prepare_{folder.name}"

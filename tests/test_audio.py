@@ -13,7 +13,9 @@ import soundfile
 
 from mumu_jax.config import AudioSettings
 from mumu_jax.data.manifest import REASONS
+from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.audio import decode, mp3, patches
+from mumu_jax.data.modalities.base import read_item
 
 SETTINGS = AudioSettings()
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -348,7 +350,7 @@ def test_a_damaged_header_takes_little_memory(tmp_path, at):  # 30e
     data[at] ^= 0x7F
     path.write_bytes(data)
     tracemalloc.start()
-    decode.read_track(path, SETTINGS)
+    read_item(MODALITIES["audio"], path, SETTINGS)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 300e6

@@ -15,7 +15,7 @@ from PIL import Image, ImageCms
 from mumu_jax.config import ImageSettings
 from mumu_jax.data.manifest import Rejected
 from mumu_jax.data.modalities import MODALITIES
-from mumu_jax.data.modalities.base import Content
+from mumu_jax.data.modalities.base import Content, read_item
 from mumu_jax.data.modalities.image.read import LEAST_SIDE_PX, read_image
 from mumu_jax.data.preparation.diagnosis import KINDS
 from mumu_jax.data.store.records import decode, encode
@@ -292,7 +292,7 @@ def test_a_record_holds_the_pixels(tmp_path):
     assert (record["image"] == expected(picture())).all()
     assert record["image"].dtype == np.uint8
     assert record["image"].base is not None  # no copy
-    gone = IMAGE.read(tmp_path / "no.png", SETTINGS)
+    gone = read_item(IMAGE, tmp_path / "no.png", SETTINGS)
     assert isinstance(gone, Rejected)
     assert gone.reason == "missing"
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 from mumu_jax.config import AudioSettings, ImageSettings
 from mumu_jax.data.manifest import read_labels, read_manifest
-from mumu_jax.data.modalities.audio import decode
+from mumu_jax.data.modalities import audio
 from mumu_jax.data.preparation.job import Job
 from mumu_jax.data.preparation.job import prepare as prepare_job
 from mumu_jax.data.preparation.summary import Summary
@@ -264,7 +264,7 @@ def test_a_mistyped_input_does_not_replace_other_data(tmp_path, in_this_process)
 
 def test_a_decoder_that_crashes_or_fails_costs_its_file(tmp_path, monkeypatch):
     manifest = make_collection(tmp_path)
-    track_cqt = decode.track_cqt
+    track_cqt = audio.track_cqt
 
     def fail_on_3(path: Path, settings: AudioSettings):
         if path.name == "3.flac":
@@ -274,7 +274,7 @@ def test_a_decoder_that_crashes_or_fails_costs_its_file(tmp_path, monkeypatch):
     def die_on_4(call, items, workers, on_death):
         return (on_death(path) if path.name == "4.flac" else call(path) for path in items)
 
-    monkeypatch.setattr(decode, "track_cqt", fail_on_3)
+    monkeypatch.setattr(audio, "track_cqt", fail_on_3)
     monkeypatch.setattr(shards, "map_in_order", die_on_4)
     assert prepare("manifest", manifest, tmp_path / "out", 1).rejected == {"crashed": 2}
     assert [(line["track_id"], line["detail"]) for line in rejected(tmp_path / "out")] == [

@@ -17,6 +17,7 @@ from jaxtyping import Shaped
 
 from mumu_jax.config import Config
 from mumu_jax.data.manifest import Album, Rejected
+from mumu_jax.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,9 @@ class Field(ABC):
     def decode(self, stored: Sequence[Any]) -> Any:
         """Return the value that `encode` was given."""
 
+    def check(self, value: Any) -> None:  # noqa: B027  most accept everything that is made
+        """Raise Rejected if a value cannot be stored."""
+
 
 @dataclass(frozen=True)
 class Tensor(Field):
@@ -76,6 +80,14 @@ class Tensor(Field):
     @property
     def feature(self) -> Any:
         return tfds.features.Tensor(shape=self.shape, dtype=self.dtype, encoding=tfds.features.Encoding.BYTES)
+
+    def check(self, value: np.ndarray) -> None:
+        expected = (np.dtype(self.dtype), len(self.shape))
+        lengths = zip(self.shape, value.shape, strict=False)
+        if (value.dtype, value.ndim) != expected or any(n not in (None, found) for n, found in lengths):
+            found = f"{value.dtype} {list(value.shape)}"
+            raise Rejected("malformed", f"expected {np.dtype(self.dtype)} {list(self.shape)}, found {found}")
+        check_finite(value)
 
     def encode(self, value: np.ndarray) -> list[bytes]:
         return [value.tobytes()]
@@ -196,8 +208,8 @@ class PreparedModality(Modality):
         """Yield the id and input of each item of an album; an input of None is missing.  `folder` is DATA/`name`."""
 
     @abstractmethod
-    def read(self, source: Any, settings: Any) -> Content | Rejected:
-        """Read an input; called in other processes.  Must not raise: one bad file must not abort an overnight run."""
+    def read(self, source: Any, settings: Any) -> Content:
+        """Read an input; called by `read_item`, which checks the content.  Raises Rejected."""
 
     def exists(self, source: Any) -> bool:
         """Return True if an input is there to be read, without reading it."""
@@ -236,7 +248,7 @@ class PreparedModality(Modality):
 
     @abstractmethod
     def read_file(self, path: Path, config: Config, fitted: Any) -> Read:
-        """Read a user's own file, as the run's training data was read.  Must not raise for a bad file."""
+        """Read a user's own file, as the run's training data was read; called by `read_own`.  Raises Rejected."""
 
 
 @dataclass(frozen=True)
@@ -249,12 +261,49 @@ class Reader:
     in_process: bool
 
 
-def read_one_record(read: Callable[..., Mapping[str, Any]], path: Path, *arguments: Any) -> Read:
-    """Return the one record that `read` makes of a file, or its reason for rejecting it."""
+def read_item(modality: PreparedModality, source: Any, settings: Any) -> Content | Rejected:
+    """Read an input and check what was made of it, in any process: what passes can be stored and trained on.
+
+    One bad file must not abort an overnight run: every fault but a UserError is returned.
+    """
     try:
-        return Read(path, [dict(read(path, *arguments))])
+        content = modality.read(source, settings)
+        for name, one in modality.fields(settings).items():
+            one.check(content.fields[name])
+    except UserError:
+        raise
+    except Rejected as rejected:
+        return rejected
+    except Exception as error:
+        return _crashed(error)
+    return content
+
+
+def read_own(modality: PreparedModality, path: Path, config: Config, fitted: Any) -> Read:
+    """Read a user's own file and check what was made of it, as `read_item`."""
+    try:
+        read = modality.read_file(path, config, fitted)
+        for record in read.records:
+            for value in record.values():
+                check_finite(value)
+    except UserError:
+        raise
     except Rejected as rejected:
         return Read(path, [], error=str(rejected))
+    except Exception as error:
+        return Read(path, [], error=str(_crashed(error)))
+    return read
+
+
+def check_finite(value: Any) -> None:
+    """Raise Rejected if an array holds NaN or an infinite number."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
+        n_bad = int(value.size - np.isfinite(value).sum())
+        raise Rejected("nan", f"{n_bad:,} of the {value.size:,} numbers made of it are not finite")
+
+
+def _crashed(error: Exception) -> Rejected:
+    return Rejected("crashed", f"{type(error).__name__}: {error}")
 
 
 def path_state(path: Path) -> tuple[str, tuple[int, int] | None]:

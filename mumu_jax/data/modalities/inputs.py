@@ -11,7 +11,7 @@ import numpy as np
 from mumu_jax.config import Config
 from mumu_jax.data.loader import Items, Records, Rows, Uniforms, array_items, join_items, multi_hot
 from mumu_jax.data.modalities import NETWORK_INPUTS
-from mumu_jax.data.modalities.base import Modality, PreparedModality, Reader
+from mumu_jax.data.modalities.base import Modality, PreparedModality, Reader, read_own
 from mumu_jax.errors import UserError
 
 
@@ -114,7 +114,7 @@ class Inputs:
             name: Reader(
                 one.files,
                 one.is_one,
-                partial(one.read_file, config=self.config, fitted=self.fitted[name]),
+                partial(read_own, one, config=self.config, fitted=self.fitted[name]),
                 one.in_process,
             )
             for name, one in self.modalities.items()

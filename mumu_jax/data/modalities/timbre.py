@@ -15,11 +15,13 @@ from jaxtyping import Float, Float32
 
 from mumu_jax.config import Config, TimbreSettings
 from mumu_jax.data.manifest import Album, Rejected
-from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, Tensor, read_one_record
+from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, Tensor
+from mumu_jax.system.files import open_regular
 
 DATASET = "analysis/segments_timbre"
 N_COEFFICIENTS = 12
 N_VALUES = 4 * N_COEFFICIENTS
+MOST_SEGMENTS = 1_000_000  # a song has about a thousand; a file may declare more than the memory holds
 LEAST_STD = 1e-6  # a value that is the same in all training tracks is left as it is
 
 
@@ -31,13 +33,16 @@ def read_timbre(path: Path) -> Float32[np.ndarray, " values"]:
     if not os.path.exists(path):
         raise Rejected("missing", "there is no such file")
     try:
+        open_regular(path).close()
         with h5py.File(path, "r") as file:
-            found: Any = file[DATASET]
-            segments = np.asarray(found[()], np.float64)
+            stored: Any = file[DATASET]
+            shape = stored.shape
+            if len(shape) != 2 or shape[1] != N_COEFFICIENTS or shape[0] > MOST_SEGMENTS:
+                expected = f"up to {MOST_SEGMENTS:,} × {N_COEFFICIENTS} numbers"
+                raise Rejected("unreadable", f"expected {DATASET} of {expected}, found {shape}")
+            segments = np.asarray(stored[()], np.float64)
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise Rejected("unreadable", f"expected the HDF5 dataset {DATASET}: {error}") from error
-    if segments.ndim != 2 or segments.shape[1] != N_COEFFICIENTS:
-        raise Rejected("unreadable", f"expected {DATASET} of n × {N_COEFFICIENTS} numbers, found {segments.shape}")
     if not len(segments):
         raise Rejected("empty", f"{DATASET} has no segment")
     with np.errstate(over="ignore", invalid="ignore"):
@@ -65,11 +70,8 @@ class Timbre(PreparedModality):
         """Yield each track's id and `.h5` file."""
         return ((track.track_id, track.timbre) for track in album.tracks)
 
-    def read(self, source: Path, settings: TimbreSettings) -> Content | Rejected:
-        try:
-            return Content(_read_own(source))
-        except Rejected as rejected:
-            return rejected
+    def read(self, source: Path, settings: TimbreSettings) -> Content:
+        return Content({"timbre": read_timbre(source)})
 
     def fields(self, settings: TimbreSettings) -> dict[str, Tensor]:
         return {"timbre": Tensor((N_VALUES,), np.float32)}
@@ -94,14 +96,10 @@ class Timbre(PreparedModality):
 
     def read_file(self, path: Path, config: Config, fitted: None) -> Read:
         """Compute the statistics of a track of the Million Song Dataset."""
-        return read_one_record(_read_own, path)
+        return Read(path, [{"timbre": read_timbre(path)}])
 
     def describe(self, config: Config, fitted: None) -> tuple[str, str]:
         return (
             "float32 [n, 48]: of each track the mean, maximum, variance and l2 norm over its segments, 12 numbers "
             "each, of the 12 timbre coefficients of the Million Song Dataset (`analysis/segments_timbre`)."
         ), "timbre = np.zeros((2, 48), np.float32)"
-
-
-def _read_own(path: Path) -> dict[str, Any]:
-    return {"timbre": read_timbre(path)}

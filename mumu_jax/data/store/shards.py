@@ -22,7 +22,7 @@ from etils import epath
 
 import mumu_jax
 from mumu_jax.data.manifest import SPLITS, Album, Label, Rejected, albums_sha256
-from mumu_jax.data.modalities.base import Content, PreparedModality, died
+from mumu_jax.data.modalities.base import Content, PreparedModality, died, read_item
 from mumu_jax.data.store import earlier, records
 from mumu_jax.data.store.beam import ForEach
 from mumu_jax.data.store.records import Description, Made, ShardFile, ShardRecords, Sidecar
@@ -159,7 +159,7 @@ class Store:
 
     def _read_all(self, inputs: Sequence[Any], workers: int) -> Generator[Content | Rejected, None, None]:
         """Read each input in order, in `workers` processes, or in this one if the modality is `in_process`."""
-        read = partial(self.modality.read, settings=self.settings)
+        read = partial(read_item, self.modality, settings=self.settings)
         if self.modality.in_process:
             return (read(source) for source in inputs)
         return map_in_order(read, inputs, workers, died)

@@ -10,9 +10,9 @@ import soundfile
 from jaxtyping import Float16
 
 from mumu_jax.config import AudioSettings, Config
-from mumu_jax.data.manifest import Album, Rejected
+from mumu_jax.data.manifest import Album
 from mumu_jax.data.modalities.audio import patches
-from mumu_jax.data.modalities.audio.decode import read_track
+from mumu_jax.data.modalities.audio.decode import track_cqt
 from mumu_jax.data.modalities.audio.front_ends import front_end_of
 from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, Tensor
 from mumu_jax.data.modalities.suffixes import is_audio
@@ -36,12 +36,9 @@ class Audio(PreparedModality):
         """Yield each track's id and audio file."""
         return ((track.track_id, track.audio) for track in album.tracks)
 
-    def read(self, source: Path, settings: AudioSettings) -> Content | Rejected:
+    def read(self, source: Path, settings: AudioSettings) -> Content:
         """Decode a track."""
-        track = read_track(source, settings)
-        if isinstance(track, Rejected):
-            return track
-        frames, seconds, silent = track
+        frames, seconds, silent = track_cqt(source, settings)
         return Content({settings.front_end: frames}, {"seconds": seconds, "silent": int(silent)})
 
     def fields(self, settings: AudioSettings) -> dict[str, Tensor]:
@@ -89,10 +86,7 @@ class Audio(PreparedModality):
         15 MB an hour of music; the decoding holds one excerpt at a time.
         """
         settings = config.audio
-        track = read_track(path, settings)
-        if isinstance(track, Rejected):
-            return Read(path, [], error=str(track))
-        frames, seconds, silent = track
+        frames, seconds, silent = track_cqt(path, settings)
         if silent:
             return Read(path, [], seconds, error="silent: there is no sound in it")
         size = patches.n_frames_of_excerpt(settings)

@@ -5,6 +5,7 @@ import mmap
 import os
 import re
 from pathlib import Path
+from typing import cast
 
 import soundfile
 
@@ -55,7 +56,7 @@ def open_sound(path: Path) -> tuple[soundfile.SoundFile, float]:
         if not head:
             raise Rejected("empty", "no bytes")
         _check_one_recording(path, head)
-        file = _ForwardFile(os.fsencode(path))  # bytes: the name need not be UTF-8
+        file = _ForwardFile(cast(str, os.fsencode(path)))  # bytes, which it takes, too: the name need not be UTF-8
     except OSError as error:
         missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
         raise Rejected("missing" if missing else "unreadable", error.strerror or str(error)) from error

@@ -61,16 +61,6 @@ def track_cqt(path: Path, settings: AudioSettings) -> TrackCqt:
     return TrackCqt(np.concatenate(cqts), seconds, silent)
 
 
-def read_track(path: Path, settings: AudioSettings) -> TrackCqt | Rejected:
-    """Return `track_cqt`, or any error as a Rejected: one bad file must not abort an overnight run."""
-    try:
-        return track_cqt(path, settings)
-    except Rejected as rejected:
-        return rejected
-    except Exception as error:
-        return Rejected("crashed", f"{type(error).__name__}: {error}")
-
-
 def log_cqt(y: Float32[np.ndarray, " samples"], settings: AudioSettings) -> Float32[np.ndarray, "frames bins"]:
     """Return the power of the constant-Q transform in dB relative to its maximum, from `floor_db` to 0.
 

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from mumu_jax.config import Config, ImageSettings
-from mumu_jax.data.manifest import Album, Rejected
-from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, Tensor, read_one_record
+from mumu_jax.data.manifest import Album
+from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, Tensor
 from mumu_jax.data.modalities.image.duplicates import likeness
 from mumu_jax.data.modalities.image.read import read_image
 from mumu_jax.data.modalities.suffixes import is_image
@@ -33,11 +33,8 @@ class Image(PreparedModality):
         """Yield the album's id and cover."""
         yield album.album_id, album.cover
 
-    def read(self, source: Path, settings: ImageSettings) -> Content | Rejected:
-        try:
-            pixels = read_image(source, settings)
-        except Rejected as rejected:
-            return rejected
+    def read(self, source: Path, settings: ImageSettings) -> Content:
+        pixels = read_image(source, settings)
         return Content({"image": pixels}, likeness=likeness(pixels).hex())
 
     def fields(self, settings: ImageSettings) -> dict[str, Tensor]:
@@ -65,7 +62,7 @@ class Image(PreparedModality):
 
     def read_file(self, path: Path, config: Config, fitted: None) -> Read:
         """Read the centre square of an image."""
-        return read_one_record(_read_own, path, config.image)
+        return Read(path, [{"image": read_image(path, config.image)}])
 
     def describe(self, config: Config, fitted: None) -> tuple[str, str]:
         side = config.image.side_px
@@ -73,7 +70,3 @@ class Image(PreparedModality):
             f"uint8 [n, {side}, {side}, 3]: covers as RGB, 0 to 255, rows from the top: the centre square, scaled to "
             f"{side} pixels a side (bicubic, antialiased). The program takes the centre and standardises it."
         ), f"covers = np.full((2, {side}, {side}, 3), 128, np.uint8)"
-
-
-def _read_own(path: Path, settings: ImageSettings) -> dict[str, Any]:
-    return {"image": read_image(path, settings)}

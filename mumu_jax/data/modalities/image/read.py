@@ -11,6 +11,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from mumu_jax.config import ImageSettings
 from mumu_jax.data.manifest import Rejected
+from mumu_jax.system.files import open_regular
 
 LEAST_SIDE_PX = 16  # smaller images are placeholders: Amazon sends 1 × 1 for a missing cover, and others a line
 LEAST_RANGE = 8  # of 255, in any channel, between means of 4 × 4 pixels: JPEG's noise on a single colour stays below
@@ -30,7 +31,7 @@ def read_image(path: Path, settings: ImageSettings) -> UInt8[np.ndarray, "side s
         raise Rejected("missing", "no such file")
     try:
         # Pillow's warnings concern images that it can read, except those that would fill the memory.
-        with warnings.catch_warnings(), path.open("rb") as file:
+        with warnings.catch_warnings(), open_regular(path) as file:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as image:

@@ -16,7 +16,7 @@ import numpy as np
 from mumu_jax.config import Config, TextSettings
 from mumu_jax.data.manifest import Album, Rejected
 from mumu_jax.data.modalities import base
-from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, file_state, path_state, read_one_record
+from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, file_state, path_state
 from mumu_jax.data.modalities.text.entities import categories_of
 from mumu_jax.data.modalities.text.files import read_text
 from mumu_jax.errors import UserError
@@ -128,11 +128,8 @@ class Text(PreparedModality):
 
     def read_file(self, path: Path, config: Config, fitted: FittedText) -> Read:
         """Read the beginning of a text, as far as training texts went, and link the entities in it."""
-        return read_one_record(self._read_own, path, config.text, fitted.gazetteer)
-
-    def _read_own(self, path: Path, settings: TextSettings, gazetteer: Path | None) -> dict[str, Any]:
-        text = read_text(path, settings.max_chars)
-        return self.read(Document(text, gazetteer=gazetteer), settings).fields
+        document = Document(read_text(path, config.text.max_chars), gazetteer=fitted.gazetteer)
+        return Read(path, [self.read(document, config.text).fields])
 
     def describe(self, config: Config, fitted: FittedText) -> tuple[str, str]:
         more = ", and `category:NAME` for those of the entities in it" if config.tfidf.categories else ""

@@ -4,6 +4,7 @@ import codecs
 from pathlib import Path
 
 from mumu_jax.data.manifest import Rejected
+from mumu_jax.system.files import open_regular
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MAX_BYTES_PER_CHAR = 4  # in any of these encodings
@@ -15,7 +16,7 @@ def read_text(path: Path, max_chars: int) -> str:
     Raises Rejected: "missing", "unreadable", or "not_text" if the bytes cannot be text.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(_MAX_BYTES_PER_CHAR * max_chars)
             whole = not file.read(1)
     except FileNotFoundError as error:
