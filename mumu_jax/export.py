@@ -12,6 +12,7 @@ from pathlib import Path
 from mumu_jax.errors import UserError
 from mumu_jax.runs.exported import ABOUT, files_in, read_about, write_export
 from mumu_jax.runs.folder import fingerprint, load_run
+from mumu_jax.system.disk import naming
 from mumu_jax.system.terminal import run_command
 
 
@@ -50,10 +51,11 @@ def _replacing_folder(folder: Path) -> Iterator[Path]:
     for leftover in (temporary, old):  # of a call that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     try:
-        yield temporary
-        if folder.exists():
-            folder.rename(old)
-        temporary.rename(folder)
+        with naming(folder):
+            yield temporary
+            if folder.exists():
+                folder.rename(old)
+            temporary.rename(folder)
     finally:
         if old.exists() and not folder.exists():
             old.rename(folder)

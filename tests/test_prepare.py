@@ -155,7 +155,7 @@ def test_wrong_use_ends_with_one_line(tmp_path):
     manifest = make_collection(tmp_path, 3)
     (tmp_path / "file").touch()
     in_file = f"--data_dir={tmp_path / 'file'}"
-    complain("mumu_jax.prepare", "--source=manifest", f"--input={manifest}", in_file, says=["cannot write", "file"])
+    complain("mumu_jax.prepare", "--source=manifest", f"--input={manifest}", in_file, says=["cannot use", "file"])
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Every source yields the same kind of manifest, and says in one line what is wrong with its input."""
 
+import errno
 import io
 import os
 import shutil
@@ -17,6 +18,7 @@ from mumu_jax.data.manifest import Album, Label, Track, labels_of, read_manifest
 from mumu_jax.data.preparation.job import Job, prepare
 from mumu_jax.data.sources import SOURCES, Source, read_source, register
 from mumu_jax.data.sources.base import Collection, Request
+from mumu_jax.data.sources.files import files_below
 from mumu_jax.errors import UserError
 
 SUPER = Path(__file__).parents[2] / "shared" / "data" / "super"
@@ -397,3 +399,22 @@ def test_csv_names_the_bad_row(tmp_path: Path, content: str, expected: str) -> N
 def test_csv_that_is_not_utf8(tmp_path: Path) -> None:
     path = make(tmp_path, {"t.csv": "path,genres\na.mp3,Música\n".encode("latin-1")}) / "t.csv"
     fails("csv", path, f"{path}: expected UTF-8", "'CSV UTF-8'")
+
+
+def test_a_folder_that_may_not_be_read_is_left_out_with_a_warning(tmp_path, monkeypatch, capsys):  # 24
+    for name in ("lost+found", "songs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.wav").touch()
+    iterdir = Path.iterdir
+
+    def refuse(path: Path):
+        if path.name == "lost+found":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert list(files_below(tmp_path)) == [tmp_path / "songs" / "a.wav"]
+    warning = f"warning: cannot list {tmp_path / 'lost+found'}: Permission denied; its files are left out\n"
+    assert capsys.readouterr().err == warning
+    with pytest.raises(PermissionError):  # the folder that the user named
+        list(files_below(tmp_path / "lost+found"))

@@ -71,22 +71,19 @@ def prepare(job: Job) -> Summary:
     written or holds other data, if files that were prepared before are all gone, and if nothing can be prepared.
     """
     start = time.monotonic()
-    try:
-        with only_one(job.data_dir, "preparing"):
-            collection = _read_collection(job)
-            plans = _plan(job, collection)
-            # The first modality takes longest.  It comes last, so that an error in another one is known before.
-            parts = [store.write(shards, job.workers, job.for_each) for store, shards in reversed(plans)][::-1]
-            rejected, missing = _write_lists(job, collection, parts)
-            if not any(sidecar.records for part in parts for _, sidecar in part.shards):
-                raise UserError(_nothing_prepared(job, missing, rejected))
-            # A manifest is written when no shards of an earlier one are left beside it.
-            write_manifest(job.data_dir / MANIFEST, collection.albums)
-            write_labels(job.data_dir / LABELS, collection.labels)
-            duplicates = _write_duplicates(job, parts)
-            splits = {part.modality.name: part.finish(collection.albums, collection.labels).splits for part in parts}
-    except OSError as error:
-        raise UserError(f"cannot write {error.filename or job.data_dir}: {error.strerror or error}") from error
+    with only_one(job.data_dir, "preparing"):
+        collection = _read_collection(job)
+        plans = _plan(job, collection)
+        # The first modality takes longest.  It comes last, so that an error in another one is known before.
+        parts = [store.write(shards, job.workers, job.for_each) for store, shards in reversed(plans)][::-1]
+        rejected, missing = _write_lists(job, collection, parts)
+        if not any(sidecar.records for part in parts for _, sidecar in part.shards):
+            raise UserError(_nothing_prepared(job, missing, rejected))
+        # A manifest is written when no shards of an earlier one are left beside it.
+        write_manifest(job.data_dir / MANIFEST, collection.albums)
+        write_labels(job.data_dir / LABELS, collection.labels)
+        duplicates = _write_duplicates(job, parts)
+        splits = {part.modality.name: part.finish(collection.albums, collection.labels).splits for part in parts}
     return Summary(
         data_dir=job.data_dir,
         splits=splits,

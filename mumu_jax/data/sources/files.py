@@ -1,6 +1,7 @@
 """Files as a source finds them on a user's disk: their kinds by name, their order, and how text in them is read."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +14,20 @@ from mumu_jax.errors import UserError
 def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
     """Yield every file below `folder` that is not hidden, in code point order.
 
-    Links are followed, but never in a circle.  A link to nothing counts as a file: one that is missing.
+    Links are followed, but never in a circle.  A link to nothing counts as a file: one that is missing.  A folder below
+    that may not be read is left out with a warning: a disk may have a `lost+found`.
     """
     real = folder.resolve()
     if real in above:
         return
-    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
+    try:
+        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except PermissionError as error:
+        if not above:
+            raise
+        print(f"warning: cannot list {folder}: {error.strerror}; its files are left out", file=sys.stderr)
+        return
+    for path in paths:
         if path.is_dir():
             yield from files_below(path, (*above, real))
         elif path.is_file() or not path.exists():
