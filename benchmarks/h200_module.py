@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any, NamedTuple
-from unittest import mock
 
 import jax
 import numpy as np
@@ -28,6 +27,7 @@ from mumu_jax.compute.optim import make_optimizer
 from mumu_jax.compute.state import create_state
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
+from mumu_jax.models.kernels.backend import traced_for
 from mumu_jax.system.terminal import run_command
 
 DEVICE = "NVIDIA H200"
@@ -116,8 +116,7 @@ def compile_chunk(problem: Problem, batch_size: int, mesh: Mesh) -> str:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), (state, problem.constants)
     )
     chunk = devices.abstract_chunk((N_STEPS, batch_size), item, problem.n_labels, mesh)
-    # The networks choose their formulation by the backend that they are traced for.
-    with mock.patch.object(jax, "default_backend", return_value="gpu"):
+    with traced_for("gpu"):
         compiled: Any = devices.compile_train_chunk("jit", mesh, network, tx, (state, chunk, constants))
     return compiled.as_text()
 

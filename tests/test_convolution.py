@@ -11,6 +11,7 @@ from quick import quick_jit
 
 from mumu_jax.models.cnn import VARIANTS
 from mumu_jax.models.kernels import conv_pool as convolution
+from mumu_jax.models.kernels.backend import traced_for
 from mumu_jax.models.kernels.conv_pool import conv_pool
 from mumu_jax.models.kernels.formulations import FORMULATIONS, fastest, supported
 from mumu_jax.models.kernels.pooling import max_and_place, unpool

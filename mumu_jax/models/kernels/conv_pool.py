@@ -64,10 +64,7 @@ def conv_pool(
     pool: Window,
     padding: Padding,
 ) -> Float[Array, "items frames2 bins2 cout"]:
-    """Apply convolution, bias, ReLU and max-pool over windows of `pool` without overlap, in the dtype of `x`.
-
-    The backend (`backend.py`) chooses the formulation.
-    """
+    """Apply convolution, bias, ReLU and max-pool over windows of `pool` without overlap, in the dtype of `x`."""
     x = _crop(x, kernel.shape[:2], pool, padding)
     formulation = fastest(backend(), x.shape, kernel.shape, pool, x.dtype)
     matrix = FORMULATIONS[formulation].expand(kernel, pool)
