@@ -15,6 +15,7 @@ from mumu_jax.runs.folder import fingerprint, load_run
 from mumu_jax.runs.fusion import extract_features, open_data, write_features
 from mumu_jax.system import terminal
 from mumu_jax.system.cache import keep_compiled_programs
+from mumu_jax.system.files import only_one
 
 GENRES_SHOWN = 25
 LEVELS = {"track": "tracks", "album": "albums", "chance": "albums by chance"}
@@ -50,7 +51,8 @@ def main(argv: Sequence[str]) -> None:
         n_albums, width = features.vectors.shape
         print(f"written: {out}, the vectors ({width} wide) of {n_albums} albums")
         return
-    print_table(evaluate(run, dataset, arguments.split, arguments.workdir))
+    with only_one(arguments.workdir, "evaluating"):
+        print_table(evaluate(run, dataset, arguments.split, arguments.workdir))
     names = files_of(run, arguments.split)
     print(f"written: {', '.join(str(arguments.workdir / name) for name in names)}")
 

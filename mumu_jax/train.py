@@ -20,17 +20,27 @@ from mumu_jax.evaluate import print_table
 from mumu_jax.runs.constants import fit_constants, read_constants
 from mumu_jax.runs.evaluation import evaluate
 from mumu_jax.runs.flags import parse_flags, print_experiments
-from mumu_jax.runs.folder import FINAL_SPLITS, Trained, is_begun, load_run, source_of_weights, write_run
+from mumu_jax.runs.folder import (
+    FINAL_SPLITS,
+    Trained,
+    check_run,
+    is_begun,
+    load_run,
+    seal_settings,
+    source_of_weights,
+    write_run,
+)
 from mumu_jax.runs.fusion import keep_features, open_data
 from mumu_jax.runs.prediction import AlbumVectors, predict_items, vectors_of_albums
 from mumu_jax.runs.settings import check_network
 from mumu_jax.system import processes
 from mumu_jax.system.cache import keep_compiled_programs
 from mumu_jax.system.files import only_one
+from mumu_jax.system.seals import seal
 from mumu_jax.system.signals import EXIT_INTERRUPTED, Interrupted, StopRequest, stop_on_signal
 from mumu_jax.system.terminal import run_command
 from mumu_jax.training.feed import Feed, open_feeds
-from mumu_jax.training.log import MetricsLog, Silent
+from mumu_jax.training.log import METRICS, PERF, MetricsLog, Silent
 from mumu_jax.training.loop import Run, Task, fit
 from mumu_jax.training.weights import check_weights, print_trainable, start_from_weights
 
@@ -86,6 +96,7 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopRequest) -> N
         # Training
         with MetricsLog(workdir) if processes.is_main() else Silent() as log:
             fit_networks(dataset, config, workdir, log, stop)
+        processes.main_first(lambda: seal(workdir, METRICS, PERF), str(workdir))
 
         # Final evaluation, of what the folder holds
         print_table(evaluate(load_run(workdir), dataset, final_split, workdir, stop.watch))
@@ -94,7 +105,9 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopRequest) -> N
 
 def start_or_resume(workdir: Path, config: Config, dataset: Dataset, data_dir: Path) -> None:
     """Make `workdir` this run's folder; raises UserError if it is another's."""
+    check_run(workdir)
     if is_begun(workdir, config, data_dir, dataset.checksum):
+        seal_settings(workdir)
         return
     constants, seen = fit_constants(config, dataset, data_dir)
     folders = {name: part.folder for name, part in parts_of(dataset, config).items()}

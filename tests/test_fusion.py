@@ -23,6 +23,7 @@ from mumu_jax.runs.folder import fingerprint, load_run
 from mumu_jax.runs.fusion import FUSION, Features, Source, fuse, join, open_data, read_features, write_features
 from mumu_jax.runs.prediction import predict_once
 from mumu_jax.system.files import sha256_of
+from mumu_jax.system.seals import SEAL
 from mumu_jax.system.signals import EXIT_INTERRUPTED
 from mumu_jax.training import loop
 
@@ -191,6 +192,9 @@ def test_evaluate_needs_the_kept_vectors_alone(fusion, tmp_path, small_data, cap
     ):
         evaluate.main([f"--workdir={workdir}", f"--data_dir={other}"])
     (workdir / "features" / "text.npz").write_bytes(b"")
+    with pytest.raises(UserError, match=r"text.npz is damaged: it is not what was written"):
+        evaluate.main([f"--workdir={workdir}"])
+    (workdir / SEAL).unlink()  # as of a fusion from before there were seals
     with pytest.raises(UserError, match=r"text.npz is not what was kept there"):
         evaluate.main([f"--workdir={workdir}"])
 
@@ -259,6 +263,7 @@ def test_albums_that_lack_a_modality(fusion, tmp_path, capsys):
     write_features(path, dataclasses.replace(found, **rest))
     about["sources"]["image"]["sha256"] = sha256_of(path)
     (workdir / FUSION).write_text(json.dumps(about))
+    (workdir / SEAL).unlink()
     config = load_run(workdir).config
     for missing, n, what in (("drop", 57, "dropped"), ("mask", 60, "masked")):
         config.fusion.missing = missing
@@ -315,6 +320,7 @@ def test_runs_that_do_not_fit(small_runs, small_data, tmp_path, monkeypatch):
     about = (text / "config.json").read_text()
     checksum = json.loads(about)["data"]["checksum"]
     (text / "config.json").write_text(about.replace(checksum, "0" * 64))
+    (text / SEAL).unlink()
     says = [f"{text} was trained on other records than {small_data / 'text'} holds", "train it again", "--data_dir"]
     refuse(tmp_path / "run", runs, says=says, config="--config=fusion_ti")
     (text / "config.json").write_text(about)
@@ -392,5 +398,6 @@ def test_tag_refuses_runs_that_moved_and_folders_without_files(fusion, own, tmp_
     about = json.loads((workdir / FUSION).read_text())
     about["sources"]["text"] |= {"path": str(tmp_path / "gone"), "relative": "../gone"}
     (workdir / FUSION).write_text(json.dumps(about))
+    (workdir / SEAL).unlink()
     with pytest.raises(UserError, match=r"by the run text_vsm-\w+: expected it in .*gone, found nothing; move"):
         tag.main([f"--workdir={workdir}", str(own)])

@@ -26,6 +26,7 @@ from mumu_jax.data.store import records as store
 from mumu_jax.data.store import shards
 from mumu_jax.errors import UserError
 from mumu_jax.system.files import read_npz, write_npz
+from mumu_jax.system.seals import SEAL
 from mumu_jax.system.workers import map_in_order
 
 SETTINGS, AUDIO = AudioSettings(), MODALITIES["audio"]
@@ -378,6 +379,7 @@ def test_other_settings_are_named(data_dir):
     ],
 )
 def test_data_from_before_the_cqts_form_was_a_setting(copy, librosa, changed, form):
+    (copy / "audio" / SEAL).unlink()
     path = copy / "audio" / "prepared.json"
     found = json.loads(path.read_text())
     del found["settings"]["cqt"]

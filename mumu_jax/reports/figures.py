@@ -20,7 +20,7 @@ from mumu_jax.errors import UserError
 from mumu_jax.objectives.cosine import item_factors
 from mumu_jax.reports.table2 import TABLE
 from mumu_jax.runs.constants import read_constants
-from mumu_jax.runs.folder import read_about
+from mumu_jax.runs.folder import check_run, read_about
 from mumu_jax.system.files import read_npz
 
 MAX_ALBUMS = 2_000  # of figure 1: t-SNE takes 20 s then, at worst
@@ -51,6 +51,8 @@ def figures_of(workdir: Path) -> list[Drawing]:
     The same files give the same figures.  Raises UserError if `workdir` is neither.
     """
     runs = _runs_in(workdir)
+    for run in runs:
+        check_run(run)
     drawings = []
     for name, title, draw in (
         ("figure1", "Albums by their factors", _figure_1),

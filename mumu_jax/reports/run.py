@@ -14,9 +14,10 @@ from mumu_jax.data.manifest import read_labels
 from mumu_jax.errors import UserError
 from mumu_jax.objectives import metrics
 from mumu_jax.runs.constants import read_constants
-from mumu_jax.runs.folder import FINAL_SPLITS, read_about
+from mumu_jax.runs.folder import FINAL_SPLITS, check_run, read_about
 from mumu_jax.runs.fusion import FUSION, Source, read_kept
 from mumu_jax.system.files import read_npz
+from mumu_jax.system.seals import check_seal
 from mumu_jax.training.log import METRICS, PERF, read_lines
 
 LEVELS = {"track": "tracks", "album": "albums", "chance": "by chance"}
@@ -63,6 +64,8 @@ def read_run(folder: Path, split: str | None) -> Run:
             f"{folder} is neither a run nor a folder of runs: it has no config.json and no table2.csv; give the "
             "--workdir of mumu_jax.train or of mumu_jax.reproduce"
         )
+    check_run(folder)
+    check_seal(folder, "restore it, or remove it; python -m mumu_jax.evaluate scores the run again")
     about, config = read_about(folder / "config.json")
     scored = [name for name in FINAL_SPLITS if (folder / f"eval_{name}.json").exists()]
     if split and not (folder / f"eval_{split}.json").exists():

@@ -16,6 +16,7 @@ from mumu_jax.runs.folder import TrainedRun
 from mumu_jax.runs.prediction import Watch, predict_once, see_items
 from mumu_jax.system import processes
 from mumu_jax.system.files import write_json, write_npz
+from mumu_jax.system.seals import seal
 
 MAX_COVERS = 500
 SIDE_PX = 64  # of a cover's thumbnail
@@ -75,6 +76,7 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str, workdir: Path, watch
             thumbnails = choose_thumbnails(records, albums)
             write_npz(workdir / f"covers_{split}.npz", compressed=True, **thumbnails)
         write_json(workdir / f"eval_{split}.json", result)
+        seal(workdir, f"predictions_{split}.npz", *files_of(run, split))
     return result
 
 

@@ -36,7 +36,7 @@ from mumu_jax.models.kernels.sparse import densify
 from mumu_jax.runs.card import card
 from mumu_jax.runs.folder import FINAL_SPLITS, Trained, TrainedRun, fingerprint, load_run, source_of_weights
 from mumu_jax.runs.scorer import Embedding, Predict, Scorer, Scores, source_folders
-from mumu_jax.system.files import sha256_of, write_json
+from mumu_jax.system.files import read_checked_json, sha256_of, write_checked_json, write_json
 from mumu_jax.system.version import versions
 
 FORMAT = "mumu_jax export 1"
@@ -45,8 +45,7 @@ SOURCES = "sources"
 PLATFORMS = ("cpu", "cuda")
 
 
-@dataclasses.dataclass(frozen=True)
-class About:
+class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The content of model.json; `files` are the SHA-256 of all other files, by their paths in the export."""
 
     format: Literal["mumu_jax export 1"]
@@ -84,7 +83,7 @@ def write_export(run: TrainedRun, workdir: Path, folder: Path) -> None:
     made_with = versions("mumu_jax", "jax", "jaxlib")
     files = {path: sha256_of(folder / path) for path in files_in(folder)}
     about = About(FORMAT, fingerprint(workdir), run.data_checksum, made_with, files)
-    write_json(folder / ABOUT, dataclasses.asdict(about))
+    write_checked_json(folder / ABOUT, msgspec.structs.asdict(about))
 
 
 def portable(config: Config) -> Config:
@@ -211,7 +210,9 @@ def open_export(folder: Path) -> Scorer:
 def read_about(folder: Path) -> About:
     """Read model.json; raises UserError if there is none of ours."""
     try:
-        return msgspec.json.decode((folder / ABOUT).read_bytes(), type=About)
+        content = read_checked_json(folder / ABOUT)
+        content.pop("sha256", None)
+        return msgspec.convert(content, About)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{folder} is not an export ({ABOUT}: {error}); make one with python -m mumu_jax.export, or name a run by "

@@ -40,9 +40,12 @@ from mumu_jax.runs import constants as run_constants
 from mumu_jax.runs.constants import Seen, read_constants, write_constants
 from mumu_jax.runs.settings import unused_settings
 from mumu_jax.system.files import write_json
+from mumu_jax.system.seals import check_seal, read_seal, seal
 from mumu_jax.system.version import commit, versions
 from mumu_jax.training.checkpoint import Checkpoints
 
+# The files and folders that are written before training and never change.
+FIXED = ("config.json", "labels.json", run_constants.FILE, VOCABULARY, GAZETTEER, FUSION, "features")
 FINAL_SPLITS = ("test", "val")  # a run is scored at its end on the first of these that its data has
 
 
@@ -134,6 +137,18 @@ def write_run(
         "versions": _versions(inputs.config),
     }
     write_json(workdir / "config.json", about)
+    seal_settings(workdir)
+
+
+def seal_settings(workdir: Path) -> None:
+    """Record the checksums of everything that is known before training, unless they are: a kill came between."""
+    if "config.json" not in read_seal(workdir):
+        seal(workdir, *FIXED)
+
+
+def check_run(workdir: Path) -> None:
+    """Raise UserError if a file that a network needs is not what was written."""
+    check_seal(workdir, "restore it, or train again in another --workdir", *FIXED)
 
 
 def load_run(workdir: Path) -> TrainedRun:
@@ -143,6 +158,7 @@ def load_run(workdir: Path) -> TrainedRun:
         raise UserError(f"{workdir} is not a run: it has no config.json; give the --workdir of a training run")
     if (workdir / "model.json").exists():
         raise UserError(f"{workdir} is an export, not a run; python -m mumu_jax.tag --model={workdir} uses it")
+    check_run(workdir)
     about, config = read_about(path)
     constants, seen = read_constants(workdir, config)
     inputs, labels = Inputs.load(config, workdir), read_labels(workdir / "labels.json")

@@ -74,7 +74,35 @@ def sha256_of(path: Path) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n")
+        temporary.write_text(_as_json(value))
+
+
+def write_checked_json(path: Path, value: dict[str, Any]) -> None:
+    """Write `value` with a checksum of its own, `sha256`."""
+    write_json(path, _with_checksum(value))
+
+
+def read_checked_json(path: Path) -> dict[str, Any]:
+    """Read what `write_checked_json` wrote; raises ValueError if a byte of it has changed.
+
+    Without a `sha256`, as in files from before there was one, it is read as it is.
+    """
+    text = path.read_text(encoding="utf-8")
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError(f"expected a JSON object, found {text:.20}")
+    value = {name: one for name, one in content.items() if name != "sha256"}
+    if "sha256" in content and text != _as_json(_with_checksum(value)):
+        raise ValueError("it is not what was written: its checksum differs")
+    return content
+
+
+def _with_checksum(value: dict[str, Any]) -> dict[str, Any]:
+    return {**value, "sha256": hashlib.sha256(_as_json(value).encode()).hexdigest()}
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, indent=1) + "\n"
 
 
 def write_npz(path: Path, compressed: bool = False, **arrays: Any) -> None:

@@ -1,8 +1,10 @@
 """Checkpoints: everything that training carries from step to step, saved as one; the last and the best are kept."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ import orbax.checkpoint as ocp
 
 from mumu_jax.compute.state import TrainState
 from mumu_jax.errors import UserError
+from mumu_jax.system import processes
 from mumu_jax.system.disk import naming
+from mumu_jax.system.seals import check_seal, seal
 
 
 @dataclass
@@ -30,7 +34,7 @@ class Checkpoints:
     """The checkpoints of one network's training, in `folder`.
 
     A checkpoint holds the state, the progress and the loader position of one step.  It is written as a whole or not at
-    all.
+    all, and its checksums after it: those of the last one are missing if the process was killed before the next.
     """
 
     def __init__(self, folder: Path, read_only: bool = False) -> None:
@@ -41,6 +45,9 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             folder.absolute(), options=options, item_names=("state", "progress", "data")
         )
+        self._sealer = None if read_only or not processes.is_main() else ThreadPoolExecutor(max_workers=1)
+        self._sealed: Future[None] | None = None
+        self._unsealed = self.last_step()
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
         """Keep the last and the best checkpoint (Orbax's `PreservationPolicy`)."""
@@ -55,7 +62,9 @@ class Checkpoints:
             data=ocp.args.JsonSave(data_state),  # pyright: ignore[reportCallIssue]
         )
         with naming(self._folder):
-            self._manager.save(int(state.step), args=items)
+            self._manager.save(int(state.step), args=items)  # waits for the one before
+            self._seal_one_before()
+        self._unsealed = int(state.step)
 
     def restore_last(self, like: TrainState) -> tuple[TrainState, Progress, dict[str, Any]] | None:
         """Return the newest complete checkpoint, in the shapes and shardings of `like`, or None if there is none."""
@@ -77,11 +86,20 @@ class Checkpoints:
         """Wait until everything is written."""
         with naming(self._folder):
             self._manager.wait_until_finished()
+            self._seal_one_before()
+            if self._sealed is not None:
+                self._sealed.result()
             self._manager.close()
 
     def last_step(self) -> int | None:
         """Return the step of the newest complete checkpoint, or None if there is none."""
         return self._manager.latest_step()
+
+    def _seal_one_before(self) -> None:
+        """Start to record the checksums of the checkpoint that was finished last; its files are read in a thread."""
+        if self._sealer is not None and self._unsealed is not None:
+            self._sealed = self._sealer.submit(_seal_step, self._folder, self._unsealed)
+            self._unsealed = None
 
     def _restore(self, step: int, like: TrainState) -> tuple[TrainState, Progress, dict[str, Any]]:
         abstract = jax.tree.map(
@@ -92,16 +110,21 @@ class Checkpoints:
             progress=ocp.args.JsonRestore(),
             data=ocp.args.JsonRestore(),
         )
+        folder = self._manager.directory / str(step)
+        remedy = f"remove {folder} to go on from the one before, or use another --workdir"
+        check_seal(self._folder, remedy, str(step))
         try:
             restored = self._manager.restore(step, args=items)
             progress = Progress(**restored["progress"])
         except (ValueError, FileNotFoundError, KeyError, TypeError) as error:
-            raise UserError(
-                f"checkpoint {self._manager.directory / str(step)} cannot be read ({str(error).splitlines()[0]}); "
-                f"remove that folder to go on from the one before, or use another --workdir"
-            ) from error
+            raise UserError(f"checkpoint {folder} cannot be read ({str(error).splitlines()[0]}); {remedy}") from error
         self._best_step = progress.best_step
         return dataclasses.replace(like, **restored["state"]), progress, restored["data"]
+
+
+def _seal_step(folder: Path, step: int) -> None:
+    with contextlib.suppress(FileNotFoundError):  # it is no longer kept
+        seal(folder, str(step))
 
 
 def _fields_with_arrays(state: TrainState) -> dict[str, Any]:

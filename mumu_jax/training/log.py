@@ -8,6 +8,7 @@ from typing import Any
 
 from mumu_jax.errors import UserError
 from mumu_jax.system.disk import naming
+from mumu_jax.system.seals import unseal
 
 METRICS, PERF = "metrics.jsonl", "perf.jsonl"
 
@@ -22,6 +23,7 @@ class MetricsLog:
     def __init__(self, folder: Path) -> None:
         from tensorboardX import SummaryWriter  # here, because it imports PyTorch if that is installed: seconds
 
+        unseal(folder, METRICS, PERF)
         self._folder = folder
         self._metrics = (folder / METRICS).open("ab")
         _cut_half_line(folder / PERF)

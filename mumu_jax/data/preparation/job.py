@@ -29,6 +29,7 @@ from mumu_jax.data.store.beam import ForEach
 from mumu_jax.data.store.shards import Shard, Store, Written
 from mumu_jax.errors import UserError
 from mumu_jax.system.files import only_one, replacing
+from mumu_jax.system.seals import check_seal
 
 MANIFEST, LABELS = "manifest.jsonl", "labels.json"
 CORES = os.cpu_count() or 1
@@ -137,7 +138,7 @@ def _plan(job: Job, collection: Collection) -> list[tuple[Store, list[Shard]]]:
     plans = []
     for store in job.stores:
         if store.modality.uses_gazetteer:
-            _keep_gazetteer(job.gazetteer or collection.gazetteer, store.folder)
+            _keep_gazetteer(job.gazetteer or collection.gazetteer, store)
         shards = store.plan(collection.albums, collection.labels, job.shard_records)
         inputs = [row.input for shard in shards for row in shard.rows if row.input is not None]
         _check_not_gone(store, inputs)
@@ -148,19 +149,20 @@ def _plan(job: Job, collection: Collection) -> list[tuple[Store, list[Shard]]]:
     return plans
 
 
-def _keep_gazetteer(gazetteer: Path | None, folder: Path) -> None:
+def _keep_gazetteer(gazetteer: Path | None, store: Store) -> None:
     """Copy the gazetteer beside the prepared text, from where runs take it; without one, keep the previous copy."""
     if gazetteer is None:
+        check_seal(store.folder, "give it again: --gazetteer=FILE", GAZETTEER)
         return
-    kept = folder / GAZETTEER
+    kept = store.folder / GAZETTEER
     try:
         next(read_gazetteer(gazetteer), None)  # raises UserError on another file
         changed = not kept.exists() or not filecmp.cmp(kept, gazetteer, shallow=False)
     except OSError as error:
         raise UserError(f"cannot read --gazetteer={gazetteer}: {error.strerror}; give a file") from error
     if changed:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / records.DESCRIPTION).unlink(missing_ok=True)  # the prepared text was linked with another one
+        store.folder.mkdir(parents=True, exist_ok=True)
+        store.reopen()  # the prepared text was linked with another one
         with replacing(kept) as path:
             shutil.copyfile(gazetteer, path)
 

@@ -27,13 +27,17 @@ from mumu_jax.data.manifest import SPLITS, Album, Label, albums_sha256, read_man
 from mumu_jax.data.modalities import modality_of
 from mumu_jax.data.modalities.audio.cqt import form_made_with
 from mumu_jax.data.modalities.base import PreparedModality
+from mumu_jax.data.modalities.text import GAZETTEER
 from mumu_jax.errors import UserError
 from mumu_jax.system.files import read_npz, sha256_of
+from mumu_jax.system.seals import check_seal
 
 Example: Any = vars(tf_example_pb2)["Example"]  # made at import time, which type checkers do not see
 
 DESCRIPTION = "prepared.json"
 STATISTICS = "statistics.npz"
+TFDS = ("dataset_info.json", "features.json", "labels.labels.txt")
+SEALED = (DESCRIPTION, STATISTICS, GAZETTEER, *TFDS, "sidecars")  # the shards' checksums are in `prepared.json`
 VERIFY_BYTES = 1_000_000_000  # up to here checksums are checked on opening, which takes two seconds at most
 
 T = TypeVar("T")
@@ -283,6 +287,7 @@ def open_prepared(data_dir: Path, settings: Any, verify: bool | None = None) -> 
     for shard in files:
         check_shard(folder / shard.name, shard, verify)
     mean, std = read_statistics(folder / STATISTICS, description.statistics_sha256)
+    check_seal(folder, f"{_prepare(folder)} again, which replaces it")
     return Prepared(
         name=modality.name,
         item=modality.item,

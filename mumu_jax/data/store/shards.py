@@ -28,6 +28,7 @@ from mumu_jax.data.store.beam import ForEach
 from mumu_jax.data.store.records import Description, Made, ShardFile, ShardRecords, Sidecar
 from mumu_jax.errors import UserError
 from mumu_jax.system.files import replacing, sha256_of, write_json, write_npz
+from mumu_jax.system.seals import SEAL, damaged, seal
 from mumu_jax.system.terminal import ProgressBar, progress_bar
 from mumu_jax.system.workers import map_in_order
 
@@ -100,12 +101,13 @@ class Store:
         """
         self.modality.check(self.settings)
         (self.folder / "sidecars").mkdir(parents=True, exist_ok=True)
+        self._remove_damaged()
         origins = {shard.name: self._origin(shard) for shard in shards}
         sidecars = self._read_sidecars(shards, origins)
         todo, n_new = [shard for shard in shards if shard.name not in sidecars], 0
         earlier.set_aside(self.folder, sidecars)
         if todo:
-            (self.folder / records.DESCRIPTION).unlink(missing_ok=True)
+            self.reopen()
             if for_each is None:
                 written, n_new = self._write_shards(todo, origins, workers)
                 sidecars |= written
@@ -121,9 +123,22 @@ class Store:
 
     def remove(self) -> None:
         """Remove the shards of a modality that the source no longer has and their description; nothing else."""
-        (self.folder / records.DESCRIPTION).unlink(missing_ok=True)
+        self.reopen()
         earlier.set_aside(self.folder, {})
         earlier.remove(self.folder)
+
+    def _remove_damaged(self) -> None:
+        """Remove what is not as it was written, so that it is made again."""
+        try:
+            for name in list(damaged(self.folder)):
+                (self.folder / name).unlink()
+        except UserError:
+            (self.folder / SEAL).unlink()
+
+    def reopen(self) -> None:
+        """Declare the folder unfinished."""
+        (self.folder / records.DESCRIPTION).unlink(missing_ok=True)
+        (self.folder / SEAL).unlink(missing_ok=True)
 
     def _write_alone(self, shard: Shard) -> None:
         """Write a shard on a machine that must look for itself which files and versions it has."""
@@ -270,8 +285,10 @@ class Written:
             versions={**modality.versions, **VERSIONS},
         )
         if (finished := _read_finished(folder, description)) is not None:
+            if not (folder / SEAL).exists():
+                seal(folder, *records.SEALED)
             return finished
-        (folder / records.DESCRIPTION).unlink(missing_ok=True)
+        self.store.reopen()
         train = ShardRecords(folder, description.shards("train"), modality, settings)
         mean, std = modality.statistics(train, settings)
         write_npz(folder / records.STATISTICS, mean=mean, std=std)
@@ -279,6 +296,7 @@ class Written:
         description = msgspec.structs.replace(description, statistics_sha256=records.sha256_of_arrays(mean, std))
         description = msgspec.structs.replace(description, checksum=records.checksum_of(description))
         write_json(folder / records.DESCRIPTION, msgspec.to_builtins(description))
+        seal(folder, *records.SEALED)
         return description
 
     def _describe(self, split: str) -> dict[str, Any]:

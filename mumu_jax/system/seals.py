@@ -1,0 +1,74 @@
+"""Seals: the SHA-256 of a folder's files in one list, written after them and checked when they are read.
+
+A byte that a disk or a copy has changed would else be read as another setting, label or weight.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mumu_jax.errors import UserError
+from mumu_jax.system.files import read_checked_json, sha256_of, write_checked_json
+
+SEAL = "sha256.json"
+
+
+def seal(folder: Path, *names: str) -> None:
+    """Record the checksums of files, and of all files below folders, beside those that are recorded already.
+
+    Names that do not exist are left out, and so are recorded files that are gone.
+    """
+    files = {name: sha256 for name, sha256 in read_seal(folder).items() if (folder / name).is_file()}
+    for path in _files_of(folder, names):
+        files[path.relative_to(folder).as_posix()] = sha256_of(path)
+    _write(folder, files)
+
+
+def unseal(folder: Path, *names: str) -> None:
+    """Forget the checksums of files that are about to change."""
+    files = read_seal(folder)
+    if files.keys() & {*names}:
+        _write(folder, {name: sha256 for name, sha256 in files.items() if name not in names})
+
+
+def check_seal(folder: Path, remedy: str, *names: str) -> None:
+    """Raise UserError, which ends with `remedy`, if a recorded file has changed; of `names` and those below, if given.
+
+    Nothing is recorded of folders from before there were seals, nor of what a killed process has just written.
+    """
+    for name in damaged(folder, *names):
+        raise UserError(f"{folder / name} is damaged: it is not what was written (its SHA-256 differs); {remedy}")
+
+
+def damaged(folder: Path, *names: str) -> Iterator[str]:
+    """Yield the recorded files that have changed, by name."""
+    for name, sha256 in read_seal(folder).items():
+        chosen = not names or any(name == one or name.startswith(f"{one}/") for one in names)
+        if chosen and (folder / name).is_file() and sha256_of(folder / name) != sha256:
+            yield name
+
+
+def read_seal(folder: Path) -> dict[str, str]:
+    """Return the recorded checksums by name, none if there is no list; raises UserError if the list is damaged."""
+    path = folder / SEAL
+    if not path.exists():
+        return {}
+    try:
+        content = read_checked_json(path)
+        if content.keys() != {"files", "sha256"}:
+            raise ValueError(f"expected files and sha256, found {', '.join(content) or 'nothing'}")
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); restore it, or remove it to go on unchecked") from error
+    return content["files"]
+
+
+def _files_of(folder: Path, names: tuple[str, ...]) -> Iterator[Path]:
+    for name in names:
+        path = folder / name
+        if path.is_dir():
+            yield from (below for below in sorted(path.rglob("*")) if below.is_file())
+        elif path.is_file():
+            yield path
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
+    write_checked_json(folder / SEAL, {"files": dict(sorted(files.items()))})
