@@ -81,7 +81,7 @@ def test_the_nine_real_songs(tmp_path):
     command = ("mumu_jax.prepare", "--source=tartarus", f"--input={SHARED / 'super'}", f"--data_dir={tmp_path}")
     first = succeed(*command, "--workers=2")
     assert "18 items read" in first.stdout
-    assert "3 genres, by albums: Cumbia 3, Merengue 3, Reggaeton 3" in first.stdout
+    assert "3 genres, by albums: Cumbia 3; Merengue 3; Reggaeton 3" in first.stdout
     assert "preparing audio: 9/9" in first.stderr
     assert rejected(tmp_path) == []
     assert len(read_manifest(tmp_path / "manifest.jsonl")) == 9
@@ -307,7 +307,7 @@ def test_a_folder_of_covers(tmp_path):
     said = succeed(*command, "--workers=2", "--image.side_px=64").stdout
     assert "audio   none: the source names no audio" in said
     assert "rejected: 1 duplicate, 1 placeholder, 1 unreadable; each is listed in" in said
-    assert "3 genres, by albums: Jazz 9, Pop 9, Rock 8" in said
+    assert "3 genres, by albums: Jazz 9; Pop 9; Rock 8" in said
     assert "look like one of another split" not in said
     assert "26 items read" in said
     assert [Path(line["file"]).name for line in rejected(tmp_path / "out")] == ["again.jpg", "html.jpg", "none.gif"]

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -15,11 +16,13 @@ import pytest
 from PIL import Image
 
 from mumu_jax.data.manifest import Album, Label, Track, labels_of, read_manifest, write_manifest
+from mumu_jax.data.modalities.base import Read, Reader
 from mumu_jax.data.preparation.job import Job, prepare
 from mumu_jax.data.sources import SOURCES, Source, read_source, register
 from mumu_jax.data.sources.base import Collection, Request
 from mumu_jax.data.sources.files import files_below
 from mumu_jax.errors import UserError
+from mumu_jax.runs.stems import find_stems
 
 SUPER = Path(__file__).parents[2] / "shared" / "data" / "super"
 needs_super = pytest.mark.skipif(not SUPER.is_dir(), reason=f"the authors' nine songs are not at {SUPER}")
@@ -418,3 +421,87 @@ def test_a_folder_that_may_not_be_read_is_left_out_with_a_warning(tmp_path, monk
     assert capsys.readouterr().err == warning
     with pytest.raises(PermissionError):  # the folder that the user named
         list(files_below(tmp_path / "lost+found"))
+
+
+# --- headers are contracts, names compare as they look ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("column", "meant"),
+    [("splits", "split"), ("album_id", "album"), ("cover_path", "cover"), ("review", "text"), ("artists", "artist")],
+)
+def test_a_column_that_is_nearly_known_is_refused(tmp_path, column, meant):  # 5
+    make(tmp_path, {"t.csv": f"path,genres,{column}\na.wav,Rock,test\n"})
+    fails("csv", tmp_path / "t.csv", f"t.csv:1: unknown column {column!r}; did you mean {meant!r}?", "Rename it")
+
+
+def test_other_columns_are_named_and_those_of_tags_are_known(tmp_path):  # 5
+    make(tmp_path, {"t.csv": "path,genres,seconds,scores,error,run,year,bpm\na.wav,Rock,1,0.5,,x,1999,120\n"})
+    assert read_source("csv", tmp_path / "t.csv", Request(tmp_path)).notes == ["columns that are not read: year, bpm"]
+
+
+def test_two_artists_albums_of_one_title_are_two(tmp_path):  # 6
+    make(tmp_path, {"t.csv": "path,genres,artist,album\na,Pop,A,Hits\nb,Metal,B,Hits\nc,Pop,A,Hits\nd,Pop,A,Other\n"})
+    albums, _ = read("csv", tmp_path / "t.csv")
+    assert {album.album_id: (album.genres, len(album.tracks)) for album in albums} == {
+        "A / Hits": (("Pop",), 2),
+        "B / Hits": (("Metal",), 1),
+        "Other": (("Pop",), 1),
+    }
+
+
+def test_an_album_of_rows_that_share_no_genre_is_named(tmp_path):  # 6
+    make(tmp_path, {"t.csv": "path,genres,album\na,Pop,Hits\nb,Metal,Hits\nc,Pop,X\nd,Pop;Rock,X\n"})
+    (note,) = read_source("csv", tmp_path / "t.csv", Request(tmp_path)).notes
+    assert note.startswith("1 albums join rows without a common genre (first: 'Hits' in ")
+    assert note.endswith("name them apart in a column 'artist'")
+
+
+@pytest.mark.parametrize("separator", [",", "|", "/"])
+def test_genres_joined_by_something_else_are_refused(tmp_path, separator):  # 36, 49
+    cells = [separator.join(genres) for genres in (("Rock", "Blues"), ("Blues", "Jazz"), ("Rock",), ("Jazz", "Rock"))]
+    lines = [f'{i}.wav,"{cell}"' for i, cell in enumerate(cells)]
+    make(tmp_path, {"t.csv": "\n".join(["path,genres", *lines])})
+    says = f"t.csv:2: expected genres joined by ';', found them joined by {separator!r} in 3 rows: '{cells[0]}'"
+    fails("csv", tmp_path / "t.csv", says, "replace it by ';'")
+
+
+def test_names_with_commas_are_names(tmp_path):
+    make(tmp_path, {"t.csv": 'path,genres\na,"Theatrical, Incidental & Program Music"\nb,"Hip-Hop, Rap"\nc,Pop\n'})
+    _, labels = read("csv", tmp_path / "t.csv")
+    assert [label.name for label in labels] == ["Hip-Hop, Rap", "Pop", "Theatrical, Incidental & Program Music"]
+
+
+@pytest.mark.parametrize("genre", ["Rock\nPop", " Rock  Pop ", "Rock\tPop", "Rock\u2028Pop", "Rock\x1bPop"])
+def test_a_genre_prints_as_one_line_whatever_the_source(tmp_path, genre):  # 12
+    line = {"album_id": "a", "genres": [genre, "Rock Pop"], "tracks": []}
+    make(tmp_path, {"m.jsonl": json.dumps(line)})
+    albums, labels = read("manifest", tmp_path / "m.jsonl")
+    assert albums[0].genres == ("Rock Pop",)
+    assert labels == [Label("Rock Pop")]
+
+
+def test_names_compare_as_they_look(tmp_path):  # 11
+    nfc, nfd = "Música", "Mu\u0301sica"
+    rows = [f"1.wav,{nfc},{nfc}", f"2.wav,{nfd},{nfd}", f"{nfc}.wav,Pop,"]
+    root = make(tmp_path, {"t.csv": "\n".join(["path,genres,album", *rows]), f"{nfd}.wav": b""})
+    albums, labels = read("csv", root / "t.csv")
+    assert [label.name for label in labels] == [nfc, "Pop"]
+    assert [(album.album_id, len(album.tracks)) for album in albums] == [(nfc, 2), (f"{nfc}.wav", 1)]
+    assert albums[1].tracks[0].audio == root / f"{nfd}.wav"
+    lines = [{"album_id": name, "genres": ["Pop"], "tracks": []} for name in (nfc, nfd)]
+    make(tmp_path, {"m.jsonl": "\n".join(map(json.dumps, lines))})
+    fails("manifest", tmp_path / "m.jsonl", f"2 albums are named '{nfc}', in several forms of Unicode", "rename all")
+
+
+def test_files_of_one_stem_belong_together_in_any_form(tmp_path):  # 11
+    for name in ("Caf\u00e9.wav", "Cafe\u0301.txt"):
+        (tmp_path / name).touch()
+    readers = {
+        name: Reader(suffix, lambda path, suffix=suffix: path.suffix == suffix, lambda path: Read(path, []), True)
+        for name, suffix in (("audio", ".wav"), ("text", ".txt"))
+    }
+    (stem,) = find_stems([tmp_path], readers)
+    assert stem.files.keys() == {"audio", "text"}
+    (stem,) = find_stems([tmp_path / "Caf\u00e9.wav"], readers)
+    assert stem.files.keys() == {"audio", "text"}

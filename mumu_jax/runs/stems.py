@@ -1,6 +1,7 @@
 """A user's own albums of several modalities: files that share a name but for its suffix, such as a.mp3 and a.txt."""
 
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +43,7 @@ def find_stems(paths: Sequence[Path], readers: Mapping[str, Reader]) -> list[Ste
             kinds = ", ".join(reader.files for reader in readers.values())
             raise UserError(f"{path} holds no file of these kinds: {kinds}; name a folder or files with some")
         for name, file in files:
-            stem = stems.setdefault(os.path.abspath(file.with_suffix("")), Stem(file.with_suffix("")))
+            stem = stems.setdefault(_key(file), Stem(file.with_suffix("")))
             stem.files.setdefault(name, file)
     return list(stems.values())
 
@@ -50,8 +51,13 @@ def find_stems(paths: Sequence[Path], readers: Mapping[str, Reader]) -> list[Ste
 def _beside(path: Path) -> list[Path]:
     """Return `path`, if it exists or not, and the files of the same stem."""
     folder = path.parent
-    files = [file for file in folder.iterdir() if file.stem == path.stem and file.is_file()] if folder.is_dir() else []
-    return [path, *sorted(files)]
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path, *(file for file in files if _key(file) == _key(path) and file.is_file())]
+
+
+def _key(file: Path) -> str:
+    """Return what files of one stem have in common, whatever Unicode form their names have."""
+    return unicodedata.normalize("NFC", os.path.abspath(file.with_suffix("")))
 
 
 def put_together(stems: Iterable[Stem], reads: Mapping[str, Iterator[Read]], missing: str) -> Iterator[Together]:

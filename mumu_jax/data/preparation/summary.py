@@ -55,8 +55,8 @@ class Summary:
 
     def _genres(self) -> str:
         by_frequency = sorted(self.genres.items(), key=lambda item: (-item[1], item[0]))
-        shown = ", ".join(f"{genre} {n:,}" for genre, n in by_frequency[:GENRES_SHOWN])
-        more = ", …" if len(self.genres) > GENRES_SHOWN else ""
+        shown = "; ".join(f"{genre} {n:,}" for genre, n in by_frequency[:GENRES_SHOWN])
+        more = "; …" if len(self.genres) > GENRES_SHOWN else ""
         return f"{len(self.genres)} genres, by albums: {shown}{more}"
 
 

@@ -5,9 +5,13 @@ To add one, write a file that ends with `SOURCE = Source(...)` and list it below
 
 import dataclasses
 import os
+import unicodedata
+from collections import Counter
 from pathlib import Path
 
-from mumu_jax.data.manifest import assign_splits, labels_of, read_manifest
+import msgspec
+
+from mumu_jax.data.manifest import Label, assign_splits, labels_of, read_manifest
 from mumu_jax.data.sources import covers, folder, mumu, table, tartarus
 from mumu_jax.data.sources.base import Collection, Request, Source
 from mumu_jax.errors import UserError, nearest
@@ -69,11 +73,41 @@ def read_source(name: str, path: Path | None, request: Request) -> Collection:
     except OSError as error:
         reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         raise UserError(f"--source={name} stopped at {reason}; fix that and call again") from error
+    collection = _with_clean_names(collection)
     if not collection.albums:
         raise UserError(f"{expected}; found no albums in {path}: correct the path or the files")
     if not collection.labels:
         raise UserError(f"{expected}; found no genres in {path}: give the albums at least one")
     return dataclasses.replace(collection, albums=assign_splits(collection.albums))
+
+
+def _with_clean_names(collection: Collection) -> Collection:
+    """Return the collection with genres that print as one line, and compare as they look: the same for all sources.
+
+    White space and control characters become single spaces, and Unicode its composed form (NFC), of album ids, too.
+    """
+    albums = [
+        msgspec.structs.replace(
+            album,
+            album_id=unicodedata.normalize("NFC", album.album_id),
+            genres=tuple(dict.fromkeys(filter(None, map(clean_name, album.genres)))),
+        )
+        for album in collection.albums
+    ]
+    for album_id, n in Counter(album.album_id for album in albums).items():
+        if n > 1:
+            raise UserError(f"{n} albums are named {album_id!r}, in several forms of Unicode; rename all but one")
+    labels = {}
+    for label in collection.labels:
+        name, parent = clean_name(label.name), label.parent and clean_name(label.parent)
+        labels.setdefault(name, Label(name, parent))
+    return dataclasses.replace(collection, albums=albums, labels=list(labels.values()))
+
+
+def clean_name(name: str) -> str:
+    """Return a genre's name as one line of composed characters."""
+    printable = "".join(" " if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in name)
+    return " ".join(unicodedata.normalize("NFC", printable).split())
 
 
 def _find_source(name: str) -> Source:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,12 @@ def genre_of(path: Path, root: Path, content: str) -> str:
             "move it into one, or give the folder above as --input"
         )
     return as_id(genre)
+
+
+def in_any_form(path: Path) -> Path:
+    """Return the path in the Unicode form in which it exists: a spreadsheet and a disk may spell "é" differently."""
+    forms = [path, *(Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD"))]
+    return next((form for form in forms if os.path.exists(form)), path)
 
 
 def as_id(name: str) -> str:

@@ -2,19 +2,23 @@
 
 import csv
 import io
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mumu_jax.data.manifest import SPLITS, Album, Track, labels_of
 from mumu_jax.data.modalities.suffixes import is_audio
 from mumu_jax.data.sources.base import Collection, Request, Source
-from mumu_jax.data.sources.files import Texts, files_below
-from mumu_jax.errors import UserError
+from mumu_jax.data.sources.files import Texts, files_below, in_any_form
+from mumu_jax.errors import UserError, nearest
 
-COLUMNS = ("path", "id", "genres", "album", "text", "cover", "split")
+COLUMNS = ("path", "id", "genres", "album", "artist", "text", "cover", "split")
+OTHER_NAMES = {"file": "path", "filename": "path", "genre": "genres", "review": "text", "reviews": "text"}
+OF_TAGS = {"seconds", "scores", "error", "run"}  # the other columns of a file that `tag` wrote
 DELIMITERS = (",", ";", "\t")
+OTHER_SEPARATORS = (",", "|", "/")  # people join genres by these, too
 
 
 @dataclass(frozen=True)
@@ -32,22 +36,48 @@ def read(path: Path, request: Request) -> Collection:
     """Return the albums of a CSV file (UTF-8; separated by commas, semicolons or tabs).
 
     A row's `path` is relative to the file's folder; a row without one means the audio file below that folder whose
-    name without extension is its `id`.  Rows with the same `album` form one album with all their genres and texts and
-    the first cover; a row without `album` is an album of its own, and one with `album` alone has no track.  `text` is
-    the text itself or the name of a .txt file.  Raises UserError, naming the row, if a row is not like that.
+    name without extension is its `id`.  Rows with the same `artist` and `album` form one album with all their genres
+    and texts and the first cover; a row without `album` is an album of its own, and one with `album` alone has no
+    track.  `text` is the text itself or the name of a .txt file.  Raises UserError, naming the row, if a row is not
+    like that, and on a column whose name is nearly one of these; other columns are named in a note.
     """
-    rows = _read_rows(path)
+    rows, notes = _read_rows(path)
+    _check_separator(rows)
     by_stem = _audio_by_stem(path.parent) if any(row["id"] and not row["path"] for row in rows) else {}
     texts = Texts(request.max_chars)
-    members: dict[str, list[tuple[Row, Track | None]]] = defaultdict(list)
+    members: dict[tuple[str, str], list[tuple[Row, Track | None]]] = defaultdict(list)
     first_seen: dict[Path | str, str] = {}
     for row in rows:
         track = _track(row, path.parent, by_stem)
         if track:
             _check_new(track, row, first_seen)
-        members[row["album"] or (track.track_id if track else "")].append((row, track))
-    albums = [_album(album_id, pairs, path.parent, texts) for album_id, pairs in members.items()]
-    return Collection(albums, labels_of(albums), texts.rejected)
+        key = (row["artist"], row["album"]) if row["album"] else ("", track.track_id if track else "")
+        key = (unicodedata.normalize("NFC", key[0]), unicodedata.normalize("NFC", key[1]))
+        members[key].append((row, track))
+    n_artists = Counter(album for _, album in members)
+    albums = []
+    for (artist, album), pairs in members.items():
+        album_id = f"{artist} / {album}" if artist and n_artists[album] > 1 else album
+        albums.append(_album(album_id, pairs, path.parent, texts))
+    notes += _notes_of_mixed_albums(members)
+    return Collection(albums, labels_of(albums), texts.rejected, notes)
+
+
+def _notes_of_mixed_albums(members: Mapping[tuple[str, str], list[tuple[Row, Track | None]]]) -> list[str]:
+    """Return a note if rows of one album, of no named artist, have no genre in common: they may be several albums."""
+    mixed = [
+        (album, first, row)
+        for (artist, album), [(first, _), *others] in members.items()
+        for row, _ in others[:1]
+        if not artist and not {*_genres(first)} & {*_genres(row)}
+    ]
+    if not mixed:
+        return []
+    album, first, row = mixed[0]
+    return [
+        f"{len(mixed):,} albums join rows without a common genre (first: {album!r} in {first.where} and {row.where}); "
+        "if they are several, name them apart in a column 'artist'"
+    ]
 
 
 def _check_new(track: Track, row: Row, first_seen: dict[Path | str, str]) -> None:
@@ -57,11 +87,12 @@ def _check_new(track: Track, row: Row, first_seen: dict[Path | str, str]) -> Non
         first_seen[key] = row.where
 
 
-def _read_rows(path: Path) -> list[Row]:
-    """Return the rows below the header that are not empty."""
+def _read_rows(path: Path) -> tuple[list[Row], list[str]]:
+    """Return the rows below the header that are not empty, and a note on the columns that are not read."""
     header, *body = _read_cells(path)
     header = [name.lower() for name in header]
     _check_header(header, f"{path}:1")
+    unread = [name for name in header if name and name not in (*COLUMNS, *OF_TAGS)]
     rows = []
     for number, values in enumerate(body, 2):
         if any(values[len(header) :]):
@@ -71,7 +102,7 @@ def _read_rows(path: Path) -> list[Row]:
             )
         if any(values):
             rows.append(Row(f"{path}:{number}", dict(zip(header, values, strict=False))))
-    return rows
+    return rows, [f"columns that are not read: {', '.join(unread)}"] if unread else []
 
 
 def _read_cells(path: Path) -> list[list[str]]:
@@ -116,12 +147,32 @@ def _check_header(header: list[str], where: str) -> None:
             f"{where}: expected the columns 'genres' and 'path', 'id' or 'album', found {found}; "
             "name them in the first row"
         )
+    for name in header:
+        near = OTHER_NAMES.get(name) or nearest(name, COLUMNS)
+        if name and name not in (*COLUMNS, *OF_TAGS) and near:
+            raise UserError(f"{where}: unknown column {name!r}; did you mean {near!r}? Rename it, or take it out")
+
+
+def _check_separator(rows: Sequence[Row]) -> None:
+    """Raise UserError if genres seem to be joined by something else than ';': the parts repeat, the cells do not."""
+    cells = {row["genres"] for row in rows}
+    if any(";" in cell for cell in cells):
+        return
+    for separator in OTHER_SEPARATORS:
+        joined = [row for row in rows if separator in row["genres"]]
+        parts = {part.strip() for cell in cells for part in cell.split(separator)}
+        if joined and len(parts) < len(cells):
+            first = joined[0]
+            raise UserError(
+                f"{first.where}: expected genres joined by ';', found them joined by {separator!r} in {len(joined)} "
+                f"rows: {first['genres']!r}; replace it by ';'"
+            )
 
 
 def _audio_by_stem(folder: Path) -> dict[str, list[Path]]:
     by_stem = defaultdict(list)
     for path in filter(is_audio, files_below(folder)):
-        by_stem[path.stem].append(path)
+        by_stem[unicodedata.normalize("NFC", path.stem)].append(path)
     return by_stem
 
 
@@ -131,12 +182,12 @@ def _track(row: Row, folder: Path, by_stem: Mapping[str, list[Path]]) -> Track |
     An id that no file has keeps a path that does not exist, to be counted as missing.
     """
     if row["path"]:
-        return Track(row["id"] or row["path"], folder / row["path"])
+        return Track(row["id"] or row["path"], in_any_form(folder / row["path"]))
     if not row["id"] and row["album"]:
         return None
     if not row["id"]:
         raise UserError(f"{row.where}: expected a path or an id, found neither; fill one in")
-    files = by_stem.get(row["id"], [])
+    files = by_stem.get(unicodedata.normalize("NFC", row["id"]), [])
     if len(files) > 1:
         raise UserError(
             f"{row.where}: expected one audio file named {row['id']!r}, found {files[0]} and {files[1]}; "
@@ -154,7 +205,7 @@ def _album(album_id: str, members: list[tuple[Row, Track | None]], folder: Path,
         tracks=tuple(track for _, track in members if track),
         split=_split(album_id, rows),
         text="\n".join(_union(_text(row, folder, texts) for row in rows)) or None,
-        cover=folder / cover if cover else None,
+        cover=in_any_form(folder / cover) if cover else None,
     )
 
 
@@ -190,11 +241,11 @@ def _split(album_id: str, rows: Iterable[Row]) -> str | None:
 def _text(row: Row, folder: Path, texts: Texts) -> str | None:
     """Return the cell's text, or that of the .txt file it names; None if the file cannot be read."""
     cell = row["text"]
-    return texts.read(folder / cell) if cell.lower().endswith(".txt") else cell
+    return texts.read(in_any_form(folder / cell)) if cell.lower().endswith(".txt") else cell
 
 
 SOURCE = Source(
     name="csv",
     read=read,
-    layout="a CSV file with path, id or album, genres joined by ';', and optional text, cover, split",
+    layout="a CSV file with path, id or album, genres joined by ';', and optional artist, text, cover, split",
 )
