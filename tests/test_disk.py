@@ -3,6 +3,7 @@
 import errno
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from conftest import run_python
 
 from mumu_jax.errors import UserError
 from mumu_jax.system.disk import REMEDIES, fault_of, naming
+from mumu_jax.system.files import replacing
 from mumu_jax.system.terminal import run_command
+from mumu_jax.training.log import MetricsLog
 
 # What the libraries raise, each as it was seen.
 FULL = [
@@ -54,6 +57,14 @@ def test_the_cause_of_an_error_is_found():
     assert fault_of(failed) == f"cannot use /data/x: Input/output error; {REMEDIES[errno.EIO]}"
 
 
+def test_a_fault_that_was_dealt_with_is_not_the_cause_of_a_bug():
+    bug = TypeError("unsupported operand")
+    bug.__context__ = OSError(errno.EACCES, os.strerror(errno.EACCES), "/proc/1/mem")
+    assert fault_of(bug) is None
+    bug.__context__ = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/x")
+    assert fault_of(bug) == f"cannot use /data/x: No space left on device; {REMEDIES[errno.ENOSPC]}"
+
+
 @pytest.mark.parametrize("error", [ValueError("no space for it"), OSError(errno.ENOENT, "No such file"), KeyError("x")])
 def test_other_errors_are_not_faults_of_the_disk(error):
     assert fault_of(error) is None
@@ -62,8 +73,24 @@ def test_other_errors_are_not_faults_of_the_disk(error):
 
 
 def test_an_error_that_the_user_can_fix_keeps_its_own_words(tmp_path):
-    with pytest.raises(UserError, match="no such run"), naming(tmp_path):
-        raise UserError("no such run")
+    for words in ("no such run", "/data/a is damaged: Input/output error; run prepare again"):
+        with pytest.raises(UserError, match=words), naming(tmp_path):
+            raise UserError(words)
+
+
+def test_the_path_is_the_users_and_not_a_temporary_one(tmp_path):
+    with pytest.raises(OSError, match=r"tags\.csv'$"), replacing(tmp_path / "tags.csv") as temporary:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(temporary))
+
+
+def test_a_thread_that_a_full_disk_ended_does_not_block_the_log(tmp_path, monkeypatch):
+    monkeypatch.setattr("mumu_jax.training.log.faults_of_threads", [OSError(errno.ENOSPC, "No space left on device")])
+    log = MetricsLog(tmp_path)
+    monkeypatch.setattr(log, "_writers", {threading.Thread()})  # one that has ended
+    with pytest.raises(OSError, match=r"No space left on device: '.*/events'"):
+        log.metrics("track", 0, 1, {"train/loss": 1.0})
+    with pytest.raises(OSError, match="No space left on device"):
+        log.__exit__()
 
 
 class Disk:

@@ -30,6 +30,7 @@ from mumu_jax.runs.folder import Trained, TrainedRun, load_run
 from mumu_jax.runs.scorer import Scorer, open_run, scorer_of
 from mumu_jax.runs.stems import Together
 from mumu_jax.system.files import sha256_of
+from mumu_jax.system.seals import SEAL
 
 pytestmark = pytest.mark.full
 
@@ -322,6 +323,7 @@ def replace_file(folder: Path, name: str, content: bytes) -> None:
     (folder / name).write_bytes(content)
     about = json.loads((folder / ABOUT).read_text())
     about["files"][name] = sha256_of(folder / name)
+    del about["sha256"]  # as in exports from before it was there
     (folder / ABOUT).write_text(json.dumps(about))
 
 
@@ -389,10 +391,12 @@ def test_runs_that_cannot_be_exported(runs, text, tmp_path, monkeypatch):
     assert (text / ABOUT).read_bytes() == before  # a failure leaves the former export
     for path in (run / "album").glob("*/progress/metadata"):
         path.write_text(path.read_text().replace('"finished": true', '"finished": false'))
+    (run / "album" / SEAL).unlink()
     refuse_to_write(run, tmp_path / "out", "not trained to its end")
     refuse_to_write(tmp_path / "no", tmp_path / "out", "is not a run")
     fusion = Path(shutil.copytree(runs["fusion"], tmp_path / "fusion"))
     kept = (fusion / "fusion.json").read_text()
     (fusion / "fusion.json").write_text(kept.replace(str(runs["text"]), str(tmp_path / "moved")))
+    (fusion / SEAL).unlink()
     refuse_to_write(fusion, tmp_path / "out", "sees text by the run .* move that run back, or train the fusion again")
     assert not (tmp_path / "out").exists()

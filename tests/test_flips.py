@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mumu_jax import evaluate, export, report, tag, train
-from mumu_jax.config import AudioSettings
-from mumu_jax.data.store.records import open_prepared
+from mumu_jax import evaluate, export, prepare, report, tag, train
+from mumu_jax.config import AudioSettings, Config
+from mumu_jax.data.store.records import SEALED, open_prepared
 from mumu_jax.errors import UserError
 from mumu_jax.runs.exported import open_export
 from mumu_jax.runs.folder import load_run
@@ -162,9 +162,35 @@ def test_every_command_refuses_a_run_with_a_flipped_byte(name, small_data, small
             command.main([f"--workdir={run}", *arguments])
 
 
+def test_a_new_run_in_a_folder_with_an_old_list(small_run, small_data, tmp_path):
+    run = tmp_path / "run"
+    arguments = ["--config=timbre_mlp", "--config.optim.max_epochs=1", "--config.album_optim.max_epochs=1"]
+    for seed in (0, 1):
+        train.main([*arguments, f"--config.seed={seed}", f"--data_dir={small_data}", f"--workdir={run}"])
+        load_run(run)
+        (run / "config.json").unlink()
+        (run / "eval_test.json").unlink()
+        for phase in ("track", "album"):
+            shutil.rmtree(run / phase)
+
+
+@pytest.mark.parametrize("name", [*SEALED, SEAL])
+def test_prepare_replaces_what_is_damaged(name, small_data, tmp_path):
+    data = Path(shutil.copytree(small_data, tmp_path / "data"))
+    (path, *_) = sorted((data / "timbre" / name).rglob("*")) or [data / "timbre" / name]
+    if not path.exists():
+        pytest.skip(f"timbre has no {name}")
+    before = path.read_bytes()
+    path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    arguments = [f"--input={data / 'manifest.jsonl'}", f"--data_dir={data}", "--modalities=timbre", "--workers=1"]
+    prepare.main(["--source=manifest", *arguments])
+    assert path.read_bytes() == before
+    open_prepared(data, Config().timbre)
+
+
 def test_a_damaged_checkpoint_is_not_restored(small_run, tmp_path):  # 16a
     run = Path(shutil.copytree(small_run, tmp_path / "run"))
-    (step,) = {path.name for path in (run / "album").iterdir() if path.is_dir()} - {"0"} or {"0"}
+    step = max((path.name for path in (run / "album").iterdir() if path.is_dir()), key=int)
     files = [path for path in (run / "album" / step).rglob("*") if path.is_file()]
     largest = max(files, key=lambda path: path.stat().st_size)
     data = bytearray(largest.read_bytes())

@@ -35,6 +35,7 @@ from mumu_jax.reports.table2 import (
     write_table,
 )
 from mumu_jax.runs.flags import parse_flags
+from mumu_jax.system.seals import SEAL
 from mumu_jax.system.signals import EXIT_INTERRUPTED
 
 pytestmark = pytest.mark.full
@@ -102,6 +103,7 @@ def test_what_the_data_does_not_allow_is_left_out(small_data, tmp_path):
     for file in (small_data / "text").iterdir():
         (data / "text" / file.name).symlink_to(file)
     (data / "text" / "prepared.json").unlink()
+    (data / "text" / SEAL).unlink()
     (data / "text" / "prepared.json").write_text(json.dumps(described))
     found = plan(data)
     assert "linked entity" in found.impossible["text_vsm_sem_cosine"]

@@ -65,7 +65,6 @@ def read_run(folder: Path, split: str | None) -> Run:
             "--workdir of mumu_jax.train or of mumu_jax.reproduce"
         )
     check_run(folder)
-    check_seal(folder, "restore it, or remove it; python -m mumu_jax.evaluate scores the run again")
     about, config = read_about(folder / "config.json")
     scored = [name for name in FINAL_SPLITS if (folder / f"eval_{name}.json").exists()]
     if split and not (folder / f"eval_{split}.json").exists():
@@ -74,6 +73,8 @@ def read_run(folder: Path, split: str | None) -> Run:
             f"--split={split}"
         )
     split = split or (scored or FINAL_SPLITS)[0]
+    remedy = "restore it, or remove it; python -m mumu_jax.evaluate scores the run again"
+    check_seal(folder, remedy, f"eval_{split}.json", f"predictions_{split}.npz", METRICS, PERF)
     labels = read_labels(folder / "labels.json")
     result, predictions = folder / f"eval_{split}.json", folder / f"predictions_{split}.npz"
     return Run(

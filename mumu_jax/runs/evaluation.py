@@ -16,7 +16,7 @@ from mumu_jax.runs.folder import TrainedRun
 from mumu_jax.runs.prediction import Watch, predict_once, see_items
 from mumu_jax.system import processes
 from mumu_jax.system.files import write_json, write_npz
-from mumu_jax.system.seals import seal
+from mumu_jax.system.seals import seal, unseal
 
 MAX_COVERS = 500
 SIDE_PX = 64  # of a cover's thumbnail
@@ -66,6 +66,8 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str, workdir: Path, watch
             for name, (ids, predictions) in levels.items()
             for field, array in (("ids", ids), ("scores", predictions.scores), ("labels", predictions.labels))
         }
+        names = (f"predictions_{split}.npz", *files_of(run, split))
+        unseal(workdir, *names)
         write_npz(workdir / f"predictions_{split}.npz", compressed=True, label_names=label_names, **arrays)
         if matrix is not None:
             from mumu_jax.runs import confusion  # Matplotlib takes a second to import
@@ -76,7 +78,7 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str, workdir: Path, watch
             thumbnails = choose_thumbnails(records, albums)
             write_npz(workdir / f"covers_{split}.npz", compressed=True, **thumbnails)
         write_json(workdir / f"eval_{split}.json", result)
-        seal(workdir, f"predictions_{split}.npz", *files_of(run, split))
+        seal(workdir, *names)
     return result
 
 

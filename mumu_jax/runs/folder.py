@@ -40,7 +40,7 @@ from mumu_jax.runs import constants as run_constants
 from mumu_jax.runs.constants import Seen, read_constants, write_constants
 from mumu_jax.runs.settings import unused_settings
 from mumu_jax.system.files import write_json
-from mumu_jax.system.seals import check_seal, read_seal, seal
+from mumu_jax.system.seals import SEAL, check_seal, read_seal, seal, unseal
 from mumu_jax.system.version import commit, versions
 from mumu_jax.training.checkpoint import Checkpoints
 
@@ -125,6 +125,7 @@ def write_run(
 
     `data` is the folder and the checksum of the data, `weights` the origin of published weights that it starts from.
     """
+    unseal(workdir, *FIXED)  # of a run that was here before
     inputs.save(workdir)
     write_labels(workdir / "labels.json", labels)
     write_constants(workdir, constants, seen)
@@ -148,7 +149,8 @@ def seal_settings(workdir: Path) -> None:
 
 def check_run(workdir: Path) -> None:
     """Raise UserError if a file that a network needs is not what was written."""
-    check_seal(workdir, "restore it, or train again in another --workdir", *FIXED)
+    remedy = f"restore it, or train again in another --workdir (if you changed it yourself, remove {workdir / SEAL})"
+    check_seal(workdir, remedy, *FIXED)
 
 
 def load_run(workdir: Path) -> TrainedRun:

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mumu_jax.errors import UserError
+
+UNFINISHED = ".mumu_jax.part"  # the end of the name of a file that is being written, or was when its process was killed
 _FULL = "free some space there, or give a path on another disk; then give the same command again"
 _FORBIDDEN = "give a path that you may use, or change its permissions"
 _FAILING = "check that disk or network drive, or use another; then give the same command again"
@@ -28,6 +31,8 @@ REMEDIES = {
     errno.ENAMETOOLONG: _OTHER,
     errno.ELOOP: _OTHER,
 }
+# Faults that have ended a thread: the main thread meets what that thread no longer does, and raises them.
+faults_of_threads: list[BaseException] = []
 # Libraries that are not written in Python give these as text alone.
 _IN_TEXT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
@@ -37,15 +42,18 @@ def naming(path: Path) -> Iterator[None]:
     """Raise a fault of the disk in the block, whatever its kind, as an OSError that names `path`."""
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:
         number = _number_of(error)
-        if number is None or getattr(error, "filename", None) is not None:
+        named = getattr(error, "filename", None)
+        if number is None or (named is not None and not str(named).endswith(UNFINISHED)):
             raise
         raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def fault_of(error: BaseException) -> str | None:
-    """Return a line about the fault of the disk that `error` or one of its causes is; None if it is none."""
+    """Return a line about the fault of the disk that `error` is, or that led to it; None for any other error."""
     chain = _chain(error)
     number = next((number for one in chain if (number := _number_of(one)) is not None), None)
     if number is None:
@@ -64,9 +72,11 @@ def _number_of(error: BaseException) -> int | None:
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
-    """Return an error and all that led to it."""
+    """Return an error and its causes, and full or failing disks that it came after: a file could not be closed, say."""
     chain: list[BaseException] = []
     while error is not None and error not in chain:
         chain.append(error)
-        error = error.__cause__ or error.__context__
+        before = None if error.__suppress_context__ else error.__context__
+        after_fault = before is not None and _number_of(before) in _IN_TEXT
+        error = error.__cause__ or (before if after_fault else None)
     return chain

@@ -19,9 +19,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from mumu_jax.errors import UserError
-from mumu_jax.system.disk import naming
+from mumu_jax.system.disk import UNFINISHED, naming
 
-UNFINISHED = ".mumu_jax.part"  # the end of the name of a file that is being written, or was when its process was killed
 ABANDONED_AFTER_S = 3600.0  # without a write, nobody is writing it any more
 
 

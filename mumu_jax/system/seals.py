@@ -24,16 +24,19 @@ def seal(folder: Path, *names: str) -> None:
 
 
 def unseal(folder: Path, *names: str) -> None:
-    """Forget the checksums of files that are about to change."""
+    """Forget the checksums of files, and of all files below folders, that are about to change."""
     files = read_seal(folder)
-    if files.keys() & {*names}:
-        _write(folder, {name: sha256 for name, sha256 in files.items() if name not in names})
+    kept = {name: sha256 for name, sha256 in files.items() if not _is_one(name, names)}
+    if len(kept) < len(files):
+        _write(folder, kept)
 
 
 def check_seal(folder: Path, remedy: str, *names: str) -> None:
-    """Raise UserError, which ends with `remedy`, if a recorded file has changed; of `names` and those below, if given.
+    """Raise UserError, which ends with `remedy`, if a recorded file has changed.
 
-    Nothing is recorded of folders from before there were seals, nor of what a killed process has just written.
+    With `names`, only these files are checked, and those below these folders.  Files that are missing pass: their
+    readers say so.  Nothing is recorded of folders from before there were seals, nor of what a killed process has just
+    written.
     """
     for name in damaged(folder, *names):
         raise UserError(f"{folder / name} is damaged: it is not what was written (its SHA-256 differs); {remedy}")
@@ -42,9 +45,24 @@ def check_seal(folder: Path, remedy: str, *names: str) -> None:
 def damaged(folder: Path, *names: str) -> Iterator[str]:
     """Yield the recorded files that have changed, by name."""
     for name, sha256 in read_seal(folder).items():
-        chosen = not names or any(name == one or name.startswith(f"{one}/") for one in names)
+        chosen = not names or _is_one(name, names)
         if chosen and (folder / name).is_file() and sha256_of(folder / name) != sha256:
             yield name
+
+
+def remove_damaged(folder: Path) -> bool:
+    """Remove the recorded files that have changed, and the list itself if it is damaged; return True if any was."""
+    try:
+        names = list(damaged(folder))
+    except UserError:
+        names = [SEAL]
+    for name in names:
+        (folder / name).unlink()
+    return bool(names)
+
+
+def _is_one(name: str, names: tuple[str, ...]) -> bool:
+    return any(name == one or name.startswith(f"{one}/") for one in names)
 
 
 def read_seal(folder: Path) -> dict[str, str]:

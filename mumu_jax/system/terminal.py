@@ -15,7 +15,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from mumu_jax.errors import UserError
-from mumu_jax.system.disk import fault_of
+from mumu_jax.system.disk import fault_of, faults_of_threads
 
 SECONDS_BETWEEN_LINES = 10.0
 BAR_FORMAT = "{desc}: {n_fmt}/{total_fmt} {bar:10} [{elapsed}<{remaining}, {rate_fmt}]{postfix}"
@@ -55,8 +55,10 @@ def run_command(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]
 
 
 def _report_in_thread(failed: threading.ExceptHookArgs) -> None:
-    """Report what ended a thread, but for a fault of the disk, which ends the command, too."""
-    if failed.exc_value is None or fault_of(failed.exc_value) is None:
+    """Report what ended a thread; a fault of the disk is left to the main thread, which it ends, too."""
+    if failed.exc_value is not None and fault_of(failed.exc_value) is not None:
+        faults_of_threads.append(failed.exc_value)
+    else:
         threading.__excepthook__(failed)
 
 

@@ -87,9 +87,11 @@ class Checkpoints:
         with naming(self._folder):
             self._manager.wait_until_finished()
             self._seal_one_before()
+            self._manager.close()
             if self._sealed is not None:
                 self._sealed.result()
-            self._manager.close()
+        if self._sealer is not None:
+            self._sealer.shutdown()
 
     def last_step(self) -> int | None:
         """Return the step of the newest complete checkpoint, or None if there is none."""
@@ -98,6 +100,8 @@ class Checkpoints:
     def _seal_one_before(self) -> None:
         """Start to record the checksums of the checkpoint that was finished last; its files are read in a thread."""
         if self._sealer is not None and self._unsealed is not None:
+            if self._sealed is not None:
+                self._sealed.result()  # raises what the thread met
             self._sealed = self._sealer.submit(_seal_step, self._folder, self._unsealed)
             self._unsealed = None
 

@@ -1,13 +1,15 @@
 """The files that a run writes while it trains: metrics.jsonl (results), perf.jsonl (timings) and TensorBoard events."""
 
+import errno
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 from mumu_jax.errors import UserError
-from mumu_jax.system.disk import naming
+from mumu_jax.system.disk import faults_of_threads, naming
 from mumu_jax.system.seals import unseal
 
 METRICS, PERF = "metrics.jsonl", "perf.jsonl"
@@ -28,18 +30,19 @@ class MetricsLog:
         self._metrics = (folder / METRICS).open("ab")
         _cut_half_line(folder / PERF)
         self._perf = (folder / PERF).open("a", encoding="utf-8")
+        before = {*threading.enumerate()}
         self._events = SummaryWriter(str(folder / "events"), flush_secs=10)
+        self._writers = {*threading.enumerate()} - before
         # The end of the last valid line.  Later lines belong to steps that a kill undid: the next line replaces them.
         self.position = 0
 
     def go_on_from(self, position: int) -> None:
-        """Continue metrics.jsonl after its first `position` bytes; after those that are there, if some were lost."""
-        n_bytes = os.fstat(self._metrics.fileno()).st_size
-        if n_bytes < position:
-            path = self._folder / METRICS
-            print(f"warning: {path} has lost lines ({position - n_bytes:,} bytes): it goes on without", file=sys.stderr)
-            position = _cut_half_line(path)
-        self.position = position
+        """Continue metrics.jsonl after its first `position` bytes; after the whole lines of these if some are lost."""
+        path = self._folder / METRICS
+        self.position = path.read_bytes()[:position].rfind(b"\n") + 1
+        if self.position < position:
+            n_lost = position - self.position
+            print(f"warning: {path} has lost lines ({n_lost:,} bytes): it goes on without", file=sys.stderr)
 
     def metrics(self, phase: str, epoch: int, step: int, values: dict[str, float]) -> None:
         """Write results of a step to metrics.jsonl."""
@@ -69,11 +72,21 @@ class MetricsLog:
         with naming(self._folder):
             self._metrics.close()
             self._perf.close()
+        self._check_writers()
+        with naming(self._folder / "events"):
             self._events.close()
 
     def _add_scalars(self, phase: str, step: int, values: dict[str, float]) -> None:
+        self._check_writers()
         for name, value in values.items():
             self._events.add_scalar(f"{phase}/{name}", value, step)
+
+    def _check_writers(self) -> None:
+        """Raise the fault of the disk that ended the thread that writes events: its queue would fill, and block."""
+        if not all(writer.is_alive() for writer in self._writers):
+            faults = [*faults_of_threads, OSError(errno.EIO, os.strerror(errno.EIO))]
+            with naming(self._folder / "events"):
+                raise faults[0]
 
 
 class Silent(MetricsLog):
@@ -105,12 +118,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         raise UserError(f"{path} is damaged ({error}); restore it") from error
 
 
-def _cut_half_line(path: Path) -> int:
-    """Drop a half-written last line left by a kill, which the next line would continue; return the bytes left."""
-    n_bytes = path.read_bytes().rfind(b"\n") + 1 if path.exists() else 0
+def _cut_half_line(path: Path) -> None:
+    """Drop a half-written last line left by a kill: the next line would continue it."""
     if path.exists():
-        os.truncate(path, n_bytes)
-    return n_bytes
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
 def _line(phase: str, epoch: int, step: int, values: dict[str, Any]) -> str:

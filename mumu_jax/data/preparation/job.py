@@ -151,10 +151,11 @@ def _plan(job: Job, collection: Collection) -> list[tuple[Store, list[Shard]]]:
 
 def _keep_gazetteer(gazetteer: Path | None, store: Store) -> None:
     """Copy the gazetteer beside the prepared text, from where runs take it; without one, keep the previous copy."""
-    if gazetteer is None:
-        check_seal(store.folder, "give it again: --gazetteer=FILE", GAZETTEER)
-        return
     kept = store.folder / GAZETTEER
+    if gazetteer is None:
+        if kept.exists():
+            check_seal(store.folder, "give it again: --gazetteer=FILE", GAZETTEER)
+        return
     try:
         next(read_gazetteer(gazetteer), None)  # raises UserError on another file
         changed = not kept.exists() or not filecmp.cmp(kept, gazetteer, shallow=False)

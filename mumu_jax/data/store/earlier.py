@@ -4,9 +4,9 @@ One song more moves all songs behind it to other shards.  Shards that are no lon
 ones are finished, so that only what is new is decoded.  They survive a kill, and the next call copies from them.
 """
 
-import contextlib
 import shutil
-from collections.abc import Container
+import sys
+from collections.abc import Collection, Container
 from pathlib import Path
 from typing import Any
 
@@ -43,21 +43,36 @@ def remove(folder: Path) -> None:
 
 
 class Earlier:
-    """The records that were set aside, by the item and the state that they were made of; none of damaged shards."""
+    """The records that were set aside and are `wanted`, by the item and the state that they were made of."""
 
-    def __init__(self, folder: Path, modality: PreparedModality, settings: Any) -> None:
+    def __init__(
+        self, folder: Path, modality: PreparedModality, settings: Any, wanted: Collection[tuple[str, str]]
+    ) -> None:
         self._modality, self._settings = modality, settings
         self._places: dict[tuple[str, str], tuple[Path, int]] = {}
         self._sidecars: dict[Path, Sidecar] = {}
         for path in sorted((folder / FOLDER).glob("*.json")):
-            with contextlib.suppress(OSError, ValueError, UserError):
-                shard, sidecar = path.with_suffix(""), records.read_as(Sidecar, path)
-                records.check_shard(shard, sidecar, verify=True)
-                self._sidecars[shard] = sidecar
-                for row, ((_, item_id), made) in enumerate(zip(sidecar.ids, sidecar.made, strict=True)):
-                    if made.state:
-                        self._places[item_id, made.state] = shard, row
+            shard = path.with_suffix("")
+            try:
+                sidecar = records.read_as(Sidecar, path)
+                places = self._places_in(shard, sidecar, wanted)
+                if places:
+                    records.check_shard(shard, sidecar, verify=True)
+            except (OSError, ValueError, UserError) as error:
+                print(f"warning: {shard} cannot be copied from ({error}): its items are read again", file=sys.stderr)
+                continue
+            self._sidecars[shard] = sidecar
+            self._places |= places
         self._open: tuple[Path | None, Any] = None, None
+
+    @staticmethod
+    def _places_in(
+        shard: Path, sidecar: Sidecar, wanted: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], tuple[Path, int]]:
+        """Return the places of the wanted records of a shard; none if it is from before their origin was stored."""
+        items = zip(sidecar.ids, sidecar.made, strict=False)
+        places = {(item_id, made.state): (shard, row) for row, ((_, item_id), made) in enumerate(items)}
+        return {item: place for item, place in places.items() if item in wanted}
 
     def has(self, item_id: str, state: str) -> bool:
         """Return True if a record was made of the item in this state."""

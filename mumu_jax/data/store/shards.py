@@ -28,7 +28,7 @@ from mumu_jax.data.store.beam import ForEach
 from mumu_jax.data.store.records import Description, Made, ShardFile, ShardRecords, Sidecar
 from mumu_jax.errors import UserError
 from mumu_jax.system.files import replacing, sha256_of, write_json, write_npz
-from mumu_jax.system.seals import SEAL, damaged, seal
+from mumu_jax.system.seals import SEAL, remove_damaged, seal
 from mumu_jax.system.terminal import ProgressBar, progress_bar
 from mumu_jax.system.workers import map_in_order
 
@@ -101,7 +101,8 @@ class Store:
         """
         self.modality.check(self.settings)
         (self.folder / "sidecars").mkdir(parents=True, exist_ok=True)
-        self._remove_damaged()
+        if remove_damaged(self.folder):
+            self.reopen()
         origins = {shard.name: self._origin(shard) for shard in shards}
         sidecars = self._read_sidecars(shards, origins)
         todo, n_new = [shard for shard in shards if shard.name not in sidecars], 0
@@ -127,14 +128,6 @@ class Store:
         earlier.set_aside(self.folder, {})
         earlier.remove(self.folder)
 
-    def _remove_damaged(self) -> None:
-        """Remove what is not as it was written, so that it is made again."""
-        try:
-            for name in list(damaged(self.folder)):
-                (self.folder / name).unlink()
-        except UserError:
-            (self.folder / SEAL).unlink()
-
     def reopen(self) -> None:
         """Declare the folder unfinished."""
         (self.folder / records.DESCRIPTION).unlink(missing_ok=True)
@@ -155,12 +148,13 @@ class Store:
         self, shards: Sequence[Shard], origins: Mapping[str, "Origin"], workers: int, shown: bool = True
     ) -> tuple[dict[str, Sidecar], int]:
         """Write shards; return their sidecars, and the number of items that no earlier shard had."""
-        sidecars, before = {}, earlier.Earlier(self.folder, self.modality, self.settings)
         rows = [(row, state) for shard in shards for row, state in origins[shard.name].states_of(shard)]
+        wanted = {(row.item_id, state) for row, state in rows}
+        sidecars, before = {}, earlier.Earlier(self.folder, self.modality, self.settings, wanted)
         new = [row.input for row, state in rows if not before.has(row.item_id, state)]
         inputs = [source for source in new if source is not None]
         contents = self._read_all(inputs, workers)
-        bar = progress_bar(len(rows), f"preparing {self.modality.name}", shown=shown and bool(inputs))
+        bar = progress_bar(len(rows), f"preparing {self.modality.name}", shown=shown)
         with contextlib.closing(contents), bar as progress:
             for shard in shards:
                 path, origin = self.folder / shard.name, origins[shard.name]

@@ -4,8 +4,10 @@ import errno
 import mmap
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 import soundfile
 
@@ -89,7 +91,7 @@ def _check_one_recording(path: Path, head: bytes) -> None:
     beginning = next((pattern for pattern in _BEGINNINGS if re.match(pattern, head, re.DOTALL)), None)
     if beginning is None:
         return
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with path.open("rb") as file, _mapped(file) as data:
         first = 0
         if beginning == _OGG:  # the streams of one recording begin together: look behind the first other page
             other = re.search(rb"OggS\0[^\x02\x06]", data, re.DOTALL)
@@ -100,6 +102,18 @@ def _check_one_recording(path: Path, head: bytes) -> None:
             raise Rejected("chained", f"the file is several recordings, one after the other: {where}; split it")
 
 
+@contextmanager
+def _mapped(file: BinaryIO) -> Iterator[mmap.mmap | bytes]:
+    """Yield a file's bytes, in memory only if its file system cannot map it."""
+    try:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError:
+        yield file.read()
+    else:
+        with data:
+            yield data
+
+
 def _declared_mp3(file: soundfile.SoundFile, path: Path, head: bytes) -> tuple[soundfile.SoundFile, float]:
     """Return an mp3 that will be decoded whole, and its seconds: those that are counted, or declared if these are more.
 
@@ -107,8 +121,13 @@ def _declared_mp3(file: soundfile.SoundFile, path: Path, head: bytes) -> tuple[s
     """
     stream = mp3.scan(path)
     guessed_s = file.frames / file.samplerate
-    if stream.share < _LEAST_MP3_SHARE or (head[4:8] == b"ftyp"):
-        raise _not_audio(head)
+    if stream.share < _LEAST_MP3_SHARE:
+        if _foreign_kind(head):
+            raise _not_audio(head)
+        if stream.n_frames == 0 and not stream.tagged:
+            return file, 0.0  # of free format, whose frames do not say how long they are
+        detail = f"{stream.seconds:.2f} s of mp3 frames are {stream.share:.1%} of its bytes"
+        raise Rejected("truncated" if stream.tagged else "unreadable", detail)
     if stream.other_s > TRUNCATED_S:
         detail = f"{stream.seconds:.1f} s are of {file.samplerate:,} Hz, and {stream.other_s:.1f} s of another kind"
         raise Rejected("chained", f"the file is several recordings, one after the other: {detail}; split it")
