@@ -326,6 +326,7 @@ def test_runs_that_do_not_fit(small_runs, small_data, tmp_path, monkeypatch):
     (text / "config.json").write_text(about)
     for path in (text / "album").glob("*/progress/metadata"):
         path.write_text(path.read_text().replace('"finished": true', '"finished": false'))
+    (text / "album" / SEAL).unlink()
     says = ["album network", str(text), "not trained to its end"]
     refuse(tmp_path / "run", runs, says=says, config="--config=fusion_ti")
     shutil.rmtree(text / "album")
