@@ -24,6 +24,8 @@ from mumu_jax.runs.tags import Tags, open_tags
 from mumu_jax.system.terminal import positive, progress_bar, run_command
 from mumu_jax.system.workers import map_in_order
 
+EXIT_NOTHING = 3  # no file could be tagged
+
 
 def main(argv: Sequence[str]) -> int:
     """Tag the files that have no tags yet."""
@@ -49,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
                 progress.advance()
     if n_failed:
         print(f"{n_failed} of {len(todo)} files could not be tagged; their rows say why")
-    return 0
+    return EXIT_NOTHING if todo and n_failed == len(todo) else 0
 
 
 def find_files(paths: Sequence[Path], reader: Reader) -> list[Path]:

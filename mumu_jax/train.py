@@ -89,7 +89,7 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopRequest) -> N
     with only_one(workdir, "training") if processes.is_main() else nullcontext():
         # The run's folder: new, resumed or finished
         processes.main_first(lambda: start_or_resume(workdir, config, dataset, data_dir), str(workdir))
-        if (workdir / f"eval_{final_split}.json").exists():
+        if processes.any_of_all((workdir / f"eval_{final_split}.json").exists())[0]:  # the same answer in all
             print(f"{workdir} is finished: python -m mumu_jax.evaluate --workdir={workdir} shows its metrics")
             return
 

@@ -1,6 +1,7 @@
 """Files that are replaced as a whole, versions, and errors of the first process."""
 
 import contextlib
+import errno
 import os
 import time
 
@@ -63,3 +64,14 @@ def test_the_other_processes_hear_of_any_error_of_the_first(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         processes.main_first(lambda: 1 / 0, "it")
     assert told == [True]
+
+
+def test_a_file_system_without_locks_is_used_with_a_warning(tmp_path, monkeypatch, capsys):  # 27
+    def refuse(*_):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    with only_one(tmp_path, "training"):
+        pass
+    warning = f"warning: {tmp_path} cannot be locked (Operation not supported): use it once at a time\n"
+    assert capsys.readouterr().err == warning

@@ -103,6 +103,13 @@ def call(small_run, run, serial, monkeypatch):
 # --- what is tagged -----------------------------------------------------------------------------------------
 
 
+def test_a_call_that_tags_nothing_fails(tmp_path, call, songs):  # 42
+    out = tmp_path / "tags.csv"
+    assert call(tmp_path / "absent.wav", f"--out={out}") == tag.EXIT_NOTHING
+    assert call(tmp_path / "absent.wav", f"--out={out}") == 0  # there is nothing left to do
+    assert call(tmp_path / "absent.wav", tmp_path / "gone.wav", songs / "a_4s.wav") == 0
+
+
 def test_command_tags_folders_and_damaged_files_and_goes_on(tmp_path, songs, damaged, small_run, run, call, capsys):
     """The whole command: every audio file below the folders has a row.  A second call adds the file that is new."""
     out = tmp_path / "new" / "tags.csv"

@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import stat
+import sys
 import time
 import zipfile
 import zlib
@@ -60,6 +61,8 @@ def only_one(folder: Path, doing: str) -> Iterator[BinaryIO]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(f"another process is {doing} {folder}; wait until it ends") from error
+        except OSError as error:  # storage of a cluster may have no locks
+            print(f"warning: {folder} cannot be locked ({error.strerror}): use it once at a time", file=sys.stderr)
         _remove_abandoned(folder)
         yield lock
 

@@ -40,7 +40,7 @@ def run_command(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        print("interrupted; give the same command again", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # `… | head` closed the pipe: nobody reads what would be printed
         sys.exit(1)
