@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
                 progress.advance()
     if n_failed:
         print(f"{n_failed} of {len(todo)} files could not be tagged; their rows say why")
-    return EXIT_NOTHING if todo and n_failed == len(todo) else 0
+    return EXIT_NOTHING if n_failed == len(files) else 0
 
 
 def find_files(paths: Sequence[Path], reader: Reader) -> list[Path]:

@@ -262,6 +262,15 @@ def test_a_mistyped_input_does_not_replace_other_data(tmp_path, in_this_process)
     assert prepared_bytes(tmp_path / "out") == before
 
 
+def test_albums_that_the_source_no_longer_has_are_counted(tmp_path, in_this_process):
+    manifest = make_collection(tmp_path)
+    assert "were prepared before" not in str(prepare("manifest", manifest, tmp_path / "out", 1))
+    lines = manifest.read_text().splitlines(keepends=True)
+    manifest.write_text("".join(lines[2:]))
+    said = "2 albums that were prepared before are not in this source: they have left the data"
+    assert said in str(prepare("manifest", manifest, tmp_path / "out", 1))
+
+
 def test_a_decoder_that_crashes_or_fails_costs_its_file(tmp_path, monkeypatch):
     manifest = make_collection(tmp_path)
     track_cqt = audio.track_cqt

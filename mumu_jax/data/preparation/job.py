@@ -103,7 +103,10 @@ def _read_collection(job: Job) -> Collection:
     folders = {kind: folder for kind, folder in job.folders.items() if kind != "entities"}
     collection = read_source(job.source, job.input, Request(job.data_dir, job.workers, max_chars, folders))
     _check_settings(job)
-    _check_albums(job.data_dir, collection.albums)
+    n_gone = _check_albums(job.data_dir, collection.albums)
+    if n_gone:
+        note = f"{n_gone:,} albums that were prepared before are not in this source: they have left the data"
+        collection = dataclasses.replace(collection, notes=[*collection.notes, note])
     if "entities" not in job.folders:
         return collection
     return dataclasses.replace(collection, albums=_with_entities(collection.albums, job.folders["entities"]))
@@ -185,8 +188,11 @@ def _check_settings(job: Job) -> None:
                 )
 
 
-def _check_albums(data_dir: Path, albums: Sequence[Album]) -> None:
-    """Raise UserError if no album is in the manifest of `data_dir`: --input or --data_dir may be mistyped."""
+def _check_albums(data_dir: Path, albums: Sequence[Album]) -> int:
+    """Return the number of albums in the manifest of `data_dir` that are no longer there.
+
+    Raises UserError if that is all of them: --input or --data_dir may be mistyped.
+    """
     path = data_dir / MANIFEST
     prepared = {album.album_id for album in read_manifest(path)} if path.exists() else set()
     if prepared and prepared.isdisjoint(album.album_id for album in albums):
@@ -194,6 +200,7 @@ def _check_albums(data_dir: Path, albums: Sequence[Album]) -> None:
             f"{data_dir} holds other data: none of its {len(prepared)} albums is in this source; "
             f"give another --data_dir, or remove {data_dir} first"
         )
+    return len(prepared.difference(album.album_id for album in albums))
 
 
 def _check_not_gone(store: Store, inputs: Sequence[Any]) -> None:
