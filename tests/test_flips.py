@@ -167,7 +167,7 @@ def test_a_new_run_in_a_folder_with_an_old_list(small_run, small_data, tmp_path)
     arguments = ["--config=timbre_mlp", "--config.optim.max_epochs=1", "--config.album_optim.max_epochs=1"]
     for seed in (0, 1):
         train.main([*arguments, f"--config.seed={seed}", f"--data_dir={small_data}", f"--workdir={run}"])
-        load_run(run)
+        assert load_run(run).config.seed == seed
         (run / "config.json").unlink()
         (run / "eval_test.json").unlink()
         for phase in ("track", "album"):

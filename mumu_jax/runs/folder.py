@@ -40,7 +40,7 @@ from mumu_jax.runs import constants as run_constants
 from mumu_jax.runs.constants import Seen, read_constants, write_constants
 from mumu_jax.runs.settings import unused_settings
 from mumu_jax.system.files import write_json
-from mumu_jax.system.seals import SEAL, check_seal, read_seal, seal, unseal
+from mumu_jax.system.seals import SEAL, check_seal, is_sealed, seal, unseal
 from mumu_jax.system.version import commit, versions
 from mumu_jax.training.checkpoint import Checkpoints
 
@@ -143,7 +143,7 @@ def write_run(
 
 def seal_settings(workdir: Path) -> None:
     """Record the checksums of everything that is known before training, unless they are: a kill came between."""
-    if "config.json" not in read_seal(workdir):
+    if not is_sealed(workdir, "config.json"):
         seal(workdir, *FIXED)
 
 

@@ -1,13 +1,12 @@
 """A user's own albums of several modalities: files that share a name but for its suffix, such as a.mp3 and a.txt."""
 
 import os
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mumu_jax.data.modalities.base import Read, Reader
-from mumu_jax.data.sources.files import files_below
+from mumu_jax.data.sources.files import composed, files_below
 from mumu_jax.errors import UserError
 
 
@@ -57,7 +56,7 @@ def _beside(path: Path) -> list[Path]:
 
 def _key(file: Path) -> str:
     """Return what files of one stem have in common, whatever Unicode form their names have."""
-    return unicodedata.normalize("NFC", os.path.abspath(file.with_suffix("")))
+    return composed(os.path.abspath(file.with_suffix("")))
 
 
 def put_together(stems: Iterable[Stem], reads: Mapping[str, Iterator[Read]], missing: str) -> Iterator[Together]:

@@ -31,6 +31,11 @@ def unseal(folder: Path, *names: str) -> None:
         _write(folder, kept)
 
 
+def is_sealed(folder: Path, name: str) -> bool:
+    """Return True if a file, or any file below a folder, is recorded."""
+    return any(_is_one(recorded, (name,)) for recorded in read_seal(folder))
+
+
 def check_seal(folder: Path, remedy: str, *names: str) -> None:
     """Raise UserError, which ends with `remedy`, if a recorded file has changed.
 

@@ -16,7 +16,7 @@ from mumu_jax.compute.state import TrainState
 from mumu_jax.errors import UserError
 from mumu_jax.system import processes
 from mumu_jax.system.disk import naming
-from mumu_jax.system.seals import check_seal, seal
+from mumu_jax.system.seals import check_seal, is_sealed, seal
 
 
 @dataclass
@@ -47,7 +47,8 @@ class Checkpoints:
         )
         self._sealer = None if read_only or not processes.is_main() else ThreadPoolExecutor(max_workers=1)
         self._sealed: Future[None] | None = None
-        self._unsealed = self.last_step()
+        last = self.last_step()
+        self._unsealed = None if last is None or is_sealed(folder, str(last)) else last
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
         """Keep the last and the best checkpoint (Orbax's `PreservationPolicy`)."""
@@ -79,7 +80,9 @@ class Checkpoints:
             raise UserError(
                 f"the {folder.name} network in {folder.parent} is not trained to its end; its own command resumes it"
             )
-        state, _, _ = self._restore(last[1].best_step, like)
+        state, progress, _ = last
+        if progress.best_step != self.last_step():
+            state, _, _ = self._restore(progress.best_step, like)
         return state
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -18,6 +18,8 @@ from jaxtyping import Shaped
 from mumu_jax.config import Config
 from mumu_jax.data.manifest import Album, Rejected
 from mumu_jax.errors import UserError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -266,33 +268,28 @@ def read_item(modality: PreparedModality, source: Any, settings: Any) -> Content
 
     One bad file must not abort an overnight run: every fault but a UserError is returned.
     """
-    try:
+
+    def read() -> Content:
         content = modality.read(source, settings)
         for name, one in modality.fields(settings).items():
             one.check(content.fields[name])
-    except UserError:
-        raise
-    except Rejected as rejected:
-        return rejected
-    except Exception as error:
-        return _crashed(error)
-    return content
+        return content
+
+    return _or_rejected(read)
 
 
 def read_own(modality: PreparedModality, path: Path, config: Config, fitted: Any) -> Read:
     """Read a user's own file and check what was made of it, as `read_item`."""
-    try:
+
+    def read() -> Read:
         read = modality.read_file(path, config, fitted)
         for record in read.records:
             for value in record.values():
                 check_finite(value)
-    except UserError:
-        raise
-    except Rejected as rejected:
-        return Read(path, [], error=str(rejected))
-    except Exception as error:
-        return Read(path, [], error=str(_crashed(error)))
-    return read
+        return read
+
+    made = _or_rejected(read)
+    return Read(path, [], error=str(made)) if isinstance(made, Rejected) else made
 
 
 def check_finite(value: Any) -> None:
@@ -302,8 +299,16 @@ def check_finite(value: Any) -> None:
         raise Rejected("nan", f"{n_bad:,} of the {value.size:,} numbers made of it are not finite")
 
 
-def _crashed(error: Exception) -> Rejected:
-    return Rejected("crashed", f"{type(error).__name__}: {error}")
+def _or_rejected(make: Callable[[], T]) -> T | Rejected:
+    """Return what `make` makes, or why it cannot; raises a UserError as it is."""
+    try:
+        return make()
+    except UserError:
+        raise
+    except Rejected as rejected:
+        return rejected
+    except Exception as error:
+        return Rejected("crashed", f"{type(error).__name__}: {error}")
 
 
 def path_state(path: Path) -> tuple[str, tuple[int, int] | None]:

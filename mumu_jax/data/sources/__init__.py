@@ -14,6 +14,7 @@ import msgspec
 from mumu_jax.data.manifest import Label, assign_splits, labels_of, read_manifest
 from mumu_jax.data.sources import covers, folder, mumu, table, tartarus
 from mumu_jax.data.sources.base import Collection, Request, Source
+from mumu_jax.data.sources.files import composed
 from mumu_jax.errors import UserError, nearest
 
 
@@ -89,7 +90,7 @@ def _with_clean_names(collection: Collection) -> Collection:
     albums = [
         msgspec.structs.replace(
             album,
-            album_id=unicodedata.normalize("NFC", album.album_id),
+            album_id=composed(album.album_id),
             genres=tuple(dict.fromkeys(filter(None, map(clean_name, album.genres)))),
         )
         for album in collection.albums
@@ -107,7 +108,7 @@ def _with_clean_names(collection: Collection) -> Collection:
 def clean_name(name: str) -> str:
     """Return a genre's name as one line of composed characters."""
     printable = "".join(" " if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in name)
-    return " ".join(unicodedata.normalize("NFC", printable).split())
+    return " ".join(composed(printable).split())
 
 
 def _find_source(name: str) -> Source:

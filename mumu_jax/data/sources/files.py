@@ -46,6 +46,11 @@ def genre_of(path: Path, root: Path, content: str) -> str:
     return as_id(genre)
 
 
+def composed(name: str) -> str:
+    """Return a name in the Unicode form in which names are compared (NFC): "é" is one character."""
+    return unicodedata.normalize("NFC", name)
+
+
 def in_any_form(path: Path) -> Path:
     """Return the path in the Unicode form in which it exists: a spreadsheet and a disk may spell "é" differently."""
     forms = [path, *(Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD"))]

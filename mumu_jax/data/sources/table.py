@@ -2,7 +2,6 @@
 
 import csv
 import io
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from mumu_jax.data.manifest import SPLITS, Album, Track, labels_of
 from mumu_jax.data.modalities.suffixes import is_audio
 from mumu_jax.data.sources.base import Collection, Request, Source
-from mumu_jax.data.sources.files import Texts, files_below, in_any_form
+from mumu_jax.data.sources.files import Texts, composed, files_below, in_any_form
 from mumu_jax.errors import UserError, nearest
 
 COLUMNS = ("path", "id", "genres", "album", "artist", "text", "cover", "split")
@@ -51,9 +50,8 @@ def read(path: Path, request: Request) -> Collection:
         track = _track(row, path.parent, by_stem)
         if track:
             _check_new(track, row, first_seen)
-        key = (row["artist"], row["album"]) if row["album"] else ("", track.track_id if track else "")
-        key = (unicodedata.normalize("NFC", key[0]), unicodedata.normalize("NFC", key[1]))
-        members[key].append((row, track))
+        artist, album = (row["artist"], row["album"]) if row["album"] else ("", track.track_id if track else "")
+        members[composed(artist), composed(album)].append((row, track))
     n_artists = Counter(album for _, album in members)
     albums = []
     for (artist, album), pairs in members.items():
@@ -91,8 +89,7 @@ def _read_rows(path: Path) -> tuple[list[Row], list[str]]:
     """Return the rows below the header that are not empty, and a note on the columns that are not read."""
     header, *body = _read_cells(path)
     header = [name.lower() for name in header]
-    _check_header(header, f"{path}:1")
-    unread = [name for name in header if name and name not in (*COLUMNS, *OF_TAGS)]
+    unread = _check_header(header, f"{path}:1")
     rows = []
     for number, values in enumerate(body, 2):
         if any(values[len(header) :]):
@@ -137,7 +134,8 @@ def _delimiter(first_line: str) -> str:
     return max(DELIMITERS, key=n_known)
 
 
-def _check_header(header: list[str], where: str) -> None:
+def _check_header(header: list[str], where: str) -> list[str]:
+    """Return the columns that are not read; raises UserError on a header that cannot be what the user meant."""
     repeated = sorted({name for name in header if name and header.count(name) > 1})
     if repeated:
         raise UserError(f"{where}: expected each column once, found {repeated[0]!r} twice; rename one")
@@ -147,10 +145,12 @@ def _check_header(header: list[str], where: str) -> None:
             f"{where}: expected the columns 'genres' and 'path', 'id' or 'album', found {found}; "
             "name them in the first row"
         )
-    for name in header:
+    unread = [name for name in header if name and name not in (*COLUMNS, *OF_TAGS)]
+    for name in unread:
         near = OTHER_NAMES.get(name) or nearest(name, COLUMNS)
-        if name and name not in (*COLUMNS, *OF_TAGS) and near:
+        if near:
             raise UserError(f"{where}: unknown column {name!r}; did you mean {near!r}? Rename it, or take it out")
+    return unread
 
 
 def _check_separator(rows: Sequence[Row]) -> None:
@@ -172,7 +172,7 @@ def _check_separator(rows: Sequence[Row]) -> None:
 def _audio_by_stem(folder: Path) -> dict[str, list[Path]]:
     by_stem = defaultdict(list)
     for path in filter(is_audio, files_below(folder)):
-        by_stem[unicodedata.normalize("NFC", path.stem)].append(path)
+        by_stem[composed(path.stem)].append(path)
     return by_stem
 
 
@@ -187,7 +187,7 @@ def _track(row: Row, folder: Path, by_stem: Mapping[str, list[Path]]) -> Track |
         return None
     if not row["id"]:
         raise UserError(f"{row.where}: expected a path or an id, found neither; fill one in")
-    files = by_stem.get(unicodedata.normalize("NFC", row["id"]), [])
+    files = by_stem.get(composed(row["id"]), [])
     if len(files) > 1:
         raise UserError(
             f"{row.where}: expected one audio file named {row['id']!r}, found {files[0]} and {files[1]}; "

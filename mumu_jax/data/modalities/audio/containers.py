@@ -55,9 +55,9 @@ def open_sound(path: Path) -> tuple[soundfile.SoundFile, float]:
     try:
         with open_regular(path) as file:
             head = file.read(16)
-        if not head:
-            raise Rejected("empty", "no bytes")
-        _check_one_recording(path, head)
+            if not head:
+                raise Rejected("empty", "no bytes")
+            _check_one_recording(file, head)
         file = _ForwardFile(cast(str, os.fsencode(path)))  # bytes, which it takes, too: the name need not be UTF-8
     except OSError as error:
         missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
@@ -86,12 +86,12 @@ def _foreign_kind(head: bytes) -> str | None:
     return next((kind for pattern, kind in _FOREIGN_KINDS.items() if re.match(pattern, head, re.DOTALL)), None)
 
 
-def _check_one_recording(path: Path, head: bytes) -> None:
+def _check_one_recording(file: BinaryIO, head: bytes) -> None:
     """Raise Rejected if a file is several recordings, one after the other: libsndfile decodes the first alone."""
     beginning = next((pattern for pattern in _BEGINNINGS if re.match(pattern, head, re.DOTALL)), None)
     if beginning is None:
         return
-    with path.open("rb") as file, _mapped(file) as data:
+    with _mapped(file) as data:
         first = 0
         if beginning == _OGG:  # the streams of one recording begin together: look behind the first other page
             other = re.search(rb"OggS\0[^\x02\x06]", data, re.DOTALL)
@@ -108,6 +108,7 @@ def _mapped(file: BinaryIO) -> Iterator[mmap.mmap | bytes]:
     try:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError:
+        file.seek(0)
         yield file.read()
     else:
         with data:
