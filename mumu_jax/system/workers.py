@@ -97,9 +97,10 @@ def _succeeded(future: Future[R]) -> bool:
 def _start_pool(workers: int) -> ProcessPoolExecutor:
     # Spawned, not forked: JAX and Grain run threads in this process, and a fork would copy their locks.
     context = multiprocessing.get_context("spawn")
-    all_started = context.Barrier(workers)
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(all_started,))
     with _STARTING, _one_thread_each(), _without_interrupts_and_stderr():
+        # The first semaphore starts Python's tracker of them, which would report on standard error what Ctrl-C leaves.
+        all_started = context.Barrier(workers)
+        pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(all_started,))
         # A process is started for each call that finds none idle, and inherits this environment.  None is idle before
         # all have started, because of the barrier.
         started = [pool.submit(int) for _ in range(workers)]
