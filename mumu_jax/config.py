@@ -130,6 +130,8 @@ class ModelSettings:
     kernel: str = "4x70"  # frames × bins
     width: str = "high"  # number of filters
     width_divisor: int = setting(1, (1, 2, 4, 8, 16, 32))  # divide the number of filters by this; for quick trials
+    pooling: str = setting("flatten", ("flatten", "statistics"))  # what the CNN's dense layer sees; see models/cnn.py
+    albums: str = setting("network", ("network", "mean"))  # mean: of its tracks' outputs, before they are normalised
     depth: int = setting(101, (10, 14, 18, 34, 50, 101, 152))  # 10 and 14 are small ones, without published weights
     weights: str = ""  # a file that scripts/convert_weights.py wrote; "": start from random weights
     trainable: str = ""  # a regular expression: parameters whose path has no match stay as they are; "" matches all
@@ -173,7 +175,10 @@ class OptimSettings:
     decay_factor: float = setting(0.1, above=0, high=1)
     batch_size: int = positive(32)  # global: over all devices
     max_epochs: int = positive(100)
-    patience: int = positive(4)  # epochs without a smaller validation loss
+    patience: int = positive(4)  # epochs without a gain on the validation split
+    patience_steps: int = not_negative(0)  # and at least so many steps: epochs of few songs are short
+    min_steps: int = not_negative(0)  # no earlier epoch is the best one: on a few validation songs, one is by chance
+    select: str = setting("loss", ("loss", "roc_auc"))  # what a gain is: a smaller loss, or a larger ROC-AUC
 
 
 @dataclass
@@ -189,6 +194,7 @@ class DataSettings:
     """The way of the prepared data to the devices."""
 
     patch: str = setting("fixed", ("fixed", "random"))  # one patch a track for all epochs, or a new one each epoch
+    standardise: str = setting("position", ("position", "bin"))  # audio: each (frame, bin) by its own mean, or each bin
     mode: str = setting("auto", ("auto", "resident", "streaming"))  # resident: held on the devices; auto: if it fits
     read_threads: int = positive(2)  # more are slower: they wait for one another's memory
 

@@ -18,7 +18,7 @@ from mumu_jax.system.cache import keep_compiled_programs
 from mumu_jax.system.files import only_one
 
 GENRES_SHOWN = 25
-LEVELS = {"track": "tracks", "album": "albums", "chance": "albums by chance"}
+LEVELS = {"track": "tracks", "album": "albums", "baseline": "albums, linear", "chance": "albums by chance"}
 
 
 def main(argv: Sequence[str]) -> None:
@@ -73,11 +73,21 @@ def print_table(result: dict[str, Any]) -> None:
         said = ", ".join(f"{name} {_format(share) or '–'}" for name, share in of_genres[:GENRES_SHOWN])
         more = f", … (all are in eval_{result['split']}.json)" if len(of_genres) > GENRES_SHOWN else ""
         print(f"top-1 accuracy by the album's genre: {said}{more}")
+    if _is_below_baseline(result):
+        print(
+            "the network ranks worse than logistic regression on means of the same features (`albums, linear`): it has "
+            "too few albums or other settings would suit it better; for few songs, --config=audio_low_4x96_small"
+        )
     if album["n_labels_scored"] < album["n_labels"]:
         print(
             f"ROC-AUC and PR-AUC are means over {album['n_labels_scored']} of {album['n_labels']} labels: those that "
             "occur in training, and on some but not all of these albums"
         )
+
+
+def _is_below_baseline(result: dict[str, Any]) -> bool:
+    ours, linear = (result.get(level, {}).get("roc_auc_macro") for level in ("album", "baseline"))
+    return ours is not None and linear is not None and ours < linear
 
 
 def _format(value: float | int | None) -> str:

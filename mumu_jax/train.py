@@ -4,11 +4,14 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mumu_jax.compute import devices
 from mumu_jax.compute.network import album_network, constants_of_vectors, item_network
+from mumu_jax.compute.state import TrainState
 from mumu_jax.config import Config
 from mumu_jax.data.loader import Records
 from mumu_jax.data.modalities.inputs import Inputs
@@ -17,6 +20,7 @@ from mumu_jax.data.store.pairs import parts_of
 from mumu_jax.data.store.records import Dataset
 from mumu_jax.errors import UserError
 from mumu_jax.evaluate import print_table
+from mumu_jax.runs.baseline import fit_baseline, write_baseline
 from mumu_jax.runs.constants import fit_constants, read_constants
 from mumu_jax.runs.evaluation import evaluate
 from mumu_jax.runs.flags import parse_flags, print_experiments
@@ -41,7 +45,7 @@ from mumu_jax.system.signals import EXIT_INTERRUPTED, Interrupted, StopRequest, 
 from mumu_jax.system.terminal import run_command
 from mumu_jax.training.feed import Feed, open_feeds
 from mumu_jax.training.log import METRICS, PERF, MetricsLog, Silent
-from mumu_jax.training.loop import Run, Task, fit
+from mumu_jax.training.loop import Run, Task, fit, keep
 from mumu_jax.training.weights import check_weights, print_trainable, start_from_weights
 
 MINI_DATA_DIR = Path("data/mini")
@@ -115,6 +119,7 @@ def start_or_resume(workdir: Path, config: Config, dataset: Dataset, data_dir: P
     network = item_network(config, len(dataset.labels), constants.fitted)
     weights = check_weights(config, network, inputs.item)
     data = {"dir": str(data_dir.absolute()), "checksum": dataset.checksum}
+    write_baseline(workdir, fit_baseline(inputs, dataset))
     write_run(workdir, inputs, dataset.labels, constants, seen, data, weights)
 
 
@@ -147,7 +152,16 @@ def fit_networks(dataset: Dataset, config: Config, workdir: Path, log: MetricsLo
     feeds = open_feeds({split: vectors.items for split, vectors in albums.items()}, config.data, run.mesh)
     constants = constants_of_vectors(constants, albums["train"].vectors.shape[1])
     network = album_network(config, n_labels, constants.fitted)
-    fit(Task("album", network, constants, feeds["train"], feeds["val"], config.album_optim), run)
+    task = Task("album", network, constants, feeds["train"], feeds["val"], config.album_optim)
+    if config.model.albums == "mean":
+        keep(replace(task, start=partial(_start_from_output_layer, variables)), run)
+    else:
+        fit(task, run)
+
+
+def _start_from_output_layer(variables: Any, state: TrainState) -> TrainState:
+    """Return the album network with the track network's output layer: of a mean vector, it makes the mean output."""
+    return replace(state, params=variables["params"]["output"])
 
 
 def _albums_of(track: Trained, feed: Feed, records: Records, run: Run) -> AlbumVectors:

@@ -8,6 +8,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 import fcntl
 import pty
 import select
+import shutil
 import struct
 import subprocess
 import sys
@@ -150,6 +151,11 @@ def small_run(shared_tmp: Path, small_data: Path) -> Path:
         )
 
     return _once(shared_tmp / "small_run", make)
+
+
+@pytest.fixture
+def run_copy(tmp_path: Path, small_run: Path) -> Path:
+    return Path(shutil.copytree(small_run, tmp_path / "run"))
 
 
 QUICK = {

@@ -6,7 +6,7 @@ import pytest
 from conftest import complain, succeed
 
 from mumu_jax.data.manifest import Album, Label, Track, write_labels, write_manifest
-from mumu_jax.data.preparation.census import ALL, take
+from mumu_jax.data.preparation.census import ALL, take, warning_of_few
 
 HERE = Path("/nowhere")
 LABELS = [Label(name) for name in ("Blues", "Jazz", "Pop", "Rock", "[Unused]")]
@@ -101,3 +101,19 @@ def test_labels_between_ten_and_twenty_come_once(tmp_path: Path):
 def test_command_wants_prepared_data(tmp_path: Path):
     complain("mumu_jax.doctor", f"--statistics={tmp_path / 'typo'}", says=["prepared data", "typo"])
     complain("mumu_jax.doctor", f"--statistics={tmp_path}", says=["manifest.jsonl"])
+
+
+@pytest.mark.parametrize(
+    ("of_each", "n_val", "says"),
+    [
+        (20, 30, []),
+        (7, 30, ["7 training albums a genre (20 or more are enough);"]),
+        (20, 8, ["few data: 8 validation albums (30 or more);"]),
+        (7, 8, ["7 training albums a genre (20 or more are enough) and 8 validation albums", "audio_low_4x96_small"]),
+    ],
+)
+def test_few_albums_are_warned_of_with_a_remedy(of_each, n_val, says):  # mechanism 9: small data
+    train = [album(f"{genre}{i}", "train", genre) for genre in ("Rock", "Jazz") for i in range(of_each)]
+    warning = warning_of_few(train, [album(f"v{i}", "val", "Rock") for i in range(n_val)])
+    assert bool(warning) == bool(says)
+    assert [fragment for fragment in says if fragment not in warning] == []

@@ -12,6 +12,7 @@ from mumu_jax.models.head import Shallow, dropout
 from mumu_jax.models.kernels.conv_pool import Padding, conv_pool
 from mumu_jax.models.registry import Output, fields_of, register
 
+LEAST_VARIANCE = 1e-4  # keeps the gradient of a standard deviation finite where all frames are alike
 Size = tuple[int, int]  # frames × bins
 
 
@@ -41,11 +42,17 @@ VARIANTS = {
 
 
 class CNN(nn.Module):
-    """Blocks, flatten, one dense layer.  The blocks compute in `dtype`, everything else in float32."""
+    """Blocks, flatten, one dense layer.  The blocks compute in `dtype`, everything else in float32.
+
+    With `pooling="statistics"` the dense layer sees, in place of the last block's values, the mean and the standard
+    deviation over the frames of the patch and of each block: fewer weights, which few songs suffice for.  Dropout is of
+    these then.
+    """
 
     variant: Variant
     n_outputs: int
     unit_output: bool
+    pooling: str = "flatten"  # as in config.model
     dropout: float = 0.0
     dtype: Any = jnp.float32
 
@@ -55,6 +62,8 @@ class CNN(nn.Module):
     ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
         """Return (output, embedding) of standardised patches; one key an item turns dropout on."""
         x = patches[..., None].astype(self.dtype)
+        of_frames = self.pooling == "statistics"
+        summaries = [_statistics(x)] if of_frames else []
         for i, (size, pool, width) in enumerate(
             zip(self.variant.kernels, self.variant.pools, self.variant.filters, strict=True)
         ):
@@ -62,9 +71,22 @@ class CNN(nn.Module):
             kernel = self.param(f"conv{i}_kernel", nn.initializers.glorot_uniform(), shape)
             bias = self.param(f"conv{i}_bias", nn.initializers.zeros_init(), (width,))
             x = conv_pool(x, kernel, bias, pool, self.variant.padding)
-            x = dropout(x, dropout_keys, self.dropout, layer=i)
-        embedding = jnp.reshape(x, (x.shape[0], -1)).astype(jnp.float32)
-        return Shallow(self.n_outputs, self.unit_output, name="output")(embedding)
+            if of_frames:
+                summaries.append(_statistics(x))
+            else:
+                x = dropout(x, dropout_keys, self.dropout, layer=i)
+        if of_frames:
+            rate, embedding = self.dropout, jnp.concatenate(summaries, axis=1)
+        else:
+            rate, embedding = 0.0, jnp.reshape(x, (x.shape[0], -1)).astype(jnp.float32)
+        return Shallow(self.n_outputs, self.unit_output, rate, name="output")(embedding, dropout_keys)
+
+
+def _statistics(x: Float[Array, "items frames bins channels"]) -> Float[Array, "items d"]:
+    """Return the mean and the standard deviation over the frames of each bin and channel, in float32."""
+    rows = jnp.reshape(x, (*x.shape[:2], -1)).astype(jnp.float32)
+    std = jnp.sqrt(rows.var(axis=1) + LEAST_VARIANCE)
+    return jnp.concatenate([rows.mean(axis=1), std], axis=1)
 
 
 def variant_of(settings: ModelSettings) -> Variant:
@@ -79,7 +101,7 @@ def variant_of(settings: ModelSettings) -> Variant:
     return variant._replace(filters=tuple(max(1, n // settings.width_divisor) for n in variant.filters))
 
 
-@register("cnn", sees=("audio",), settings=("kernel", "width", "width_divisor", "dropout", "precision"))
+@register("cnn", sees=("audio",), settings=("kernel", "width", "width_divisor", "pooling", "dropout", "precision"))
 def build_cnn(settings: ModelSettings, output: Output) -> CNN:
     """Build the CNN variant that `settings` name."""
-    return CNN(variant=variant_of(settings), **fields_of(settings, output))
+    return CNN(variant=variant_of(settings), pooling=settings.pooling, **fields_of(settings, output))

@@ -33,7 +33,7 @@ def card(run: TrainedRun, inputs: Inputs, evaluation: Mapping[str, Any], weights
         evaluation=evaluation,
         weights=weights,
         sees=" and ".join(modality.sees for modality in inputs.modalities.values()),
-        levels=[level for level in ("album", "track", "chance") if level in evaluation],
+        levels=[level for level in ("album", "track", "baseline", "chance") if level in evaluation],
         cell=_cell,
         described=[words for words, _ in described],
         examples=[example for _, example in described],

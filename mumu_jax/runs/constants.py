@@ -12,6 +12,7 @@ from mumu_jax.compute.network import Constants, Standardisation
 from mumu_jax.config import Config
 from mumu_jax.data.loader import multi_hot
 from mumu_jax.data.manifest import Album, Label
+from mumu_jax.data.preparation.census import warning_of_few
 from mumu_jax.data.store.pairs import parts_of
 from mumu_jax.data.store.records import Dataset, read_albums
 from mumu_jax.errors import UserError
@@ -34,8 +35,11 @@ def fit_constants(config: Config, dataset: Dataset, data_dir: Path) -> tuple[Con
     if objective.single_label:
         check_single_label(every, data_dir)
     labels = _multi_hot_labels(albums, dataset.labels)
-    present = set(dataset.split("train").album_ids)
-    seen = np.asarray(labels[[album.album_id in present for album in albums]].any(axis=0))
+    train, val = ({*dataset.split(split).album_ids} for split in ("train", "val"))
+    seen = np.asarray(labels[[album.album_id in train for album in albums]].any(axis=0))
+    of_splits = ([album for album in albums if album.album_id in ids] for ids in (train, val))
+    if warning := warning_of_few(*of_splits):
+        print(f"warning: {warning}", file=sys.stderr)
     _warn(f"are on no training album with {dataset.name}: no network can learn them", dataset, ~seen)
     try:
         fitted = {name: np.asarray(array) for name, array in objective.fit(labels).items()}
@@ -43,7 +47,18 @@ def fit_constants(config: Config, dataset: Dataset, data_dir: Path) -> tuple[Con
         raise UserError(f"{data_dir}: {error} (an experiment whose name ends in _logistic)") from error
     _warn(objective.untargeted, dataset, ~objective.has_target(len(seen), fitted))
     parts = parts_of(dataset, config)
-    return Constants({name: Standardisation(parts[name].mean, parts[name].std) for name in config.inputs}, fitted), seen
+    inputs = {name: standardisation(parts[name], config.data.standardise) for name in config.inputs}
+    return Constants(inputs, fitted), seen
+
+
+def standardisation(dataset: Dataset, unit: str) -> Standardisation:
+    """Return the prepared mean and standard deviation of each position, or of each bin over all frames of a patch."""
+    mean, std = dataset.mean, dataset.std
+    if unit == "bin" and mean.ndim == 2:
+        mean_square = (std.astype(np.float64) ** 2 + mean.astype(np.float64) ** 2).mean(axis=0)
+        mean = mean.mean(axis=0, dtype=np.float64)
+        mean, std = mean.astype(np.float32), np.sqrt(mean_square - mean**2).astype(np.float32)
+    return Standardisation(mean, std)
 
 
 def check_single_label(albums: Sequence[Album], data_dir: Path) -> None:

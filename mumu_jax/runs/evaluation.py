@@ -12,6 +12,7 @@ from mumu_jax.data.store.records import Dataset, Records
 from mumu_jax.errors import UserError
 from mumu_jax.objectives import metrics
 from mumu_jax.objectives.metrics import or_none
+from mumu_jax.runs.baseline import logits, read_baseline, summarize_albums
 from mumu_jax.runs.folder import TrainedRun
 from mumu_jax.runs.prediction import Watch, predict_once, see_items
 from mumu_jax.system import processes
@@ -52,7 +53,8 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str, workdir: Path, watch
     result = {
         "split": split,
         "data": {"dir": str(dataset.folder), "checksum": dataset.checksum},
-        **{name: _summarize(run, level.predictions) for name, level in levels.items()},
+        **{name: _summarize(run, level.predictions.scores, level.predictions.labels) for name, level in levels.items()},
+        **_of_baseline(run, records, workdir),
         "chance": metrics.by_chance(len(run.labels), len(albums.scores), is_single_label(run)),
     }
     matrix = None
@@ -100,8 +102,17 @@ def _score(run: TrainedRun, records: Records, watch: Watch) -> dict[str, Level]:
     return {"track": Level(records.item_ids, predictions), "album": Level(albums.album_ids, of_albums)}
 
 
-def _summarize(run: TrainedRun, predictions: SplitPredictions) -> dict[str, float | int | None]:
-    values = metrics.summarize(predictions.scores, predictions.labels, run.seen, single_label=is_single_label(run))
+def _of_baseline(run: TrainedRun, records: Records, workdir: Path) -> dict[str, Any]:
+    """Score the albums with the linear baseline, if the run has one."""
+    linear = read_baseline(workdir)
+    albums = linear and summarize_albums(run.inputs, records, len(run.labels))
+    if not linear or not albums:
+        return {}
+    return {"baseline": _summarize(run, np.asarray(logits(linear, albums.inputs)), albums.labels)}
+
+
+def _summarize(run: TrainedRun, scores: np.ndarray, labels: np.ndarray) -> dict[str, float | int | None]:
+    values = metrics.summarize(scores, labels, run.seen, single_label=is_single_label(run))
     return {name: or_none(value) for name, value in values.items()}
 
 

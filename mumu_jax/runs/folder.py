@@ -44,8 +44,9 @@ from mumu_jax.system.seals import SEAL, check_seal, is_sealed, seal, unseal
 from mumu_jax.system.version import commit, versions
 from mumu_jax.training.checkpoint import Checkpoints
 
+BASELINE = "baseline.npz"
 # The files and folders that are written before training and never change.
-FIXED = ("config.json", "labels.json", run_constants.FILE, VOCABULARY, GAZETTEER, FUSION, "features")
+FIXED = ("config.json", "labels.json", run_constants.FILE, VOCABULARY, GAZETTEER, FUSION, "features", BASELINE)
 FINAL_SPLITS = ("test", "val")  # a run is scored at its end on the first of these that its data has
 
 

@@ -1,10 +1,10 @@
 """Predictions of a trained run: scores and vectors of its items, and of albums the mean vectors of their tracks."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int, UInt8
 
 from mumu_jax.batch import Batch
 from mumu_jax.compute import devices
@@ -65,10 +65,17 @@ def vectors_of_albums(predictions: SplitPredictions, records: Records, level: st
     embedding, labels = predictions.embedding, predictions.labels
     if level == "album":
         return AlbumVectors(records.album_ids, embedding, labels)
+    ids, means, first = mean_by_album(embedding, records.album_ids)
+    return AlbumVectors(ids, means, labels[first])
+
+
+def mean_by_album(
+    vectors: Float32[np.ndarray, "items d"], album_ids: Sequence[str]
+) -> tuple[list[str], Float32[np.ndarray, "albums d"], Int[np.ndarray, " albums"]]:
+    """Return the albums in the order of their first item, the mean of each one's vectors, and its first item's row."""
     row: dict[str, int] = {}
-    group = np.array([row.setdefault(album, len(row)) for album in records.album_ids])
-    total = np.zeros((len(row), embedding.shape[1]))
-    np.add.at(total, group, embedding)
+    group = np.array([row.setdefault(album, len(row)) for album in album_ids])
+    total = np.zeros((len(row), vectors.shape[1]))
+    np.add.at(total, group, vectors)
     _, first = np.unique(group, return_index=True)
-    vectors = total / np.bincount(group)[:, None]
-    return AlbumVectors(list(row), vectors.astype(np.float32), labels[first])
+    return list(row), (total / np.bincount(group)[:, None]).astype(np.float32), first

@@ -28,9 +28,12 @@ def unused_settings(config: Config) -> dict[str, str]:
     unused |= _of_others("model.family", config.model, family_of(config), FAMILIES)
     unused |= _of_others("target.kind", config.target, make_objective(config.target), OBJECTIVES)
     unused |= _of_other_optimizers("optim", config.optim)
-    if level_of(config) == "track":
+    if level_of(config) == "album":
+        unused["model.albums"] = "a modality of tracks"
+    elif config.model.albums == "network":
         return unused | _of_other_optimizers("album_optim", config.album_optim)
-    return unused | {f"album_optim.{name}": "a modality of tracks" for name in flatten(config.album_optim)}
+    reader = "a modality of tracks with config.model.albums='network'"
+    return unused | {f"album_optim.{name}": reader for name in flatten(config.album_optim)}
 
 
 def _of_other_modalities(config: Config) -> dict[str, str]:

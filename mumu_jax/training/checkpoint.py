@@ -23,7 +23,7 @@ from mumu_jax.system.seals import check_seal, is_sealed, seal
 class Progress:
     """Loop state that a checkpoint needs besides the train state and the loader position."""
 
-    best_loss: float = math.inf  # the smallest validation loss so far
+    best_loss: float = math.inf  # the smallest validation loss so far, as `optim.select` has it
     best_step: int = 0  # the step at which it was measured
     epochs_without_gain: int = 0
     finished: bool = False

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import sys
 import threading
@@ -126,3 +127,23 @@ def _cut_half_line(path: Path) -> None:
 
 def _line(phase: str, epoch: int, step: int, values: dict[str, Any]) -> str:
     return json.dumps({"phase": phase, "epoch": epoch, "step": step, **values}) + "\n"
+
+
+class PhaseLog:
+    """The run's log, with the phase and the epoch of each step."""
+
+    def __init__(self, log: MetricsLog, phase: str, epoch_steps: int) -> None:
+        self._log, self._phase, self._epoch_steps = log, phase, epoch_steps
+
+    def epoch(self, step: int) -> int:
+        """Return the zero-based epoch of a one-based step."""
+        return (max(step, 1) - 1) // self._epoch_steps
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Log results.  JSON has no NaN: a metric without a value, such as an AUC over no label, is left out."""
+        defined = {name: value for name, value in values.items() if math.isfinite(value)}
+        self._log.metrics(self._phase, self.epoch(step), step, defined)
+
+    def perf(self, step: int, values: dict[str, float]) -> None:
+        """Log timings."""
+        self._log.perf(self._phase, self.epoch(step), step, values)

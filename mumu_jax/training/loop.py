@@ -30,7 +30,7 @@ from mumu_jax.system.signals import Interrupted, StopRequest
 from mumu_jax.system.terminal import progress_bar
 from mumu_jax.training.checkpoint import Checkpoints, Progress
 from mumu_jax.training.feed import Feed
-from mumu_jax.training.log import MetricsLog
+from mumu_jax.training.log import MetricsLog, PhaseLog
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def fit(task: Task, run: Run) -> Any:
     checkpoints = Checkpoints(run.workdir / task.phase)
     state, progress, next_chunk = _restore_or_start(task, run, tx, checkpoints)
     run.log.go_on_from(progress.metrics_bytes)
-    log = _PhaseLog(run.log, task.phase, schedule.epoch_steps)
+    log = PhaseLog(run.log, task.phase, schedule.epoch_steps)
     if progress.finished:
         return _best_variables(checkpoints, state)
 
@@ -161,6 +161,15 @@ def _compile(
     return compiled
 
 
+def keep(task: Task, run: Run) -> None:
+    """Store the variables that `task.start` gives as those of a phase that is finished, without training."""
+    checkpoints = Checkpoints(run.workdir / task.phase)
+    state, progress, _ = _restore_or_start(task, run, make_optimizer(task.optim), checkpoints)
+    if not progress.finished:
+        checkpoints.save(state, replace(progress, finished=True), {"next_chunk": 0})
+    checkpoints.close()
+
+
 def _best_variables(checkpoints: Checkpoints, like: TrainState) -> Any:
     best = checkpoints.restore_best(like)
     checkpoints.close()
@@ -209,28 +218,8 @@ class _Meter:
         return self.measured_at
 
 
-class _PhaseLog:
-    """The run's log, with the phase and the epoch of each step."""
-
-    def __init__(self, log: MetricsLog, phase: str, epoch_steps: int) -> None:
-        self._log, self._phase, self._epoch_steps = log, phase, epoch_steps
-
-    def epoch(self, step: int) -> int:
-        """Return the zero-based epoch of a one-based step."""
-        return (max(step, 1) - 1) // self._epoch_steps
-
-    def metrics(self, step: int, values: dict[str, float]) -> None:
-        """Log results.  JSON has no NaN: a metric without a value, such as an AUC over no label, is left out."""
-        defined = {name: value for name, value in values.items() if math.isfinite(value)}
-        self._log.metrics(self._phase, self.epoch(step), step, defined)
-
-    def perf(self, step: int, values: dict[str, float]) -> None:
-        """Log timings."""
-        self._log.perf(self._phase, self.epoch(step), step, values)
-
-
 def _log_chunk(
-    done: _Dispatched, log: _PhaseLog, meter: _Meter, progress: Progress, task: Task, run: Run, checkpoints: Checkpoints
+    done: _Dispatched, log: PhaseLog, meter: _Meter, progress: Progress, task: Task, run: Run, checkpoints: Checkpoints
 ) -> str:
     """Wait for a chunk's losses and log them; return a note for the progress bar."""
     losses: Float[np.ndarray, " steps"] = jax.device_get(done.losses)
@@ -251,7 +240,7 @@ def _validate(
     constants: Constants,
     progress: Progress,
     step: int,
-    log: _PhaseLog,
+    log: PhaseLog,
     task: Task,
     run: Run,
     checkpoints: Checkpoints,
@@ -266,12 +255,27 @@ def _validate(
         raise _diverged(f"the validation loss is {predictions.loss} at step {step}", task, run, checkpoints)
     summary = metrics.summarize(predictions.scores, predictions.labels, run.seen)
     log.metrics(step, {"val/loss": predictions.loss, "val/roc_auc_macro": summary["roc_auc_macro"]})
-    if predictions.loss < progress.best_loss:
-        progress = replace(progress, best_loss=predictions.loss, best_step=step, epochs_without_gain=0)
+    loss = selecting_loss(predictions.loss, summary["roc_auc_macro"], task.optim)
+    if loss < progress.best_loss or progress.best_step < task.optim.min_steps <= step:
+        progress = replace(progress, best_loss=loss, best_step=step, epochs_without_gain=0)
     else:
         progress = replace(progress, epochs_without_gain=progress.epochs_without_gain + 1)
-    no_patience_left = progress.epochs_without_gain >= task.optim.patience
+    epochs, steps = progress.epochs_without_gain, step - progress.best_step
+    no_patience_left = epochs >= task.optim.patience and steps >= task.optim.patience_steps
+    no_patience_left &= step >= task.optim.min_steps
     return replace(progress, finished=no_patience_left or log.epoch(step) + 1 >= task.optim.max_epochs)
+
+
+def selecting_loss(loss: float, roc_auc: float, optim: OptimSettings) -> float:
+    """Return the validation loss that chooses the best epoch: the objective's, or the share of misranked pairs."""
+    if optim.select == "loss":
+        return loss
+    if not math.isfinite(roc_auc):
+        raise UserError(
+            "optim.select='roc_auc' needs validation items with and without a genre, and there are none; "
+            "use 'loss', or prepare more validation albums"
+        )
+    return 1 - roc_auc
 
 
 def _save(

@@ -172,6 +172,13 @@ class Modality(ABC):
         """
         raise NotImplementedError(f"{self.name} is not streamed")
 
+    def summary(self, records: Iterable[Mapping[str, Any]], config: Config, fitted: Any) -> Any:
+        """Return what a linear classifier sees of stored records: float32 [n, d] or Sparse, None if there is no such.
+
+        By default, that is the input of records that are held in memory.
+        """
+        return None if self.streamed else self.arrays(records, config, fitted)
+
     def fit(self, records: Iterable[Mapping[str, Any]], folder: Path, config: Config) -> Any:
         """Fit what the inputs need on the training records of the prepared data in `folder`.  Raises UserError."""
         return None

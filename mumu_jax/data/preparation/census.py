@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mumu_jax.data.manifest import SPLITS, Album, Label
 
 ALL = "all"
+ENOUGH_OF_A_GENRE, ENOUGH_TO_VALIDATE = 20, 30  # albums; below, linear models beat networks, and the best epoch is luck
 
 Contents = dict[str, int | None]
 
@@ -59,3 +60,20 @@ def _contents(albums: Sequence[Album], prepared: Mapping[str, Container[str]]) -
         "cover": sum(album.cover is not None for album in albums),
         "entities": sum(album.entities is not None for album in albums),
     }
+
+
+def warning_of_few(train: Sequence[Album], val: Sequence[Album]) -> str:
+    """Return a warning with a remedy if there are too few albums to train a network from random weights on, else ""."""
+    genres = [genre for album in train for genre in album.genres]
+    of_a_genre = len(genres) / max(1, len({*genres}))
+    few = []
+    if of_a_genre < ENOUGH_OF_A_GENRE:
+        few.append(f"{of_a_genre:.0f} training albums a genre ({ENOUGH_OF_A_GENRE} or more are enough)")
+    if len(val) < ENOUGH_TO_VALIDATE:
+        few.append(f"{len(val)} validation albums ({ENOUGH_TO_VALIDATE} or more)")
+    if not few:
+        return ""
+    return (
+        f"few data: {' and '.join(few)}; a network from random weights may rank worse than the linear baseline, which "
+        "train prints beside it: label more albums, or for songs use --config=audio_low_4x96_small"
+    )

@@ -20,6 +20,7 @@ from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.image.duplicates import alike
 from mumu_jax.data.modalities.text import GAZETTEER
 from mumu_jax.data.modalities.text.entities.gazetteer import read_gazetteer
+from mumu_jax.data.preparation.census import warning_of_few
 from mumu_jax.data.preparation.summary import DUPLICATES, MISSING, REJECTED, Summary
 from mumu_jax.data.sources import read_source
 from mumu_jax.data.sources.base import Collection, Request
@@ -93,7 +94,7 @@ def prepare(job: Job) -> Summary:
         n_new=sum(part.n_new for part in parts),
         seconds=time.monotonic() - start,
         max_bad=job.max_bad,
-        notes=[*collection.notes, *duplicates, *_notes(job, splits)],
+        notes=[*collection.notes, *duplicates, *_notes(job, splits, collection.albums)],
     )
 
 
@@ -269,8 +270,8 @@ def _write_lines(path: Path, lines: Sequence[Line]) -> None:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def _notes(job: Job, splits: Mapping[str, Any]) -> list[str]:
-    """Return what the summary's tables do not show: modalities and splits that are empty, entities without category."""
+def _notes(job: Job, splits: Mapping[str, Any], albums: Sequence[Album]) -> list[str]:
+    """Return what the tables do not show: modalities and splits that are empty, too few albums, entities of no use."""
     notes = [f"{name:<8}none: the source names no {name}" for name in job.modalities if name not in splits]
     for name in splits:
         notes += [
@@ -280,6 +281,9 @@ def _notes(job: Job, splits: Mapping[str, Any]) -> list[str]:
         ]
     if "entities" in job.folders and not any(split["linked"] for split in splits.get("text", {}).values()):
         notes.append("no entity has a category: Babelfy's own files have none; add --gazetteer")
+    train, val = ([album for album in albums if album.split == split] for split in ("train", "val"))
+    if train and val and (warning := warning_of_few(train, val)):
+        notes.append(warning)
     return notes
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import soundfile
-from jaxtyping import Float16
+from jaxtyping import Float16, Float32
 
 from mumu_jax.config import AudioSettings, Config
 from mumu_jax.data.manifest import Album
@@ -22,7 +22,7 @@ class Audio(PreparedModality):
     """Songs.  The record's field is named after the front end that made it."""
 
     name, item, settings, sections = "audio", "track", AudioSettings, ("audio",)
-    own_settings = frozenset({"data.patch"})
+    own_settings = frozenset({"data.patch", "data.standardise"})
     sees, files, streamed = "songs", "audio", True
     versions: ClassVar[dict[str, str]] = {
         "libsndfile": soundfile.__libsndfile_version__,
@@ -75,6 +75,13 @@ class Audio(PreparedModality):
         else:
             start = patches.random_start(len(frames), uniform, settings)
         patches.cut(frames, start, settings, out)
+
+    def summary(
+        self, records: Iterable[Mapping[str, Any]], config: Config, fitted: None
+    ) -> Float32[np.ndarray, "tracks values"]:
+        """Return the mean and the standard deviation of each bin over a track's frames, in dB."""
+        tracks = (record[config.audio.front_end].astype(np.float32) for record in records)
+        return np.stack([np.concatenate([frames.mean(axis=0), frames.std(axis=0)]) for frames in tracks])
 
     def is_one(self, path: Path) -> bool:
         """Return True for the suffixes of audio."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float32, UInt8
+from PIL import Image as Pixels
 
 from mumu_jax.config import Config, ImageSettings
 from mumu_jax.data.manifest import Album
@@ -16,6 +17,7 @@ from mumu_jax.data.modalities.image.read import read_image
 from mumu_jax.data.modalities.suffixes import is_image
 
 # Of ImageNet's red, green and blue, 0 to 1: fb.resnet.torch's, and those that the published networks were trained with.
+SUMMARY_SIDE = 8
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -56,6 +58,14 @@ class Image(PreparedModality):
         self, record: Mapping[str, Any], out: UInt8[np.ndarray, "side side 3"], uniform: float | None, config: Config
     ) -> None:
         out[:] = record["image"]
+
+    def summary(
+        self, records: Iterable[Mapping[str, Any]], config: Config, fitted: None
+    ) -> Float32[np.ndarray, "covers values"]:
+        """Return the mean colours of each cover's SUMMARY_SIDE × SUMMARY_SIDE squares, 0 to 255."""
+        size, box = (SUMMARY_SIDE, SUMMARY_SIDE), Pixels.Resampling.BOX
+        squares = [np.asarray(Pixels.fromarray(record["image"]).resize(size, box)) for record in records]
+        return np.stack(squares).reshape(len(squares), -1).astype(np.float32)
 
     def is_one(self, path: Path) -> bool:
         return is_image(path)

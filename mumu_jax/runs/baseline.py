@@ -1,0 +1,170 @@
+"""The linear baseline: logistic regression on a summary of the prepared features, which a trained network must beat.
+
+It is fitted before training, in seconds, and kept in the run's folder; every evaluation scores it beside the networks.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Float32, Int, UInt8
+
+from mumu_jax.batch import Sparse
+from mumu_jax.data.loader import Records, multi_hot
+from mumu_jax.data.modalities.inputs import Inputs
+from mumu_jax.data.store.records import Dataset
+from mumu_jax.models.kernels.sparse import sparse_dense
+from mumu_jax.objectives.logits import Logistic
+from mumu_jax.runs.folder import BASELINE
+from mumu_jax.runs.prediction import mean_by_album
+from mumu_jax.system.files import read_npz, write_npz
+from mumu_jax.system.seals import unseal
+
+MOST_ITEMS = 4000  # in training: more change little and take longer than the baseline is worth
+STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)  # scikit-learn's C; the one with the smallest validation loss is kept
+MOST_STEPS = 200
+SMALL_GRADIENT = 1e-4  # ends the fit: the largest component of the mean loss's gradient, as scikit-learn's `tol`
+LEAST_STD = 1e-6  # a value that is the same in all albums is left as it is
+
+
+class Linear(NamedTuple):
+    """The logit of each label: `(x - mean) / std @ weights + bias`."""
+
+    mean: Any  # float32 [d]
+    std: Any
+    weights: Any  # float32 [d, labels]
+    bias: Any
+
+
+class Summaries(NamedTuple):
+    """The albums of a split as the baseline sees them: dense rows or a text's sparse ones, and multi-hot labels."""
+
+    inputs: Float32[np.ndarray, "albums d"] | Sparse
+    labels: UInt8[np.ndarray, "albums labels"]
+
+
+def fit_baseline(inputs: Inputs, dataset: Dataset) -> Linear | None:
+    """Fit on at most MOST_ITEMS training items; None if the input has no summary, or is of several modalities."""
+    records = [dataset.split(split) for split in ("train", "val")]
+    train, val = (summarize_albums(inputs, one, len(dataset.labels), _choose_items(one)) for one in records)
+    if train is None or val is None:
+        return None
+    mean, std = _standardisation(train)
+    fitted = [fit_linear(train, mean, std, strength) for strength in STRENGTHS]
+    losses = [float(_mean_loss(linear, *val)) for linear in fitted]
+    return jax.device_get(fitted[int(np.argmin(losses))])
+
+
+def fit_linear(train: Summaries, mean: Any, std: Any, strength: float) -> Linear:
+    """Fit all labels at once; equals scikit-learn's LogisticRegression(C=strength) for each of them."""
+    inputs, n_labels = train.inputs, train.labels.shape[1]
+    width = inputs.n_columns if isinstance(inputs, Sparse) else inputs.shape[1]
+    zeros = Linear(mean, std, np.zeros((width, n_labels), np.float32), np.zeros(n_labels, np.float32))
+    return _minimise(zeros, inputs, train.labels, strength)
+
+
+@jax.jit
+def _minimise(start: Linear, inputs: Any, labels: Any, strength: Any) -> Linear:
+    """Minimise the mean loss and the l2 penalty by L-BFGS, from `start`."""
+    tx = optax.lbfgs()
+
+    def objective(trained: tuple[Any, Any]) -> Float[Array, ""]:
+        weights, bias = trained
+        loss = _mean_loss(start._replace(weights=weights, bias=bias), inputs, labels)
+        return loss + jnp.sum(weights**2) / (2 * strength * labels.size)
+
+    value_and_grad = optax.value_and_grad_from_state(objective)
+
+    def step(carry: Any) -> Any:
+        trained, state, n_steps, _ = carry
+        value, gradient = value_and_grad(trained, state=state)
+        updates, state = tx.update(gradient, state, trained, value=value, grad=gradient, value_fn=objective)
+        steepest = optax.tree.norm(gradient, ord=jnp.inf) * labels.shape[1]
+        return optax.apply_updates(trained, updates), state, n_steps + 1, steepest
+
+    def goes_on(carry: Any) -> Any:
+        *_, n_steps, steepest = carry
+        return (n_steps < MOST_STEPS) & (steepest > SMALL_GRADIENT)
+
+    trained = (start.weights, start.bias)
+    (weights, bias), *_ = jax.lax.while_loop(goes_on, step, (trained, tx.init(trained), 0, jnp.inf))
+    return start._replace(weights=weights, bias=bias)
+
+
+@jax.jit
+def _mean_loss(linear: Linear, inputs: Any, labels: Any) -> Float[Array, ""]:
+    """Return the binary cross-entropy in nats, the mean over albums and labels."""
+    return Logistic().loss(logits(linear, inputs), labels, {})[0].mean()
+
+
+@jax.jit
+def logits(linear: Linear, inputs: Any) -> Float[Array, "albums labels"]:
+    """Return the logit of each label."""
+    if isinstance(inputs, Sparse):  # without its zeros it would not be sparse, so it stays as it is
+        return sparse_dense(inputs, linear.weights) + linear.bias
+    return (inputs - linear.mean) / linear.std @ linear.weights + linear.bias
+
+
+# --- what it sees -------------------------------------------------------------------------------------------
+
+
+def summarize_albums(
+    inputs: Inputs, records: Records, n_labels: int, rows: Int[np.ndarray, " rows"] | None = None
+) -> Summaries | None:
+    """Return the summaries of albums, of tracks the mean of each album's, in the order of `vectors_of_albums`."""
+    (name, modality), *others = inputs.modalities.items()
+    if others:
+        return None
+    rows = np.arange(len(records)) if rows is None else rows
+    labels = np.zeros((len(rows), n_labels), np.uint8)
+
+    def read():
+        for i, record in enumerate(records.read(rows)):
+            labels[i] = multi_hot(record["labels"], n_labels)
+            yield record
+
+    summary = modality.summary(read(), inputs.config, inputs.fitted[name])
+    if summary is None or inputs.level == "album":
+        return None if summary is None else Summaries(summary, labels)
+    _, means, first = mean_by_album(summary, np.array(records.album_ids)[rows].tolist())
+    return Summaries(means, labels[first])
+
+
+def _choose_items(records: Records) -> Int[np.ndarray, " rows"]:
+    """Return the rows of at most MOST_ITEMS items: all, or those of whole albums drawn at random."""
+    if len(records) <= MOST_ITEMS:
+        return np.arange(len(records))
+    _, album = np.unique(records.album_ids, return_inverse=True)
+    drawn = np.random.default_rng(0).permutation(album.max() + 1)
+    within = np.cumsum(np.bincount(album)[drawn]) <= MOST_ITEMS
+    return np.flatnonzero(np.isin(album, drawn[within]))
+
+
+def _standardisation(train: Summaries) -> tuple[Any, Any]:
+    if isinstance(train.inputs, Sparse):
+        return np.zeros((), np.float32), np.ones((), np.float32)
+    std = train.inputs.std(axis=0)
+    return train.inputs.mean(axis=0), np.where(std > LEAST_STD, std, 1).astype(np.float32)
+
+
+# --- in the run's folder ------------------------------------------------------------------------------------
+
+
+def write_baseline(workdir: Path, linear: Linear | None) -> None:
+    """Write the baseline to the run's folder, before its config.json; remove that of a run that was here before."""
+    unseal(workdir, BASELINE)
+    if linear is None:
+        (workdir / BASELINE).unlink(missing_ok=True)
+    else:
+        write_npz(workdir / BASELINE, **linear._asdict())
+
+
+def read_baseline(workdir: Path) -> Linear | None:
+    """Read what `write_baseline` wrote; None if the run has no baseline."""
+    if not (workdir / BASELINE).exists():
+        return None
+    arrays = read_npz(workdir / BASELINE, "restore it, or use another --workdir", *Linear._fields)
+    return Linear(*(arrays[name] for name in Linear._fields))
