@@ -6,6 +6,7 @@ worker of `prepare` does.  Pillow alone opens, converts, resizes and crops.
 
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from benchmarks.benchmark import Benchmark
 from benchmarks.options import numbers
 from mumu_jax.config import ImageSettings
 from mumu_jax.data.modalities import MODALITIES
+from mumu_jax.data.modalities.base import read_item
 from mumu_jax.data.modalities.image.read import read_image
 from mumu_jax.data.sources.synthetic.covers import LOOKS, draw_cover
 from mumu_jax.system.terminal import run_command
 
 N_COVERS, QUALITY = 48, 85  # different files
 SETTINGS = ImageSettings()
-OURS = {"read_image": read_image, "prepare": MODALITIES["image"].read}
+OURS = {"read_image": read_image, "prepare": partial(read_item, MODALITIES["image"])}
 
 
 def main(argv: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ Worker processes import this and every modality: none of them imports JAX or Fla
 process 100 MB and a second.
 """
 
+import dataclasses
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -26,8 +27,8 @@ T = TypeVar("T")
 class Content:
     """An item's file or text as read: the fields of its record, and numbers that a summary adds up.
 
-    `damaged` is a file beside it that could not be used, and why; the record is made without it.  `likeness` is the
-    fingerprint of a picture (`image/duplicates.py`) in hexadecimal digits.
+    `damaged` is a file beside it that could not be used, and why; the record is made without it.  `likeness` is that of
+    the modality, in hexadecimal digits; `read_item` adds it.
     """
 
     fields: dict[str, Any]
@@ -203,7 +204,7 @@ class PreparedModality(Modality):
     shard_records: ClassVar[int]  # at most this much is done again after a kill
     counts: ClassVar[tuple[str, ...]] = ()  # the names in Content.counts
     in_process: ClassVar[bool] = False  # read in this process: others would take more memory and time than they save
-    has_likeness: ClassVar[bool] = False  # its contents are pictures, which are compared between splits
+    has_likeness: ClassVar[bool] = False  # its records are compared between splits, by `likeness` and `alike`
     uses_gazetteer: ClassVar[bool] = False  # a gazetteer is kept beside the records
     # Settings that matter when records are read, not when they are made.
     later_settings: ClassVar[frozenset[str]] = frozenset()
@@ -251,6 +252,14 @@ class PreparedModality(Modality):
         """Return the (mean, std) of training records that standardise the inputs; (0, 1) leaves them as they are."""
         return np.zeros((), np.float32), np.ones((), np.float32)
 
+    def likeness(self, fields: Mapping[str, Any], settings: Any) -> bytes:
+        """Return a record's fingerprint, if `has_likeness`: as many bytes for every record."""
+        raise NotImplementedError(f"{self.name} has no likeness")
+
+    def alike(self, a: Sequence[bytes], b: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+        """Yield, in order, each (i, j) for which `a[i]` and `b[j]` are likenesses of the same thing."""
+        raise NotImplementedError(f"{self.name} has no likeness")
+
     @abstractmethod
     def is_one(self, path: Path) -> bool:
         """Return True if a user's file is of this modality, by its name."""
@@ -280,7 +289,9 @@ def read_item(modality: PreparedModality, source: Any, settings: Any) -> Content
         content = modality.read(source, settings)
         for name, one in modality.fields(settings).items():
             one.check(content.fields[name])
-        return content
+        if not modality.has_likeness:
+            return content
+        return dataclasses.replace(content, likeness=modality.likeness(content.fields, settings).hex())
 
     return _or_rejected(read)
 

@@ -86,4 +86,7 @@ class Earlier:
             self._open = path, ArrayRecordDataSource([f"{path}[0:{sidecar.records}]"])
         fields = records.decode(self._open[1][row], self._modality, self._settings)
         counts = dict(zip(self._modality.counts, sidecar.made[row].counts, strict=True))
-        return Content(fields, counts, likeness=sidecar.likeness[row] if sidecar.likeness else "")
+        likeness = sidecar.likeness[row] if sidecar.likeness else ""
+        if self._modality.has_likeness and not likeness:  # from before recordings were compared
+            likeness = self._modality.likeness(fields, self._settings).hex()
+        return Content(fields, counts, likeness=likeness)

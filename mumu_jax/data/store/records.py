@@ -84,7 +84,7 @@ class Sidecar(Struct):
     """The facts about a finished shard, stored beside it.
 
     `fingerprint` stands for all that went into it: rows, files, settings, versions.  `ids` are (album, item) of each
-    record, `made` the origin of each, `likeness` the likeness of each if they are pictures.  `counts` are sums over the
+    record, `made` the origin of each, `likeness` that of each if the modality has one.  `counts` are sums over the
     records.  `missing` are item ids, `rejected` lines of `rejected.jsonl`.
     """
 

@@ -120,6 +120,7 @@ class Store:
                     raise UserError(self._not_written(missing, todo))
                 n_new = sum(len(shard.rows) for shard in todo)
         earlier.remove(self.folder)
+        self._add_likenesses(sidecars)
         return Written(self, [(shard, sidecars[shard.name]) for shard in shards], n_new)
 
     def remove(self) -> None:
@@ -132,6 +133,21 @@ class Store:
         """Declare the folder unfinished."""
         (self.folder / records.DESCRIPTION).unlink(missing_ok=True)
         (self.folder / SEAL).unlink(missing_ok=True)
+
+    def _add_likenesses(self, sidecars: Mapping[str, Sidecar]) -> None:
+        """Add the likenesses to sidecars from before the modality had one, as `prepare` would store them now."""
+        old = {name: one for name, one in sidecars.items() if self.modality.has_likeness and not one.likeness}
+        n_records = sum(sidecar.records for sidecar in old.values())
+        if n_records:
+            (self.folder / SEAL).unlink(missing_ok=True)  # `finish` writes it again
+        with progress_bar(n_records, f"comparing {self.modality.name}", shown=n_records > 0) as progress:
+            for name, sidecar in old.items():
+                shard = ShardFile(name, sidecar.records, sidecar.bytes, sidecar.sha256)
+                for record in ShardRecords(self.folder, [shard], self.modality, self.settings):
+                    sidecar.likeness.append(self.modality.likeness(record, self.settings).hex())
+                    progress.advance()
+                if sidecar.records:
+                    write_json(self.folder / records.sidecar_of(name), msgspec.to_builtins(sidecar))
 
     def _write_alone(self, shard: Shard) -> None:
         """Write a shard on a machine that must look for itself which files and versions it has."""

@@ -1,6 +1,6 @@
 """Audio: a record a track, its frames as `[frames, bins]` float16 dB; a network sees patches of them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ from mumu_jax.data.manifest import Album
 from mumu_jax.data.modalities.audio import patches
 from mumu_jax.data.modalities.audio.decode import track_cqt
 from mumu_jax.data.modalities.audio.front_ends import front_end_of
+from mumu_jax.data.modalities.audio.likeness import alike, likeness
 from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, Tensor
 from mumu_jax.data.modalities.suffixes import is_audio
 
@@ -30,6 +31,7 @@ class Audio(PreparedModality):
     }
     shard_records = 256  # 32 MB of 30 s tracks
     counts = ("silent", "seconds")
+    has_likeness = True
     later_settings = frozenset({"patch_frames", "patch_seed"})  # patches are cut when the records are read
 
     def inputs(self, album: Album, folder: Path) -> Iterator[tuple[str, Path | None]]:
@@ -40,6 +42,14 @@ class Audio(PreparedModality):
         """Decode a track."""
         frames, seconds, silent = track_cqt(source, settings)
         return Content({settings.front_end: frames}, {"seconds": seconds, "silent": int(silent)})
+
+    def likeness(self, fields: Mapping[str, Any], settings: AudioSettings) -> bytes:
+        """Return the likeness of the first excerpt."""
+        return likeness(fields[settings.front_end], patches.n_frames_of_excerpt(settings))
+
+    def alike(self, a: Sequence[bytes], b: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+        """Yield the pairs that sound alike."""
+        return alike(a, b)
 
     def fields(self, settings: AudioSettings) -> dict[str, Tensor]:
         """Return the frames' field."""

@@ -1,6 +1,6 @@
 """Images: a record an album, the centre square of its cover in 8 bits."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from PIL import Image as Pixels
 from mumu_jax.config import Config, ImageSettings
 from mumu_jax.data.manifest import Album
 from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, Tensor
-from mumu_jax.data.modalities.image.duplicates import likeness
+from mumu_jax.data.modalities.image.duplicates import alike, likeness
 from mumu_jax.data.modalities.image.read import read_image
 from mumu_jax.data.modalities.suffixes import is_image
 
@@ -36,8 +36,13 @@ class Image(PreparedModality):
         yield album.album_id, album.cover
 
     def read(self, source: Path, settings: ImageSettings) -> Content:
-        pixels = read_image(source, settings)
-        return Content({"image": pixels}, likeness=likeness(pixels).hex())
+        return Content({"image": read_image(source, settings)})
+
+    def likeness(self, fields: Mapping[str, Any], settings: ImageSettings) -> bytes:
+        return likeness(fields["image"])
+
+    def alike(self, a: Sequence[bytes], b: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+        return alike(a, b)
 
     def fields(self, settings: ImageSettings) -> dict[str, Tensor]:
         return {"image": Tensor((settings.side_px, settings.side_px, 3), np.uint8)}

@@ -12,13 +12,13 @@ THUMBNAIL = 8  # pixels a side
 N_BITS = ROWS * (COLUMNS - 1)
 N_BYTES = N_BITS // 8 + THUMBNAIL * THUMBNAIL * 3
 
-# The thresholds below which two are the same picture.  Of 600 covers of the mini dataset, 99 % are recognised as JPEG
-# of quality 30, 99 % at 160 pixels, 96 % with 1 % cropped and 90 % with 2 %.  Of 3.1 million pairs of different covers,
-# 1 is mistaken for a duplicate, and no pair of plain pictures with a line of text anywhere; but if lines of the same
-# length have the same place, font and colours on plain pictures, 4 pairs in 10 are.
+# The thresholds below which two are the same picture.  Thumbnails are levelled first: another scan of a sleeve is
+# brighter, darker or paler.  Of 600 covers of the mini dataset, all are recognised as JPEG of quality 30, at 160 pixels,
+# with 2 % cropped, 30 % darker, 20 % brighter and at 60 % of the contrast, 99 % at a gamma of 0.7 and 94 % with 15 % of
+# the blue taken out.  Of 180,000 pairs of different covers, none is mistaken for a duplicate, and no pair of plain
+# pictures with a line of text anywhere.
 MOST_BITS = 48  # that differ
-MOST_LEVELS = 6.0  # of 255, the mean difference of the thumbnails
-MOST_OF_BOTH = 0.6  # the sum of both, relative to the bits set and the contrast: plain pictures have little of either
+MOST_OF_BOTH = 0.6  # their share of the bits set, and the mean difference of the thumbnails relative to their contrast
 
 _BLOCK = 1 << 18  # pairs compared at once; at worst all of them pass the first test, which takes 200 MB
 
@@ -74,13 +74,14 @@ def _same(
 ) -> Bool[np.ndarray, " pairs"]:
     """Decide for each pair of similar bits if it is the same picture."""
     n_set = np.bitwise_count(bits[0]).sum(1) + np.bitwise_count(bits[1]).sum(1)
-    levels = np.abs(thumbnails[0] - thumbnails[1]).mean(1)
-    contrast = np.maximum(_contrast(thumbnails[0]), _contrast(thumbnails[1]))
-    of_both = n_different / np.maximum(n_set, 1) + levels / np.maximum(contrast, 1e-3)
-    return (levels <= MOST_LEVELS) & (of_both <= MOST_OF_BOTH)
+    levels = np.abs(_levelled(thumbnails[0]) - _levelled(thumbnails[1])).mean(1)
+    return n_different / np.maximum(n_set, 1) + levels <= MOST_OF_BOTH
 
 
-def _contrast(thumbnails: Float32[np.ndarray, "pairs values"]) -> Float32[np.ndarray, " pairs"]:
-    """Return the mean absolute deviation of each thumbnail's values from the mean of their colour."""
-    colours = thumbnails.reshape(-1, THUMBNAIL**2, 3)
-    return np.abs(colours - colours.mean(1, keepdims=True)).mean((1, 2))
+def _levelled(thumbnails: Float32[np.ndarray, "pairs values"]) -> Float32[np.ndarray, "pairs values"]:
+    """Return each thumbnail without its brightness and contrast: its mean is 0, and its mean deviation 1.
+
+    All colours are levelled by the same amount, so that pictures which differ in their tint stay different.
+    """
+    centred = thumbnails - thumbnails.mean(1, keepdims=True)
+    return centred / np.maximum(np.abs(centred).mean(1, keepdims=True), 1e-3)
