@@ -12,8 +12,9 @@ from rich.table import Table
 
 from mumu_jax.data.manifest import read_labels, read_manifest
 from mumu_jax.data.modalities import MODALITIES
-from mumu_jax.data.preparation import census
+from mumu_jax.data.preparation import census, duplicates
 from mumu_jax.data.preparation.diagnosis import Coverage, Diagnosis, diagnose
+from mumu_jax.data.preparation.duplicates import DUPLICATES
 from mumu_jax.data.preparation.job import LABELS, MANIFEST
 from mumu_jax.data.sources import mumu
 from mumu_jax.data.sources.finding import SEVERITIES
@@ -30,6 +31,8 @@ def main(argv: Sequence[str]) -> int:
     options = _parse(argv)
     if options.statistics:
         print_statistics(statistics(options.statistics))
+        for note in duplicates.notes_of(duplicates.read_lines(options.statistics), options.statistics / DUPLICATES):
+            print(f"\n{note}")
         return 0
     folders = {name: getattr(options, f"{name}_dir") for name in OWNED}
     diagnosis = diagnose(options.mumu, {name: folder for name, folder in folders.items() if folder is not None})

@@ -14,6 +14,7 @@ from mumu_jax.data.modalities.base import PreparedModality
 from mumu_jax.data.preparation.job import CORES, MAX_BAD, Job, prepare
 from mumu_jax.data.preparation.summary import BAD_FILES_ALLOWED
 from mumu_jax.data.sources import SOURCES
+from mumu_jax.data.sources.same import WAYS
 from mumu_jax.data.store.beam import for_each_under
 from mumu_jax.errors import UserError
 from mumu_jax.system.terminal import positive, run_command
@@ -45,6 +46,7 @@ def main(argv: Sequence[str]) -> int:
             settings={name: _settings(modality, options) for name, modality in MODALITIES.items()},
             folders={name: folder for name, folder in folders.items() if folder is not None},
             gazetteer=options.gazetteer,
+            duplicates=options.duplicates,
             for_each=for_each,
         )
     )
@@ -104,6 +106,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         default=tuple(MODALITIES),
         metavar="A,B",
         help=f"modalities to prepare; by default all that the source has of {', '.join(MODALITIES)}",
+    )
+    parser.add_argument(
+        "--duplicates",
+        choices=[*WAYS],
+        help="songs that are an earlier album's, byte for byte, and with --source=covers images that look like an "
+        "earlier one: drop them, merge their albums into one with the genres of both, or keep all in one split. By "
+        "default covers are dropped, and songs are listed in duplicates.jsonl if another split has them",
     )
     parser.add_argument(
         "--gazetteer",

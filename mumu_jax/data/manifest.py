@@ -262,7 +262,7 @@ def assign_splits(albums: Sequence[Album]) -> list[Album]:
     An album that has a split keeps it.  The SHA-256 of its id decides for every other one, so that an album stays in
     its split when others are added or removed.  Tiny sets are an exception: see `_fill_empty_splits`.
     """
-    splits = {album.album_id: album.split or _hashed_split(album.album_id) for album in albums}
+    splits = {album.album_id: album.split or hashed_split(album.album_id) for album in albums}
     if len(albums) >= len(SPLITS):
         _fill_empty_splits(splits, [album.album_id for album in albums if album.split is None])
     return [msgspec.structs.replace(album, split=splits[album.album_id]) for album in albums]
@@ -280,7 +280,8 @@ def _fill_empty_splits(splits: dict[str, str], free: Sequence[str]) -> None:
             splits[min(movable, key=lambda album_id: (_distance(album_id, empty), album_id))] = empty
 
 
-def _hashed_split(album_id: str) -> str:
+def hashed_split(album_id: str) -> str:
+    """Return the split of an album that has none of its own."""
     return next(split for split in SPLITS if _distance(album_id, split) == 0)
 
 

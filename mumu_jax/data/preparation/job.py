@@ -17,11 +17,12 @@ import msgspec
 
 from mumu_jax.data.manifest import Album, read_manifest, write_labels, write_manifest
 from mumu_jax.data.modalities import MODALITIES
-from mumu_jax.data.modalities.image.duplicates import alike
 from mumu_jax.data.modalities.text import GAZETTEER
 from mumu_jax.data.modalities.text.entities.gazetteer import read_gazetteer
+from mumu_jax.data.preparation import duplicates
 from mumu_jax.data.preparation.census import warning_of_few
-from mumu_jax.data.preparation.summary import DUPLICATES, MISSING, REJECTED, Summary
+from mumu_jax.data.preparation.duplicates import DUPLICATES
+from mumu_jax.data.preparation.summary import MISSING, REJECTED, Summary
 from mumu_jax.data.sources import read_source
 from mumu_jax.data.sources.base import Collection, Request
 from mumu_jax.data.sources.files import files_below
@@ -52,6 +53,7 @@ class Job:
     settings: Mapping[str, Any] = field(default_factory=dict)
     folders: Mapping[str, Path] = field(default_factory=dict)
     gazetteer: Path | None = None
+    duplicates: str | None = None
     shard_records: int | None = None
     for_each: ForEach | None = None
 
@@ -67,7 +69,7 @@ def prepare(job: Job) -> Summary:
     """Read a source and write `manifest.jsonl`, `labels.json`, a folder a modality and lists into `job.data_dir`.
 
     Continues after a killed call; repeats only what other albums or files change.  Items that are damaged or missing
-    are left out and listed in `rejected.jsonl` and `missing.jsonl`, pictures that occur in several splits are listed in
+    are left out and listed in `rejected.jsonl` and `missing.jsonl`, songs and pictures of several splits are listed in
     `duplicates.jsonl`.  `job.workers` processes or `job.for_each` (`store/beam.py`) read the items; the shards are the
     same.  Raises UserError on a source that cannot be read, on settings that do not fit, on a folder that cannot be
     written or holds other data, if files that were prepared before are all gone, and if nothing can be prepared.
@@ -84,7 +86,7 @@ def prepare(job: Job) -> Summary:
         # A manifest is written when no shards of an earlier one are left beside it.
         write_manifest(job.data_dir / MANIFEST, collection.albums)
         write_labels(job.data_dir / LABELS, collection.labels)
-        duplicates = _write_duplicates(job, parts)
+        notes = _write_duplicates(job, parts)
         splits = {part.modality.name: part.finish(collection.albums, collection.labels).splits for part in parts}
     return Summary(
         data_dir=job.data_dir,
@@ -94,7 +96,7 @@ def prepare(job: Job) -> Summary:
         n_new=sum(part.n_new for part in parts),
         seconds=time.monotonic() - start,
         max_bad=job.max_bad,
-        notes=[*collection.notes, *duplicates, *_notes(job, splits, collection.albums)],
+        notes=[*collection.notes, *notes, *_notes(job, splits, collection.albums)],
     )
 
 
@@ -102,7 +104,9 @@ def _read_collection(job: Job) -> Collection:
     """Read the source's albums with their entity files; raises UserError if they must not replace what is prepared."""
     max_chars = job.settings_of("text").max_chars
     folders = {kind: folder for kind, folder in job.folders.items() if kind != "entities"}
-    collection = read_source(job.source, job.input, Request(job.data_dir, job.workers, max_chars, folders))
+    collection = read_source(
+        job.source, job.input, Request(job.data_dir, job.workers, max_chars, folders, job.duplicates)
+    )
     _check_settings(job)
     n_gone = _check_albums(job.data_dir, collection.albums)
     if n_gone:
@@ -217,39 +221,6 @@ def _check_not_gone(store: Store, inputs: Sequence[Any]) -> None:
         )
 
 
-# --- pictures in more than one split ------------------------------------------------------------------------
-
-
-def _write_duplicates(job: Job, parts: Sequence[Written]) -> list[str]:
-    """List pictures that look like one of another split, and return a note; remove the list if there are none."""
-    path = job.data_dir / DUPLICATES
-    lines = [line for part in parts if part.modality.has_likeness for line in _duplicates(part)]
-    if lines:
-        _write_lines(path, lines)
-        return [f"{len(lines):,} covers of val and test look like one of another split; each is listed in {path}"]
-    if any(store.modality.has_likeness for store in job.stores):
-        path.unlink(missing_ok=True)
-    return []
-
-
-def _duplicates(part: Written) -> list[Line]:
-    """Return a line for each picture of val and test that looks like one of another split: the first such one."""
-    pictures = [
-        (shard.split, album_id, bytes.fromhex(likeness))
-        for shard, sidecar in part.shards
-        for (album_id, _), likeness in zip(sidecar.ids, sidecar.likeness, strict=True)
-    ]
-    lines: dict[str, Line] = {}
-    for split in ("val", "test"):
-        here = [picture for picture in pictures if picture[0] == split]
-        others = [picture for picture in pictures if picture[0] != split]
-        for i, j in alike([likeness for *_, likeness in here], [likeness for *_, likeness in others]):
-            _, album_id, _ = here[i]
-            like_split, like, _ = others[j]
-            lines.setdefault(album_id, {"album_id": album_id, "split": split, "like": like, "like_split": like_split})
-    return list(lines.values())
-
-
 # --- lists, notes and errors --------------------------------------------------------------------------------
 
 
@@ -263,6 +234,20 @@ def _write_lists(job: Job, collection: Collection, parts: Sequence[Written]) -> 
         kept = [line for line in earlier if line.get("modality") in {*MODALITIES} - {*job.modalities}]
         _write_lines(path, lines + kept)
     return rejected, missing
+
+
+def _write_duplicates(job: Job, parts: Sequence[Written]) -> list[str]:
+    """List what is in several splits, and return notes; remove the list if nothing is."""
+    if not any(store.modality.has_likeness for store in job.stores):
+        return []
+    path = job.data_dir / DUPLICATES
+    lines = [line for part in parts if part.modality.has_likeness for line in duplicates.find(part)]
+    kept = [line for line in duplicates.read_lines(job.data_dir) if line["modality"] not in job.modalities]
+    if lines or kept:
+        _write_lines(path, lines + kept)
+    else:
+        path.unlink(missing_ok=True)
+    return duplicates.notes_of(lines, path)
 
 
 def _write_lines(path: Path, lines: Sequence[Line]) -> None:

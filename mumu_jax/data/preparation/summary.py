@@ -8,7 +8,7 @@ from typing import Any
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.base import PreparedModality
 
-REJECTED, MISSING, DUPLICATES = "rejected.jsonl", "missing.jsonl", "duplicates.jsonl"
+REJECTED, MISSING = "rejected.jsonl", "missing.jsonl"
 GENRES_SHOWN = 8
 BAD_FILES_ALLOWED = 3  # also in a small collection, where they exceed `max_bad`
 

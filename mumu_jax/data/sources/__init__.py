@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from mumu_jax.data.manifest import Label, assign_splits, labels_of, read_manifest
-from mumu_jax.data.sources import covers, folder, mumu, table, tartarus
+from mumu_jax.data.sources import covers, folder, mumu, same, table, tartarus
 from mumu_jax.data.sources.base import Collection, Request, Source
 from mumu_jax.data.sources.files import composed
 from mumu_jax.errors import UserError, nearest
@@ -60,7 +60,8 @@ def read_source(name: str, path: Path | None, request: Request) -> Collection:
     """Return the albums of a source, every one with a split, and the labels in column order.
 
     Audio files need not exist: preparing the data counts the missing ones.  Raises UserError on an unknown name, on a
-    path that is missing or not what the source reads, and if there are no albums or no genres.
+    path that is missing or not what the source reads, if there are no albums or no genres, and if two splits have the
+    same recording.
     """
     source = _find_source(name)
     expected = f"--source={name} expects --input to be {source.layout}"
@@ -79,7 +80,23 @@ def read_source(name: str, path: Path | None, request: Request) -> Collection:
         raise UserError(f"{expected}; found no albums in {path}: correct the path or the files")
     if not collection.labels:
         raise UserError(f"{expected}; found no genres in {path}: give the albums at least one")
-    return dataclasses.replace(collection, albums=assign_splits(collection.albums))
+    if request.duplicates:
+        collection = _with_settled_songs(collection, request.duplicates)
+    albums = assign_splits(collection.albums)
+    return dataclasses.replace(collection, albums=albums, notes=[*collection.notes, *same.check_recordings(albums)])
+
+
+def _with_settled_songs(collection: Collection, way: str) -> Collection:
+    """Return the collection with the songs settled that several albums have, byte for byte."""
+    copies = same.byte_copies(collection.albums)
+    albums, lines = same.settle(collection.albums, copies, way, "it is the same, byte for byte, as")
+    notes = same.note_of(collection.albums, copies, way, "songs are, byte for byte,")
+    return dataclasses.replace(
+        collection,
+        albums=albums,
+        rejected=[*collection.rejected, *lines],
+        notes=[*collection.notes, *notes],
+    )
 
 
 def _with_clean_names(collection: Collection) -> Collection:

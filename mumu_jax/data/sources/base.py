@@ -14,12 +14,14 @@ class Request:
 
     `data_dir` is where a source may put files that it makes with `workers` processes.  A text is wanted up to
     `max_chars` characters.  `folders` are the user's own places of files, by their names in `Source.folders`.
+    `duplicates` is one of `same.WAYS` to settle files that several albums have, None for the source's own.
     """
 
     data_dir: Path
     workers: int = 1
     max_chars: int = 1000
     folders: Mapping[str, Path] = field(default_factory=dict)
+    duplicates: str | None = None
 
 
 @dataclass(frozen=True)

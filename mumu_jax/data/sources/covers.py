@@ -12,6 +12,7 @@ from mumu_jax.data.modalities.image.read import read_image
 from mumu_jax.data.modalities.suffixes import is_audio, is_image
 from mumu_jax.data.sources.base import Collection, Request, Source
 from mumu_jax.data.sources.files import as_id, files_below, genre_of
+from mumu_jax.data.sources.same import Copy, note_of, settle
 from mumu_jax.errors import UserError
 from mumu_jax.system.terminal import progress_bar
 from mumu_jax.system.workers import map_in_order
@@ -20,8 +21,8 @@ from mumu_jax.system.workers import map_in_order
 def read(root: Path, request: Request) -> Collection:
     """Return one album, without tracks, for every image; its id is the path below `root`, without suffix if possible.
 
-    Of images that look alike, in whichever genres, only the first by path stays, so that no picture is in two splits;
-    `rejected` lists the others.  Damaged images stay: preparing the data finds them.  Hidden files, and files without
+    Images that look alike, in whichever genres, are settled as the request says, so that no picture is in two splits.
+    By default only the first by path stays, and `rejected` lists the others.  Damaged images stay: preparing the data finds them.  Hidden files, and files without
     an image's suffix, are passed over.  Raises UserError on an image that is in no genre's folder.
     """
     if not root.is_dir():
@@ -30,16 +31,18 @@ def read(root: Path, request: Request) -> Collection:
     if not images and any(map(is_audio, files_below(root))):
         raise UserError(f"expected images in folders named by genre, found songs in {root}; say --source=folder")
     genres = [genre_of(path, root, "covers") for path in images]
-    duplicates = _find_duplicates(images, request.workers)
-    ids = _ids(images, root)
-    albums = [Album(ids[i], (genres[i],), (), cover=path) for i, path in enumerate(images) if i not in duplicates]
-    rejected: list[dict[str, str | int]] = [
-        {"file": str(images[i]), "reason": "duplicate", "detail": f"it looks like {images[first]}"}
-        for i, first in duplicates.items()
-    ]
+    ids, way = _ids(images, root), request.duplicates or "drop"
+    every = [Album(ids[i], (genres[i],), (), cover=path) for i, path in enumerate(images)]
+    pairs = _find_pairs(images, request.workers)
+    if way == "drop":
+        pairs = _without_chains(pairs)
+    copies = [Copy(later, images[later], first, images[first]) for later, first in pairs]
+    albums, rejected = settle(every, copies, way, "it looks like")
+    notes = note_of(every, copies, way, "covers look like")
     n_deep = sum(len(path.relative_to(root).parts) > 2 for path in images)
-    note = f"{n_deep:,} images are stored deeper than GENRE/image; their genre is the first folder's name"
-    return Collection(albums, labels_of(albums), rejected, [note] if n_deep else [])
+    if n_deep:
+        notes.append(f"{n_deep:,} images are stored deeper than GENRE/image; their genre is the first folder's name")
+    return Collection(albums, labels_of(albums), rejected, notes)
 
 
 def _ids(images: Sequence[Path], root: Path) -> list[str]:
@@ -50,8 +53,8 @@ def _ids(images: Sequence[Path], root: Path) -> list[str]:
     return [as_id((stem if n_uses[stem] == 1 else name).as_posix()) for name, stem in zip(names, stems, strict=True)]
 
 
-def _find_duplicates(images: Sequence[Path], workers: int) -> dict[int, int]:
-    """Map each image that looks like an earlier one to that one, by their indices; the earlier one is no duplicate."""
+def _find_pairs(images: Sequence[Path], workers: int) -> list[tuple[int, int]]:
+    """Return the pairs (later, earlier) of images that look alike, by their indices."""
     readable, likenesses = [], []
     results = map_in_order(_likeness, images, workers, lambda path: b"")
     with contextlib.closing(results), progress_bar(len(images), "comparing covers", shown=bool(images)) as progress:
@@ -60,11 +63,16 @@ def _find_duplicates(images: Sequence[Path], workers: int) -> dict[int, int]:
                 readable.append(i)
                 likenesses.append(likeness_bytes)
             progress.advance()
-    duplicates: dict[int, int] = {}
-    for later, first in alike(likenesses, likenesses):
-        if first < later and later not in duplicates and first not in duplicates:
-            duplicates[later] = first
-    return {readable[later]: readable[first] for later, first in duplicates.items()}
+    return [(readable[later], readable[first]) for later, first in alike(likenesses, likenesses) if first < later]
+
+
+def _without_chains(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return a pair for each image that looks like an earlier one which stays."""
+    first_of: dict[int, int] = {}
+    for later, first in pairs:
+        if later not in first_of and first not in first_of:
+            first_of[later] = first
+    return list(first_of.items())
 
 
 def _likeness(path: Path) -> bytes:

@@ -1,0 +1,100 @@
+"""Duplicates among prepared records: what is in val or test and also in another split, listed and counted."""
+
+import contextlib
+import filecmp
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mumu_jax.data.store.shards import Written
+
+DUPLICATES = "duplicates.jsonl"
+FILE, BYTES, ALIKE = "same file", "same bytes", "alike"  # the kinds of duplicates
+WORDS = {"audio": ("songs", "sound like"), "image": ("covers", "look like")}  # of the modalities that have a likeness
+
+Line = dict[str, Any]
+
+
+class _Item(NamedTuple):
+    split: str
+    album_id: str
+    item_id: str
+    file: Path
+    likeness: bytes
+
+
+def find(part: Written) -> list[Line]:
+    """Return a line for each record of val and test that is the same as one of another split: the first such one."""
+    items = list(_items(part))
+    equals = defaultdict(list)
+    for item in items:
+        equals[item.likeness].append(item)
+    lines = []
+    for split in ("val", "test"):
+        here = [item for item in items if item.split == split]
+        others = [item for item in items if item.split != split]
+        alike: dict[_Item, _Item] = {}
+        for i, j in part.modality.alike([item.likeness for item in here], [item.likeness for item in others]):
+            alike.setdefault(here[i], others[j])
+        for item in here:
+            # What is too plain to be compared may still be a copy.
+            copies = (other for other in equals[item.likeness] if other.split != split and _kind(item, other) != ALIKE)
+            other = alike.get(item) or next(copies, None)
+            if other:
+                lines.append(_line(item, other, part))
+    return lines
+
+
+def _items(part: Written) -> Iterator[_Item]:
+    for shard, sidecar in part.shards:
+        files = {(row.album_id, row.item_id): row.input for row in shard.rows}
+        for ids, likeness in zip(sidecar.ids, sidecar.likeness, strict=True):
+            yield _Item(shard.split, *ids, files[tuple(ids)], bytes.fromhex(likeness))
+
+
+def _line(item: _Item, other: _Item, part: Written) -> Line:
+    is_track = part.modality.item == "track"
+    return {
+        "modality": part.modality.name,
+        "album_id": item.album_id,
+        **({"track_id": item.item_id} if is_track else {}),
+        "split": item.split,
+        "like": other.album_id,
+        **({"like_track_id": other.item_id} if is_track else {}),
+        "like_split": other.split,
+        "kind": _kind(item, other),
+    }
+
+
+def _kind(item: _Item, other: _Item) -> str:
+    with contextlib.suppress(OSError):  # a file that is gone since it was read is not compared
+        if os.path.samefile(item.file, other.file):
+            return FILE
+        if filecmp.cmp(item.file, other.file, shallow=False):
+            return BYTES
+    return ALIKE
+
+
+def read_lines(data_dir: Path) -> list[Line]:
+    """Return the lines of the list in `data_dir`, none if there is no list."""
+    path = data_dir / DUPLICATES
+    lines = map(json.loads, path.read_text().splitlines()) if path.exists() else ()
+    return [{"modality": "image", "kind": ALIKE} | line for line in lines]  # as in lists of covers alone
+
+
+def notes_of(lines: Sequence[Line], path: Path) -> list[str]:
+    """Return a line for each modality: its duplicates by kind and by pair of splits."""
+    notes = []
+    for name, (things, are_like) in WORDS.items():
+        own = [line for line in lines if line["modality"] == name]
+        if own:
+            counts = Counter((line["kind"], line["split"], line["like_split"]) for line in own)
+            kinds = [f"{kind}: {n:,} of {split} in {other}" for (kind, split, other), n in sorted(counts.items())]
+            notes.append(
+                f"{len(own):,} {things} of val and test {are_like} one of another split ({'; '.join(kinds)}); "
+                f"each is listed in {path}"
+            )
+    return notes
