@@ -348,12 +348,14 @@ def test_pictures_of_more_than_one_split_are_listed(tmp_path, in_this_process):
     write(rows)
     job = Job("manifest", manifest, tmp_path / "out", 1, shard_records=2)
     said, path = str(prepare_job(job)), tmp_path / "out" / "duplicates.jsonl"
-    assert f"4 covers of val and test look like one of another split; each is listed in {path}" in said
-    wanted = [("C", "val", "F", "test"), ("D", "val", "A", "train")]
-    wanted += [("E", "test", "A", "train"), ("F", "test", "C", "val")]
-    keys = ("album_id", "split", "like", "like_split")
+    kinds = "alike: 1 of val in train; same file: 1 of test in train; same file: 1 of test in val; "
+    kinds += "same file: 1 of val in test"
+    assert f"4 covers of val and test look like one of another split ({kinds}); each is listed in {path}" in said
+    wanted = [("C", "val", "F", "test", "same file"), ("D", "val", "A", "train", "alike")]
+    wanted += [("E", "test", "A", "train", "same file"), ("F", "test", "C", "val", "same file")]
+    keys = ("album_id", "split", "like", "like_split", "kind")
     assert [json.loads(line) for line in path.read_text().splitlines()] == [
-        dict(zip(keys, one, strict=True)) for one in wanted
+        {"modality": "image"} | dict(zip(keys, one, strict=True)) for one in wanted
     ]
     assert [line["album_id"] for line in missing(tmp_path / "out")] == ["I", "H"]
     assert str(prepare_job(job)).splitlines()[:-1] == said.splitlines()[:-1]  # from the sidecars

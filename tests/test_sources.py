@@ -322,6 +322,20 @@ def test_covers_that_look_alike_are_taken_once(tmp_path: Path) -> None:
         {"file": str(root / name), "reason": "duplicate", "detail": f"it looks like {root / like}"}
         for name, like in (("A/3.png", "A/1.png"), ("B/1.jpg", "A/2.png"))
     ]
+    said = "duplicates: 2 covers look like an earlier one: "
+    other = "1 of them have another genre than that one: B → A 1 (otherwise: --duplicates="
+    assert found.notes == [f"{said}left out; {other}merge|keep)"]  # 50: not by the alphabet alone, silently
+
+    merged = read_source("covers", root, Request(Path("nowhere"), duplicates="merge"))
+    genres = {album.album_id: album.genres for album in merged.albums}
+    assert genres == {"A/1": ("A",), "A/2": ("A", "B"), "B/2": ("B",), "B/3": ("B",), "B/4": ("B",)}
+    assert merged.rejected == found.rejected
+    kept = read_source("covers", root, Request(Path("nowhere"), duplicates="keep"))
+    splits = {album.album_id: album.split for album in kept.albums}
+    assert len(splits) == 7
+    assert kept.rejected == []
+    assert (splits["A/3"], splits["B/1"]) == (splits["A/1"], splits["A/2"])
+    assert kept.notes == [f"{said}kept in one split with it; {other}drop|merge)"]
 
 
 # --- csv ----------------------------------------------------------------------------------------------------

@@ -2,14 +2,16 @@
 
 import contextlib
 import filecmp
-import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from mumu_jax.data.store.shards import Written
+from mumu_jax.errors import UserError
 
 DUPLICATES = "duplicates.jsonl"
 FILE, BYTES, ALIKE = "same file", "same bytes", "alike"  # the kinds of duplicates
@@ -79,9 +81,14 @@ def _kind(item: _Item, other: _Item) -> str:
 
 
 def read_lines(data_dir: Path) -> list[Line]:
-    """Return the lines of the list in `data_dir`, none if there is no list."""
+    """Return the lines of the list in `data_dir`, none if there is no list; raises UserError if it is damaged."""
     path = data_dir / DUPLICATES
-    lines = map(json.loads, path.read_text().splitlines()) if path.exists() else ()
+    if not path.exists():
+        return []
+    try:
+        lines = [msgspec.json.decode(line, type=dict[str, str]) for line in path.read_bytes().splitlines()]
+    except msgspec.DecodeError as error:
+        raise UserError(f"{path} is damaged: {error}; remove it, and run prepare again, which writes it") from error
     return [{"modality": "image", "kind": ALIKE} | line for line in lines]  # as in lists of covers alone
 
 

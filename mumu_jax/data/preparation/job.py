@@ -104,9 +104,8 @@ def _read_collection(job: Job) -> Collection:
     """Read the source's albums with their entity files; raises UserError if they must not replace what is prepared."""
     max_chars = job.settings_of("text").max_chars
     folders = {kind: folder for kind, folder in job.folders.items() if kind != "entities"}
-    collection = read_source(
-        job.source, job.input, Request(job.data_dir, job.workers, max_chars, folders, job.duplicates)
-    )
+    request = Request(job.data_dir, job.workers, max_chars, folders, job.duplicates)
+    collection = read_source(job.source, job.input, request)
     _check_settings(job)
     n_gone = _check_albums(job.data_dir, collection.albums)
     if n_gone:

@@ -22,8 +22,9 @@ def read(root: Path, request: Request) -> Collection:
     """Return one album, without tracks, for every image; its id is the path below `root`, without suffix if possible.
 
     Images that look alike, in whichever genres, are settled as the request says, so that no picture is in two splits.
-    By default only the first by path stays, and `rejected` lists the others.  Damaged images stay: preparing the data finds them.  Hidden files, and files without
-    an image's suffix, are passed over.  Raises UserError on an image that is in no genre's folder.
+    By default only the first by path stays, and `rejected` lists the others.  Damaged images stay: preparing the data
+    finds them.  Hidden files, and files without an image's suffix, are passed over.  Raises UserError on an image that
+    is in no genre's folder.
     """
     if not root.is_dir():
         raise UserError(f"expected a folder of genres, found a file: {root}; give the folder above it")

@@ -13,8 +13,8 @@ from mumu_jax.config import AudioSettings, Config
 from mumu_jax.data.manifest import Album
 from mumu_jax.data.modalities.audio import patches
 from mumu_jax.data.modalities.audio.decode import track_cqt
+from mumu_jax.data.modalities.audio.duplicates import alike, likeness
 from mumu_jax.data.modalities.audio.front_ends import front_end_of
-from mumu_jax.data.modalities.audio.likeness import alike, likeness
 from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, Tensor
 from mumu_jax.data.modalities.suffixes import is_audio
 

@@ -13,11 +13,11 @@ N_BITS = ROWS * (COLUMNS - 1)
 N_BYTES = N_BITS // 8 + THUMBNAIL * THUMBNAIL * 3
 
 # The thresholds below which two are the same picture.  Thumbnails are levelled first: another scan of a sleeve is
-# brighter, darker or paler.  Of 600 covers of the mini dataset, all are recognised as JPEG of quality 30, at 160 pixels,
-# with 2 % cropped, 30 % darker, 20 % brighter and at 60 % of the contrast, 99 % at a gamma of 0.7 and 94 % with 15 % of
-# the blue taken out.  Of 180,000 pairs of different covers, none is mistaken for a duplicate, and of plain pictures with
-# a line of text anywhere 1 pair in 1,000; but if lines of the same length have the same place, font and colours on plain
-# pictures, 4 pairs in 10 are.
+# brighter, darker or paler.  Of 600 covers of the mini dataset, all are recognised as JPEG of quality 30, at 160
+# pixels, with 2 % cropped, 30 % darker, 20 % brighter and at 60 % of the contrast, 99 % at a gamma of 0.7 and 94 % with
+# 15 % of the blue taken out.  Of 180,000 pairs of different covers, none is mistaken for a duplicate, and of plain
+# pictures with a line of text anywhere 1 pair in 1,000; but if lines of the same length have the same place, font and
+# colours on plain pictures, 4 pairs in 10 are.
 MOST_BITS = 48  # that differ
 MOST_OF_BOTH = 0.6  # their share of the bits set, and the mean difference of the thumbnails relative to their contrast
 
