@@ -53,8 +53,8 @@ def find(part: Written) -> list[Line]:
 def _items(part: Written) -> Iterator[_Item]:
     for shard, sidecar in part.shards:
         files = {(row.album_id, row.item_id): row.input for row in shard.rows}
-        for ids, likeness in zip(sidecar.ids, sidecar.likeness, strict=True):
-            yield _Item(shard.split, *ids, files[tuple(ids)], bytes.fromhex(likeness))
+        for (album_id, item_id), likeness in zip(sidecar.ids, sidecar.likeness, strict=True):
+            yield _Item(shard.split, album_id, item_id, files[album_id, item_id], bytes.fromhex(likeness))
 
 
 def _line(item: _Item, other: _Item, part: Written) -> Line:
