@@ -15,11 +15,11 @@ N_BYTES = SEGMENTS * BANDS
 LOWER = 5 / 8  # of the bins: up to 1 kHz of the default ones
 RANGE_DB = 60.0  # below the loudest; encoders change what is softer
 
-# The thresholds below which two are the same recording, chosen on these: of 60 songs of the mini dataset and 16 excerpts
-# of real songs, all are recognised at another gain or sample rate, as MP3 of 128 kbit/s, as Ogg and 5 ms off, 93 % half
-# a frame off, and as MP3 of 64 kbit/s all of the real ones and 80 % of the others.  Of 380,000 pairs of different ones,
-# 300 of them songs of one of three genres of the mini dataset, none is closer than 0.69; of the few pairs of real songs,
-# none closer than 1.2.
+# The thresholds below which two are the same recording, chosen on these.  Of 60 songs of the mini dataset and 16
+# excerpts of real songs, all are recognised at another gain or sample rate, as MP3 of 128 kbit/s, as Ogg and 5 ms off,
+# 93 % half a frame off, and as MP3 of 64 kbit/s all of the real ones and 80 % of the others.  Of 380,000 pairs of
+# different ones, 300 of them songs of one of three genres of the mini dataset, none is closer than 0.69; of the few
+# pairs of real songs, none closer than 1.2.
 MOST_DIFFERENT = 0.55  # the distance of the courses, relative to the larger one's deviation
 MOST_LEVELS_DB = 2.0  # the mean difference of the bands' levels
 LEAST_DEVIATION_DB = 0.5  # of a course; steady tones, hiss and silence have less, and nothing to compare
