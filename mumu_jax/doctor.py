@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from mumu_jax.data.manifest import read_labels, read_manifest
@@ -20,7 +19,8 @@ from mumu_jax.data.sources import mumu
 from mumu_jax.data.sources.finding import SEVERITIES
 from mumu_jax.data.store import records
 from mumu_jax.errors import UserError
-from mumu_jax.system.terminal import run_command
+from mumu_jax.system.lines import print_line, print_lines, printable
+from mumu_jax.system.terminal import run_command, wide_console
 
 OWNED = mumu.SOURCE.folders
 TOP = 10  # labels shown from either end, as in the paper's Table 1
@@ -32,7 +32,10 @@ def main(argv: Sequence[str]) -> int:
     if options.statistics:
         print_statistics(statistics(options.statistics))
         for note in duplicates.notes_of(duplicates.read_lines(options.statistics), options.statistics / DUPLICATES):
-            print(f"\n{note}")
+            print_lines(f"\n{note}")
+        return 0
+    if (options.mumu / MANIFEST).is_file():
+        print_prepared(options.mumu)
         return 0
     folders = {name: getattr(options, f"{name}_dir") for name in OWNED}
     diagnosis = diagnose(options.mumu, {name: folder for name, folder in folders.items() if folder is not None})
@@ -40,26 +43,34 @@ def main(argv: Sequence[str]) -> int:
     return 0 if diagnosis.can_start else 1
 
 
+def print_prepared(data_dir: Path) -> None:
+    """Print what a folder of prepared data holds, and the command that comes next."""
+    print_line(f"{data_dir} is not MuMu as it was released but prepared data:")
+    print_line()
+    print_statistics(statistics(data_dir))
+    names = [name for name in MODALITIES if (data_dir / name / records.DESCRIPTION).exists()]
+    if names:
+        experiment = f"--config=NAME with an experiment of {', '.join(names)}; --list shows them"
+        print_line(f"next: python -m mumu_jax.train --data_dir={data_dir} {experiment}")
+    else:
+        print_line("next: call mumu_jax.prepare again, which has not finished")
+
+
 def print_diagnosis(diagnosis: Diagnosis) -> None:
     """Print a paragraph for each finding, then a line for each modality."""
-    console = _console()
+    console = wide_console(100)
     for finding in diagnosis.findings:
-        print(f"{finding.severity:8} {_printable(finding.where)}")  # not wrapped: it is to be copied
+        print_line(f"{finding.severity:8} {finding.where}")  # not wrapped: it is to be copied
         for name in ("expected", "found", "remedy"):
-            text = f"  {name:9}{_printable(getattr(finding, name))}"
-            print(textwrap.fill(text, console.width, subsequent_indent=" " * 11, break_long_words=False))
-        print()
+            text = f"  {name:9}{printable(getattr(finding, name))}"
+            print_lines(textwrap.fill(text, console.width, subsequent_indent=" " * 11, break_long_words=False))
+        print_line()
     if diagnosis.coverage:
         console.print(_coverage(diagnosis.coverage))
     counts = Counter(finding.severity for finding in diagnosis.findings)
-    print(", ".join(f"{counts[severity]} {severity}{'s' * (counts[severity] != 1)}" for severity in SEVERITIES))
+    print_line(", ".join(f"{counts[severity]} {severity}{'s' * (counts[severity] != 1)}" for severity in SEVERITIES))
     names = ", ".join(row.modality for row in diagnosis.coverage if row.can_start)
-    print(f"training can start with: {names}" if diagnosis.can_start else "training cannot start")
-
-
-def _printable(text: str) -> str:
-    """Return text that UTF-8 can hold: names of files and genres may have other bytes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    print_line(f"training can start with: {names}" if diagnosis.can_start else "training cannot start")
 
 
 def _coverage(coverage: Sequence[Coverage]) -> Table:
@@ -77,7 +88,7 @@ def _table(title: str, columns: Sequence[str], justify: str, rows: Iterable[Sequ
     for name, letter in zip(columns, justify, strict=True):
         table.add_column(name, justify="left" if letter == "l" else "right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     return table
 
 
@@ -105,14 +116,15 @@ def _prepared(data_dir: Path) -> dict[str, set[str]]:
 
 def print_statistics(statistics: census.Census) -> None:
     """Print the paper's Table 1, then the contents of each split."""
-    console = _console()
+    console = wide_console(100)
     ranked = list(statistics.albums_by_label.items())
     n_albums = statistics.n_albums
     console.print(_frequencies(ranked[:TOP], ranked[TOP:][-TOP:], n_albums))
-    print(
+    print_line(
         f"{len(ranked):,} labels; labels per album: mean {statistics.labels_mean:.2f}, "
-        f"standard deviation {statistics.labels_sd:.2f}\n"
+        f"standard deviation {statistics.labels_sd:.2f}"
     )
+    print_line()
     console.print(_contents(statistics.contents))
 
 
@@ -135,10 +147,6 @@ def _contents(contents: dict[str, census.Contents]) -> Table:
     return _table(title, ["split", *columns], "l" + "r" * len(columns), rows)
 
 
-def _console() -> Console:
-    return Console(width=max(100, Console().width), markup=False, highlight=False)  # genres may be named [so]
-
-
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m mumu_jax.doctor", description=__doc__, allow_abbrev=False)
     subject = parser.add_mutually_exclusive_group(required=True)
@@ -147,7 +155,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         type=Path,
         nargs="?",
         metavar="MUMU",
-        help="the folder of MuMu's released files, or one of the two CSV files in it",
+        help="the folder of MuMu's released files, or one of the two CSV files in it; or prepared data",
     )
     subject.add_argument("--statistics", type=Path, metavar="OUT", help="prepared data, to be counted instead")
     parser.add_argument("--audio_dir", type=Path, help="the owner's audio, named by MSD track id")

@@ -1,7 +1,6 @@
 """`python -m mumu_jax.evaluate`: a trained run's metrics on a split, by album, and by track if it has tracks."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from mumu_jax.runs.fusion import extract_features, open_data, write_features
 from mumu_jax.system import terminal
 from mumu_jax.system.cache import keep_compiled_programs
 from mumu_jax.system.files import only_one
+from mumu_jax.system.lines import print_line, print_remark
 
 GENRES_SHOWN = 25
 LEVELS = {"track": "tracks", "album": "albums", "baseline": "albums, linear", "chance": "albums by chance"}
@@ -42,19 +42,19 @@ def main(argv: Sequence[str]) -> None:
                 f"{data_dir} was prepared again since {arguments.workdir} was trained on it, and may mix its splits; "
                 f"add --data_dir={data_dir} to score it all the same"
             )
-        print(f"warning: {data_dir} is other data than the run was trained on", file=sys.stderr)
+        print_remark(f"warning: {data_dir} is other data than the run was trained on")
         if is_single_label(run):
             check_single_label(read_manifest(data_dir / "manifest.jsonl"), data_dir)
     if out:
         features = extract_features(run, dataset, fingerprint(arguments.workdir))
         write_features(out, features)
         n_albums, width = features.vectors.shape
-        print(f"written: {out}, the vectors ({width} wide) of {n_albums} albums")
+        print_line(f"written: {out}, the vectors ({width} wide) of {n_albums} albums")
         return
     with only_one(arguments.workdir, "evaluating"):
         print_table(evaluate(run, dataset, arguments.split, arguments.workdir))
     names = files_of(run, arguments.split)
-    print(f"written: {', '.join(str(arguments.workdir / name) for name in names)}")
+    print_line(f"written: {', '.join(str(arguments.workdir / name) for name in names)}")
 
 
 def print_table(result: dict[str, Any]) -> None:
@@ -72,14 +72,14 @@ def print_table(result: dict[str, Any]) -> None:
         of_genres = sorted(result["accuracy_by_genre"].items(), key=lambda item: -(item[1] or 0))
         said = ", ".join(f"{name} {_format(share) or '–'}" for name, share in of_genres[:GENRES_SHOWN])
         more = f", … (all are in eval_{result['split']}.json)" if len(of_genres) > GENRES_SHOWN else ""
-        print(f"top-1 accuracy by the album's genre: {said}{more}")
+        print_line(f"top-1 accuracy by the album's genre: {said}{more}")
     if _is_below_baseline(result):
-        print(
+        print_line(
             "the network ranks worse than logistic regression on means of the same features (`albums, linear`): it has "
             "too few albums or other settings would suit it better; for few songs, --config=audio_low_4x96_small"
         )
     if album["n_labels_scored"] < album["n_labels"]:
-        print(
+        print_line(
             f"ROC-AUC and PR-AUC are means over {album['n_labels_scored']} of {album['n_labels']} labels: those that "
             "occur in training, and on some but not all of these albums"
         )

@@ -13,6 +13,7 @@ from mumu_jax.errors import UserError
 from mumu_jax.runs.exported import ABOUT, files_in, read_about, write_export
 from mumu_jax.runs.folder import fingerprint, load_run
 from mumu_jax.system.disk import naming
+from mumu_jax.system.lines import print_line
 from mumu_jax.system.terminal import run_command
 
 
@@ -24,7 +25,7 @@ def main(argv: Sequence[str]) -> None:
     with _replacing_folder(out) as temporary:
         write_export(run, arguments.workdir, temporary)
     size = sum((out / path).stat().st_size for path in files_in(out))
-    print(f"written: {out}, {size / 1e6:.3g} MB; python -m mumu_jax.tag --model={out} tags with it")
+    print_line(f"written: {out}, {size / 1e6:.3g} MB; python -m mumu_jax.tag --model={out} tags with it")
 
 
 def _check_free(out: Path, run: str) -> None:

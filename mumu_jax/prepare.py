@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from mumu_jax.data.sources import SOURCES
 from mumu_jax.data.sources.same import WAYS
 from mumu_jax.data.store.beam import for_each_under
 from mumu_jax.errors import UserError
+from mumu_jax.system.lines import print_lines, print_remark
 from mumu_jax.system.terminal import positive, run_command
 
 TOO_MANY_BAD = 3  # exit status
@@ -50,12 +50,11 @@ def main(argv: Sequence[str]) -> int:
             for_each=for_each,
         )
     )
-    print(summary)
+    print_lines(str(summary))
     for name, (n_bad, n_present) in summary.too_bad.items():
-        print(
+        print_remark(
             f"error: {n_bad} of {n_present} files are damaged ({name}, {n_bad / n_present:.0%}, above "
-            f"--max_bad={summary.max_bad:g}); the rest is prepared and can be used",
-            file=sys.stderr,
+            f"--max_bad={summary.max_bad:g}); the rest is prepared and can be used"
         )
     return TOO_MANY_BAD if summary.too_bad else 0
 

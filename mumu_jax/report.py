@@ -13,6 +13,7 @@ from mumu_jax.errors import UserError
 from mumu_jax.reports.figures import figures_of
 from mumu_jax.reports.page import write_page
 from mumu_jax.reports.words import draw_words, words_by_genre, write_table
+from mumu_jax.system.lines import print_line
 from mumu_jax.system.pictures import write_picture
 from mumu_jax.system.terminal import positive, run_command
 
@@ -30,7 +31,7 @@ def report_run(arguments: argparse.Namespace) -> None:
         raise UserError("give the --workdir of a run, or the name of another report; --help lists them")
     out = arguments.out or arguments.workdir / "report.html"
     write_page(out, arguments.workdir, arguments.split)
-    print(f"written: {out}")
+    print_line(f"written: {out}")
 
 
 def report_words(arguments: argparse.Namespace) -> None:
@@ -42,12 +43,12 @@ def report_words(arguments: argparse.Namespace) -> None:
     genres = words_by_genre(prepared, arguments.split, arguments.categories, arguments.top_k)
     width = max(len(genre.name) for genre in genres)
     for genre in genres:
-        print(f"{genre.name:<{width}} {genre.n_texts:>7,}  {', '.join(word.word for word in genre.words)}")
+        print_line(f"{genre.name:<{width}} {genre.n_texts:>7,}  {', '.join(word.word for word in genre.words)}")
     out = arguments.out or arguments.data_dir / "report"
     out.mkdir(parents=True, exist_ok=True)
     write_table(out / "words.csv", genres)
     write_picture(out / "words.png", draw_words(genres), dpi=150)
-    print(f"written: {out / 'words.csv'}, {out / 'words.png'}")
+    print_line(f"written: {out / 'words.csv'}, {out / 'words.png'}")
 
 
 def report_figures(arguments: argparse.Namespace) -> None:
@@ -60,13 +61,13 @@ def report_figures(arguments: argparse.Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for drawing in drawings:
         if drawing.figure is None:
-            print(f"{drawing.name}: none: {drawing.caption}")
+            print_line(f"{drawing.name}: none: {drawing.caption}")
             continue
         paths = [out / f"{drawing.name}.{kind}" for kind in ("png", "svg")]
         for path in paths:
             write_picture(path, drawing.figure)
-        print(f"{drawing.name}: {drawing.caption}")
-        print(f"written: {', '.join(map(str, paths))}")
+        print_line(f"{drawing.name}: {drawing.caption}")
+        print_line(f"written: {', '.join(map(str, paths))}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -25,6 +25,7 @@ from mumu_jax.reports.page import write_page
 from mumu_jax.reports.plan import PRESETS, Plan, joined, make_plan
 from mumu_jax.reports.table2 import MARKDOWN, SETTINGS, TABLE, TIMES, read_failures, read_result, run_folder
 from mumu_jax.system.files import only_one, replacing, write_json
+from mumu_jax.system.lines import print_line, print_lines, print_remark
 from mumu_jax.system.signals import EXIT_INTERRUPTED, Interrupted, StopRequest, stop_on_signal
 from mumu_jax.system.terminal import positive, progress_bar, run_command
 from mumu_jax.training.log import read_lines
@@ -49,21 +50,21 @@ def main(argv: Sequence[str]) -> int:
     with only_one(workdir, "reproducing the table in") as lock, stop_on_signal(repeat_s=0.0) as stop:
         os.set_inheritable(lock.fileno(), True)  # if this process is killed, the row's still holds it
         _claim(workdir, plan)
-        print(plan, flush=True)
+        print_lines(str(plan))
         try:
             failures = reproduce(plan, workdir, stop)
         except Interrupted as interrupted:
-            print(f"{interrupted}; the same command goes on from here", file=sys.stderr)
+            print_remark(f"{interrupted}; the same command goes on from here")
             return EXIT_INTERRUPTED
         rows = _write(workdir, plan)
     write_page(workdir / REPORT, workdir)
     table2.print_rows(rows)
     times = [(line["row"], line["seed"], line["seconds"]) for line in read_lines(workdir / TIMES)]
-    print(f"{len({time[:2] for time in times})} runs took {sum(time[2] for time in times) / 60:.1f} min")
+    print_line(f"{len({time[:2] for time in times})} runs took {sum(time[2] for time in times) / 60:.1f} min")
     for (row, seed), why in failures.items():
         log, folder = _log(workdir, row, seed), run_folder(workdir, row, seed)
-        print(f"failed: {row}, seed {seed}: {why} (see {log}; to start it over, remove {folder})", file=sys.stderr)
-    print(f"written: {', '.join(str(workdir / name) for name in (TABLE, MARKDOWN, REPORT))}")
+        print_remark(f"failed: {row}, seed {seed}: {why} (see {log}; to start it over, remove {folder})")
+    print_line(f"written: {', '.join(str(workdir / name) for name in (TABLE, MARKDOWN, REPORT))}")
     return 1 if failures else 0
 
 
@@ -73,7 +74,7 @@ def reproduce(plan: Plan, workdir: Path, stop: StopRequest) -> dict[tuple[str, i
     n_runs = len(plan.runs)
     n_before = n_runs - len(todo)
     if n_before:
-        print(f"{n_before} of {n_runs} runs are finished already")
+        print_line(f"{n_before} of {n_runs} runs are finished already")
     with progress_bar(n_runs, "Table 2", n_before) as bar:
         for n_done, (row, seed) in enumerate(stop.watch(todo), n_before + 1):
             bar.advance(0, f"{row}, seed {seed}")
@@ -87,7 +88,7 @@ def reproduce(plan: Plan, workdir: Path, stop: StopRequest) -> dict[tuple[str, i
             bar.advance()
             _write(workdir, plan)
             outcome = f"failed: {failure}" if failure else _summary(run_folder(workdir, row, seed))
-            print(f"{n_done:3}/{n_runs}  {row}, seed {seed}: {outcome}, {line['seconds']:.0f} s", flush=True)
+            print_line(f"{n_done:3}/{n_runs}  {row}, seed {seed}: {outcome}, {line['seconds']:.0f} s")
     return {run: why for run, why in read_failures(workdir).items() if run in todo}
 
 

@@ -5,7 +5,6 @@ A model of several modalities tags albums: a.mp3, a.txt and a.jpg are one.
 
 import argparse
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from mumu_jax.runs.exported import open_export
 from mumu_jax.runs.scorer import Scorer, open_run
 from mumu_jax.runs.stems import Stem, find_stems, put_together
 from mumu_jax.runs.tags import Tags, open_tags
+from mumu_jax.system.lines import print_line, print_remark
 from mumu_jax.system.terminal import positive, progress_bar, run_command
 from mumu_jax.system.workers import map_in_order
 
@@ -35,13 +35,16 @@ def main(argv: Sequence[str]) -> int:
         scorer = scorer.with_gazetteer(arguments.gazetteer)
     if scorer.wants_gazetteer:
         folder = arguments.model or arguments.workdir
-        print(f"{folder} has no gazetteer: entities are not looked up; add --gazetteer", file=sys.stderr)
+        print_remark(f"{folder} has no gazetteer: entities are not looked up; add --gazetteer")
     files = find_items(arguments.paths, scorer.readers)
     top_k = min(arguments.top_k, len(scorer.labels))
     with open_tags(arguments.out, scorer.name) as out:
         todo = [file for path, file in files.items() if not out.has(path)]
         if len(todo) < len(files):
-            print(f"{len(files) - len(todo)} of {len(files)} files are in {arguments.out} already")
+            print_line(f"{len(files) - len(todo)} of {len(files)} files are in {arguments.out} already")
+        n_again = sum(map(out.has_error, files))
+        if n_again:
+            print_remark(f"{n_again} files have an error in {arguments.out}: they are tried again")
         n_failed = 0
         with progress_bar(len(todo), "tagging") as progress:
             for read, scores in score_items(scorer, todo, arguments.batch_size, arguments.workers):
@@ -50,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
                 n_failed += scores is None
                 progress.advance()
     if n_failed:
-        print(f"{n_failed} of {len(todo)} files could not be tagged; their rows say why")
+        print_remark(f"{n_failed} of {len(todo)} files could not be tagged; their rows say why")
     return EXIT_NOTHING if n_failed == len(files) else 0
 
 

@@ -1,7 +1,6 @@
 """`python -m mumu_jax.train --config=NAME`: train a named experiment, of tracks also their albums, and evaluate."""
 
 import os
-import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -40,6 +39,7 @@ from mumu_jax.runs.settings import check_network
 from mumu_jax.system import processes
 from mumu_jax.system.cache import keep_compiled_programs
 from mumu_jax.system.files import only_one
+from mumu_jax.system.lines import print_line, print_remark
 from mumu_jax.system.seals import seal
 from mumu_jax.system.signals import EXIT_INTERRUPTED, Interrupted, StopRequest, stop_on_signal
 from mumu_jax.system.terminal import run_command
@@ -71,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
                 data_dir = keep_features(config, arguments.features, data_dir, workdir, stop.watch)
             train(config, data_dir, workdir, stop)
         except Interrupted as interrupted:
-            print(f"{interrupted}; the same command goes on from here", file=sys.stderr)
+            print_remark(f"{interrupted}; the same command goes on from here")
             return EXIT_INTERRUPTED
     return 0
 
@@ -94,7 +94,7 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopRequest) -> N
         # The run's folder: new, resumed or finished
         processes.main_first(lambda: start_or_resume(workdir, config, dataset, data_dir), str(workdir))
         if processes.any_of_all((workdir / f"eval_{final_split}.json").exists())[0]:  # the same answer in all
-            print(f"{workdir} is finished: python -m mumu_jax.evaluate --workdir={workdir} shows its metrics")
+            print_line(f"{workdir} is finished: python -m mumu_jax.evaluate --workdir={workdir} shows its metrics")
             return
 
         # Training
@@ -104,7 +104,7 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopRequest) -> N
 
         # Final evaluation, of what the folder holds
         print_table(evaluate(load_run(workdir), dataset, final_split, workdir, stop.watch))
-        print(f"run: {workdir}")
+        print_line(f"run: {workdir}")
 
 
 def start_or_resume(workdir: Path, config: Config, dataset: Dataset, data_dir: Path) -> None:
@@ -172,10 +172,9 @@ def _albums_of(track: Trained, feed: Feed, records: Records, run: Run) -> AlbumV
 
 def make_mini_dataset() -> Path:
     """Make the built-in mini dataset unless it is there; says loudly that this is not the user's data."""
-    print(
+    print_remark(
         f"*** no --data_dir and no $MUMU_DATA_DIR: training on the built-in mini dataset, in {MINI_DATA_DIR} ***\n"
-        "*** made-up songs to try the system with; python -m mumu_jax.prepare --help prepares your own ***",
-        file=sys.stderr,
+        "*** made-up songs to try the system with; python -m mumu_jax.prepare --help prepares your own ***"
     )
     processes.main_first(lambda: prepare(Job("synthetic", None, MINI_DATA_DIR)), str(MINI_DATA_DIR))
     return MINI_DATA_DIR

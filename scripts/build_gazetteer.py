@@ -7,13 +7,13 @@ The files are N-Triples, plain or packed by gzip or bzip2, as databus.dbpedia.or
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from mumu_jax.data.modalities.text.entities import surfaces
 from mumu_jax.data.modalities.text.entities.babelfy import entities_named
 from mumu_jax.data.modalities.text.entities.dbpedia import Sources, build_gazetteer
+from mumu_jax.system.lines import print_line, print_remark
 from mumu_jax.system.terminal import run_command
 
 
@@ -23,14 +23,14 @@ def main(argv: Sequence[str]) -> None:
     if arguments.entities:
         only, unusable = entities_named(arguments.entities)
         for path, error in unusable.items():
-            print(f"warning: {path} is skipped: {error}", file=sys.stderr)
+            print_remark(f"warning: {path} is skipped: {error}")
     sources = Sources(arguments.labels, arguments.categories, arguments.redirects)
     header = build_gazetteer(arguments.out, sources, arguments.language, only)
     for path, n_malformed in header["malformed"].items():
         if n_malformed:
-            print(f"warning: {path}: {n_malformed:,} malformed triples are skipped", file=sys.stderr)
+            print_remark(f"warning: {path}: {n_malformed:,} malformed triples are skipped")
     counts = ", ".join(f"{header[name]:,} {name}" for name in ("entities", "surfaces", "categories"))
-    print(f"{arguments.out}: {counts}, {arguments.out.stat().st_size / 1e6:,.1f} MB")
+    print_line(f"{arguments.out}: {counts}, {arguments.out.stat().st_size / 1e6:,.1f} MB")
 
 
 def _parser() -> argparse.ArgumentParser:

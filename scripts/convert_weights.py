@@ -13,6 +13,7 @@ from pathlib import Path
 from mumu_jax.compute.state import n_values
 from mumu_jax.errors import UserError
 from mumu_jax.models.pretrained import NETWORKS, convert
+from mumu_jax.system.lines import print_line
 from mumu_jax.system.terminal import run_command
 from mumu_jax.training.weights import Pretrained, read_weights, write_pretrained
 
@@ -28,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
     write_pretrained(arguments.out, Pretrained(arguments.model, params, batch_stats, about))
     head = f"{params['output']['dense']['bias'].size:,} outputs" if "output" in params else "no last layer"
     counts = f"{n_values(params):,} parameters, {n_values(batch_stats):,} running statistics, {head}"
-    print(f"{arguments.out}: {arguments.model}, {counts}; from {weights.file}, SHA-256 {weights.sha256}")
+    print_line(f"{arguments.out}: {arguments.model}, {counts}; from {weights.file}, SHA-256 {weights.sha256}")
 
 
 def _parser() -> argparse.ArgumentParser:

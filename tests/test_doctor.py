@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import complain, run_module
+from conftest import complain, run_module, succeed
 from mumu_fixture import write_mumu
 
 from mumu_jax.data.manifest import Album
@@ -331,6 +331,17 @@ def test_command(mumu: Path):
     assert done.returncode == 1
     assert done.stdout.startswith(f"error    {mumu}\n  expected audio, text, timbre or covers")
     assert "training cannot start" in done.stdout
+
+
+def test_prepared_data_is_known(small_data: Path):  # (d) of a newcomer
+    done = succeed("mumu_jax.doctor", small_data)
+    assert done.stdout.startswith(f"{small_data} is not MuMu as it was released but prepared data:\n")
+    statistics = succeed("mumu_jax.doctor", f"--statistics={small_data}").stdout
+    assert statistics in done.stdout
+    assert done.stdout.splitlines()[-1] == (
+        f"next: python -m mumu_jax.train --data_dir={small_data} --config=NAME with an experiment of "
+        "audio, text, timbre, image; --list shows them"
+    )
 
 
 def test_command_wants_paths_that_are_there(mumu: Path, tmp_path: Path):

@@ -315,7 +315,7 @@ BAD = {
     "null": ("null", "malformed"),
     "list text": (review("B2", ["text"]), "malformed"),
     "no id": ('{"reviewText": "text 2"}', "malformed"),
-    "id": ('{"asin": 2, "reviewText": "text 2"}', "malformed"),
+    "id": ('{"asin": ["B2"], "reviewText": "text 2"}', "malformed"),
     "latin-1": (review("B2", "x").replace("x", "caf\udce9"), "not_utf8"),
     "digits": ('{"asin": "B2", "overall": ' + "1" * 5000 + "}", "malformed"),
     "escape": ('{"asin": "B2", "review\\x": 1}', "malformed"),
@@ -354,6 +354,32 @@ def test_a_bad_record_in_a_file_of_one_line(tmp_path: Path, name: str) -> None:
         assert reasons(found) == ([] if keyed else [(REVIEWS, 1, reason)])
         said = [str(line["detail"]) for line in found.rejected]
         assert name in VALID or said[0].endswith("the rest is lost: download the file again")
+
+
+def test_python_literals_hold_what_json_does(tmp_path: Path) -> None:  # 23
+    lines = [
+        "{'asin': 'B1', 'reviewText': 'text 1', 'overall': nan, 'helpful': [-inf, null]}",
+        "{'asin': 'B2', 'reviewText': 'text 2', 'price': NaN, 'verified': true}",
+        "{'asin': 'B3', 'reviewText': print}",
+    ]
+    found = written(tmp_path, "\n".join(lines).encode())
+    assert texts(found) == ["text 1", "text 2", None]
+    (line,) = found.rejected
+    assert (line["line"], line["reason"]) == (3, "malformed")
+    assert "a name or an expression where a value should be" in str(line["detail"])
+    assert "object at 0x" not in str(line["detail"])
+
+
+@pytest.mark.parametrize("framing", ['{{"asin": {}, "reviewText": "it"}}\n', "{{'asin': {}, 'reviewText': 'it'}}\n"])
+def test_ids_that_are_numbers_have_ten_digits(tmp_path: Path, framing: str) -> None:  # 23
+    rows = [f"{name},m,{TRACK}{i},r,a,Rock" for i, name in enumerate(("0000006277", "1234567890"))]
+    (tmp_path / MULTI_LABEL_CSV).write_text("\n".join([",".join(HEADER), *rows]))
+    (tmp_path / REVIEWS).write_text(framing.format(6277) + framing.format(1234567890) + framing.format("true"))
+    metadata = '{{"amazon_id": {}, "categories": [["CDs & Vinyl", "Rock"]]}}\n'
+    (tmp_path / METADATA).write_text(metadata.format(6277) + metadata.format(1234567890))
+    found = read(tmp_path)
+    assert texts(found) == ["it", "it"]
+    assert reasons(found) == [(REVIEWS, 3, "malformed")]
 
 
 def test_a_bad_record_in_a_pretty_file(tmp_path: Path) -> None:
@@ -463,11 +489,14 @@ def test_damaged_bytes_never_crash(tmp_path: Path) -> None:
     [
         ("inner/MuMu_dataset_multi-label.csv", "they are in {folder}/inner: give that"),
         ("MuMu.zip", "MuMu.zip is there: unpack it"),
-        ("MuMu_dataset_multi-label.csv.gz", "MuMu_dataset_multi-label.csv.gz is there: unpack it"),
-        ("MuMu_dataset_multi-label (1).csv", "MuMu_dataset_multi-label (1).csv is there: give it the name"),
+        ("MuMu_dataset_multi-label.csv.gz", "is there: unpack it as MuMu_dataset_multi-label.csv"),
+        ("MuMu_dataset_multi-label (1).csv", "(1).csv is there: rename it MuMu_dataset_multi-label.csv"),
+        ("mumu_dataset_multi_label.csv", "label.csv is there: rename it MuMu_dataset_multi-label.csv"),
+        ("amazon-metadata-MuMu.json", "MuMu.json is there: rename it amazon_metadata_MuMu.json"),
+        ("amazon_metadata_mumu.json.gz", "mumu.json.gz is there: rename it amazon_metadata_MuMu.json.gz"),
     ],
 )
-def test_files_that_are_near_are_named(tmp_path: Path, name: str, says: str) -> None:
+def test_files_that_are_near_are_named(tmp_path: Path, name: str, says: str) -> None:  # 56
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()
     with pytest.raises(UserError) as caught:

@@ -92,6 +92,10 @@ def test_the_nine_real_songs(tmp_path):
     assert len(records) == 9
     silent = [record for record in records if (record["cqt"] == -80).all()]
     assert [record["track_id"] for record in silent] == ["S8"]
+    (line,) = map(json.loads, (tmp_path / "silent.jsonl").read_text().splitlines())  # 45
+    assert (line["modality"], line["track_id"], line["reason"]) == ("audio", "S8", "silent")
+    assert line["file"].endswith(".mp3")
+    assert f"silent songs are kept, and listed in {tmp_path / 'silent.jsonl'}" in first.stdout
     assert all(len(record["cqt"]) == pytest.approx(646, abs=3) for record in records)
     assert [line.split() for line in first.stdout.splitlines()[1:4]] == [
         ["train", "3", "3", "0", "0", "0", "0.03"],
@@ -288,7 +292,7 @@ def test_a_decoder_that_crashes_or_fails_costs_its_file(tmp_path, monkeypatch):
     assert prepare("manifest", manifest, tmp_path / "out", 1).rejected == {"crashed": 2}
     assert [(line["track_id"], line["detail"]) for line in rejected(tmp_path / "out")] == [
         ("T3", "MemoryError: 8 EB"),
-        ("T4", "the process that read it died, twice"),
+        ("T4", "the process that read it died, or was stopped after 30 minutes, twice"),
     ]
 
 

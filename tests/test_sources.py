@@ -396,7 +396,7 @@ def test_csv_of_ids(tmp_path: Path) -> None:
         ),
         ("path,genres,Path \n", "1: expected each column once, found 'path' twice"),
         ("path,genres\na.mp3,Rock\n\nb.mp3, ;\n", "4: expected genres joined by ';', found an empty cell"),
-        ("path;genres\na.mp3;Rock;Pop\n", "2: expected 2 cells as in the header, found 3; put a cell"),
+        ("path;genres\na.mp3;Rock;Pop\n", "2: expected 2 cells as in the header, found 3; join genres"),
         ('path,genres\na.mp3,"Rock\nb.mp3,Pop\n', "2: expected CSV, found unexpected end of data"),
         ("path,id,genres\n,,Rock\n", "2: expected a path or an id, found neither"),
         ("path,genres\na.mp3,Rock\n./a.mp3,Pop\n", "3: '{folder}/a.mp3' is already in {folder}/t.csv:2"),
@@ -449,9 +449,79 @@ def test_a_column_that_is_nearly_known_is_refused(tmp_path, column, meant):  # 5
     fails("csv", tmp_path / "t.csv", f"t.csv:1: unknown column {column!r}; did you mean {meant!r}?", "Rename it")
 
 
-def test_other_columns_are_named_and_those_of_tags_are_known(tmp_path):  # 5
-    make(tmp_path, {"t.csv": "path,genres,seconds,scores,error,run,year,bpm\na.wav,Rock,1,0.5,,x,1999,120\n"})
-    assert read_source("csv", tmp_path / "t.csv", Request(tmp_path)).notes == ["columns that are not read: year, bpm"]
+def test_other_columns_are_named(tmp_path):  # 5
+    make(tmp_path, {"t.csv": "path,genres,seconds,error,run,year,bpm\na.wav,Rock,1,,x,1999,120\n"})
+    notes = ["columns that are not read: seconds, error, run, year, bpm"]
+    assert read_source("csv", tmp_path / "t.csv", Request(tmp_path)).notes == notes
+
+
+def test_tags_are_no_labels(tmp_path):  # (a) of a newcomer: every row lists the best five of five genres
+    make(tmp_path, {"t.csv": "path,seconds,genres,scores,error,run\n/a.wav,1,Rock;Pop,0.5;0.4,,x\n"})
+    fails("csv", tmp_path / "t.csv", "t.csv:1: the genres are a model's guesses", "take out the column 'scores'")
+
+
+@pytest.mark.parametrize("line", ["sep=,", '"sep=;"', "SEP=;"])
+def test_excels_own_line_may_go(tmp_path, line):  # 37
+    make(tmp_path, {"t.csv": f"{line}\npath,genres\na.wav,Rock\n"})
+    fails("csv", tmp_path / "t.csv", f"t.csv:1: expected the columns' names, found {line!r}, which only Excel reads")
+
+
+@pytest.mark.parametrize("row", ["a.wav,Rock,Pop", "a.wav,Rock,Pop,Jazz"])
+def test_genres_joined_by_the_columns_separator_take_one_round(tmp_path, row):  # 36
+    make(tmp_path, {"t.csv": f"path,genres\n{row}\n"})
+    fails("csv", tmp_path / "t.csv", "t.csv:2: expected 2 cells as in the header", "; join genres by ';', and put any")
+
+
+def test_all_other_separators_are_named_at_once(tmp_path):  # 36
+    make(tmp_path, {"t.csv": 'path,genres\na,Rock/Pop\nb,"Rock, Pop"\nc,Rock\nd,"Pop,Rock"\ne,Pop\n'})
+    says = "found them joined by ',' in 2 rows: 'Rock, Pop', by '/' in 1 rows: 'Rock/Pop'; replace what joins"
+    fails("csv", tmp_path / "t.csv", "t.csv:2: expected genres joined by ';', ", says)
+
+
+def test_genres_that_seem_to_be_several_are_named(tmp_path):  # 36
+    make(tmp_path, {"t.csv": 'path,genres\na,Rock;Pop\nb,"Rock, Pop"\nc,R&B/Soul\n'})
+    (note,) = read_source("csv", tmp_path / "t.csv", Request(tmp_path)).notes
+    assert note == "1 genres seem to be several, not joined by ';' (first: 'Rock, Pop')"
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("C:\\Music\\a.mp3", "a path of Windows"),
+        ("d:/Music/a.mp3", "a path of Windows"),
+        ("\\\\server\\music\\a.mp3", "a path of Windows"),
+        ("file:///music/a.mp3", "an address"),
+        ("~/Music/a.mp3", "a path whose '~' only a shell reads"),
+        ("~ann/a.mp3", "a path whose '~' only a shell reads"),
+    ],
+)
+def test_paths_of_elsewhere_are_named(tmp_path, path, kind):  # 40
+    make(tmp_path, {"t.csv": f"path,genres\na.mp3,Rock\n{path},Rock\n"})
+    fails("csv", tmp_path / "t.csv", f"expected paths of this machine, found {kind}: ", "a.mp3', one of 1; write /")
+    track = {"track_id": "t", "audio": path}
+    make(tmp_path, {"m.jsonl": json.dumps({"album_id": "a", "genres": ["Rock"], "tracks": [track]})})
+    fails("manifest", tmp_path / "m.jsonl", f"found {kind}: ")
+
+
+def test_paths_that_exist_are_this_machines(tmp_path):  # 40
+    make(tmp_path, {"C:\\a.mp3": b"x", "~/a.mp3": b"x"})
+    make(tmp_path, {"t.csv": "path,genres\nC:\\a.mp3,Rock\n~/a.mp3,Rock\nb~/c.mp3,Rock\nb:c/d.mp3,Pop\n"})
+    albums, _ = read("csv", tmp_path / "t.csv")
+    assert [album.tracks[0].audio.exists() for album in albums] == [True, True, False, False]
+
+
+def test_ids_that_lost_their_zeros_are_named(tmp_path):  # 40
+    make(tmp_path, {"007.mp3": b"x", "70.mp3": b"x", "t.csv": "id,genres\n70,Rock\n7,Rock\n"})
+    says = "t.csv:3: expected an audio file named '7', found "
+    fails("csv", tmp_path / "t.csv", says, "007.mp3; a spreadsheet takes zeros", "format the column 'id' as text")
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "webm", "3gp", "ogx", "MP4"])
+def test_songs_of_rare_suffixes_are_songs(tmp_path, suffix):  # 39
+    make(tmp_path, {f"Rock/a.{suffix}": b"x", "Rock/b.pdf": b"x", "Rock/c.pdf": b"x", "Pop/d.xyz": b"x"})
+    collection = read_source("folder", tmp_path, Request(tmp_path))
+    assert [track.audio.name for album in collection.albums for track in album.tracks] == [f"a.{suffix}"]
+    assert collection.notes == ["3 files are of no kind that is read, and passed over: 2 .pdf, 1 .xyz"]
 
 
 def test_two_artists_albums_of_one_title_are_two(tmp_path):  # 6
@@ -477,7 +547,7 @@ def test_genres_joined_by_something_else_are_refused(tmp_path, separator):  # 36
     lines = [f'{i}.wav,"{cell}"' for i, cell in enumerate(cells)]
     make(tmp_path, {"t.csv": "\n".join(["path,genres", *lines])})
     says = f"t.csv:2: expected genres joined by ';', found them joined by {separator!r} in 3 rows: '{cells[0]}'"
-    fails("csv", tmp_path / "t.csv", says, "replace it by ';'")
+    fails("csv", tmp_path / "t.csv", says, "; replace what joins genres by ';'")
 
 
 def test_names_with_commas_are_names(tmp_path):

@@ -133,7 +133,13 @@ def test_records_are_a_sequence(data_dir):
             records[index]
 
 
-def test_description_counts(data_dir):
+def silent_lines(folder: Path, albums: Sequence[Album]) -> list[dict[str, str]]:
+    """The lines of `silent.jsonl` when everything is prepared already."""
+    audio = shards.Store(folder / "audio", AUDIO, SETTINGS)
+    return audio.write(audio.plan(albums, LABELS, 4), 1).silent
+
+
+def test_description_counts(data_dir, albums):
     found = json.loads((data_dir / "audio" / "prepared.json").read_text())
     train = found["splits"]["train"]
     assert {key: train[key] for key in ("albums", "records", "silent", "missing", "rejected")} == {
@@ -143,6 +149,9 @@ def test_description_counts(data_dir):
         "missing": 1,
         "rejected": 1,
     }
+    (line,) = silent_lines(data_dir, albums)
+    assert (line["track_id"], line["reason"]) == ("T01", "silent")  # 45
+    assert Path(line["file"]).name == "01.wav"
     assert train["seconds"] == pytest.approx(7 * 2 + 30_000 / 22_050, abs=1e-3)
     assert [shard["records"] for shard in train["shards"]] == [3, 3, 2]
     assert set(found["versions"]) >= {"libsndfile", "soxr", "numpy", "mumu_jax"}

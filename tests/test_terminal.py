@@ -1,10 +1,17 @@
 """Progress on a terminal and in a log, beside results on standard output."""
 
 import contextlib
+import os
+import random
 import re
+import subprocess
 import sys
 
+import pytest
+from conftest import REPOSITORY
+
 from mumu_jax.system import terminal
+from mumu_jax.system.lines import print_line, print_remark, printable, read_name, write_name
 from mumu_jax.system.terminal import progress_bar
 
 NOTE = "epoch 12, loss 0.0312, 10450 examples/s, best val loss 0.0299"
@@ -72,3 +79,84 @@ def test_nothing_is_shown_of_nothing_or_by_other_processes_or_of_a_failure(capsy
         bar.advance()
         raise ValueError
     assert capsys.readouterr().err == ""
+
+
+def test_the_end_is_printed_once(capsys):  # (e) of a newcomer
+    with progress_bar(3, "track network") as bar:
+        bar.advance(3, "epoch 3")
+        bar.finish()
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"caf\xe9", r"caf\xe9"),
+        (b"\x1b[31mred\x07", r"\x1b[31mred\x07"),
+        (b"two\r\nlines\t", r"two\x0d\x0alines\x09"),
+        ("\u2028\x9b".encode(), r"\xe2\x80\xa8\xc2\x9b"),
+        (b"caf\\xe9 C:\\new", "caf\\xe9 C:\\new"),
+        ("Café [bold]日本 $x$".encode(), "Café [bold]日本 $x$"),
+    ],
+)
+def test_names_are_printed_literally(name, shown, capsys):  # 17
+    print_line(os.fsdecode(name))
+    print_remark(os.fsdecode(name))
+    assert capsys.readouterr() == (shown + "\n", shown + "\n")
+
+
+def test_any_name_can_be_read_back():  # 51
+    rng = random.Random(0)
+    alphabet = [b"\\", b"x", b"e", b"9", b"5c", b"\xe9", b"\x1b", b"\n", "é".encode(), "\u2028".encode()]
+    for _ in range(2000):
+        name = os.fsdecode(b"".join(rng.choices(alphabet, k=rng.randrange(1, 12))))
+        line = write_name(name)
+        assert read_name(line) == name
+        assert line.encode("utf-8").decode("utf-8").splitlines() == [line]
+
+
+def test_lone_surrogates_of_json_are_printed():  # 17
+    assert printable("\ud800 \U0001f3b5") == r"\xed\xa0\x80 🎵"
+
+
+def test_a_table_shows_names_as_they_are(capsys):  # 17
+    terminal.print_table("[t] :cat:", ("", "n"), [("[bold]so[/bold] :cat:", "1"), ("a\x1b[31mb\nc", "2")], width=80)
+    printed = capsys.readouterr().out
+    assert "[t] :cat:" in printed
+    assert "[bold]so[/bold] :cat:" in printed
+    assert r"a\x1b[31mb\x0ac" in printed
+
+
+def test_a_bar_shows_names_as_they_are(screen, monkeypatch):  # 17
+    monkeypatch.setattr(sys, "stderr", screen.file)
+    with progress_bar(2, "tagging") as bar:
+        bar.advance(1, "a\x1b[31m\nb")
+    assert r"a\x1b[31m\x0ab" in screen.drawn()
+
+
+COMMAND = """
+import sys
+from mumu_jax.errors import UserError
+from mumu_jax.system.lines import print_line
+from mumu_jax.system.terminal import print_table, progress_bar, run_command
+def main(argv):
+    print_line("Café 日本 \\udce9 …")
+    print_table("Genres", ("", "n"), [("Café", "1")], width=40)
+    with progress_bar(1, "tagging") as bar:
+        bar.advance(1, "Café 日本")
+    raise UserError("no Café 日本 \\udce9")
+run_command(main)
+"""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_names_are_printed_in_any_encoding(encoding):  # 17
+    names = {"ascii": r"Caf\xe9 \u65e5\u672c", "latin-1": r"Café \u65e5\u672c", "utf-8": "Café 日本"}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", COMMAND], capture_output=True, env=environment, timeout=60)
+    assert done.returncode == 2
+    printed, remarks = done.stdout.decode(encoding), done.stderr.decode(encoding)
+    assert printed.startswith(rf"{names[encoding]} \xe9 ")
+    assert "Genres" in printed
+    assert remarks.splitlines()[-1] == rf"error: no {names[encoding]} \xe9"
+    assert "Traceback" not in remarks

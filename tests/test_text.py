@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from conftest import complain, succeed
 from msgspec import structs
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from mumu_jax.config import TextSettings, TfidfSettings
+from mumu_jax.config import Config, TextSettings, TfidfSettings
 from mumu_jax.data.manifest import Album, read_manifest, write_manifest
+from mumu_jax.data.modalities import MODALITIES
+from mumu_jax.data.modalities.text import Document, FittedText
 from mumu_jax.data.modalities.text.entities import write_gazetteer
 from mumu_jax.data.modalities.text.tfidf import NNZ_STEP, fit_tfidf, load_tfidf
 from mumu_jax.data.store.records import open_prepared
@@ -204,3 +207,19 @@ def test_the_gazetteer_stays_until_another_is_named(text_data, tmp_path):
 def test_other_settings_than_prepared(small_data, tmp_path):
     wrong = ("--config=text_vsm", f"--data_dir={small_data}", f"--workdir={tmp_path}", "--config.text.max_chars=50")
     complain("mumu_jax.train", *wrong, says=["max_chars is 1000 there and 50 here"])
+
+
+def test_entities_of_html_are_read_as_characters_everywhere(tmp_path):  # 56
+    """`prepare` and `tag` see the same text; only texts that have entities are read again in older data."""
+    text, raw, same = MODALITIES["text"], "&quot;Caf&eacute;&quot; &amp; bar", '"Café" & bar'
+    settings = TextSettings(max_chars=len(raw))
+    assert text.read(Document(raw), settings).fields["text"] == same
+    assert text.state(Document(raw)) == text.state(Document(same)) != text.state(Document("bar"))
+    (tmp_path / "a.txt").write_text(raw)
+    (tmp_path / "b.txt").write_text(same)
+    config = Config(text=settings)
+    records = [
+        text.read_file(tmp_path / name, config, FittedText(cast(Any, None), None)).records
+        for name in ("a.txt", "b.txt")
+    ]
+    assert records[0] == records[1] == [{"text": same, "categories": ()}]

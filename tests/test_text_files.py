@@ -3,7 +3,7 @@
 import pytest
 
 from mumu_jax.data.manifest import Rejected
-from mumu_jax.data.modalities.text.files import read_text
+from mumu_jax.data.modalities.text.files import plain, read_text
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
@@ -34,3 +34,15 @@ def test_no_text(tmp_path, content, reason):
     (tmp_path / "folder").mkdir()
     with pytest.raises(Rejected, match="unreadable"):
         read_text(tmp_path / "folder", max_chars=100)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("&quot;Caf&eacute;&quot; &#39;n&#x27; &amp; &lt;b&gt;", "\"Café\" 'n' & <b>"),
+        ("rock&roll R&B AT&T; &copy2 &nosuch; & &;", "rock&roll R&B AT&T; &copy2 &nosuch; & &;"),
+        ("&amp;quot;", "&quot;"),
+    ],
+)
+def test_entities_of_html_are_characters(text, expected):  # 56
+    assert plain(text) == expected

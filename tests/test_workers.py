@@ -103,3 +103,25 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+def block_at_5(x: int) -> int:
+    if x == 5:
+        time.sleep(600)
+    return x * x
+
+
+def test_an_item_that_blocks_is_given_up():  # 30a
+    start = time.monotonic()
+    found = list(map_in_order(block_at_5, range(12), 2, lambda x: -x, limit_s=1.0))
+    assert found == [-5 if x == 5 else x * x for x in range(12)]
+    assert time.monotonic() - start < 300
+
+
+def time_out(x: int) -> int:
+    raise TimeoutError(f"{x}")
+
+
+def test_a_timeout_of_the_call_is_its_own():  # 30a
+    with pytest.raises(TimeoutError, match="3"):
+        list(map_in_order(time_out, [3], 1, lambda x: -x))

@@ -74,6 +74,7 @@ Reason = Literal[
     "truncated",
     "chained",
     "cancelled",
+    "silent",
     "nan",
     "malformed",
     "crashed",

@@ -28,6 +28,7 @@ from mumu_jax.reports.run import (
 )
 from mumu_jax.reports.table2 import SETTINGS, TABLE, Row, read_table
 from mumu_jax.system.files import replacing
+from mumu_jax.system.lines import printable
 
 MAX_K = 50
 N_PAIRS = 100
@@ -71,6 +72,7 @@ def make_page(workdir: Path, split: str | None) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_literal,
     )
     environment.filters |= {"share": share, "count": count, "metric_name": metric_name, "json": _json}
     with charts.style():
@@ -83,6 +85,11 @@ def make_page(workdir: Path, split: str | None) -> str:
         else:
             content = _about_run(read_run(workdir, split))
     return environment.get_template("report.html.j2").render(**content, figures=list(_figures(workdir)))
+
+
+def _literal(value: Any) -> Any:
+    """Return a value for the page: a name with every character of it visible, anything else as it is."""
+    return printable(value) if type(value) is str else value
 
 
 def _about_run(run: Run) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from mumu_jax.experiments import load_experiments
 from mumu_jax.objectives.metrics import KS
 from mumu_jax.reports.plan import Plan, describe_changes, table_rows
 from mumu_jax.system.files import replacing
+from mumu_jax.system.lines import print_line
 from mumu_jax.system.terminal import print_table
 from mumu_jax.training.log import PERF, read_lines
 
@@ -208,7 +209,7 @@ def print_rows(rows: Sequence[Row]) -> None:
     """Print the table on the terminal, and the remarks below it."""
     print_table(TITLE, [title for title, _ in COLUMNS], map(cells, rows), width=150, n_names=N_NAMES)
     for line in remarks(rows):
-        print(line)
+        print_line(line)
 
 
 def as_markdown(rows: Sequence[Row]) -> str:

@@ -1,6 +1,5 @@
 """The constants of a run: fitted on the training data before the first step, and kept in `constants.npz`."""
 
-import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from mumu_jax.data.store.records import Dataset, read_albums
 from mumu_jax.errors import UserError
 from mumu_jax.objectives import make_objective
 from mumu_jax.system.files import read_npz, write_npz
+from mumu_jax.system.lines import print_remark
 
 FILE = "constants.npz"
 Seen = Bool[np.ndarray, " labels"]  # the labels with a positive in training
@@ -39,7 +39,7 @@ def fit_constants(config: Config, dataset: Dataset, data_dir: Path) -> tuple[Con
     seen = np.asarray(labels[[album.album_id in train for album in albums]].any(axis=0))
     of_splits = ([album for album in albums if album.album_id in ids] for ids in (train, val))
     if warning := warning_of_few(*of_splits):
-        print(f"warning: {warning}", file=sys.stderr)
+        print_remark(f"warning: {warning}")
     _warn(f"are on no training album with {dataset.name}: no network can learn them", dataset, ~seen)
     try:
         fitted = {name: np.asarray(array) for name, array in objective.fit(labels).items()}
@@ -110,4 +110,4 @@ def _warn(what: str, dataset: Dataset, chosen: Bool[np.ndarray, " labels"]) -> N
     names = [label.name for label, is_one in zip(dataset.labels, chosen, strict=True) if is_one]
     if names:
         shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-        print(f"warning: {len(names)} of {len(dataset.labels)} labels ({shown}) {what}", file=sys.stderr)
+        print_remark(f"warning: {len(names)} of {len(dataset.labels)} labels ({shown}) {what}")

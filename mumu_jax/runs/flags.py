@@ -13,6 +13,7 @@ from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.errors import UserError, nearest
 from mumu_jax.experiments import load_config, load_experiments
 from mumu_jax.runs.settings import check_settings, count_params
+from mumu_jax.system.lines import print_lines
 from mumu_jax.system.terminal import print_table
 
 HELP = """\
@@ -74,7 +75,8 @@ def parse_flags(argv: Sequence[str]) -> Flags:
     except (flags.Error, TypeError, ValueError) as error:
         raise UserError(f"{' '.join(str(error).split())} (python -m mumu_jax.train --help)") from error
     if values.help:
-        print(HELP.format(fields="\n".join(f"  --config.{name}={value}" for name, value in flatten(Config()).items())))
+        fields = "\n".join(f"  --config.{name}={value}" for name, value in flatten(Config()).items())
+        print_lines(HELP.format(fields=fields))
         raise SystemExit(0)
     if extra:
         raise UserError(f"unexpected argument {extra[0]!r}; every argument has the form --name=value")

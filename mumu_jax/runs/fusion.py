@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from mumu_jax.runs.folder import TrainedRun, check_same_settings, fingerprint, l
 from mumu_jax.runs.prediction import Watch, see_items
 from mumu_jax.system import processes
 from mumu_jax.system.files import only_one, read_npz, sha256_of, write_json, write_npz
+from mumu_jax.system.lines import print_remark
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def join(features: Mapping[str, Features], missing: str) -> dict[str, list[dict[
             said = ", ".join(f"{n} without {name}" for name, of_modality in absent.items() if (n := of_modality.sum()))
             treatment = "masked: zeros replace the vector" if missing == "mask" else "dropped"
             counts = f"{incomplete.sum()} of {len(album_ids)} albums lack a modality"
-            print(f"{split}: {counts} ({said}) and are {treatment}", file=sys.stderr)
+            print_remark(f"{split}: {counts} ({said}) and are {treatment}")
         chosen = np.flatnonzero(~incomplete | (missing == "mask"))
         vectors = fuse([with_zeros[name][of_modality[chosen]] for name, of_modality in rows.items()])
         records[split] = [

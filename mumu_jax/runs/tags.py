@@ -1,4 +1,7 @@
-"""The output of tags: a CSV or JSON-lines file that a later call continues, or the terminal."""
+"""The output of tags: a CSV or JSON-lines file that a later call continues, or the terminal.
+
+A row is one line of UTF-8 in either format, whatever bytes are in the names of songs.
+"""
 
 import csv
 import io
@@ -12,6 +15,8 @@ from typing import Any
 
 from mumu_jax.errors import UserError
 from mumu_jax.system.disk import naming
+from mumu_jax.system.files import hold, replacing
+from mumu_jax.system.lines import print_line, printable, write_name
 
 FIELDS = ("path", "seconds", "genres", "scores", "error", "run")
 
@@ -32,43 +37,80 @@ class Terminal:
     def has(self, path: Path) -> bool:
         return False
 
+    def has_error(self, path: Path) -> bool:
+        return False
+
     def write(self, tags: Tags) -> None:
         said = ", ".join(f"{genre} {score:.3f}" for genre, score in tags.genres)
-        print(f"{tags.path}: {tags.error or said}", flush=True)
+        print_line(f"{tags.path}: {tags.error or said}")
 
 
 class TagFile:
-    """A file with a row for each song; rows that an earlier call of the same run wrote count as done."""
+    """A file with a row for each song; rows with tags that an earlier call of the same run wrote count as done.
+
+    A song whose row has an error is tried again: it may have been repaired.  Its new row is added at the end, and takes
+    the old one's place when the file is closed, after a kill by the next call.  Raises ValueError on another file.
+    """
 
     def __init__(self, path: Path, run: str) -> None:
         self._path, self._run = path, run
         self._format = FORMATS[path.suffix]
-        content = path.read_bytes() if path.exists() else b""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a", encoding="utf-8", newline="")
+        try:
+            hold(self._file, path, "writing tags to")
+            self._rows = self._read_rows()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _read_rows(self) -> dict[str, dict[str, Any]]:
+        """Return the rows of earlier calls by path, of several the last, and leave nothing else in the file."""
+        content = self._path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]  # a killed call may have left a line unfinished
-        rows = self._format.read(whole.decode("utf-8", "surrogateescape"))
+        text = whole.decode("utf-8", "surrogateescape")  # earlier versions wrote paths of any bytes
+        lines = self._format.read(text)
         rest = content[len(whole) :].decode("utf-8", "surrogateescape")
         if rest and not self._format.is_part(rest, is_first=not whole):  # else truncating would lose what is not ours
             raise ValueError("its last line is not a row of tags")
-        if other := {row["run"] for row in rows} - {run}:
-            raise UserError(f"{path} holds tags of another run ({other.pop()}); give another --out or remove it")
-        self._done = {row["path"] for row in rows}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a", encoding="utf-8", errors="surrogateescape", newline="")
+        if other := {row["run"] for row in lines} - {self._run}:
+            raise UserError(f"{self._path} holds tags of another run ({other.pop()}); give another --out or remove it")
+        rows = {printable(row["path"]): {**row, "path": printable(row["path"])} for row in lines}
+        self._is_tidy = list(rows.values()) == lines
         self._file.truncate(len(whole))
         if not whole:
             self._file.write(self._format.header)
+        return rows
 
     def has(self, path: Path) -> bool:
-        return os.path.abspath(path) in self._done
+        """Return True if the file has tags for the song."""
+        return written_path(path) in self._rows and not self.has_error(path)
+
+    def has_error(self, path: Path) -> bool:
+        """Return True if an earlier call could not tag the song."""
+        row = self._rows.get(written_path(path))
+        return row is not None and bool(row["error"])
 
     def write(self, tags: Tags) -> None:
+        row = self._format.row(tags, self._run)
         with naming(self._path):
-            self._file.write(self._format.line(tags, self._run))
+            self._file.write(self._format.line(row))
             self._file.flush()
+        self._is_tidy &= row["path"] not in self._rows
+        self._rows[row["path"]] = row
 
     def close(self) -> None:
-        with naming(self._path):
-            self._file.close()
+        """Close the file; let it have one row for each song, if some were tried again."""
+        with naming(self._path), self._file:
+            if not self._is_tidy:
+                with replacing(self._path) as temporary:
+                    lines = [self._format.header, *map(self._format.line, self._rows.values())]
+                    temporary.write_text("".join(lines), encoding="utf-8", newline="")
+
+
+def written_path(path: Path) -> str:
+    """Return a song's absolute path as its row has it."""
+    return write_name(os.path.abspath(path))
 
 
 class Csv:
@@ -77,11 +119,16 @@ class Csv:
     header = ",".join(FIELDS) + "\r\n"
 
     @staticmethod
-    def line(tags: Tags, run: str) -> str:
+    def row(tags: Tags, run: str) -> dict[str, Any]:
         genres = ";".join(genre for genre, _ in tags.genres)
         scores = ";".join(f"{score:.6f}" for _, score in tags.genres)
+        cells = (written_path(tags.path), f"{tags.seconds:.2f}", genres, scores, printable(tags.error), run)
+        return dict(zip(FIELDS, cells, strict=True))
+
+    @staticmethod
+    def line(row: dict[str, Any]) -> str:
         out = io.StringIO()
-        csv.writer(out).writerow((os.path.abspath(tags.path), f"{tags.seconds:.2f}", genres, scores, tags.error, run))
+        csv.writer(out).writerow(row[name] for name in FIELDS)
         return out.getvalue()
 
     @classmethod
@@ -90,7 +137,7 @@ class Csv:
         return cls.header.startswith(rest) if is_first else rest[0] in '/"'
 
     @staticmethod
-    def read(text: str) -> list[dict[str, str]]:
+    def read(text: str) -> list[dict[str, Any]]:
         reader = csv.DictReader(io.StringIO(text, newline=""))
         if text and tuple(reader.fieldnames or ()) != FIELDS:
             raise ValueError(f"its columns are not {', '.join(FIELDS)}")
@@ -103,10 +150,14 @@ class JsonLines:
     header = ""
 
     @staticmethod
-    def line(tags: Tags, run: str) -> str:
+    def row(tags: Tags, run: str) -> dict[str, Any]:
         genres = [{"genre": genre, "score": round(score, 6)} for genre, score in tags.genres]
-        row = {"path": os.path.abspath(tags.path), "seconds": round(tags.seconds, 2), "genres": genres}
-        return json.dumps({**row, "error": tags.error or None, "run": run}) + "\n"
+        row = {"path": written_path(tags.path), "seconds": round(tags.seconds, 2), "genres": genres}
+        return {**row, "error": printable(tags.error) or None, "run": run}
+
+    @staticmethod
+    def line(row: dict[str, Any]) -> str:
+        return json.dumps(row) + "\n"
 
     @classmethod
     def is_part(cls, rest: str, is_first: bool) -> bool:
@@ -118,7 +169,7 @@ class JsonLines:
             return rest.startswith(start) or start.startswith(rest)
 
     @classmethod
-    def read(cls, text: str) -> list[dict[str, str]]:
+    def read(cls, text: str) -> list[dict[str, Any]]:
         rows = [json.loads(line) for line in text.splitlines()]
         if not all(map(cls._is_row, rows)):
             raise ValueError("a line is not a row of tags")
@@ -126,7 +177,7 @@ class JsonLines:
 
     @staticmethod
     def _is_row(row: Any) -> bool:
-        return isinstance(row, dict) and {*FIELDS} - {"scores"} <= row.keys()
+        return isinstance(row, dict) and {*FIELDS} - {"scores"} <= row.keys() and isinstance(row["path"], str)
 
 
 FORMATS = {".csv": Csv, ".jsonl": JsonLines}

@@ -8,19 +8,19 @@ import json
 import os
 import secrets
 import stat
-import sys
 import time
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
 from mumu_jax.errors import UserError
 from mumu_jax.system.disk import UNFINISHED, naming
+from mumu_jax.system.lines import print_remark
 
 ABANDONED_AFTER_S = 3600.0  # without a write, nobody is writing it any more
 
@@ -49,22 +49,38 @@ def open_regular(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
+def check_line_of_utf8(folder: Path) -> None:
+    """Raise UserError unless the absolute path is a line of UTF-8: ArrayRecord and TensorStore can open no other."""
+    path = os.path.abspath(folder)
+    if any("\ud800" <= char <= "\udfff" or char == "\n" for char in path):
+        raise UserError(
+            f"expected a folder whose path is a line of UTF-8, as records and checkpoints need it, found {path}; "
+            "rename it, or give another one"
+        )
+
+
 @contextmanager
 def only_one(folder: Path, doing: str) -> Iterator[BinaryIO]:
     """Hold the lock on `folder`, which ends with the process; first remove what killed processes left in it.
 
-    Raises UserError if another process holds the lock, which is then `doing` the folder.
+    Raises UserError if another process holds the lock, which is then `doing` the folder, and as `check_line_of_utf8`.
     """
+    check_line_of_utf8(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"another process is {doing} {folder}; wait until it ends") from error
-        except OSError as error:  # storage of a cluster may have no locks
-            print(f"warning: {folder} cannot be locked ({error.strerror}): use it once at a time", file=sys.stderr)
+        hold(lock, folder, doing)
         _remove_abandoned(folder)
         yield lock
+
+
+def hold(lock: IO[Any], path: Path, doing: str) -> None:
+    """Lock an open file until it is closed.  Raises UserError if another process holds it, `doing` the `path`."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError(f"another process is {doing} {path}; wait until it ends") from error
+    except OSError as error:  # storage of a cluster may have no locks
+        print_remark(f"warning: {path} cannot be locked ({error.strerror}): use it once at a time")
 
 
 def sha256_of(path: Path) -> str:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from mumu_jax.errors import UserError
 from mumu_jax.system.disk import fault_of, faults_of_threads
+from mumu_jax.system.lines import print_in_any_encoding, print_remark, printable
 
 SECONDS_BETWEEN_LINES = 10.0
 BAR_FORMAT = "{desc}: {n_fmt}/{total_fmt} {bar:10} [{elapsed}<{remaining}, {rate_fmt}]{postfix}"
@@ -34,13 +35,14 @@ def run_command(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]
     logging.set_verbosity(logging.FATAL)  # Orbax and TFDS report internals, and errors that they raise anyway
     threading.excepthook = _report_in_thread
     sys.unraisablehook = _report_ignored
+    print_in_any_encoding()
     try:
         sys.exit(main(sys.argv[1:] if argv is None else argv) or 0)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_remark(f"error: {error}")
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; give the same command again", file=sys.stderr)
+        print_remark("interrupted; give the same command again")
         sys.exit(130)
     except BrokenPipeError:  # `… | head` closed the pipe: nobody reads what would be printed
         sys.exit(1)
@@ -48,7 +50,7 @@ def run_command(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]
         fault = fault_of(error)
         if fault is None:
             raise
-        print(f"error: {fault}", file=sys.stderr)
+        print_remark(f"error: {fault}")
         if argv is None:  # libraries would report once more what they cannot write when they are closed
             atexit.register(_exit_at_once, 2)
         sys.exit(2)
@@ -84,8 +86,13 @@ def print_table(
         is_name = i < n_names
         table.add_column(column, justify="left" if is_name else "right", no_wrap=is_name)
     for row in rows:
-        table.add_row(*row)
-    Console(width=max(width, Console().width)).print(table)
+        table.add_row(*map(printable, row))
+    wide_console(width).print(table)
+
+
+def wide_console(width: int) -> Console:
+    """Return a console at least `width` wide that prints text as it is: a genre may be named `[so]` or `:cat:`."""
+    return Console(width=max(width, Console().width), markup=False, highlight=False, emoji=False)
 
 
 def progress_bar(total: int, description: str, done: int = 0, shown: bool = True) -> "ProgressBar":
@@ -115,7 +122,7 @@ class ProgressBar(tqdm):
 
     def advance(self, n: int = 1, note: str = "") -> None:
         """Count `n` more items as done; `note` describes the last one."""
-        self.set_postfix_str(note, refresh=False)
+        self.set_postfix_str(printable(note), refresh=False)
         self.update(n)
 
     def finish(self) -> None:
@@ -135,8 +142,10 @@ class ProgressLines(ProgressBar):
         self._print_last()
 
     def finish(self) -> None:
+        is_early = self.n < self.total  # else `advance` has printed the end
         super().finish()
-        self._print_last()
+        if is_early:
+            self.refresh()
 
     def paused(self) -> AbstractContextManager[None]:
         return contextlib.nullcontext()

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing.synchronize import Barrier
@@ -19,18 +19,20 @@ from mumu_jax.system.allocator import keep_freed_memory
 T = TypeVar("T")
 R = TypeVar("R")
 
+LIMIT_S = 1800.0  # longer than any file takes; one that blocks (its drive does not answer) is given up
 _AHEAD = 4  # items in flight for each worker: enough that none is idle while the next result in order is awaited
 _STARTING = threading.Lock()  # held while the environment, which all threads share, is changed for new processes
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 def map_in_order(
-    call: Callable[[T], R], items: Iterable[T], workers: int, on_death: Callable[[T], R]
+    call: Callable[[T], R], items: Iterable[T], workers: int, on_death: Callable[[T], R], limit_s: float = LIMIT_S
 ) -> Generator[R, None, None]:
     """Yield `call(item)` for every item in order, computed by `workers` processes of one thread each.
 
-    If a process dies (a decoder crashes, memory runs out), every item in flight is tried again, one at a time; if its
-    process dies again, `on_death(item)` is its result.  The workers' standard error is discarded: decoders written in C
+    If a process dies (a decoder crashes, memory runs out), or is stopped because an item takes longer than `limit_s`,
+    every item in flight is tried again, one at a time; if that happens again, `on_death(item)` is its result.  The
+    workers' standard error is discarded: decoders written in C
     report every damaged file there.  The workers end with this process, however it ends.
 
     Raises UserError if worker processes cannot be started at all, and whatever `call` raises.
@@ -46,12 +48,12 @@ def map_in_order(
             if not waiting:
                 return
             try:
-                result = waiting[0][1].result()
+                result = _result(pool, waiting[0][1], limit_s)  # begun before all others that have no result
             except BrokenProcessPool:
                 if pool is not None:
                     pool.shutdown()
                     pool = None
-                waiting = _retry_lost(waiting, call, on_death)
+                waiting = _retry_lost(waiting, call, on_death, limit_s)
                 continue
             waiting.popleft()
             yield result
@@ -60,23 +62,32 @@ def map_in_order(
             pool.shutdown(cancel_futures=True)
 
 
+def _result(pool: ProcessPoolExecutor | None, future: Future[R], limit_s: float) -> R:
+    """Return a call's result.  Raises BrokenProcessPool if its process died, or was killed for taking too long."""
+    wait([future], limit_s)
+    if not future.done() and pool is not None:
+        for process in list(pool._processes.values()):  # Python 3.14 has `kill_workers`
+            process.kill()
+    return future.result()
+
+
 def _retry_lost(
-    waiting: Iterable[tuple[T, Future[R]]], call: Callable[[T], R], on_death: Callable[[T], R]
+    waiting: Iterable[tuple[T, Future[R]]], call: Callable[[T], R], on_death: Callable[[T], R], limit_s: float
 ) -> deque[tuple[T, Future[R]]]:
     """Compute the items in flight that have no result, each alone in its process, so that it is known which ends it."""
     retried = deque[tuple[T, Future[R]]]()
     for item, future in waiting:
         if not _succeeded(future):
             future = Future[R]()
-            future.set_result(_call_alone(call, item, on_death))
+            future.set_result(_call_alone(call, item, on_death, limit_s))
         retried.append((item, future))
     return retried
 
 
-def _call_alone(call: Callable[[T], R], item: T, on_death: Callable[[T], R]) -> R:
+def _call_alone(call: Callable[[T], R], item: T, on_death: Callable[[T], R], limit_s: float) -> R:
     with _start_pool(1) as pool:
         try:
-            return pool.submit(call, item).result()
+            return _result(pool, pool.submit(call, item), limit_s)
         except BrokenProcessPool:
             return on_death(item)
 

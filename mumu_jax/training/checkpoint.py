@@ -16,6 +16,7 @@ from mumu_jax.compute.state import TrainState
 from mumu_jax.errors import UserError
 from mumu_jax.system import processes
 from mumu_jax.system.disk import naming
+from mumu_jax.system.files import check_line_of_utf8
 from mumu_jax.system.seals import check_seal, is_sealed, seal
 
 
@@ -38,6 +39,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, read_only: bool = False) -> None:
+        check_line_of_utf8(folder)
         self._folder, self._best_step = folder, 0
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self, read_only=read_only, create=not read_only, cleanup_tmp_directories=not read_only

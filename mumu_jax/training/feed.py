@@ -3,7 +3,6 @@
 Both give the same bytes in the same order.
 """
 
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -32,6 +31,7 @@ from mumu_jax.config import DataSettings
 from mumu_jax.data.loader import Items, Schedule, read_blocks, stream
 from mumu_jax.errors import UserError
 from mumu_jax.system.allocator import keep_freed_chunks
+from mumu_jax.system.lines import print_remark
 from mumu_jax.system.processes import is_main, least_of_all
 
 # The share of a device's memory that splits may take up: activations and the optimizer need the rest.
@@ -112,7 +112,7 @@ def open_feeds(splits: dict[str, Items], settings: DataSettings, mesh: Mesh) -> 
         if mode == "resident":
             left -= items.n_bytes
         if is_main():
-            print(f"{name}: {len(items):,} items, {size}, {mode}", file=sys.stderr)
+            print_remark(f"{name}: {len(items):,} items, {size}, {mode}")
         feeds[name] = Feed(items, mode, settings.read_threads, mesh)
     return feeds
 

@@ -4,13 +4,13 @@ import errno
 import json
 import math
 import os
-import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 from mumu_jax.errors import UserError
 from mumu_jax.system.disk import faults_of_threads, naming
+from mumu_jax.system.lines import print_remark
 from mumu_jax.system.seals import unseal
 
 METRICS, PERF = "metrics.jsonl", "perf.jsonl"
@@ -43,7 +43,7 @@ class MetricsLog:
         self.position = path.read_bytes()[:position].rfind(b"\n") + 1
         if self.position < position:
             n_lost = position - self.position
-            print(f"warning: {path} has lost lines ({n_lost:,} bytes): it goes on without", file=sys.stderr)
+            print_remark(f"warning: {path} has lost lines ({n_lost:,} bytes): it goes on without")
 
     def metrics(self, phase: str, epoch: int, step: int, values: dict[str, float]) -> None:
         """Write results of a step to metrics.jsonl."""

@@ -8,7 +8,6 @@ import dataclasses
 import importlib
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +29,7 @@ from mumu_jax.models.batch_norm import trains
 from mumu_jax.models.pretrained import HEAD, NETWORKS, adopt, name_of, published_name
 from mumu_jax.models.registry import FAMILIES
 from mumu_jax.system.files import replacing, sha256_of
+from mumu_jax.system.lines import print_remark
 from mumu_jax.system.processes import is_main
 
 FORMAT = "mumu_jax weights 1"
@@ -260,7 +260,7 @@ def start_from_weights(
     if not settings.weights:
         if is_main() and "weights" in FAMILIES[settings.family].settings:
             hint = "; --config.model.weights=FILE names published ones" if name_of(settings) in NETWORKS else ""
-            print(f"starting from random weights{hint}", file=sys.stderr)
+            print_remark(f"starting from random weights{hint}")
         return state
     pretrained = load_for(settings)
     if pretrained.about != source:
@@ -273,7 +273,7 @@ def start_from_weights(
     if is_main():
         name, sha256 = pretrained.about["source"], pretrained.about["sha256"]
         head = "its last layer included" if with_head else "with a last layer of random weights"
-        print(f"starting from {name} (SHA-256 {sha256[:8]}…), {head}", file=sys.stderr)
+        print_remark(f"starting from {name} (SHA-256 {sha256[:8]}…), {head}")
     return dataclasses.replace(state, params=variables["params"], batch_stats=variables.get("batch_stats", {}))
 
 
@@ -284,4 +284,4 @@ def print_trainable(config: Config, network: Network, item: Any) -> None:
     paths = list(flatten_dict(abstract_variables(network, item)["params"]))
     frozen = [path for path in paths if not trains(config.model.trainable, path)]
     head = ", and the last layer (output) is not among them" if HEAD[1:] in {path[:2] for path in frozen} else ""
-    print(f"{len(paths) - len(frozen)} of {len(paths)} parameter arrays train{head}", file=sys.stderr)
+    print_remark(f"{len(paths) - len(frozen)} of {len(paths)} parameter arrays train{head}")

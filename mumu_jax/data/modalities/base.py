@@ -19,6 +19,7 @@ from jaxtyping import Shaped
 from mumu_jax.config import Config
 from mumu_jax.data.manifest import Album, Rejected
 from mumu_jax.errors import UserError
+from mumu_jax.system.workers import LIMIT_S
 
 T = TypeVar("T")
 
@@ -344,8 +345,8 @@ def file_state(path: Path) -> tuple[int, int] | None:
 
 
 def died(item: Any) -> Rejected:
-    """Return the rejection of an item whose reading kills the process."""
-    return Rejected("crashed", "the process that read it died, twice")
+    """Return the rejection of an item whose reading kills the process, or does not end."""
+    return Rejected("crashed", f"the process that read it died, or was stopped after {LIMIT_S / 60:g} minutes, twice")
 
 
 def names_of(modalities: Collection[str]) -> str:

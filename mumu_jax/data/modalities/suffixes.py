@@ -6,14 +6,14 @@ import soundfile
 
 # libsndfile's formats, and the other suffixes they go by.  Not `raw`: it has no header to decode it by.
 READABLE = {name.lower() for name in soundfile.available_formats()} - {"raw"} | {
-    *("aif", "aifc", "mp1", "mp2", "oga", "opus", "sf", "snd", "sph"),
+    *("aif", "aifc", "mp1", "mp2", "oga", "ogx", "opus", "sf", "snd", "sph"),
 }
 
 # Audio that it does not read is listed all the same, so that preparing the data reports it as rejected
 # instead of leaving it out in silence.
 UNREADABLE = {
-    *("aac", "ac3", "alac", "amr", "ape", "dff", "dsf", "dts", "m4a", "m4b", "m4p", "mka", "mpc", "mpga"),
-    *("ra", "shn", "spx", "tak", "tta", "weba", "wma", "wv"),
+    *("3g2", "3gp", "aac", "aax", "ac3", "alac", "amr", "ape", "dff", "dsf", "dts", "m4a", "m4b", "m4p", "m4r"),
+    *("mka", "mp4", "mpc", "mpga", "ra", "shn", "spx", "tak", "tta", "weba", "webm", "wma", "wv"),
 }
 
 AUDIO_SUFFIXES = frozenset(f".{suffix}" for suffix in READABLE | UNREADABLE)

@@ -22,7 +22,7 @@ from mumu_jax.data.modalities.text.entities.gazetteer import read_gazetteer
 from mumu_jax.data.preparation import duplicates
 from mumu_jax.data.preparation.census import warning_of_few
 from mumu_jax.data.preparation.duplicates import DUPLICATES
-from mumu_jax.data.preparation.summary import MISSING, REJECTED, Summary
+from mumu_jax.data.preparation.summary import MISSING, REJECTED, SILENT, Summary
 from mumu_jax.data.sources import read_source
 from mumu_jax.data.sources.base import Collection, Request
 from mumu_jax.data.sources.files import files_below
@@ -224,10 +224,14 @@ def _check_not_gone(store: Store, inputs: Sequence[Any]) -> None:
 
 
 def _write_lists(job: Job, collection: Collection, parts: Sequence[Written]) -> tuple[list[Line], list[Line]]:
-    """Write and return the lists of rejected and missing items; modalities not prepared now keep their lines."""
+    """Write the lists of rejected, missing and silent items; modalities not prepared now keep their lines.
+
+    Returns the first two.
+    """
     rejected = [*collection.rejected, *(line for part in parts for line in part.rejected)]
     missing = [line for part in parts for line in part.missing]
-    for name, lines in ((REJECTED, rejected), (MISSING, missing)):
+    silent = [line for part in parts for line in part.silent]
+    for name, lines in ((REJECTED, rejected), (MISSING, missing), (SILENT, silent)):
         path = job.data_dir / name
         earlier = map(json.loads, path.read_text().splitlines()) if path.exists() else ()
         kept = [line for line in earlier if line.get("modality") in {*MODALITIES} - {*job.modalities}]

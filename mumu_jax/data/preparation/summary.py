@@ -8,7 +8,7 @@ from typing import Any
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.base import PreparedModality
 
-REJECTED, MISSING = "rejected.jsonl", "missing.jsonl"
+REJECTED, MISSING, SILENT = "rejected.jsonl", "missing.jsonl", "silent.jsonl"
 GENRES_SHOWN = 8
 BAD_FILES_ALLOWED = 3  # also in a small collection, where they exceed `max_bad`
 
@@ -48,6 +48,8 @@ class Summary:
             lines.append(f"rejected: {reasons}; each is listed in {self.data_dir / REJECTED}")
         if any(split["missing"] for splits in self.splits.values() for split in splits.values()):
             lines.append(f"missing items are listed in {self.data_dir / MISSING}")
+        if any(split.get("silent") for splits in self.splits.values() for split in splits.values()):
+            lines.append(f"silent songs are kept, and listed in {self.data_dir / SILENT}")
         lines += [self._genres(), *self.notes]
         done = f"{self.n_new:,} items read" if self.n_new else "nothing to do, everything was prepared before"
         lines.append(f"{done} ({self.seconds:.0f} s); the data is in {self.data_dir}")

@@ -14,8 +14,9 @@ import msgspec
 from mumu_jax.data.manifest import Label, assign_splits, labels_of, read_manifest
 from mumu_jax.data.sources import covers, folder, mumu, same, table, tartarus
 from mumu_jax.data.sources.base import Collection, Request, Source
-from mumu_jax.data.sources.files import composed
+from mumu_jax.data.sources.files import check_paths, composed
 from mumu_jax.errors import UserError, nearest
+from mumu_jax.system.lines import printable
 
 
 def _make_synthetic(path: Path | None, request: Request) -> Collection:
@@ -80,6 +81,8 @@ def read_source(name: str, path: Path | None, request: Request) -> Collection:
         raise UserError(f"{expected}; found no albums in {path}: correct the path or the files")
     if not collection.labels:
         raise UserError(f"{expected}; found no genres in {path}: give the albums at least one")
+    tracks = [track.audio for album in collection.albums for track in album.tracks]
+    check_paths([*tracks, *(album.cover for album in collection.albums if album.cover)])
     if request.duplicates:
         collection = _with_settled_songs(collection, request.duplicates)
     albums = assign_splits(collection.albums)
@@ -123,9 +126,9 @@ def _with_clean_names(collection: Collection) -> Collection:
 
 
 def clean_name(name: str) -> str:
-    """Return a genre's name as one line of composed characters."""
-    printable = "".join(" " if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in name)
-    return " ".join(composed(printable).split())
+    """Return a genre's name as one line of composed characters that can be printed, drawn and written anywhere."""
+    line = "".join(" " if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in name)
+    return printable(" ".join(composed(line).split()))
 
 
 def _find_source(name: str) -> Source:

@@ -1,15 +1,16 @@
 """Files as a source finds them on a user's disk: their kinds by name, their order, and how text in them is read."""
 
 import os
-import sys
+import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from mumu_jax.data.manifest import Rejected
 from mumu_jax.data.modalities.text.files import read_text
 from mumu_jax.data.sources.finding import Finding, Report, stop_at_errors
 from mumu_jax.errors import UserError
+from mumu_jax.system.lines import print_remark, read_name
 
 
 def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
@@ -26,7 +27,7 @@ def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
     except PermissionError as error:
         if not above:
             raise
-        print(f"warning: cannot list {folder}: {error.strerror}; its files are left out", file=sys.stderr)
+        print_remark(f"warning: cannot list {folder}: {error.strerror}; its files are left out")
         return
     for path in paths:
         if path.is_dir():
@@ -52,9 +53,35 @@ def composed(name: str) -> str:
 
 
 def in_any_form(path: Path) -> Path:
-    """Return the path in the Unicode form in which it exists: a spreadsheet and a disk may spell "é" differently."""
-    forms = [path, *(Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD"))]
+    """Return the path in the form in which it exists: a spreadsheet and a disk may spell "é" differently.
+
+    The first form is that of names whose bytes are not UTF-8, as `tag --out` writes them.
+    """
+    name = str(path)
+    spellings = (read_name(name), name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))
+    forms = list(map(Path, spellings))
     return next((form for form in forms if os.path.exists(form)), path)
+
+
+_FOREIGN = {  # the beginning of a path that no program on this machine would find, below a folder or not
+    "a path of Windows": r"[A-Za-z]:[\\/]|\\\\",
+    "an address": r"file:/",
+    "a path whose '~' only a shell reads": r"~[^/]*/",
+}
+
+
+def check_paths(paths: Collection[Path]) -> None:
+    """Raise UserError if files are missing that are named in a way of another system, or of a shell or a browser."""
+    for kind, pattern in _FOREIGN.items():
+        beginning = re.compile(rf"(?:^|/)(?:{pattern})")
+        foreign = [path for path in paths if beginning.search(str(path)) and not os.path.exists(path)]
+        if foreign:
+            start = beginning.search(str(foreign[0]))
+            name = str(foreign[0])[start.start() :].lstrip("/") if start else ""
+            raise UserError(
+                f"expected paths of this machine, found {kind}: {name!r}, one of {len(foreign)}; write /folder/file, "
+                "or the path from the folder of the list"
+            )
 
 
 def as_id(name: str) -> str:

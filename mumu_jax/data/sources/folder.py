@@ -1,12 +1,13 @@
 """A folder of genres: `GENRE/file.ext`, each file an album, and `GENRE/album/…/file.ext`, each folder one."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from mumu_jax.data.manifest import Album, Track, labels_of
 from mumu_jax.data.modalities.suffixes import is_audio, is_image
 from mumu_jax.data.sources.base import Collection, Request, Source
 from mumu_jax.data.sources.files import Texts, as_id, files_below, genre_of
+from mumu_jax.data.sources.finding import some
 from mumu_jax.errors import UserError
 
 
@@ -30,7 +31,15 @@ def read(root: Path, request: Request) -> Collection:
             albums.append(Album(album_id, (genre,), tracks, text=text, cover=_cover(files, stems)))
     if not albums and any(map(is_image, files_below(root))):
         raise UserError(f"expected audio in folders named by genre, found images alone in {root}; say --source=covers")
-    return Collection(albums, labels_of(albums), texts.rejected)
+    return Collection(albums, labels_of(albums), texts.rejected, _notes_of_others(root))
+
+
+def _notes_of_others(root: Path) -> list[str]:
+    """Return a note if files are neither songs nor images nor texts: some may be songs under other names."""
+    suffixes = (path.suffix.lower() for path in files_below(root) if not (is_audio(path) or is_image(path)))
+    others = Counter(suffix or "without a suffix" for suffix in suffixes if suffix not in (".txt", ".json"))
+    kinds = some([f"{n:,} {suffix}" for suffix, n in others.most_common()])
+    return [f"{others.total():,} files are of no kind that is read, and passed over: {kinds}"] if others else []
 
 
 def _group(folder: Path) -> dict[str, list[Path]]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from mumu_jax.errors import UserError, nearest
 
 COLUMNS = ("path", "id", "genres", "album", "artist", "text", "cover", "split")
 OTHER_NAMES = {"file": "path", "filename": "path", "genre": "genres", "review": "text", "reviews": "text"}
-OF_TAGS = {"seconds", "scores", "error", "run"}  # the other columns of a file that `tag` wrote
+OF_TAGS = {"scores", "run"}  # columns of a file that `tag` wrote
 DELIMITERS = (",", ";", "\t")
 OTHER_SEPARATORS = (",", "|", "/")  # people join genres by these, too
 
@@ -41,7 +42,7 @@ def read(path: Path, request: Request) -> Collection:
     like that, and on a column whose name is nearly one of these; other columns are named in a note.
     """
     rows, notes = _read_rows(path)
-    _check_separator(rows)
+    notes += _check_separators(rows)
     by_stem = _audio_by_stem(path.parent) if any(row["id"] and not row["path"] for row in rows) else {}
     texts = Texts(request.max_chars)
     members: dict[tuple[str, str], list[tuple[Row, Track | None]]] = defaultdict(list)
@@ -95,7 +96,7 @@ def _read_rows(path: Path) -> tuple[list[Row], list[str]]:
         if any(values[len(header) :]):
             raise UserError(
                 f"{path}:{number}: expected {len(header)} cells as in the header, found {len(values)}; "
-                "put a cell that contains the separator in double quotes"
+                "join genres by ';', and put any other cell that contains the columns' separator in double quotes"
             )
         if any(values):
             rows.append(Row(f"{path}:{number}", dict(zip(header, values, strict=False))))
@@ -110,6 +111,11 @@ def _read_cells(path: Path) -> list[list[str]]:
         lines = io.StringIO(path.read_text(encoding="utf-8-sig")).readlines() or ["\n"]
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: expected UTF-8, found {error}; save the table as 'CSV UTF-8'") from error
+    if lines[0].strip(' "\n').lower().startswith("sep="):
+        raise UserError(
+            f"{path}:1: expected the columns' names, found {lines[0].strip()!r}, which only Excel reads; "
+            "take that line out"
+        )
     # an album's reviews may be longer than the default limit
     csv.field_size_limit(max(csv.field_size_limit(), sum(map(len, lines))))
     rows = []
@@ -145,7 +151,12 @@ def _check_header(header: list[str], where: str) -> list[str]:
             f"{where}: expected the columns 'genres' and 'path', 'id' or 'album', found {found}; "
             "name them in the first row"
         )
-    unread = [name for name in header if name and name not in (*COLUMNS, *OF_TAGS)]
+    if {*header} >= OF_TAGS:
+        raise UserError(
+            f"{where}: the genres are a model's guesses, the best of them right or not, as `tag` wrote them; "
+            "correct them in every row, then take out the column 'scores'"
+        )
+    unread = [name for name in header if name and name not in COLUMNS]
     for name in unread:
         near = OTHER_NAMES.get(name) or nearest(name, COLUMNS)
         if near:
@@ -153,20 +164,34 @@ def _check_header(header: list[str], where: str) -> list[str]:
     return unread
 
 
-def _check_separator(rows: Sequence[Row]) -> None:
-    """Raise UserError if genres seem to be joined by something else than ';': the parts repeat, the cells do not."""
+def _check_separators(rows: Sequence[Row]) -> list[str]:
+    """Raise UserError if genres seem to be joined by something else than ';': the parts repeat, the cells do not.
+
+    Returns a note if that is so of some genres only.
+    """
     cells = {row["genres"] for row in rows}
-    if any(";" in cell for cell in cells):
-        return
-    for separator in OTHER_SEPARATORS:
-        joined = [row for row in rows if separator in row["genres"]]
-        parts = {part.strip() for cell in cells for part in cell.split(separator)}
-        if joined and len(parts) < len(cells):
-            first = joined[0]
-            raise UserError(
-                f"{first.where}: expected genres joined by ';', found them joined by {separator!r} in {len(joined)} "
-                f"rows: {first['genres']!r}; replace it by ';'"
-            )
+    joined = {mark: [row for row in rows if mark in row["genres"]] for mark in OTHER_SEPARATORS}
+    marks = "".join(mark for mark, of_mark in joined.items() if of_mark)
+    if not marks:
+        return []
+    any_mark = f"[{marks}]"
+    if not any(";" in cell for cell in cells) and any(
+        len({part for cell in cells for part in _parts(cell, pattern)}) < len(cells)
+        for pattern in (*map(re.escape, marks), any_mark)
+    ):
+        first = next(row for row in rows if re.search(any_mark, row["genres"]))
+        ways = (f"by {mark!r} in {len(joined[mark])} rows: {joined[mark][0]['genres']!r}" for mark in marks)
+        raise UserError(
+            f"{first.where}: expected genres joined by ';', found them joined {', '.join(ways)}; "
+            "replace what joins genres by ';'"
+        )
+    genres = {genre for cell in cells for genre in _parts(cell, ";")}
+    several = [genre for genre in sorted(genres) if {genre} != _parts(genre, any_mark) <= genres]
+    return [f"{len(several):,} genres seem to be several, not joined by ';' (first: {several[0]!r})"] if several else []
+
+
+def _parts(cell: str, pattern: str) -> set[str]:
+    return {part.strip() for part in re.split(pattern, cell) if part.strip()}
 
 
 def _audio_by_stem(folder: Path) -> dict[str, list[Path]]:
@@ -188,6 +213,12 @@ def _track(row: Row, folder: Path, by_stem: Mapping[str, list[Path]]) -> Track |
     if not row["id"]:
         raise UserError(f"{row.where}: expected a path or an id, found neither; fill one in")
     files = by_stem.get(composed(row["id"]), [])
+    padded = [] if files else [stem for stem in by_stem if stem.startswith("0") and stem.lstrip("0") == row["id"]]
+    if padded:
+        raise UserError(
+            f"{row.where}: expected an audio file named {row['id']!r}, found {by_stem[padded[0]][0]}; a spreadsheet "
+            "takes zeros from numbers: format the column 'id' as text, and fill it in again"
+        )
     if len(files) > 1:
         raise UserError(
             f"{row.where}: expected one audio file named {row['id']!r}, found {files[0]} and {files[1]}; "

@@ -5,7 +5,6 @@ ones are finished, so that only what is new is decoded.  They survive a kill, an
 """
 
 import shutil
-import sys
 from collections.abc import Collection, Container
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from mumu_jax.data.modalities.base import Content, PreparedModality
 from mumu_jax.data.store import records
 from mumu_jax.data.store.records import Sidecar
 from mumu_jax.errors import UserError
+from mumu_jax.system.lines import print_remark
 
 FOLDER = ".earlier"
 SHARDS = "mumu-*.array_record-*"
@@ -59,7 +59,7 @@ class Earlier:
                 if places:
                     records.check_shard(shard, sidecar, verify=True)
             except (OSError, ValueError, UserError) as error:
-                print(f"warning: {shard} cannot be copied from ({error}): its items are read again", file=sys.stderr)
+                print_remark(f"warning: {shard} cannot be copied from ({error}): its items are read again")
                 continue
             self._sidecars[shard] = sidecar
             self._places |= places

@@ -1,7 +1,6 @@
 """Several modalities' prepared data as one data set: each item with its album's records of the other modalities."""
 
 import hashlib
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from mumu_jax.data.manifest import SPLITS
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.store.records import Dataset, Prepared, Records, open_prepared
 from mumu_jax.errors import UserError
+from mumu_jax.system.lines import print_remark
 from mumu_jax.system.processes import is_main
 
 
@@ -105,4 +105,4 @@ def _say_what_is_left_out(dataset: Paired) -> None:
         n_before, n = len(first.split(split)), len(dataset.split(split))
         if n < n_before and is_main():
             said = f"{split}: {n_before - n} of {n_before} {first.item}s do not have all of {', '.join(dataset.parts)}"
-            print(f"{said} and are left out", file=sys.stderr)
+            print_remark(f"{said} and are left out")

@@ -29,7 +29,7 @@ from mumu_jax.data.modalities.audio.cqt import form_made_with
 from mumu_jax.data.modalities.base import PreparedModality
 from mumu_jax.data.modalities.text import GAZETTEER
 from mumu_jax.errors import UserError
-from mumu_jax.system.files import read_npz, sha256_of
+from mumu_jax.system.files import check_line_of_utf8, read_npz, sha256_of
 from mumu_jax.system.seals import check_seal
 
 Example: Any = vars(tf_example_pb2)["Example"]  # made at import time, which type checkers do not see
@@ -316,6 +316,7 @@ def read_albums(dataset: Dataset, data_dir: Path) -> list[Album]:
 
 def read_description(folder: Path) -> Description:
     """Read `prepared.json`; raises UserError if it is missing or damaged."""
+    check_line_of_utf8(folder)
     path = folder / DESCRIPTION
     with _whole(path):
         if not path.exists():

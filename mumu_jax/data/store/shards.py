@@ -284,6 +284,21 @@ class Written:
         rows = (row for shard, _ in self.shards for row in shard.rows if row.item_id in missing)
         return [_line_of(row, self.modality) for row in rows]
 
+    @property
+    def silent(self) -> list[dict[str, str]]:
+        """The lines of `silent.jsonl`: records of songs without any sound, which are kept."""
+        if "silent" not in self.modality.counts:
+            return []
+        column = self.modality.counts.index("silent")
+        ids = {
+            item_id
+            for _, sidecar in self.shards
+            for (_, item_id), made in zip(sidecar.ids, sidecar.made, strict=False)
+            if made.counts[column]
+        }
+        rows = (row for shard, _ in self.shards for row in shard.rows if row.item_id in ids)
+        return [_line_of(row, self.modality) | {"reason": "silent"} for row in rows]
+
     def finish(self, albums: Sequence[Album], labels: Sequence[Label]) -> Description:
         """Write statistics, TFDS metadata and `prepared.json` unless they are there; return the last."""
         folder, modality, settings = self.store.folder, self.modality, self.store.settings

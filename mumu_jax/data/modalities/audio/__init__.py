@@ -10,13 +10,15 @@ import soundfile
 from jaxtyping import Float16, Float32
 
 from mumu_jax.config import AudioSettings, Config
-from mumu_jax.data.manifest import Album
+from mumu_jax.data.manifest import Album, Rejected
 from mumu_jax.data.modalities.audio import patches
 from mumu_jax.data.modalities.audio.decode import track_cqt
 from mumu_jax.data.modalities.audio.duplicates import alike, likeness
 from mumu_jax.data.modalities.audio.front_ends import front_end_of
 from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, Tensor
 from mumu_jax.data.modalities.suffixes import is_audio
+
+SILENT = Rejected("silent", "there is no sound in it")  # nothing to tag; kept for training, at the floor
 
 
 class Audio(PreparedModality):
@@ -105,7 +107,7 @@ class Audio(PreparedModality):
         settings = config.audio
         frames, seconds, silent = track_cqt(path, settings)
         if silent:
-            return Read(path, [], seconds, error="silent: there is no sound in it")
+            return Read(path, [], seconds, error=str(SILENT))
         size = patches.n_frames_of_excerpt(settings)
         excerpts = np.split(frames, range(size, len(frames) - size + 1, size))
         cuts = [

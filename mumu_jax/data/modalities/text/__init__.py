@@ -18,7 +18,7 @@ from mumu_jax.data.manifest import Album, Rejected
 from mumu_jax.data.modalities import base
 from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, file_state, path_state
 from mumu_jax.data.modalities.text.entities import categories_of
-from mumu_jax.data.modalities.text.files import read_text
+from mumu_jax.data.modalities.text.files import plain, read_text
 from mumu_jax.errors import UserError
 from mumu_jax.system.files import replacing, sha256_of
 
@@ -66,9 +66,10 @@ class Text(PreparedModality):
 
         Raises UserError if the gazetteer is not one.
         """
-        text, categories, damaged = source.text[: settings.max_chars], (), None
+        stored, categories, damaged = source.text[: settings.max_chars], (), None
+        text = plain(stored)
         try:
-            categories = categories_of(text, source.entities, source.gazetteer)
+            categories = categories_of(text, source.entities, source.gazetteer, len(stored))
         except Rejected as rejected:
             assert source.entities is not None
             damaged = source.entities, rejected
@@ -80,10 +81,10 @@ class Text(PreparedModality):
         return True
 
     def state(self, source: Document) -> Any:
-        """Return the text's hash and the states of what links its entities."""
+        """Return the hash of the text as it is read, and the states of what links its entities."""
         entities = source.entities and path_state(source.entities)
         gazetteer = source.gazetteer and _sha256(source.gazetteer, file_state(source.gazetteer))
-        return hashlib.sha256(source.text.encode("utf-8", "surrogatepass")).hexdigest(), entities, gazetteer
+        return hashlib.sha256(plain(source.text).encode("utf-8", "surrogatepass")).hexdigest(), entities, gazetteer
 
     def fields(self, settings: TextSettings) -> dict[str, base.Field]:
         return {"text": base.Text(), "categories": base.Texts()}

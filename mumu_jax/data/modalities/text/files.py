@@ -1,11 +1,14 @@
-"""Text files in the encodings that people use: UTF-8, UTF-16 from an old editor, or a Windows code page."""
+"""Text as people store it: files in UTF-8, UTF-16 or a Windows code page, and text that was taken from a web page."""
 
 import codecs
+import html
+import re
 from pathlib import Path
 
 from mumu_jax.data.manifest import Rejected
 from mumu_jax.system.files import open_regular
 
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MAX_BYTES_PER_CHAR = 4  # in any of these encodings
 
@@ -24,6 +27,14 @@ def read_text(path: Path, max_chars: int) -> str:
     except (OSError, ValueError) as error:
         raise Rejected("unreadable", getattr(error, "strerror", None) or str(error)) from error
     return decode(data, whole)[:max_chars]
+
+
+def plain(text: str) -> str:
+    """Return text with HTML's entities as the characters that they stand for: `&quot;` and `&#39;` are no words.
+
+    Those without a semicolon stay, because people write "rock&roll", too.
+    """
+    return _ENTITY.sub(lambda match: html.unescape(match[0]), text)
 
 
 def decode(data: bytes, whole: bool = True) -> str:

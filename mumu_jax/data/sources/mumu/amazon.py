@@ -9,16 +9,17 @@ import ast
 import codecs
 import gzip
 import json
+import math
 import re
 import reprlib
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
@@ -173,7 +174,26 @@ def _decode_literal(text: str, at: int) -> tuple[None, list[Any], int]:
     line = text[at:end].encode(errors="replace").decode()  # other bytes are not the literal's fault
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about backslashes that escape nothing
-        return None, [ast.literal_eval(line)], end
+        try:
+            return None, [ast.literal_eval(line)], end
+        except ValueError:  # names of numbers, as JSON has them, or what is no value
+            value = _Numbers().visit(ast.parse(line.lstrip(), mode="eval"))
+        try:
+            return None, [ast.literal_eval(value)], end
+        except ValueError as error:  # whose message is an address in memory
+            raise ValueError("a name or an expression where a value should be") from error
+
+
+class _Numbers(ast.NodeTransformer):
+    """Values for the names by which Python and JSON print floats that are not finite, and for JSON's words."""
+
+    _values: ClassVar[dict[str, Any]] = {
+        **{"nan": math.nan, "NaN": math.nan, "inf": math.inf, "Infinity": math.inf},
+        **{"null": None, "true": True, "false": False},
+    }
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(self._values[node.id]) if node.id in self._values else node
 
 
 VALUES = Framing(re.compile(r"(?=[^\s,\[\]])"), re.compile(r"\n(?=[\s,\[]*\{)"), _decode_value)
@@ -228,15 +248,23 @@ def read_metadata(path: Path, report: Report) -> dict[str, Entry]:
     known: dict[Paths, Paths] = {}  # the same few paths again and again: keep one of each
     for line, key, record in read_records(path, METADATA_KEYS, report):
         fields = record if isinstance(record, dict) else {}
-        album_id = key or fields.get("amazon_id") or fields.get("asin")
+        album_id = key or _id_in(fields)
         paths = _paths(fields.get("categories"))
-        if not isinstance(album_id, str) or paths is None:
+        if album_id is None or paths is None:
             reject(line, "malformed", "amazon_id and categories", reprlib.repr(record))
         elif album_id in entries:
             reject(line, "conflict", "each album once", f"{album_id}, as in line {entries[album_id].line}")
         else:
             entries[album_id] = Entry(line, known.setdefault(paths, paths))
     return entries
+
+
+def _id_in(fields: Mapping[str, Any]) -> str | None:
+    """Return the album's id, None if there is none; a number has lost the zeros before its ten digits."""
+    album_id = next((fields[name] for name in ID_KEYS if fields.get(name)), None)
+    if isinstance(album_id, int) and not isinstance(album_id, bool):
+        return f"{album_id:010d}"
+    return album_id if isinstance(album_id, str) else None
 
 
 def _paths(categories: Any) -> Paths | None:
@@ -290,10 +318,10 @@ def _album_and_text(key: str | None, review: Any) -> tuple[str | None, str | Non
         return key, review
     if not isinstance(review, dict):
         return key, None
-    album_id = next((review[name] for name in ID_KEYS if name in review), key)
+    album_id = _id_in(review) if any(name in review for name in ID_KEYS) else key
     text = review.get(TEXT_KEY)
     text = "" if text is None else text
-    return (album_id if isinstance(album_id, str) else None), (text if isinstance(text, str) else None)
+    return album_id, (text if isinstance(text, str) else None)
 
 
 def _encodable(text: str) -> str:

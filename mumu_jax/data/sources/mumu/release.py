@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mumu_jax.data.sources.finding import Finding, Report
-from mumu_jax.errors import UserError
+from mumu_jax.errors import UserError, nearest
 
 MULTI_LABEL_CSV = "MuMu_dataset_multi-label.csv"
 SINGLE_LABEL_CSV = "MuMu_dataset_single-label.csv"
@@ -81,13 +81,16 @@ def _nearby(root: Path, names: tuple[str, ...]) -> str | None:
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         if _first(folder, names):
             return f"they are in {folder}: give that"
-    stems = tuple(Path(name).stem.lower() for name in names)
-    for path in sorted(root.iterdir()):
-        if path.suffix.lower() in ARCHIVES:
-            return f"{path.name} is there: unpack it"
-        if path.name.lower().startswith(stems):
-            return f"{path.name} is there: give it the name it was released by"
-    return None
+    files = sorted(path for path in root.iterdir() if path.is_file())
+    for path in files:
+        is_packed = path.suffix.lower() in ARCHIVES
+        name = nearest(path.name.removesuffix(path.suffix if is_packed else ""), names, likeness=0.8)
+        if name and is_packed and not name.endswith(".json"):
+            return f"{path.name} is there: unpack it as {name}"
+        if name:
+            return f"{path.name} is there: rename it {name}{path.suffix if is_packed else ''}"
+    packed = next((path for path in files if path.suffix.lower() in ARCHIVES), None)
+    return packed and f"{packed.name} is there: unpack it"
 
 
 def _first(root: Path, names: tuple[str, ...]) -> Path | None:
