@@ -578,6 +578,17 @@ def test_names_compare_as_they_look(tmp_path):  # 11
     fails("manifest", tmp_path / "m.jsonl", f"2 albums are named '{nfc}', in several forms of Unicode", "rename all")
 
 
+def test_a_manifests_files_are_found_in_any_form(tmp_path):  # 11
+    nfc, nfd = "Café", "Cafe\u0301"
+    root = make(tmp_path, {f"{nfd}.wav": b"", f"{nfd}.jpg": b""})
+    tracks = [{"track_id": "t", "audio": f"{nfc}.wav"}, {"track_id": "u", "audio": "missing.wav"}]
+    line = {"album_id": "a", "genres": ["Pop"], "tracks": tracks, "cover": f"{nfc}.jpg"}
+    make(tmp_path, {"m.jsonl": json.dumps(line)})
+    (album,), _ = read("manifest", tmp_path / "m.jsonl")
+    assert [track.audio for track in album.tracks] == [root / f"{nfd}.wav", root / "missing.wav"]
+    assert album.cover == root / f"{nfd}.jpg"
+
+
 def test_files_of_one_stem_belong_together_in_any_form(tmp_path):  # 11
     for name in ("Caf\u00e9.wav", "Cafe\u0301.txt"):
         (tmp_path / name).touch()

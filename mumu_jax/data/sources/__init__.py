@@ -11,10 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from mumu_jax.data.manifest import Label, assign_splits, labels_of, read_manifest
+from mumu_jax.data.manifest import Album, Label, assign_splits, labels_of, read_manifest
 from mumu_jax.data.sources import covers, folder, mumu, same, table, tartarus
 from mumu_jax.data.sources.base import Collection, Request, Source
-from mumu_jax.data.sources.files import check_paths, composed
+from mumu_jax.data.sources.files import check_paths, composed, in_any_form
 from mumu_jax.errors import UserError, nearest
 from mumu_jax.system.lines import printable
 
@@ -26,8 +26,20 @@ def _make_synthetic(path: Path | None, request: Request) -> Collection:
 
 
 def _read_own_manifest(path: Path, request: Request) -> Collection:
-    albums = read_manifest(path)
+    albums = [_with_found_files(album) for album in read_manifest(path)]
     return Collection(albums, labels_of(albums))
+
+
+def _with_found_files(album: Album) -> Album:
+    """Return the album with its paths in the form in which they exist."""
+
+    def found(path: Path | None) -> Path | None:
+        return path if path is None or os.path.exists(path) else in_any_form(path)
+
+    tracks = tuple(
+        msgspec.structs.replace(track, audio=found(track.audio), timbre=found(track.timbre)) for track in album.tracks
+    )
+    return msgspec.structs.replace(album, tracks=tracks, cover=found(album.cover), entities=found(album.entities))
 
 
 SYNTHETIC = Source(
