@@ -1,7 +1,10 @@
-"""The one exception that a command shows as a single line instead of a traceback, and a helper for its text."""
+"""The one exception that a command shows as a single line instead of a traceback, and helpers for its text."""
 
 import difflib
+import textwrap
 from collections.abc import Iterable
+
+REASON_CHARS = 200
 
 
 class UserError(Exception):
@@ -9,6 +12,12 @@ class UserError(Exception):
 
     Every command prints it as one line, `error: …`, and exits with status 2.
     """
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the kind and the text of a library's error on one line of some 200 characters, for the text of ours."""
+    reason = f"{type(error).__name__}: {error}".strip().removesuffix(":")
+    return textwrap.shorten(reason, REASON_CHARS, placeholder=" …")
 
 
 def nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str | None:

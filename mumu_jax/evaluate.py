@@ -10,7 +10,7 @@ from mumu_jax.errors import UserError
 from mumu_jax.objectives.metrics import METRICS, MULTI_LABEL, SINGLE_LABEL
 from mumu_jax.runs.constants import check_single_label
 from mumu_jax.runs.evaluation import evaluate, files_of, is_single_label
-from mumu_jax.runs.folder import fingerprint, load_run
+from mumu_jax.runs.folder import difference_of_data, load_run
 from mumu_jax.runs.fusion import extract_features, open_data, write_features
 from mumu_jax.system import terminal
 from mumu_jax.system.cache import keep_compiled_programs
@@ -37,16 +37,14 @@ def main(argv: Sequence[str]) -> None:
             f"({len(run.labels)}), or in another order; give the --data_dir of the run, now {run.data_dir}"
         )
     if dataset.checksum != run.data_checksum:
+        difference = difference_of_data(arguments.workdir, run.data_dir, data_dir)
         if arguments.data_dir is None:
-            raise UserError(
-                f"{data_dir} was prepared again since {arguments.workdir} was trained on it, and may mix its splits; "
-                f"add --data_dir={data_dir} to score it all the same"
-            )
-        print_remark(f"warning: {data_dir} is other data than the run was trained on")
+            raise UserError(f"{difference}; add --data_dir={data_dir} to score it all the same")
+        print_remark(f"warning: {difference}")
         if is_single_label(run):
             check_single_label(read_manifest(data_dir / "manifest.jsonl"), data_dir)
     if out:
-        features = extract_features(run, dataset, fingerprint(arguments.workdir))
+        features = extract_features(run, dataset)
         write_features(out, features)
         n_albums, width = features.vectors.shape
         print_line(f"written: {out}, the vectors ({width} wide) of {n_albums} albums")
@@ -105,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         "--features",
         type=Path,
         metavar="FILE",
-        help="instead of scores, write the feature vectors of all albums of all splits to this .npz file",
+        help="the .npz file to write the feature vectors of all albums to, of all splits, instead of scoring one",
     )
     return parser
 

@@ -5,13 +5,13 @@ Programs (StableHLO), weights, settings and a model card; `exported` says which 
 
 import argparse
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from mumu_jax.errors import UserError
 from mumu_jax.runs.exported import ABOUT, files_in, read_about, write_export
-from mumu_jax.runs.folder import fingerprint, load_run
+from mumu_jax.runs.folder import load_run
 from mumu_jax.system.disk import naming
 from mumu_jax.system.lines import print_line
 from mumu_jax.system.terminal import run_command
@@ -21,21 +21,21 @@ def main(argv: Sequence[str]) -> None:
     """Export the run that the command line names."""
     arguments = _parser().parse_args(argv)
     run, out = load_run(arguments.workdir), arguments.out.resolve()
-    _check_free(out, fingerprint(arguments.workdir))
+    _check_free(out, run.names)
     with _replacing_folder(out) as temporary:
         write_export(run, arguments.workdir, temporary)
     size = sum((out / path).stat().st_size for path in files_in(out))
     print_line(f"written: {out}, {size / 1e6:.3g} MB; python -m mumu_jax.tag --model={out} tags with it")
 
 
-def _check_free(out: Path, run: str) -> None:
-    """Raise UserError unless `out` is missing, empty, or an export of this run and nothing else."""
+def _check_free(out: Path, names: Collection[str]) -> None:
+    """Raise UserError unless `out` is missing, empty, or an export of the run with one of `names` and nothing else."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / ABOUT).is_file():
         raise UserError(f"{out} is there and is not an export; give another --out")
     about = read_about(out)
-    if about.run != run:
+    if about.run not in names:
         raise UserError(f"{out} holds the export of another run ({about.run}); give another --out, or remove it")
     if others := sorted(set(files_in(out)) - set(about.files)):
         raise UserError(f"{out / others[0]} is no part of the export and would be lost; move it, or give another --out")

@@ -8,6 +8,7 @@ import jax
 
 from mumu_jax.config import TextSettings
 from mumu_jax.data.manifest import SPLITS
+from mumu_jax.data.modalities.text.information_gain import MIN_TEXTS
 from mumu_jax.data.store.records import open_prepared, read_description
 from mumu_jax.errors import UserError
 from mumu_jax.reports.figures import figures_of
@@ -16,6 +17,8 @@ from mumu_jax.reports.words import draw_words, words_by_genre, write_table
 from mumu_jax.system.lines import print_line
 from mumu_jax.system.pictures import write_picture
 from mumu_jax.system.terminal import positive, run_command
+
+NO_WORD = f"(no word is in {MIN_TEXTS} texts or more, and more often in this genre's than in the others)"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -43,7 +46,8 @@ def report_words(arguments: argparse.Namespace) -> None:
     genres = words_by_genre(prepared, arguments.split, arguments.categories, arguments.top_k)
     width = max(len(genre.name) for genre in genres)
     for genre in genres:
-        print_line(f"{genre.name:<{width}} {genre.n_texts:>7,}  {', '.join(word.word for word in genre.words)}")
+        words = ", ".join(word.word for word in genre.words) or NO_WORD
+        print_line(f"{genre.name:<{width}} {genre.n_texts:>7,}  {words}")
     out = arguments.out or arguments.data_dir / "report"
     out.mkdir(parents=True, exist_ok=True)
     write_table(out / "words.csv", genres)

@@ -102,7 +102,7 @@ def train_row(plan: Plan, workdir: Path, row: str, seed: int, stop: StopRequest)
     command = [*TRAIN, f"--config={row}", f"--data_dir={plan.data_dir}", f"--workdir={folder}"]
     command += [f"--config.{name}={value}" for name, value in plan.settings(row, seed).items()]
     if sources:
-        command.append(f"--features={','.join(f'{name}={run}' for name, run in sources.items())}")
+        command.append(f"--runs={','.join(f'{name}={run}' for name, run in sources.items())}")
     status, output = run_logged(command, _log(workdir, row, seed), stop)
     if status and stop:
         return INTERRUPTED

@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
         print_remark(f"{folder} has no gazetteer: entities are not looked up; add --gazetteer")
     files = find_items(arguments.paths, scorer.readers)
     top_k = min(arguments.top_k, len(scorer.labels))
-    with open_tags(arguments.out, scorer.name) as out:
+    with open_tags(arguments.out, scorer.names) as out:
         todo = [file for path, file in files.items() if not out.has(path)]
         if len(todo) < len(files):
             print_line(f"{len(files) - len(todo)} of {len(files)} files are in {arguments.out} already")
@@ -144,7 +144,9 @@ def _parser() -> argparse.ArgumentParser:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--workdir", type=Path, metavar="RUN", help="the folder of a finished run")
     which.add_argument("--model", type=Path, metavar="DIR", help="what mumu_jax.export wrote")
-    parser.add_argument("--out", type=Path, help="a .csv or .jsonl to write or go on with; the terminal by default")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="a .csv or .jsonl to write or go on with; the terminal by default"
+    )
     parser.add_argument("--gazetteer", type=Path, metavar="FILE", help="links entities in texts; the run's by default")
     parser.add_argument("--top_k", type=positive, default=5, help="genres a file (default: %(default)s)")
     parser.add_argument("--batch_size", type=positive, default=32, help="items at a time (default: %(default)s)")

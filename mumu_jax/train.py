@@ -59,6 +59,8 @@ def main(argv: Sequence[str]) -> int:
         return 0
     processes.join(arguments.coordinator, arguments.num_processes, arguments.process_id)
     keep_compiled_programs()
+    if arguments.note and processes.is_main():
+        print_remark(arguments.note)
     config, named_dir = arguments.config, arguments.data_dir or os.environ.get("MUMU_DATA_DIR")
     check_network(config)
     data_dir = Path(named_dir) if named_dir else None
@@ -68,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
             if Inputs.unfitted(config).prepared:
                 data_dir = data_dir or make_mini_dataset()
             else:
-                data_dir = keep_features(config, arguments.features, data_dir, workdir, stop.watch)
+                data_dir = keep_features(config, arguments.runs, data_dir, workdir, stop.watch)
             train(config, data_dir, workdir, stop)
         except Interrupted as interrupted:
             print_remark(f"{interrupted}; the same command goes on from here")

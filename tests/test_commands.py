@@ -1,5 +1,6 @@
 """The commands: what they say of bad input, that they lose nothing by it, and what `--list` and `evaluate` show."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -160,9 +161,23 @@ def test_train_refuses_workdir_of_another_config_or_other_data(refuse, small_dat
     refuse(
         train,
         *(*OF_SMALL_RUN, f"--data_dir={without_test}", workdir),
-        says=[str(small_run), "other data", str(small_data), str(without_test), "--data_dir"],
+        says=[f"{without_test} is other data than {small_run} was trained on ({small_data})", "as --data_dir"],
     )
     assert contents(small_run) == before
+
+
+def test_data_that_was_prepared_again_is_called_so_by_every_command(refuse, data_copy, run_copy, capsys):
+    about = json.loads((run_copy / "config.json").read_text())
+    about["data"] = {"dir": str(data_copy), "checksum": "0" * 64}
+    (run_copy / "config.json").write_text(json.dumps(about))
+    (run_copy / SEAL).unlink()
+    says = f"{data_copy} was prepared again since {run_copy} was trained on it, and may mix its splits; "
+    refuse(train, *OF_SMALL_RUN, f"--data_dir={data_copy}", f"--workdir={run_copy}", says=[says])
+    refuse(evaluate, f"--workdir={run_copy}", says=[says, f"add --data_dir={data_copy}"])
+    joined = f"--runs=audio={run_copy},text={run_copy}"
+    refuse(train, "--config=fusion_at", joined, f"--workdir={run_copy}2", says=[says, "train it again"])
+    evaluate.main([f"--workdir={run_copy}", f"--data_dir={data_copy}"])
+    assert f"warning: {says.removesuffix('; ')}\n" in capsys.readouterr().err
 
 
 def test_finished_run_is_left_alone(small_data, small_run, capsys):
@@ -421,5 +436,31 @@ def test_labels_count_as_seen_only_where_training_has_audio(tmp_path, capsys):
     assert [label.name for label in prepared.labels] == ["Drone", "Noise"]
     constants, seen = fit_constants(load_config("audio_low_4x96_logistic"), prepared, other)
     assert seen.tolist() == [False, True]
-    assert "1 of 2 labels (Drone)" in capsys.readouterr().err
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == "warning: 1 of 2 labels (Drone) are on no training album with audio: no network can learn them"
     assert constants.fitted == {}
+
+
+def test_what_is_said_of_labels_that_are_not_trained_on_is_true_of_the_target(tmp_path, capsys):  # 55
+    """Cosine targets score them by the factors that albums of validation give."""
+    data = prepare_tiny(tmp_path, "tvve")
+    albums = read_manifest(data / "manifest.jsonl")
+    unseen, nowhere = (next(a for a in albums if a.split == split) for split in ("val", "test"))
+    more = {unseen.album_id: ("Unseen",), nowhere.album_id: ("Nowhere",)}
+    albums = [dataclasses.replace(album, genres=album.genres + more.get(album.album_id, ())) for album in albums]
+    write_manifest(tmp_path / "albums.jsonl", albums)
+    arguments = [f"--input={tmp_path / 'albums.jsonl'}", f"--data_dir={tmp_path / 'other'}", "--workers=1"]
+    assert prepare.main(["--source=manifest", *arguments]) == 0
+    prepared = open_prepared(tmp_path / "other", AudioSettings())
+    capsys.readouterr()
+    expected = {
+        "cosine": [
+            "1 of 4 labels (Unseen) are on no training album with audio: they are scored by their factors alone, which "
+            "the labels that they share albums with give",
+            "1 of 4 labels (Nowhere) have no label factor: they score -1, and albums with no other label do not train",
+        ],
+        "logistic": ["2 of 4 labels (Nowhere, Unseen) are on no training album with audio: no network can learn them"],
+    }
+    for target, says in expected.items():
+        fit_constants(load_config(f"audio_low_4x96_{target}"), prepared, tmp_path / "other")
+        assert capsys.readouterr().err.splitlines() == [f"warning: {line}" for line in says]

@@ -9,7 +9,9 @@ import pytest
 from mumu_jax.config import Config, flatten, from_json, validate
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
+from mumu_jax.models.registry import FAMILIES
 from mumu_jax.runs.flags import parse_flags
+from mumu_jax.runs.settings import check_network
 
 NAME = "--config=audio_low_4x96"
 
@@ -60,11 +62,27 @@ def test_overrides_are_typed_and_leave_the_table_alone():
     assert load_config("audio_low_4x96").seed == 0
 
 
-def test_features_are_named_in_either_form_and_any_order():
+def test_runs_are_named_in_either_form_and_any_order():  # 34
     expected = {"audio": Path("a"), "text": Path("t")}
-    for arguments in (["--features=text=t,audio=a"], ["--features", "audio=a,text=t"]):
+    for arguments in (["--runs=text=t,audio=a"], ["--runs", "audio=a,text=t"], ["--features=audio=a,text=t"]):
         flags = parse_flags([*arguments, "--config=fusion_at"])
-        assert list(flags.features.items()) == list(expected.items())
+        assert list(flags.runs.items()) == list(expected.items())
+
+
+def test_settings_of_the_track_network_alone_are_noted():  # 35
+    note = parse_flags([NAME, "--config.optim.max_epochs=2", "--config.optim.b1", "0.8"]).note
+    assert note == (
+        "config.optim is the track network's; the album network has b1=0.9, max_epochs=100 "
+        "(--config.album_optim.b1=0.8 --config.album_optim.max_epochs=2 changes that)"
+    )
+    for arguments in (
+        [NAME, "--config.optim.max_epochs=2", "--config.album_optim.max_epochs=3"],
+        [NAME, "--config.optim.max_epochs=100"],
+        ["--config=text_vsm", "--config.optim.max_epochs=2"],  # has one network
+        [NAME],
+        ["--list"],
+    ):
+        assert parse_flags(arguments).note == ""
 
 
 @pytest.mark.parametrize(
@@ -100,11 +118,11 @@ def test_features_are_named_in_either_form_and_any_order():
         ([NAME, "--config.target.kind=sigmoid"], ["target.kind is 'sigmoid'", "'logistic'"]),
         ([NAME, "--config.modality=audio+smell"], ["config.modality is 'audio+smell'", "'timbre'"]),
         ([NAME, "--workdri=x"], ["workdri", "workdir"]),
-        ([NAME, "--features=audio=x"], ["--features is for a fusion", "sees audio", "leave it out"]),
-        (["--config=fusion_at", "--features=audio=x"], ["'audio=x'", "joins audio, text", "audio=RUN,text=RUN"]),
-        (["--config=fusion_at", "--features=audio=x,txt=y"], ["'audio=x,txt=y'", "audio=RUN,text=RUN"]),
-        (["--config=fusion_at", "--features=audio=x,text="], ["'audio=x,text='", "audio=RUN,text=RUN"]),
-        (["--config=fusion_at", "--features=audio=x,text=y,text=z"], ["audio=RUN,text=RUN"]),
+        ([NAME, "--runs=audio=x"], ["--runs is for a fusion", "sees audio", "leave it out"]),
+        (["--config=fusion_at", "--runs=audio=x"], ["'audio=x'", "joins audio, text", "audio=RUN,text=RUN"]),
+        (["--config=fusion_at", "--runs=audio=x,txt=y"], ["'audio=x,txt=y'", "audio=RUN,text=RUN"]),
+        (["--config=fusion_at", "--runs=audio=x,text="], ["'audio=x,text='", "audio=RUN,text=RUN"]),
+        (["--config=fusion_at", "--runs=audio=x,text=y,text=z"], ["audio=RUN,text=RUN"]),
         (["--config=fusion_at", "--config.fusion.missing=guess"], ["missing is 'guess'", "'drop', 'mask'"]),
         ([NAME, "stray"], ["'stray'", "--name=value"]),
         ([], ["--config=NAME", "--list"]),
@@ -134,3 +152,25 @@ def test_flatten_names_every_field_once():
     flat = flatten(Config())
     assert flat["optim.batch_size"] == 32
     assert len(flat) == len(set(flat)) > 20
+
+
+def test_inputs_that_a_network_cannot_see_are_named():  # 31
+    cases = {
+        (
+            NAME,
+            "--config.audio.n_bins=60",
+        ): r"audio \(322, 60\) \(Zero.* see audio \(322, 96\); change .*n_bins=60,",
+        ("--config=text_vsm", f"--config.tfidf.n_terms={10**19}"): r"change config.tfidf.n_terms=10000",
+    }
+    for settings, says in cases.items():
+        with pytest.raises(UserError, match=f"cannot see inputs of the shape .*{says}"):
+            check_network(parse_flags(settings).config)
+
+
+def test_a_network_that_cannot_be_built_at_all_keeps_its_own_error(monkeypatch):  # 31
+    def build(settings, output):
+        raise TypeError("a mistake in the network's own code")
+
+    monkeypatch.setitem(FAMILIES, "mlp", FAMILIES["mlp"]._replace(build=build))
+    with pytest.raises(TypeError, match="a mistake in the network's own code"):
+        check_network(load_config("text_vsm"))

@@ -45,7 +45,7 @@ def runs(tmp_path_factory, small_runs) -> dict[str, Path]:
     found = {name: Path(shutil.copytree(path, folder / name)) for name, path in small_runs.items()}
     features = ",".join(f"{name}={path}" for name, path in found.items())
     settings = ("--config=fusion_ati_logistic", "--config.optim.max_epochs=1", "--config.fusion.missing=mask")
-    succeed("mumu_jax.train", *settings, "--features", features, f"--workdir={folder / 'fusion'}")
+    succeed("mumu_jax.train", *settings, "--runs", features, f"--workdir={folder / 'fusion'}")
     return {**found, "fusion": folder / "fusion"}
 
 
@@ -184,7 +184,7 @@ def test_program_of_each_family_and_target(modality, model, kind):
     labels = [Label(str(i)) for i in range(7 if kind == "cosine" else 5)]
     run = TrainedRun(inputs.config, labels, np.ones(len(labels), bool), Path("data"), "", inputs, None, trained)
     given = rng.integers(0, 255, (3, *item[modality].shape)).astype(item[modality].dtype)
-    expected = scorer_of(run, "run", {}).first({modality: given}, 8)
+    expected = scorer_of(run, {}).first({modality: given}, 8)
     found = program_of(network, trained, item).call(weights_of(trained), given)
     for ours, theirs in zip(found, expected, strict=True):
         assert np.ptp(theirs) > 0

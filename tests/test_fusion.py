@@ -19,7 +19,7 @@ from mumu_jax.data.manifest import read_manifest
 from mumu_jax.errors import UserError
 from mumu_jax.runs import fusion as fusions
 from mumu_jax.runs import scorer
-from mumu_jax.runs.folder import fingerprint, load_run
+from mumu_jax.runs.folder import load_run
 from mumu_jax.runs.fusion import FUSION, Features, Source, fuse, join, open_data, read_features, write_features
 from mumu_jax.runs.prediction import predict_once
 from mumu_jax.system.files import sha256_of
@@ -39,7 +39,7 @@ def named(runs: dict[str, Path]) -> str:
 def fusion(tmp_path_factory, small_runs) -> Path:
     """A finished fusion of the three, started by its command."""
     workdir = tmp_path_factory.mktemp("fusion") / "run"
-    done = succeed("mumu_jax.train", *SETTINGS, "--features", named(small_runs), f"--workdir={workdir}")
+    done = succeed("mumu_jax.train", *SETTINGS, "--runs", named(small_runs), f"--workdir={workdir}")
     assert "test split" in done.stdout
     return workdir
 
@@ -119,7 +119,7 @@ def test_features_of_a_run_are_what_its_album_network_sees(small_runs, small_dat
     evaluate.main([f"--workdir={workdir}", f"--features={out}"])
     assert f"written: {out}, the vectors" in capsys.readouterr().out
     found, run = read_features(out), load_run(workdir)
-    assert found.run == fingerprint(workdir)
+    assert found.run == run.fingerprint
     assert found.label_names == [label.name for label in run.labels]
     albums = {album.album_id: album for album in read_manifest(small_data / "manifest.jsonl")}
     assert sorted(found.album_ids) == sorted(albums)
@@ -156,7 +156,10 @@ def test_what_a_fusion_keeps(fusion, small_runs, small_data, tmp_path):
     assert list(kept["sources"]) == list(NAMES)
     parts = {}
     for name, source in kept["sources"].items():
-        assert (source["path"], source["fingerprint"]) == (str(small_runs[name]), fingerprint(small_runs[name]))
+        assert (source["path"], source["fingerprint"]) == (
+            str(small_runs[name]),
+            load_run(small_runs[name]).fingerprint,
+        )
         parts[name] = read_features(fusion / "features" / f"{name}.npz")
         assert parts[name].vectors.shape == (96, source["width"])
     evaluate.main([f"--workdir={fusion}", f"--features={tmp_path / 'out.npz'}"])
@@ -164,8 +167,8 @@ def test_what_a_fusion_keeps(fusion, small_runs, small_data, tmp_path):
     rows = [[part.album_ids.index(album_id) for album_id in found.album_ids] for part in parts.values()]
     expected = fuse([part.vectors[at] for part, at in zip(parts.values(), rows, strict=True)])
     np.testing.assert_array_equal(found.vectors, expected)
-    assert found.run == fingerprint(fusion)
     run = load_run(fusion)
+    assert found.run == run.fingerprint
     assert run.track is None
     assert run.album.variables["params"]["dense"]["kernel"].shape[0] == expected.shape[1]
     assert run.album.network.model.dropout == 0.7
@@ -203,7 +206,7 @@ def test_stopped_fusion_ends_with_the_same_bytes_without_the_runs(small_runs, tm
     """The vectors are computed once: the second call names no run, and their file stays as it is."""
     workdir, whole = tmp_path / "run", tmp_path / "whole"
     arguments = ["--config=fusion_at", *SETTINGS[1:]]
-    runs = f"--features=audio={small_runs['audio']},text={small_runs['text']}"
+    runs = f"--runs=audio={small_runs['audio']},text={small_runs['text']}"
     compile_programs, calls = loop._compile, []
 
     def stopping(program):
@@ -231,13 +234,13 @@ def test_stopped_fusion_ends_with_the_same_bytes_without_the_runs(small_runs, tm
 
 def test_finished_fusion_says_so_and_refuses_other_runs(fusion, small_runs, small_data, tmp_path, capsys):
     assert train.main([*SETTINGS, f"--workdir={fusion}"]) == 0
-    assert train.main([*SETTINGS, f"--workdir={fusion}", f"--features={named(small_runs)}"]) == 0
+    assert train.main([*SETTINGS, f"--workdir={fusion}", f"--runs={named(small_runs)}"]) == 0
     assert capsys.readouterr().out.count("is finished") == 2
     other = Path(shutil.copytree(small_runs["text"], tmp_path / "text"))
     with (other / "config.json").open("a") as file:
         file.write("\n")  # another run than the one that is kept
     with pytest.raises(UserError, match=r"keeps the vectors of text=.*, not of .*text .*another --workdir"):
-        train.main([*SETTINGS, f"--workdir={fusion}", f"--features={named({**small_runs, 'text': other})}"])
+        train.main([*SETTINGS, f"--workdir={fusion}", f"--runs={named({**small_runs, 'text': other})}"])
     with pytest.raises(UserError, match=r"config.fusion.missing='drop', not 'mask'"):
         train.main([*SETTINGS, "--config.fusion.missing=mask", f"--workdir={fusion}"])
     unfinished = Path(shutil.copytree(fusion, tmp_path / "unfinished"))
@@ -250,7 +253,7 @@ def test_the_folder_of_another_run_is_left_alone(small_runs, tmp_path):
     workdir = Path(shutil.copytree(small_runs["text"], tmp_path / "text"))
     before = sorted(workdir.rglob("*"))
     with pytest.raises(UserError, match=r"is a run with config.name='text_vsm', not 'fusion_ati'"):
-        train.main([*SETTINGS, f"--features={named(small_runs)}", f"--workdir={workdir}"])
+        train.main([*SETTINGS, f"--runs={named(small_runs)}", f"--workdir={workdir}"])
     assert sorted(workdir.rglob("*")) == before
 
 
@@ -285,17 +288,17 @@ def refuse(workdir: Path, *arguments: str, says: list[str], config: str = "--con
 
 
 def test_runs_that_are_not_named_or_not_there(small_runs, tmp_path):
-    refuse(tmp_path / "run", says=["fusion_ati joins the vectors", "--features=audio=RUN,text=RUN,image=RUN"])
-    absent = f"--features={named({**small_runs, 'text': tmp_path / 'no'})}"
+    refuse(tmp_path / "run", says=["fusion_ati joins the vectors", "--runs=audio=RUN,text=RUN,image=RUN"])
+    absent = f"--runs={named({**small_runs, 'text': tmp_path / 'no'})}"
     refuse(tmp_path / "run", absent, says=[f"{tmp_path / 'no'} is not a run"])
-    swapped = f"--features=audio={small_runs['text']},image={small_runs['image']}"
+    swapped = f"--runs=audio={small_runs['text']},image={small_runs['image']}"
     says = [f"audio={small_runs['text']} is a run of text (text_vsm); name one of audio"]
     refuse(tmp_path / "run", swapped, says=says, config="--config=fusion_ai")
 
 
 def test_runs_that_do_not_fit(small_runs, small_data, tmp_path, monkeypatch):
     text = Path(shutil.copytree(small_runs["text"], tmp_path / "text"))
-    runs = f"--features=text={text},image={small_runs['image']}"
+    runs = f"--runs=text={text},image={small_runs['image']}"
     open_dataset = fusions.open_dataset
 
     def other(**changes):

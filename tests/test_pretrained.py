@@ -282,9 +282,13 @@ def older_name(name):
         ("resnet18", lambda name: hugging_face_name(name).removeprefix("resnet.")),  # ResNetModel's
         ("densenet201", older_name),
         ("vit_b16", older_name),
+        ("resnet18", "module.{}".format),  # DataParallel's
+        ("resnet18", "_orig_mod.module.{}".format),  # also compiled
+        ("densenet201", lambda name: f"_orig_mod.{older_name(name)}"),
+        ("resnet18", lambda name: re.sub(r"^(layer\d)", r"\1._orig_mod", name)),
     ],
 )
-def test_other_names_of_the_same(model, rename):
+def test_other_names_of_the_same(model, rename):  # 38
     tensors = seeded_file(model)
     renamed = {rename(name): tensor for name, tensor in tensors.items()}
     assert len(renamed) == len(tensors)

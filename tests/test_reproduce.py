@@ -214,7 +214,7 @@ def test_whole_table(training, small_data, tmp_path, capsys):
     parsed = [parse_flags(flags) for flags in training.commands]
     assert [flags.config for flags in parsed] == [planned.config(*run) for run in planned.runs]
     assert {flags.data_dir for flags in parsed} == {str(small_data)}
-    joined = {flags.workdir: flags.features for flags in parsed}
+    joined = {flags.workdir: flags.runs for flags in parsed}
     expected = {name: run_folder(tmp_path / "W", f"{row}", 1) for name, row in planned.sources.items()}
     assert joined[str(tmp_path / "W" / "fusion_ati_cosine" / "seed1")] == expected
     assert joined[str(tmp_path / "W" / "text_vsm_cosine" / "seed1")] is None

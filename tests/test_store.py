@@ -412,11 +412,12 @@ def test_damaged_shards(copy):
     assert f"{path} is damaged: No such file" in the_error(copy)
 
 
-def test_a_damaged_record_names_its_shard(copy):
+def test_a_damaged_record_names_its_shard_and_what_is_wrong(copy):  # 32
     path = copy / "audio" / "mumu-train.array_record-00001-of-00003"
     flip(path, at=b"album_id")
     records = store.open_prepared(copy, SETTINGS, verify=False).split("train")
-    with pytest.raises(UserError, match="00001-of-00003 is damaged: record 3 cannot be read") as caught:
+    says = r"00001-of-00003 is damaged: record 3 cannot be read \(\w+: .+\); run"
+    with pytest.raises(UserError, match=says) as caught:
         list(records)
     assert "\n" not in str(caught.value)
 

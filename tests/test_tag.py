@@ -265,7 +265,7 @@ def test_scores_are_the_album_networks_of_the_mean_vector(tmp_path, run, serial)
         tone(tmp_path / "short.wav", 4, 2),
         tone(tmp_path / "middle.wav", 33, 3),
     ]
-    found = list(score_items(scorer_of(run, "run", {}), paths, batch_size=8, workers=1))
+    found = list(score_items(scorer_of(run, {}), paths, batch_size=8, workers=1))
     assert [song.path for song, _ in found] == paths
     assert [len(song.records) for song, _ in found] == [6, 0, 1, 4]
     for song, scores in found:
@@ -294,7 +294,7 @@ def test_scores_do_not_depend_on_batch_size_or_devices(songs, run, serial, monke
     paths = [tone(tmp_path / "long.wav", 33), *tag.find_items([songs], run.inputs.readers())]
 
     def scores(batch_size: int) -> np.ndarray:
-        found = [scores for _, scores in score_items(scorer_of(run, "run", {}), paths, batch_size, workers=1)]
+        found = [scores for _, scores in score_items(scorer_of(run, {}), paths, batch_size, workers=1)]
         return np.stack([one for one in found if one is not None])
 
     by_eight_devices = scores(16)

@@ -8,6 +8,7 @@ from conftest import complain, succeed
 from PIL import Image
 from sklearn.metrics import mutual_info_score
 
+from mumu_jax import prepare, report
 from mumu_jax.data.modalities.text.information_gain import MIN_TEXTS, telling_words, word_gains
 from mumu_jax.errors import UserError
 from mumu_jax.reports.words import Genre, Word, draw_words
@@ -64,6 +65,33 @@ def test_command(small_data, tmp_path):
         assert np.asarray(image.convert("L")).std() > 10
     named = succeed("mumu_jax.report", "words", f"--data_dir={small_data}", f"--out={tmp_path}", "--categories")
     assert "category:" in named.stdout
+
+
+def prepare_texts(folder, texts):
+    """Prepare texts of the genres A and B."""
+    rows = ["album,genres,split,text"]
+    for i, (genre, text) in enumerate(texts):
+        (folder / f"{i}.txt").write_text(text)
+        rows.append(f"{i},{genre},train,{i}.txt")
+    (folder / "table.csv").write_text("\n".join(rows))
+    arguments = ["--source=csv", f"--input={folder / 'table.csv'}", f"--data_dir={folder / 'data'}", "--workers=1"]
+    assert prepare.main([*arguments, "--modalities=text"]) == 0
+    return folder / "data"
+
+
+def test_genres_that_no_word_tells_are_said_to_be(tmp_path, capsys):  # 47
+    data = prepare_texts(tmp_path, [("A", "loud loud")] * 3 + [("B", "quiet")] * 2)
+    report.main(["words", f"--data_dir={data}"])
+    first, second, _ = capsys.readouterr().out.splitlines()[-3:]
+    assert first.split() == ["A", "3", "loud"]
+    assert second == "B       2  (no word is in 3 texts or more, and more often in this genre's than in the others)"
+
+
+def test_no_word_at_all_is_an_error(tmp_path):  # 47
+    data = prepare_texts(tmp_path, [("A", "same"), ("B", "same")] * 2)
+    with pytest.raises(UserError, match=r"found none of 2 genres in 4 texts of .*text; prepare more texts, or choose"):
+        report.main(["words", f"--data_dir={data}"])
+    assert not (data / "report").exists()
 
 
 def test_without_text(tmp_path):

@@ -78,6 +78,8 @@ NETWORKS = {
     "vit_b16": Published(ViT, VIT),
     "alexnet": Published(AlexNet, ALEXNET),
 }
+# What PyTorch's own wrappers (DataParallel, torch.compile) put before the names of what they wrap.
+WRAPPERS: Rules = ((r"(^|\.)(module\.|_orig_mod\.)+", r"\1"),)
 LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 HEAD = ("params", "output", "dense")
 SIDE_PX = 224  # images of the published networks
@@ -131,12 +133,20 @@ def convert(model: str, tensors: Mapping[str, np.ndarray], where: str) -> dict[s
         like = next(others, None)
         hint = f"it looks like {like}: pass --model={like}" if like else "it does not look like any known network"
         raise UserError(f"{where} is not a {model}: {'; '.join(differences)}; {hint}")
-    for name, tensor in named.items():
-        if not np.issubdtype(tensor.dtype, np.floating) or not np.isfinite(tensor).all():
-            raise UserError(f"{where}: tensor {name!r} ({tensor.dtype}) has values that are not finite numbers")
-        if name.endswith(".running_var") and (tensor < 0).any():
-            raise UserError(f"{where}: tensor {name!r} is a variance and has negative values")
+    try:
+        for name, tensor in named.items():
+            check_values(name, tensor, is_variance=name.endswith(".running_var"))
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
     return unflatten_dict({path: _as_ours(path, named[source.name]) for path, source in expected.items()})
+
+
+def check_values(name: str, tensor: np.ndarray, is_variance: bool) -> None:
+    """Raise ValueError if a tensor has values that no weight has."""
+    if not np.issubdtype(tensor.dtype, np.floating) or not np.isfinite(tensor).all():
+        raise ValueError(f"tensor {name!r} ({tensor.dtype}) has values that are not finite numbers")
+    if is_variance and (tensor < 0).any():
+        raise ValueError(f"tensor {name!r} is a variance and has negative values")
 
 
 def adopt(variables: dict[str, Any], pretrained: dict[str, Any]) -> tuple[dict[str, Any], bool]:
@@ -167,7 +177,7 @@ def _fit(model: str, tensors: Mapping[str, np.ndarray]) -> tuple[dict[str, np.nd
     named: dict[str, np.ndarray] = {}
     for name, tensor in tensors.items():
         if not name.endswith(".num_batches_tracked"):
-            known = _replace(layout.aliases, name)
+            known = _replace((*WRAPPERS, *layout.aliases), name)
             named[name if known in named else known] = tensor  # two names for one tensor: the second is left over
     weight = named.get(f"{layout.head}.weight")
     expected = expected_sources(model, len(weight) if weight is not None and weight.ndim else 1)

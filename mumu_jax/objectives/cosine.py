@@ -37,6 +37,7 @@ class Cosine(Objective):
     settings: ClassVar[frozenset[str]] = frozenset({"n_factors"})
     unit_output: ClassVar[bool] = True
     meaning: ClassVar[str] = "cosines between an item's vector and each genre's, from −1 to 1; only their order counts"
+    unseen: ClassVar[str] = "they are scored by their factors alone, which the labels that they share albums with give"
     untargeted: ClassVar[str] = "have no label factor: they score -1, and albums with no other label do not train"
 
     def fit(self, labels: Shaped[np.ndarray, "albums labels"]) -> dict[str, Array]:

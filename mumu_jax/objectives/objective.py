@@ -25,6 +25,7 @@ class Objective(ABC):
     unit_output: ClassVar[bool] = False  # whether the network's output is l2-normalised
     single_label: ClassVar[bool] = False  # whether every item has exactly one label
     meaning: ClassVar[str]  # of its readable scores, in words
+    unseen: ClassVar[str] = "no network can learn them"  # what becomes of the labels on no training item, in words
     untargeted: ClassVar[str] = ""  # what becomes of the labels that `has_target` leaves out, in words
 
     @classmethod

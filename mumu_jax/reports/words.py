@@ -13,6 +13,7 @@ from mumu_jax.data.loader import multi_hot
 from mumu_jax.data.modalities.text.information_gain import telling_words, word_gains
 from mumu_jax.data.modalities.text.tfidf import words_of
 from mumu_jax.data.store.records import Prepared
+from mumu_jax.errors import UserError
 from mumu_jax.system.files import replacing
 
 PLOTTED = 12  # genres, the most frequent ones
@@ -38,7 +39,10 @@ class Genre(NamedTuple):
 
 
 def words_by_genre(prepared: Prepared, split: str, categories: bool, top_k: int) -> list[Genre]:
-    """Return the genres of a split's texts, the most frequent first.  Oramas et al. 2017, section 6.2."""
+    """Return the genres of a split's texts, the most frequent first.  Oramas et al. 2017, section 6.2.
+
+    Raises UserError if no word tells any of them.
+    """
     records = list(prepared.split(split))
     labels = np.array([multi_hot(record["labels"], len(prepared.labels)) for record in records])
     gains = word_gains([words_of(record, categories) for record in records], labels)
@@ -50,6 +54,11 @@ def words_by_genre(prepared: Prepared, split: str, categories: bool, top_k: int)
         return Genre(prepared.labels[column].name, int(labels[:, column].sum()), words)
 
     genres = [genre(column) for column in range(len(prepared.labels)) if labels[:, column].any()]
+    if not any(genre.words for genre in genres):
+        raise UserError(
+            f"expected a word that is more frequent in a genre's texts than in the others, found none of {len(genres)} "
+            f"genres in {len(records)} texts of {prepared.folder}; prepare more texts, or choose a larger --split"
+        )
     return sorted(genres, key=lambda genre: (-genre.n_texts, genre.name))
 
 

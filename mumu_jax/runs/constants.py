@@ -40,12 +40,13 @@ def fit_constants(config: Config, dataset: Dataset, data_dir: Path) -> tuple[Con
     of_splits = ([album for album in albums if album.album_id in ids] for ids in (train, val))
     if warning := warning_of_few(*of_splits):
         print_remark(f"warning: {warning}")
-    _warn(f"are on no training album with {dataset.name}: no network can learn them", dataset, ~seen)
     try:
         fitted = {name: np.asarray(array) for name, array in objective.fit(labels).items()}
     except ValueError as error:
         raise UserError(f"{data_dir}: {error} (an experiment whose name ends in _logistic)") from error
-    _warn(objective.untargeted, dataset, ~objective.has_target(len(seen), fitted))
+    targeted = objective.has_target(len(seen), fitted)
+    _warn(f"are on no training album with {dataset.name}: {objective.unseen}", dataset, ~seen & targeted)
+    _warn(objective.untargeted, dataset, ~targeted)
     parts = parts_of(dataset, config)
     inputs = {name: standardisation(parts[name], config.data.standardise) for name in config.inputs}
     return Constants(inputs, fitted), seen

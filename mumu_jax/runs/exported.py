@@ -34,8 +34,8 @@ from mumu_jax.errors import UserError
 from mumu_jax.models.kernels.backend import traced_for
 from mumu_jax.models.kernels.sparse import densify
 from mumu_jax.runs.card import card
-from mumu_jax.runs.folder import FINAL_SPLITS, Trained, TrainedRun, fingerprint, load_run, source_of_weights
-from mumu_jax.runs.scorer import Embedding, Predict, Scorer, Scores, source_folders
+from mumu_jax.runs.folder import FINAL_SPLITS, Trained, TrainedRun, source_of_weights
+from mumu_jax.runs.scorer import Embedding, Predict, Scorer, Scores, load_sources
 from mumu_jax.system.files import read_checked_json, sha256_of, write_checked_json, write_json
 from mumu_jax.system.version import versions
 
@@ -74,15 +74,15 @@ def write_export(run: TrainedRun, workdir: Path, folder: Path) -> None:
     write_json(folder / "config.json", dataclasses.asdict(inputs.config))
     write_labels(folder / "labels.json", run.labels)
     inputs.save(folder)
-    for name, path in source_folders(inputs, workdir).items():
-        write_export(load_run(path), path, folder / SOURCES / name)
+    for name, (path, source) in load_sources(inputs, workdir).items():
+        write_export(source, path, folder / SOURCES / name)
     if Vectors.name in inputs.fitted:
         _write_sources(workdir, folder)
     text = card(run, inputs, evaluation, source_of_weights(workdir))
     (folder / "README.md").write_text(text, encoding="utf-8")
     made_with = versions("mumu_jax", "jax", "jaxlib")
     files = {path: sha256_of(folder / path) for path in files_in(folder)}
-    about = About(FORMAT, fingerprint(workdir), run.data_checksum, made_with, files)
+    about = About(FORMAT, run.fingerprint, run.data_checksum, made_with, files)
     write_checked_json(folder / ABOUT, msgspec.structs.asdict(about))
 
 
@@ -229,7 +229,7 @@ def _open(folder: Path) -> Scorer:
     kept = inputs.fitted.get(Vectors.name, {})
     sources = {name: _open(folder / source.path) for name, source in kept.items()}
     labels = read_labels(folder / "labels.json")
-    return Scorer(about.run, labels, inputs, _load(folder, inputs.level, about), of_vectors, sources)
+    return Scorer((about.run,), labels, inputs, _load(folder, inputs.level, about), of_vectors, sources)
 
 
 def _load(folder: Path, level: str, about: About) -> Predict:

@@ -9,7 +9,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from mumu_jax.config import Config, flatten, validate
-from mumu_jax.data.modalities.inputs import Inputs
+from mumu_jax.data.modalities.inputs import Inputs, level_of
 from mumu_jax.errors import UserError, nearest
 from mumu_jax.experiments import load_config, load_experiments
 from mumu_jax.runs.settings import check_settings, count_params
@@ -25,7 +25,7 @@ Trains a named experiment, of tracks also their album network, and evaluates.  T
   --list            show every experiment and end
   --data_dir=DATA   what mumu_jax.prepare wrote; $MUMU_DATA_DIR by default, else the built-in mini dataset
   --workdir=RUN     the run's folder; runs/NAME by default
-  --features=audio=RUN,text=RUN,image=RUN   the trained runs that a fusion joins; it keeps their vectors
+  --runs=audio=RUN,text=RUN,image=RUN   the trained runs that a fusion joins; it keeps their vectors (once --features)
 
 several processes (each on its own devices, all with the same files): found by themselves under SLURM and Open MPI, else
   --coordinator=auto   on each host of a TPU slice, or of another cluster that JAX knows
@@ -42,10 +42,11 @@ class Flags:
     """The command line as parsed."""
 
     config: Config
-    features: dict[str, Path] | None  # of a fusion: the runs that it joins, by modality
+    runs: dict[str, Path] | None  # of a fusion: those that it joins, by modality
     data_dir: str | None
     workdir: str | None
     list: bool
+    note: str  # of settings that the user may believe to apply to both networks
     coordinator: str | None
     num_processes: int | None
     process_id: int | None
@@ -58,7 +59,7 @@ def parse_flags(argv: Sequence[str]) -> Flags:
     _check_field_names(argv)
     flags.DEFINE_boolean("list", False, HELP, flag_values=values)
     flags.DEFINE_boolean("help", False, HELP, short_name="h", flag_values=values)
-    for name in ("data_dir", "workdir", "features", "coordinator"):
+    for name in ("data_dir", "workdir", "runs", "features", "coordinator"):
         flags.DEFINE_string(name, None, HELP, flag_values=values)
     for name in ("num_processes", "process_id"):
         flags.DEFINE_integer(name, None, HELP, flag_values=values)
@@ -87,21 +88,40 @@ def parse_flags(argv: Sequence[str]) -> Flags:
     if config.name:
         check_settings(config)
     processes = (values.coordinator, values.num_processes, values.process_id)
-    features = None if values.features is None else _parse_features(values.features, config)
-    return Flags(config, features, values.data_dir, values.workdir, values.list, *processes)
+    named = values.features if values.runs is None else values.runs
+    runs = None if named is None else _parse_runs(named, config)
+    return Flags(config, runs, values.data_dir, values.workdir, values.list, _note_of_optim(argv, config), *processes)
 
 
-def _parse_features(text: str, config: Config) -> dict[str, Path]:
+def _note_of_optim(argv: Sequence[str], config: Config) -> str:
+    """Name the settings of `optim` on the command line that the album network, the second one of tracks, has not."""
+    if not config.name or level_of(config) != "track":
+        return ""
+    given = {argument.partition("=")[0].removeprefix("--config.") for argument in argv}
+    both = {name: (getattr(config.optim, name), getattr(config.album_optim, name)) for name in flatten(config.optim)}
+    apart = {
+        name: values
+        for name, values in both.items()
+        if f"optim.{name}" in given and f"album_optim.{name}" not in given and values[0] != values[1]
+    }
+    if not apart:
+        return ""
+    kept = ", ".join(f"{name}={of_albums}" for name, (_, of_albums) in apart.items())
+    wanted = " ".join(f"--config.album_optim.{name}={of_tracks}" for name, (of_tracks, _) in apart.items())
+    return f"config.optim is the track network's; the album network has {kept} ({wanted} changes that)"
+
+
+def _parse_runs(text: str, config: Config) -> dict[str, Path]:
     """Parse `audio=RUN,text=RUN` into the fusion's order.  Raises UserError unless it names a run of each modality."""
     if Inputs.unfitted(config).prepared:
-        raise UserError(f"--features is for a fusion, and {config.name} sees {config.modality}; leave it out")
+        raise UserError(f"--runs is for a fusion, and {config.name} sees {config.modality}; leave it out")
     names = config.fusion.names
     parts = re.split(rf",(?=(?:{'|'.join(names)})=)", text)  # a folder's name may hold a comma
     pairs = [part.partition("=") for part in parts]
     if sorted(name for name, _, _ in pairs) != sorted(names) or not all(path for _, _, path in pairs):
         raise UserError(
-            f"--features is {text!r}, and {config.name} joins {', '.join(names)}; give "
-            f"--features={','.join(f'{name}=RUN' for name in names)}"
+            f"--runs is {text!r}, and {config.name} joins {', '.join(names)}; give "
+            f"--runs={','.join(f'{name}=RUN' for name in names)}"
         )
     found = {name: Path(path) for name, _, path in pairs}
     return {name: found[name] for name in names}

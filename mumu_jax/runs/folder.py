@@ -4,8 +4,8 @@
 """
 
 import dataclasses
-import hashlib
 import json
+import os
 import platform
 from dataclasses import dataclass
 from functools import partial
@@ -27,9 +27,8 @@ from mumu_jax.compute.network import (
     example_of,
     item_network,
 )
-from mumu_jax.compute.optim import make_optimizer
-from mumu_jax.compute.state import abstract_variables, create_state, n_values
-from mumu_jax.config import SPEED_ONLY, Config, OptimSettings, flatten
+from mumu_jax.compute.state import abstract_variables, n_values
+from mumu_jax.config import SPEED_ONLY, Config, flatten
 from mumu_jax.data.manifest import Label, read_labels, write_labels
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.data.modalities.text import GAZETTEER, VOCABULARY
@@ -38,6 +37,7 @@ from mumu_jax.errors import UserError
 from mumu_jax.models.kernels.precision import compute_dtype
 from mumu_jax.runs import constants as run_constants
 from mumu_jax.runs.constants import Seen, read_constants, write_constants
+from mumu_jax.runs.fingerprint import fingerprint, former_fingerprint
 from mumu_jax.runs.settings import unused_settings
 from mumu_jax.system.files import write_json
 from mumu_jax.system.seals import SEAL, check_seal, is_sealed, seal, unseal
@@ -61,8 +61,12 @@ class Trained:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished run, read from its folder alone."""
+    """A finished run, read from its folder alone.
 
+    `names` are its fingerprint, and the one that it had before weights were counted.
+    """
+
+    names: tuple[str, str]
     config: Config
     labels: list[Label]
     seen: Seen
@@ -71,6 +75,11 @@ class TrainedRun:
     inputs: Inputs
     track: Trained | None  # None if the items are albums
     album: Trained
+
+    @property
+    def fingerprint(self) -> str:
+        """The run in one word, by which others recognise it."""
+        return self.names[0]
 
     @property
     def first(self) -> Trained:
@@ -85,12 +94,16 @@ def is_begun(workdir: Path, config: Config, data_dir: Path, checksum: str) -> bo
     """
     about = check_same_settings(workdir, config)
     if about and about["data"]["checksum"] != checksum:
-        raise UserError(
-            f"{workdir} was trained on other data (checksum {about['data']['checksum'][:12]}, from "
-            f"{about['data']['dir']}) than {data_dir} holds (checksum {checksum[:12]}); give the same --data_dir, "
-            f"or another --workdir"
-        )
+        difference = difference_of_data(workdir, Path(about["data"]["dir"]), data_dir)
+        raise UserError(f"{difference}; give the data that it was trained on as --data_dir, or another --workdir")
     return about is not None
+
+
+def difference_of_data(workdir: Path, before: Path, data_dir: Path) -> str:
+    """Say how the data in `data_dir` differs from what the run was trained on, which was in `before`."""
+    if os.path.realpath(data_dir) == os.path.realpath(before):
+        return f"{data_dir} was prepared again since {workdir} was trained on it, and may mix its splits"
+    return f"{data_dir} is other data than {workdir} was trained on ({before})"
 
 
 def check_same_settings(workdir: Path, config: Config) -> dict[str, Any] | None:
@@ -166,14 +179,16 @@ def load_run(workdir: Path) -> TrainedRun:
     constants, seen = read_constants(workdir, config)
     inputs, labels = Inputs.load(config, workdir), read_labels(workdir / "labels.json")
     network = item_network(config, len(labels), constants.fitted)
-    items = _load(workdir / inputs.level, network, constants, config.optim, inputs.item)
-    run = partial(TrainedRun, config, labels, seen, Path(about["data"]["dir"]), about["data"]["checksum"], inputs)
-    if inputs.level == "album":
-        return run(track=None, album=items)
-    width = embedding_width(items, inputs.item)
-    network, constants = album_network(config, len(labels), constants.fitted), constants_of_vectors(constants, width)
-    vector = {VECTORS: jax.ShapeDtypeStruct((width,), np.float32)}
-    return run(track=items, album=_load(workdir / "album", network, constants, config.album_optim, vector))
+    first = _load(workdir / inputs.level, network, constants, inputs.item)
+    track, album = None, first
+    if inputs.level == "track":
+        track, width = first, embedding_width(first, inputs.item)
+        network = album_network(config, len(labels), constants.fitted)
+        vector = {VECTORS: jax.ShapeDtypeStruct((width,), np.float32)}
+        album = _load(workdir / "album", network, constants_of_vectors(constants, width), vector)
+    data, variables = about["data"], [trained.variables for trained in (track, album) if trained]
+    names = (fingerprint(about, variables), former_fingerprint(workdir, config.name))
+    return TrainedRun(names, config, labels, seen, Path(data["dir"]), data["checksum"], inputs, track, album)
 
 
 def embedding_width(trained: Trained, item: Any) -> int:
@@ -187,22 +202,15 @@ def source_of_weights(workdir: Path) -> dict[str, str] | None:
     return read_about(workdir / "config.json")[0].get("weights")
 
 
-def fingerprint(workdir: Path) -> str:
-    """Return the run in one word: its name, and a hash of its settings and data, which decide its weights."""
-    _, config = read_about(workdir / "config.json")
-    names = ("config.json", run_constants.FILE, VOCABULARY, GAZETTEER, FUSION)
-    content = b"".join((workdir / name).read_bytes() for name in names if (workdir / name).exists())
-    return f"{config.name}-{hashlib.sha256(content).hexdigest()[:8]}"
-
-
-def _load(folder: Path, network: Network, constants: Constants, optim: OptimSettings, item: Any) -> Trained:
+def _load(folder: Path, network: Network, constants: Constants, item: Any) -> Trained:
     if not folder.is_dir():
         raise UserError(f"{folder.parent} has no trained {folder.name} network; its own training command resumes it")
     here = devices.replicated(devices.make_mesh())
-    state = jax.eval_shape(lambda: create_state(network, make_optimizer(optim, network.trainable), item, seed=0))
-    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), state)
+    like = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), abstract_variables(network, item)
+    )
     checkpoints = Checkpoints(folder, read_only=True)
-    variables = checkpoints.restore_best(like).variables
+    variables = checkpoints.restore_best(like)
     checkpoints.close()
     return Trained(network, variables, constants)
 

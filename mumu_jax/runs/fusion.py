@@ -25,7 +25,7 @@ from mumu_jax.data.modalities.vectors import FUSION, Kept, Source, read_kept
 from mumu_jax.data.store.pairs import open_dataset
 from mumu_jax.data.store.records import Dataset, HeldRecords, Records, read_albums
 from mumu_jax.errors import UserError
-from mumu_jax.runs.folder import TrainedRun, check_same_settings, fingerprint, load_run
+from mumu_jax.runs.folder import TrainedRun, check_same_settings, difference_of_data, load_run
 from mumu_jax.runs.prediction import Watch, see_items
 from mumu_jax.system import processes
 from mumu_jax.system.files import only_one, read_npz, sha256_of, write_json, write_npz
@@ -92,8 +92,8 @@ class Features:
     run: str
 
 
-def extract_features(run: TrainedRun, dataset: Dataset, name: str, watch: Watch = iter) -> Features:
-    """Return the vectors of the albums of all splits; `name` is the run's fingerprint."""
+def extract_features(run: TrainedRun, dataset: Dataset, watch: Watch = iter) -> Features:
+    """Return the vectors of the albums of all splits."""
     records = {split: dataset.split(split) for split in SPLITS}
     albums = {split: see_items(run, one, watch)[1] for split, one in records.items() if len(one)}
     return Features(
@@ -102,7 +102,7 @@ def extract_features(run: TrainedRun, dataset: Dataset, name: str, watch: Watch 
         labels=np.concatenate([one.labels for one in albums.values()]),
         vectors=np.concatenate([one.vectors for one in albums.values()]),
         label_names=[label.name for label in run.labels],
-        run=name,
+        run=run.fingerprint,
     )
 
 
@@ -179,16 +179,14 @@ def keep_features(
         return _check_kept(config, runs or {}, data_dir, workdir)
     if runs is None:
         wanted = ",".join(f"{name}=RUN" for name in config.fusion.names)
-        raise UserError(f"{config.name} joins the vectors of trained runs; name their folders: --features={wanted}")
+        raise UserError(f"{config.name} joins the vectors of trained runs; name their folders: --runs={wanted}")
     opened = {name: _open_source(name, path, data_dir) for name, path in runs.items()}
     first, dataset = next(iter(opened.values()))
     data_dir = data_dir or first.data_dir
     for name, (_, other) in opened.items():
         _check_same_data(other, runs[name], dataset, next(iter(runs.values())))
     read_albums(dataset, data_dir)
-    features = {
-        name: extract_features(run, of_run, fingerprint(runs[name]), watch) for name, (run, of_run) in opened.items()
-    }
+    features = {name: extract_features(run, of_run, watch) for name, (run, of_run) in opened.items()}
 
     def write() -> None:
         with only_one(workdir, "training"):
@@ -205,15 +203,12 @@ def _open_source(name: str, path: Path, data_dir: Path | None) -> tuple[TrainedR
     run = load_run(path)
     if run.config.modality != name:
         raise UserError(
-            f"--features: {name}={path} is a run of {run.config.modality} ({run.config.name}); name one of {name}"
+            f"--runs: {name}={path} is a run of {run.config.modality} ({run.config.name}); name one of {name}"
         )
     dataset = open_dataset(run.config, data_dir or run.data_dir)
     if dataset.checksum != run.data_checksum:
-        what = "labels" if dataset.labels != run.labels else "records"
-        raise UserError(
-            f"{path} was trained on other {what} than {dataset.folder} holds, and would mix up the splits; train it "
-            f"again on that data, or give the --data_dir that it was trained on (it was {run.data_dir})"
-        )
+        difference = difference_of_data(path, run.data_dir, data_dir or run.data_dir)
+        raise UserError(f"{difference}; train it again on that data, or give the --data_dir that it was trained on")
     return run, dataset
 
 
@@ -249,11 +244,11 @@ def _check_kept(config: Config, runs: Mapping[str, Path], data_dir: Path | None,
         raise UserError(f"{workdir} keeps the vectors of {joined}, not of {', '.join(names)}; give another --workdir")
     for name, path in runs.items():
         source, is_there = kept.sources[name], (path / "config.json").exists()
-        found = fingerprint(path) if is_there else "missing"
-        if found != source.fingerprint and (is_there or str(path.absolute()) != source.path):
+        found = load_run(path).names if is_there else ("missing",)
+        if source.fingerprint not in found and (is_there or str(path.absolute()) != source.path):
             raise UserError(
-                f"{workdir} keeps the vectors of {name}={source.path} ({source.fingerprint}), not of {path} ({found}); "
-                "leave --features out to go on with those, or give another --workdir"
+                f"{workdir} keeps the vectors of {name}={source.path} ({source.fingerprint}), not of {path} "
+                f"({found[0]}); leave --runs out to go on with those, or give another --workdir"
             )
     if data_dir:
         check_data(kept, workdir, data_dir)

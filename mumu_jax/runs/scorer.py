@@ -19,7 +19,7 @@ from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.data.modalities.text import FittedText
 from mumu_jax.data.modalities.vectors import Vectors
 from mumu_jax.errors import UserError
-from mumu_jax.runs.folder import Trained, TrainedRun, fingerprint, load_run
+from mumu_jax.runs.folder import Trained, TrainedRun, load_run
 from mumu_jax.runs.fusion import fuse
 from mumu_jax.runs.prediction import predict_items
 from mumu_jax.runs.stems import Together
@@ -33,12 +33,12 @@ Predict = Callable[[Any, int], tuple[Scores, Embedding]]
 
 @dataclass(frozen=True)
 class Scorer:
-    """A trained model, ready to score; `name` is its run's fingerprint.
+    """A trained model, ready to score; `names` are its run's fingerprint, and another that the run had before.
 
     `first` sees the items, `of_vectors` the mean of an album's track vectors; None if the items are albums.
     """
 
-    name: str
+    names: tuple[str, ...]
     labels: list[Label]
     inputs: Inputs
     first: Predict
@@ -122,33 +122,32 @@ def _align(reads: Sequence[Read], names: Sequence[str]) -> tuple[dict[str, list[
 def open_run(workdir: Path) -> Scorer:
     """Open the finished run in `workdir`, a fusion with the runs it joins.  Raises UserError if one has changed."""
     run = load_run(workdir)
-    sources = {name: open_run(path) for name, path in source_folders(run.inputs, workdir).items()}
-    return scorer_of(run, fingerprint(workdir), sources)
+    return scorer_of(run, {name: scorer_of(one, {}) for name, (_, one) in load_sources(run.inputs, workdir).items()})
 
 
-def scorer_of(run: TrainedRun, name: str, sources: Mapping[str, Scorer]) -> Scorer:
-    """Return a scorer of a run that was loaded."""
+def scorer_of(run: TrainedRun, sources: Mapping[str, Scorer]) -> Scorer:
+    """Return a scorer of a run that was loaded; `sources` are those of the runs that it joins."""
     n_labels = len(run.labels)
     of_vectors = partial(_predict, run.album, n_labels) if run.track is not None else None
-    return Scorer(name, run.labels, run.inputs, partial(_predict, run.first, n_labels), of_vectors, sources)
+    return Scorer(run.names, run.labels, run.inputs, partial(_predict, run.first, n_labels), of_vectors, sources)
 
 
-def source_folders(inputs: Inputs, workdir: Path) -> dict[str, Path]:
-    """Return the folders of the runs that the fusion in `workdir` joins, by modality; none if it is not a fusion.
+def load_sources(inputs: Inputs, workdir: Path) -> dict[str, tuple[Path, TrainedRun]]:
+    """Load the runs that the fusion in `workdir` joins, by modality, each with its folder; none if it is not a fusion.
 
     Raises UserError if one is missing or has changed.
     """
-    sources = inputs.fitted.get(Vectors.name, {})
-    folders = {name: source.folder(workdir) for name, source in sources.items()}
-    for name, path in folders.items():
-        found = fingerprint(path) if (path / "config.json").exists() else "nothing"
-        expected = sources[name].fingerprint
-        if found != expected:
+    sources = {}
+    for name, source in inputs.fitted.get(Vectors.name, {}).items():
+        path = source.folder(workdir)
+        run = load_run(path) if (path / "config.json").exists() else None
+        if run is None or source.fingerprint not in run.names:
             raise UserError(
-                f"{workdir} sees {name} by the run {expected}: expected it in {path}, found {found}; move "
-                "that run back, or train the fusion again"
+                f"{workdir} sees {name} by the run {source.fingerprint}: expected it in {path}, found "
+                f"{run.fingerprint if run else 'nothing'}; move that run back, or train the fusion again"
             )
-    return folders
+        sources[name] = (path, run)
+    return sources
 
 
 def _predict(trained: Trained, n_labels: int, inputs: Any, batch_size: int) -> tuple[Scores, Embedding]:

@@ -1,6 +1,8 @@
 """The check of an experiment's settings before anything is read: which it uses, and if its network can be built."""
 
+import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -12,7 +14,7 @@ from mumu_jax.compute.state import abstract_variables, n_values
 from mumu_jax.config import Config, OptimSettings, flatten
 from mumu_jax.data.modalities import NETWORK_INPUTS
 from mumu_jax.data.modalities.inputs import Inputs, level_of, modalities_of
-from mumu_jax.errors import UserError
+from mumu_jax.errors import UserError, reason_of
 from mumu_jax.models import family_of
 from mumu_jax.models.batch_norm import trains
 from mumu_jax.models.registry import FAMILIES
@@ -20,6 +22,7 @@ from mumu_jax.objectives import OBJECTIVES, make_objective
 
 MUMU_LABELS = 250  # the number of labels that the paper's parameter counts are counted for
 LAYERS_SHOWN = 30
+SIZE_ERRORS = (TypeError, ValueError, ArithmeticError)  # what layers raise that are larger than their inputs
 
 
 def unused_settings(config: Config) -> dict[str, str]:
@@ -80,16 +83,9 @@ def check_network(config: Config) -> None:
     """Raise UserError if the network cannot be built for inputs of this size, or if nothing of it would train."""
     try:
         params = _params(config)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        settings = flatten(config.model)
-        said = ", ".join(f"{name}={settings[name]!r}" for name in sorted(family_of(config).settings - {"weights"}))
-        items = Inputs.unfitted(config).item.items()
-        shapes = ", ".join(f"{name} {leaf.shape}" for name, item in items for leaf in jax.tree.leaves(item))
-        raise UserError(
-            f"config.model.family={config.model.family!r} with {said} cannot see inputs of the "
-            f"shape {shapes}: {' '.join(str(error).split())[:200]}; the paper's patches are 322 × 96, and the "
-            "published image networks are made for config.augment.size_px=224"
-        ) from error
+    except SIZE_ERRORS as error:
+        _explain(config, error)
+        raise
     pattern = config.model.trainable
     if not any(trains(pattern, path) for path in flatten_dict(params)):
         names = sorted(params, key=len)[:LAYERS_SHOWN]
@@ -97,6 +93,29 @@ def check_network(config: Config) -> None:
             f"config.model.trainable={pattern!r} has no match among the paths of the network's parameters; "
             f"its {len(params)} layers are {', '.join(names)}{', …' if len(params) > LAYERS_SHOWN else ''}"
         )
+
+
+def _explain(config: Config, error: Exception) -> None:
+    """Raise UserError if the size of the inputs is what a network could not be built for: it can for the usual size."""
+    sections = {section for modality in modalities_of(config).values() for section in modality.sections}
+    usual = replace(config, **{section: getattr(Config(), section) for section in sections})
+    with contextlib.suppress(*SIZE_ERRORS):
+        _params(usual)
+        before = flatten(usual)
+        changes = [f"config.{name}={value!r}" for name, value in flatten(config).items() if value != before[name]]
+        settings = flatten(config.model)
+        said = ", ".join(f"{name}={settings[name]!r}" for name in sorted(family_of(config).settings - {"weights"}))
+        raise UserError(
+            f"config.model.family={config.model.family!r} with {said} cannot see inputs of the shape {_shapes(config)} "
+            f"({reason_of(error)}), and can see {_shapes(usual)}; change {', '.join(changes)}, or choose another "
+            "network"
+        ) from error
+
+
+def _shapes(config: Config) -> str:
+    """Name the shapes of an item's inputs."""
+    items = Inputs.unfitted(config).item.items()
+    return ", ".join(f"{name} {leaf.shape}" for name, item in items for leaf in jax.tree.leaves(item))
 
 
 def count_params(config: Config) -> int:

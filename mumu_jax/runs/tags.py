@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +52,8 @@ class TagFile:
     the old one's place when the file is closed, after a kill by the next call.  Raises ValueError on another file.
     """
 
-    def __init__(self, path: Path, run: str) -> None:
-        self._path, self._run = path, run
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        self._path, self._names = path, names
         self._format = FORMATS[path.suffix]
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", encoding="utf-8", newline="")
@@ -73,7 +73,7 @@ class TagFile:
         rest = content[len(whole) :].decode("utf-8", "surrogateescape")
         if rest and not self._format.is_part(rest, is_first=not whole):  # else truncating would lose what is not ours
             raise ValueError("its last line is not a row of tags")
-        if other := {row["run"] for row in lines} - {self._run}:
+        if other := {row["run"] for row in lines} - {*self._names}:
             raise UserError(f"{self._path} holds tags of another run ({other.pop()}); give another --out or remove it")
         rows = {printable(row["path"]): {**row, "path": printable(row["path"])} for row in lines}
         self._is_tidy = list(rows.values()) == lines
@@ -92,7 +92,7 @@ class TagFile:
         return row is not None and bool(row["error"])
 
     def write(self, tags: Tags) -> None:
-        row = self._format.row(tags, self._run)
+        row = self._format.row(tags, self._names[0])
         with naming(self._path):
             self._file.write(self._format.line(row))
             self._file.flush()
@@ -184,15 +184,15 @@ FORMATS = {".csv": Csv, ".jsonl": JsonLines}
 
 
 @contextmanager
-def open_tags(path: Path | None, run: str) -> Iterator[TagFile | Terminal]:
-    """Open the output of tags of `run`; raises UserError on a file that is something else."""
+def open_tags(path: Path | None, names: Sequence[str]) -> Iterator[TagFile | Terminal]:
+    """Open the output of tags of the run with these fingerprints; raises UserError on a file that is something else."""
     if path is None:
         yield Terminal()
         return
     if path.suffix not in FORMATS:
         raise UserError(f"--out={path} ends in {path.suffix or 'nothing'!r}; give a file that ends in .csv or .jsonl")
     try:
-        file = TagFile(path, run)
+        file = TagFile(path, names)
     except (ValueError, csv.Error) as error:
         raise UserError(f"{path} is not a file of tags ({error}); give another --out") from error
     except OSError as error:

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,13 @@ import jax
 import orbax.checkpoint as ocp
 
 from mumu_jax.compute.state import TrainState
-from mumu_jax.errors import UserError
+from mumu_jax.errors import UserError, reason_of
 from mumu_jax.system import processes
 from mumu_jax.system.disk import naming
 from mumu_jax.system.files import check_line_of_utf8
 from mumu_jax.system.seals import check_seal, is_sealed, seal
+
+_JSON = ocp.args.JsonRestore()
 
 
 @dataclass
@@ -60,7 +62,7 @@ class Checkpoints:
         """Start to write a checkpoint in the background; `close` waits for it."""
         self._best_step = progress.best_step
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(_fields_with_arrays(state)),  # pyright: ignore[reportCallIssue]
+            state=ocp.args.PyTreeSave(_fields_with_arrays(vars(state))),  # pyright: ignore[reportCallIssue]
             progress=ocp.args.JsonSave(dataclasses.asdict(progress)),  # pyright: ignore[reportCallIssue]
             data=ocp.args.JsonSave(data_state),  # pyright: ignore[reportCallIssue]
         )
@@ -72,20 +74,26 @@ class Checkpoints:
     def restore_last(self, like: TrainState) -> tuple[TrainState, Progress, dict[str, Any]] | None:
         """Return the newest complete checkpoint, in the shapes and shardings of `like`, or None if there is none."""
         step = self.last_step()
-        return None if step is None else self._restore(step, like)
+        if step is None:
+            return None
+        restored = self._read(step, str(step), state=_arguments(vars(like)), progress=_JSON, data=_JSON)
+        self._best_step = restored["progress"].best_step
+        return dataclasses.replace(like, **restored["state"]), restored["progress"], restored["data"]
 
-    def restore_best(self, like: TrainState) -> TrainState:
-        """Return the state with the smallest validation loss.  Raises UserError if training has not finished."""
-        last = self.restore_last(like)
-        if last is None or not last[1].finished:
+    def restore_best(self, like: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the variables with the smallest validation loss, in the shapes and shardings of the variables `like`.
+
+        Reads nothing else but the last checkpoint's progress.  Raises UserError if training has not finished.
+        """
+        last = self.last_step()
+        progress = Progress() if last is None else self._read(last, f"{last}/progress", progress=_JSON)["progress"]
+        if not progress.finished:
             folder = self._manager.directory
             raise UserError(
                 f"the {folder.name} network in {folder.parent} is not trained to its end; its own command resumes it"
             )
-        state, progress, _ = last
-        if progress.best_step != self.last_step():
-            state, _, _ = self._restore(progress.best_step, like)
-        return state
+        best = progress.best_step
+        return {**like, **self._read(best, str(best), state=_arguments(like, partial_restore=True))["state"]}
 
     def close(self) -> None:
         """Wait until everything is written."""
@@ -110,25 +118,21 @@ class Checkpoints:
             self._sealed = self._sealer.submit(_seal_step, self._folder, self._unsealed)
             self._unsealed = None
 
-    def _restore(self, step: int, like: TrainState) -> tuple[TrainState, Progress, dict[str, Any]]:
-        abstract = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), _fields_with_arrays(like)
-        )
-        items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(abstract),  # pyright: ignore[reportCallIssue]
-            progress=ocp.args.JsonRestore(),
-            data=ocp.args.JsonRestore(),
-        )
+    def _read(self, step: int, files: str, **items: Any) -> dict[str, Any]:
+        """Check the `files` of a checkpoint, and read these items of it; raises UserError if either fails."""
         folder = self._manager.directory / str(step)
         remedy = f"remove {folder} to go on from the one before, or use another --workdir"
-        check_seal(self._folder, remedy, str(step))
+        check_seal(self._folder, remedy, files)
         try:
-            restored = self._manager.restore(step, args=items)
-            progress = Progress(**restored["progress"])
+            restored = dict(self._manager.restore(step, args=ocp.args.Composite(**items)))
+            if "progress" in items:
+                restored["progress"] = Progress(**restored["progress"])
+            for path, leaf in jax.tree_util.tree_leaves_with_path(restored.get("state", {})):
+                if isinstance(leaf, jax.ShapeDtypeStruct):  # a partial restore returns what is missing as it was asked
+                    raise ValueError(f"it has no {jax.tree_util.keystr(path)}")
         except (ValueError, FileNotFoundError, KeyError, TypeError) as error:
-            raise UserError(f"checkpoint {folder} cannot be read ({str(error).splitlines()[0]}); {remedy}") from error
-        self._best_step = progress.best_step
-        return dataclasses.replace(like, **restored["state"]), progress, restored["data"]
+            raise UserError(f"checkpoint {folder} cannot be read ({reason_of(error)}); {remedy}") from error
+        return restored
 
 
 def _seal_step(folder: Path, step: int) -> None:
@@ -136,7 +140,15 @@ def _seal_step(folder: Path, step: int) -> None:
         seal(folder, str(step))
 
 
-def _fields_with_arrays(state: TrainState) -> dict[str, Any]:
-    """Return the state's fields that hold arrays, so that checkpoints from before a field was added can be restored."""
-    fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+def _fields_with_arrays(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that hold arrays, so that checkpoints from before a field was added can be restored."""
     return {name: value for name, value in fields.items() if jax.tree.leaves(value)}
+
+
+def _arguments(like: Mapping[str, Any], **how: Any) -> Any:
+    """Return Orbax's arguments to restore fields of a state in the shapes and shardings of `like`."""
+    abstract = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), _fields_with_arrays(like)
+    )
+    arguments = ocp.checkpoint_utils.construct_restore_args(abstract)
+    return ocp.args.PyTreeRestore(abstract, restore_args=arguments, **how)  # pyright: ignore[reportCallIssue]

@@ -171,9 +171,9 @@ def keep(task: Task, run: Run) -> None:
 
 
 def _best_variables(checkpoints: Checkpoints, like: TrainState) -> Any:
-    best = checkpoints.restore_best(like)
+    best = checkpoints.restore_best(like.variables)
     checkpoints.close()
-    return best.variables
+    return best
 
 
 # --- results ------------------------------------------------------------------------------------------------

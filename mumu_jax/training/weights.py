@@ -24,9 +24,9 @@ from mumu_jax.compute import devices
 from mumu_jax.compute.network import Network
 from mumu_jax.compute.state import TrainState, abstract_variables
 from mumu_jax.config import Config, ModelSettings
-from mumu_jax.errors import UserError
+from mumu_jax.errors import UserError, reason_of
 from mumu_jax.models.batch_norm import trains
-from mumu_jax.models.pretrained import HEAD, NETWORKS, adopt, name_of, published_name
+from mumu_jax.models.pretrained import HEAD, NETWORKS, adopt, check_values, name_of, published_name
 from mumu_jax.models.registry import FAMILIES
 from mumu_jax.system.files import replacing, sha256_of
 from mumu_jax.system.lines import print_remark
@@ -104,7 +104,7 @@ def _from_npz(path: Path) -> Tensors:
         except Exception as error:  # damaged bytes can raise anything
             if "allow_pickle" in str(error):
                 raise ValueError("it holds Python objects, none of which was loaded; save arrays alone") from error
-            raise ValueError(f"it is damaged; {DOWNLOAD_AGAIN}") from error
+            raise ValueError(f"it is damaged ({reason_of(error)}); {DOWNLOAD_AGAIN}") from error
 
 
 def _from_torch(path: Path) -> Tensors:
@@ -120,7 +120,8 @@ def _from_torch(path: Path) -> Tensors:
             raise ValueError(
                 f"it holds Python objects ({code[1]}), none of which was loaded; {SAVE_STATE_DICT}"
             ) from error
-        raise ValueError(f"it is damaged, or not a file of PyTorch's; {DOWNLOAD_AGAIN}") from error
+        reason = reason_of(error)
+        raise ValueError(f"it is damaged, or not a file of PyTorch's ({reason}); {DOWNLOAD_AGAIN}") from error
     if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         keys = ", ".join(map(str, list(state)[:3])) if isinstance(state, dict) else ""
         content = f"a dict of {keys}" if keys else type(state).__name__
@@ -187,6 +188,8 @@ def load_pretrained(path: Path) -> Pretrained:
         trees = unflatten_dict(tensors, sep="/")
         if "params" not in trees:
             raise ValueError("it holds no parameters")
+        for name, tensor in tensors.items():
+            check_values(name, tensor, is_variance=name.endswith("/var"))
     except ValueError as error:
         raise UserError(
             f"{path} holds no converted weights: {error}; make them: "

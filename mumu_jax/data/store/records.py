@@ -28,7 +28,7 @@ from mumu_jax.data.modalities import modality_of
 from mumu_jax.data.modalities.audio.cqt import form_made_with
 from mumu_jax.data.modalities.base import PreparedModality
 from mumu_jax.data.modalities.text import GAZETTEER
-from mumu_jax.errors import UserError
+from mumu_jax.errors import UserError, reason_of
 from mumu_jax.system.files import check_line_of_utf8, read_npz, sha256_of
 from mumu_jax.system.seals import check_seal
 
@@ -212,7 +212,8 @@ class ShardRecords(Records):
                 yield decode(self._source[index], self._modality, self._settings)
             except Exception as error:  # of many kinds: riegeli's checksums, missing fields, shapes
                 shard = self._shards[int(np.searchsorted(self._ends, index, side="right"))]
-                raise _damaged(self._folder / shard.name, f"record {index} cannot be read") from error
+                what = f"record {index} cannot be read ({reason_of(error)})"
+                raise _damaged(self._folder / shard.name, what) from error
 
 
 def sidecar_of(name: str) -> str:
