@@ -177,3 +177,15 @@ def small_runs(shared_tmp: Path, small_data: Path, small_run: Path) -> dict[str,
         return _once(folder, lambda: succeed("mumu_jax.train", *how) and None)
 
     return {"audio": small_run, **{name: run(name) for name in QUICK}}
+
+
+FUSION_SETTINGS = ("--config=fusion_ati", "--config.optim.max_epochs=6", "--config.loop.chunk_steps=2")
+
+
+@pytest.fixture(scope="session")
+def small_fusion(shared_tmp: Path, small_runs: dict[str, Path]) -> Path:
+    """A finished fusion of `small_runs`."""
+    folder = shared_tmp / "small_fusion"
+    runs = ",".join(f"{name}={path}" for name, path in small_runs.items())
+    how = (*FUSION_SETTINGS, f"--runs={runs}", f"--workdir={folder}")
+    return _once(folder, lambda: succeed("mumu_jax.train", *how) and None)

@@ -3,17 +3,20 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
-from conftest import succeed
+from conftest import FUSION_SETTINGS, QUICK
 from PIL import Image
 
-from mumu_jax import evaluate, tag, train
+from mumu_jax import evaluate, export, tag, train
 from mumu_jax.compute.network import VECTORS
+from mumu_jax.compute.state import create_state
 from mumu_jax.data.loader import array_items
 from mumu_jax.data.manifest import read_manifest
 from mumu_jax.errors import UserError
@@ -28,19 +31,31 @@ from mumu_jax.system.signals import EXIT_INTERRUPTED
 from mumu_jax.training import loop
 
 NAMES = ("audio", "text", "image")
-SETTINGS = ("--config=fusion_ati", "--config.optim.max_epochs=6", "--config.loop.chunk_steps=2")
+SETTINGS = FUSION_SETTINGS
 
 
 def named(runs: dict[str, Path]) -> str:
     return ",".join(f"{name}={path}" for name, path in runs.items())
 
 
-@pytest.fixture(scope="module")
-def fusion(tmp_path_factory, small_runs) -> Path:
+@pytest.fixture
+def fusion(small_fusion) -> Path:
     """A finished fusion of the three, started by its command."""
-    workdir = tmp_path_factory.mktemp("fusion") / "run"
-    done = succeed("mumu_jax.train", *SETTINGS, "--runs", named(small_runs), f"--workdir={workdir}")
-    assert "test split" in done.stdout
+    return small_fusion
+
+
+@pytest.fixture(scope="module")
+def retrained(tmp_path_factory, small_runs, small_data) -> Path:
+    """The run of texts, trained again in its folder, to other weights."""
+    workdir = Path(shutil.copytree(small_runs["text"], tmp_path_factory.mktemp("retrained") / "text"))
+    shutil.rmtree(workdir / "album")
+    (workdir / "eval_test.json").unlink()
+
+    def from_another_seed(network, tx, item, seed):
+        return create_state(network, tx, item, seed + 1)
+
+    with mock.patch.object(loop, "create_state", from_another_seed):
+        assert train.main([*QUICK["text"], f"--data_dir={small_data}", f"--workdir={workdir}"]) == 0
     return workdir
 
 
@@ -232,13 +247,11 @@ def test_stopped_fusion_ends_with_the_same_bytes_without_the_runs(small_runs, tm
         assert (workdir / name).read_bytes() == (whole / name).read_bytes(), name
 
 
-def test_finished_fusion_says_so_and_refuses_other_runs(fusion, small_runs, small_data, tmp_path, capsys):
+def test_finished_fusion_says_so_and_refuses_other_runs(fusion, small_runs, retrained, tmp_path, capsys):
     assert train.main([*SETTINGS, f"--workdir={fusion}"]) == 0
     assert train.main([*SETTINGS, f"--workdir={fusion}", f"--runs={named(small_runs)}"]) == 0
     assert capsys.readouterr().out.count("is finished") == 2
-    other = Path(shutil.copytree(small_runs["text"], tmp_path / "text"))
-    with (other / "config.json").open("a") as file:
-        file.write("\n")  # another run than the one that is kept
+    other = retrained  # not the run that is kept
     with pytest.raises(UserError, match=r"keeps the vectors of text=.*, not of .*text .*another --workdir"):
         train.main([*SETTINGS, f"--workdir={fusion}", f"--runs={named({**small_runs, 'text': other})}"])
     with pytest.raises(UserError, match=r"config.fusion.missing='drop', not 'mask'"):
@@ -274,6 +287,73 @@ def test_albums_that_lack_a_modality(fusion, tmp_path, capsys):
         said = capsys.readouterr().err
         assert "train: 3 of 60 albums lack a modality (3 without image)" in said
         assert what in said
+
+
+# --- runs that moved or changed ------------------------------------------------------------------------------
+
+
+def test_a_run_is_known_by_its_settings_data_and_weights(small_runs, retrained, tmp_path):  # 14
+    first = load_run(small_runs["text"])
+    copy = Path(shutil.copytree(small_runs["text"], tmp_path / "copy"))
+    assert load_run(copy).names == first.names
+    assert re.fullmatch("text_vsm-[0-9a-f]{12}", first.fingerprint)
+    again = load_run(retrained)
+    assert again.config == first.config
+    assert again.names[1] == first.names[1]
+    assert again.fingerprint != first.fingerprint
+    (copy / SEAL).unlink()
+    about = json.loads((copy / "config.json").read_text())
+    for section, change, same in (
+        ("data", {"dir": "/elsewhere"}, True),
+        ("versions", {"jax": "0.0.1"}, True),
+        ("data", {"checksum": "0" * 64}, False),
+        ("config", {"seed": 1}, False),
+    ):
+        (copy / "config.json").write_text(json.dumps({**about, section: {**about[section], **change}}))
+        assert (load_run(copy).fingerprint == first.fingerprint) == same, change
+
+
+@pytest.fixture
+def in_place(fusion, small_runs, tmp_path) -> Path:
+    """A fusion and the run of texts that it joins, both moved."""
+    workdir = Path(shutil.copytree(fusion, tmp_path / "run"))
+    shutil.copytree(small_runs["text"], tmp_path / "text")
+    about = json.loads((workdir / FUSION).read_text())
+    about["sources"]["text"] |= {"path": str(tmp_path / "gone"), "relative": "../text"}
+    (workdir / FUSION).write_text(json.dumps(about))
+    (workdir / SEAL).unlink()
+    return workdir
+
+
+def test_a_source_whose_data_moved_is_the_same_and_one_with_other_weights_is_not(in_place, retrained):  # 14
+    text = in_place.parent / "text"
+    about = json.loads((text / "config.json").read_text())
+    about["data"]["dir"] = "/elsewhere"
+    (text / "config.json").write_text(json.dumps(about))
+    (text / SEAL).unlink()
+    scorer.open_run(in_place)
+    shutil.rmtree(text)
+    shutil.copytree(retrained, text)
+    with pytest.raises(UserError, match=r"by the run text_vsm-\w+: .*found text_vsm-\w+; move .* or train the fusion"):
+        scorer.open_run(in_place)
+
+
+def test_fusions_of_before_know_their_runs(in_place, small_runs, tmp_path):  # 14
+    former = {name: load_run(path).names[1] for name, path in small_runs.items()}
+    about = json.loads((in_place / FUSION).read_text())
+    for name, source in about["sources"].items():
+        source["fingerprint"] = former[name]
+    (in_place / FUSION).write_text(json.dumps(about))
+    config = load_run(in_place).config
+    scorer.open_run(in_place)
+    assert fusions.keep_features(config, small_runs, None, in_place) == Path(about["data_dir"])
+    out = tmp_path / "model"
+    export.main([f"--workdir={in_place}", f"--out={out}"])
+    model = json.loads((out / "model.json").read_text())
+    assert model["run"] == load_run(in_place).fingerprint
+    del model["sha256"]  # as in exports of before
+    (out / "model.json").write_text(json.dumps({**model, "run": load_run(in_place).names[1]}))
+    export.main([f"--workdir={in_place}", f"--out={out}"])
 
 
 # --- what is refused ----------------------------------------------------------------------------------------
@@ -324,7 +404,7 @@ def test_runs_that_do_not_fit(small_runs, small_data, tmp_path, monkeypatch):
     checksum = json.loads(about)["data"]["checksum"]
     (text / "config.json").write_text(about.replace(checksum, "0" * 64))
     (text / SEAL).unlink()
-    says = [f"{text} was trained on other records than {small_data / 'text'} holds", "train it again", "--data_dir"]
+    says = [f"{small_data} was prepared again since {text} was trained on it", "train it again", "--data_dir"]
     refuse(tmp_path / "run", runs, says=says, config="--config=fusion_ti")
     (text / "config.json").write_text(about)
     for path in (text / "album").glob("*/progress/metadata"):
