@@ -60,7 +60,8 @@ def main(argv: Sequence[str]) -> int:
     write_page(workdir / REPORT, workdir)
     table2.print_rows(rows)
     times = [(line["row"], line["seed"], line["seconds"]) for line in read_lines(workdir / TIMES)]
-    print_line(f"{len({time[:2] for time in times})} runs took {sum(time[2] for time in times) / 60:.1f} min")
+    n_timed = len({time[:2] for time in times})
+    print_line(f"{n_timed} run{'s' * (n_timed != 1)} took {sum(time[2] for time in times) / 60:.1f} min")
     for (row, seed), why in failures.items():
         log, folder = _log(workdir, row, seed), run_folder(workdir, row, seed)
         print_remark(f"failed: {row}, seed {seed}: {why} (see {log}; to start it over, remove {folder})")

@@ -84,7 +84,7 @@ class Plan:
 
     def __str__(self) -> str:
         """Say what will be done, and what will not."""
-        lines = [f"{len(self.runs)} runs on {self.data}"]
+        lines = [f"{len(self.runs)} run{'s' * (len(self.runs) != 1)} on {self.data}"]
         if self.added:
             lines.append(f"added, because fusions join them: {', '.join(self.added)}")
         lines += [f"left out: {row}: {why}" for row, why in self.impossible.items() if row in self.rows]

@@ -157,4 +157,3 @@ class ProgressLines(ProgressBar):
     def _print_last(self) -> None:
         if not self.disable and self.n >= self.total and self.last_print_n < self.n:
             self.refresh()
-            self.last_print_n = self.n

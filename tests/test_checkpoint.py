@@ -1,0 +1,123 @@
+"""Checkpoints: what is read of them, what is refused, and the room that they take."""
+
+import contextlib
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mumu_jax.compute.state import TrainState
+from mumu_jax.errors import UserError
+from mumu_jax.training.checkpoint import Checkpoints, Progress
+
+TX = optax.adam(1e-3)
+
+
+def state_of(step: int, width: int = 8) -> TrainState:
+    """A state of random numbers, which no compression makes smaller."""
+    params = {"dense": {"kernel": jax.random.normal(jax.random.key(step), (width, 100))}}
+    moments = jax.tree.map(lambda leaf: leaf if leaf.ndim == 0 else leaf + params["dense"]["kernel"], TX.init(params))
+    statistics = {"norm": {"mean": jnp.full(3, step, jnp.float32)}}
+    return TrainState(jnp.int32(step), params, moments, jax.random.key(1), statistics)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Two checkpoints: 1, the best, and 3, the last one of a finished training."""
+    checkpoints = Checkpoints(tmp_path / "album")
+    for step, progress in ((1, Progress(0.5, 1)), (2, Progress(0.5, 1, 1)), (3, Progress(0.5, 1, 2, finished=True))):
+        checkpoints.save(state_of(step), progress, {"next_chunk": step})
+    checkpoints.close()
+    assert sorted(path.name for path in (tmp_path / "album").iterdir() if path.is_dir()) == ["1", "3"]
+    return tmp_path / "album"
+
+
+def check_equal(found, expected) -> None:
+    found, expected = map(jax.tree_util.tree_leaves_with_path, (found, expected))
+    for (path, leaf), (expected_path, expected_leaf) in zip(found, expected, strict=True):
+        assert path == expected_path
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf, expected_leaf = map(jax.random.key_data, (leaf, expected_leaf))
+        np.testing.assert_array_equal(leaf, expected_leaf)
+
+
+def test_the_last_one_is_restored_whole_and_of_the_best_only_variables(folder):
+    last = Checkpoints(folder, read_only=True).restore_last(state_of(0))
+    assert last is not None
+    state, progress, data = last
+    check_equal(state, state_of(3))
+    assert (progress, data) == (Progress(0.5, 1, 2, finished=True), {"next_chunk": 3})
+    shutil.rmtree(folder / "3" / "state")  # of the last one, only its progress is read
+    variables = Checkpoints(folder, read_only=True).restore_best(state_of(0).variables)
+    check_equal(variables, state_of(1).variables)
+
+
+def test_networks_without_statistics(tmp_path):
+    state = state_of(1).replace(batch_stats={})
+    checkpoints = Checkpoints(tmp_path / "album")
+    checkpoints.save(state, Progress(0.5, 1, finished=True), {})
+    checkpoints.close()
+    found = Checkpoints(tmp_path / "album", read_only=True).restore_best(state.variables)
+    assert found["batch_stats"] == {}
+    check_equal(found, state.variables)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # TensorStore's, of reads that are left
+@pytest.mark.parametrize(
+    ("like", "says"),
+    [
+        (state_of(0, width=4).variables, r"Requested shape: \(4, 100\)"),
+        ({**state_of(0).variables, "params": {"other": jnp.zeros(3)}}, r"it has no \['params'\]\['other'\]"),
+    ],
+)
+def test_other_variables_are_refused(folder, like, says):
+    with pytest.raises(UserError, match=rf"album/1 cannot be read \(ValueError: .*{says}.*\); remove .*album/1 to go"):
+        Checkpoints(folder, read_only=True).restore_best(like)
+
+
+def test_unfinished_training_is_refused(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "album")
+    with pytest.raises(UserError, match=r"the album network in .* is not trained to its end"):
+        checkpoints.restore_best(state_of(0).variables)
+    checkpoints.save(state_of(1), Progress(0.5, 1), {})
+    with pytest.raises(UserError, match="is not trained to its end; its own command resumes it"):
+        checkpoints.restore_best(state_of(0).variables)
+    checkpoints.close()
+
+
+def test_checkpoints_take_the_room_of_three_states_at_most(tmp_path):  # 54
+    """The best, the last, and the one that is being written."""
+    states = [state_of(step, width=2000) for step in range(1, 7)]
+    n_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(states[0]) if hasattr(leaf, "nbytes"))
+    sizes, done = [], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.002):
+            sizes.append(size_of(tmp_path))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    checkpoints = Checkpoints(tmp_path / "album")
+    for state in states:
+        checkpoints.save(state, Progress(0.5, best_step=2 if int(state.step) > 1 else 1), {})
+    checkpoints.close()
+    done.set()
+    thread.join()
+    assert 1.5 * n_bytes < max(sizes) < 3.1 * n_bytes
+    assert size_of(tmp_path) < 2.1 * n_bytes
+
+
+def size_of(folder: Path) -> int:
+    """The bytes of all files below a folder, some of which may just be renamed or removed."""
+    size = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                size += os.stat(os.path.join(parent, name)).st_size
+    return size

@@ -1,0 +1,210 @@
+"""Every command with a terminal of 80 columns for its remarks and a pipe for its results: each is where it belongs."""
+
+import csv
+import fcntl
+import json
+import os
+import pty
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import REPOSITORY
+from rich.cells import cell_len
+
+from mumu_jax.objectives.metrics import METRICS
+
+pytestmark = pytest.mark.full
+
+WIDTH = 80
+BAR = "█"
+
+
+class Printed(NamedTuple):
+    """What a command wrote to the pipe, and what it drew on the terminal."""
+
+    results: str
+    terminal: str
+
+    @property
+    def tables(self) -> list[list[str]]:
+        """The rows of all tables among the results, as cells."""
+        return [re.split("[│┃]", row[1:-1]) for row in self.results.splitlines() if row[:1] in ("│", "┃")]
+
+
+def call(module: str, *arguments: str | Path) -> Printed:
+    """`python -m module arguments…`, which must succeed and keep results and remarks apart."""
+    reader, writer = pty.openpty()
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, WIDTH, 0, 0))
+    drawn: list[bytes] = []
+
+    def read() -> None:
+        try:
+            while part := os.read(reader, 65_536):
+                drawn.append(part)
+        except OSError:  # the last writer has closed the terminal
+            return
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    inherited = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "COLUMNS")}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", module, *map(str, arguments)],
+            cwd=REPOSITORY,
+            env={**inherited, "PYTHONPATH": str(REPOSITORY), "TERM": "xterm-256color"},
+            stdin=writer,
+            stdout=subprocess.PIPE,
+            stderr=writer,
+            encoding="utf-8",
+            timeout=600,
+        )
+    finally:
+        os.close(writer)
+        thread.join()
+        os.close(reader)
+    printed = Printed(done.stdout, b"".join(drawn).decode())
+    assert done.returncode == 0, printed
+    check_places(printed)
+    return printed
+
+
+def check_places(printed: Printed) -> None:
+    """Bars are on the terminal alone and fit there; results have no codes, and tables are whole."""
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\x9b]", printed.results), "codes of a terminal among the results"
+    assert BAR not in printed.results
+    states = [state for state in re.split(r"[\r\n]", printed.terminal) if BAR in state]
+    assert [state for state in states if cell_len(state) > WIDTH] == []
+    for table in re.findall("┏[^┘]*┘", printed.results):
+        assert "…" not in table
+        assert len({cell_len(line) for line in table.splitlines()}) == 1, table
+    assert not any(cell == "" for row in printed.tables for cell in row), "a column without width"
+
+
+def check_bars(printed: Printed, *names: str) -> None:
+    """Each bar is drawn, full at its end, and the only ones."""
+    ends = re.findall(rf"(?:^|[\r\n])([^\r\n:]+): (\d+)/(\d+) {BAR}{{10}} \[", printed.terminal)
+    assert list(dict.fromkeys(name for name, n, total in ends if n == total)) == list(names), printed.terminal
+
+
+def cells(row: Sequence[str]) -> list[str]:
+    return [cell.strip() for cell in row]
+
+
+def check_metrics(printed: Printed, workdir: Path) -> None:
+    """The table holds what `eval_test.json` holds."""
+    result = json.loads((workdir / "eval_test.json").read_text())
+    header, *rows = map(cells, printed.tables)
+    by_title = {metric.title: name for name, metric in METRICS.items()} | {"items": "n_items"}
+    for row in rows:
+        level = {"tracks": "track", "albums": "album", "albums by chance": "chance"}[row[0]]
+        for title, cell in zip(header[1 - len(row) :], row[1:], strict=True):
+            value = result[level].get(by_title[title])
+            assert cell == ("" if value is None else str(value) if title == "items" else f"{value:.3f}"), (level, title)
+    assert [row[0] for row in rows] == [
+        n for n in ("tracks", "albums", "albums by chance") if n != "tracks" or "track" in result
+    ]
+
+
+@pytest.fixture
+def songs(tmp_path) -> Path:
+    """Six songs each of two genres, and a file that is none."""
+    rng = np.random.default_rng(0)
+    for genre in ("Noise", "Drone"):
+        (tmp_path / "songs" / genre).mkdir(parents=True)
+        for i in range(6):
+            soundfile.write(tmp_path / "songs" / genre / f"{i}.wav", 0.1 * rng.normal(size=22_050), 22_050)
+    (tmp_path / "songs" / "Noise" / "bad.wav").write_text("no sound")
+    return tmp_path / "songs"
+
+
+def test_prepare(songs, tmp_path):
+    printed = call("mumu_jax.prepare", "--source=folder", f"--input={songs}", f"--data_dir={tmp_path / 'data'}")
+    check_bars(printed, "preparing audio")
+    header, *splits = (line.split() for line in printed.results.splitlines()[:4])
+    assert header == ["audio", "albums", "tracks", "missing", "rejected", "silent", "hours"]
+    assert [split for split, *_ in splits] == ["train", "val", "test"]
+    assert np.array([counts for _, *counts in splits], float).sum(axis=0).tolist() == [12, 12, 0, 1, 0, 0]
+    assert "the data is in" in printed.results
+
+
+def test_train(small_data, tmp_path):
+    settings = ("--config=timbre_mlp", "--config.optim.max_epochs=1", "--config.album_optim.max_epochs=1")
+    printed = call("mumu_jax.train", *settings, f"--data_dir={small_data}", f"--workdir={tmp_path / 'run'}")
+    check_bars(printed, "track network", "album network")
+    check_metrics(printed, tmp_path / "run")
+    assert printed.results.splitlines()[-1] == f"run: {tmp_path / 'run'}"
+
+
+def test_evaluate(small_runs, tmp_path):
+    run = Path(shutil.copytree(small_runs["text"], tmp_path / "run"))
+    printed = call("mumu_jax.evaluate", f"--workdir={run}")
+    check_bars(printed)
+    check_metrics(printed, run)
+    assert printed.results.splitlines()[-1] == f"written: {run / 'eval_test.json'}"
+
+
+def test_tag(small_run, songs):
+    printed = call("mumu_jax.tag", f"--workdir={small_run}", songs)
+    check_bars(printed, "tagging")
+    *rows, last = printed.results.splitlines()
+    assert last == "1 of 13 files could not be tagged; their rows say why"
+    by_path = dict(row.split(": ", 1) for row in rows)
+    assert sorted(by_path) == sorted(map(str, songs.rglob("*.wav")))
+    assert by_path.pop(str(songs / "Noise" / "bad.wav")).startswith("not_audio: ")
+    assert all(re.fullmatch(r"(?:[^,]+ -?\d\.\d{3}(?:, |$)){5}", tags) for tags in by_path.values()), by_path
+
+
+def test_doctor(small_data):
+    printed = call("mumu_jax.doctor", "--statistics", small_data)
+    check_bars(printed)
+    n_labels = len(json.loads((small_data / "labels.json").read_text()))
+    assert f"{n_labels} labels; labels per album: mean " in printed.results
+    contents = {row[0]: row[1] for row in map(cells, printed.tables) if len(row) > 6}
+    assert {split: contents[split] for split in ("train", "val", "test", "all")} == {
+        **{"train": "60", "val": "12", "test": "24", "all": "96"}
+    }
+
+
+@pytest.mark.parametrize("report", ["page", "words"])
+def test_report(report, small_runs, small_data, tmp_path):
+    if report == "page":
+        printed = call("mumu_jax.report", f"--workdir={small_runs['text']}", f"--out={tmp_path / 'a.html'}")
+        assert printed.results == f"written: {tmp_path / 'a.html'}\n"
+    else:
+        printed = call("mumu_jax.report", "words", f"--data_dir={small_data}", f"--out={tmp_path}")
+        with (tmp_path / "words.csv").open(newline="") as file:
+            words = [(row["genre"], row["word"]) for row in csv.DictReader(file)]
+        said = [re.fullmatch(r"(.*?) +[\d,]+  (.*)", line) for line in printed.results.splitlines()[:-1]]
+        assert [(line[1], word) for line in said for word in line[2].split(", ") if "(" not in word] == words
+    check_bars(printed)
+
+
+def test_export(small_runs, tmp_path):
+    printed = call("mumu_jax.export", f"--workdir={small_runs['text']}", f"--out={tmp_path / 'model'}")
+    check_bars(printed)
+    assert re.fullmatch(
+        rf"written: {tmp_path / 'model'}, [\d.]+ MB; python -m mumu_jax.tag --model=.*\n", printed.results
+    )
+
+
+def test_reproduce(small_data, tmp_path):
+    how = ("--preset=smoke", "--seeds=1", "--rows=timbre_mlp_logistic")
+    printed = call("mumu_jax.reproduce", f"--data_dir={small_data}", f"--workdir={tmp_path}", *how)
+    check_bars(printed, "Table 2")
+    header, row = map(cells, printed.tables)
+    with (tmp_path / "table2.csv").open(newline="") as file:
+        [kept] = csv.DictReader(file)
+    shown = dict(zip(reversed(header), reversed(row), strict=False))
+    assert (row[:2], shown["AUC"]) == (["timbre_mlp", "logistic"], f"{float(kept['roc_auc_mean']):.3f}")
+    assert re.search(r"^  1/1  timbre_mlp_logistic, seed 0: album AUC 0\.\d{3}, ", printed.results, re.MULTILINE)
