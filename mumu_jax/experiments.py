@@ -37,12 +37,12 @@ class Experiment:
 
 
 def names_of(experiment: str, target: str, bare: str) -> list[str]:
-    """The full name of an experiment, and the bare one for the target `bare`."""
+    """Return the full name of an experiment, and the bare one for the target `bare`."""
     return [f"{experiment}_{target}", experiment] if target == bare else [f"{experiment}_{target}"]
 
 
 def load_config(name: str) -> Config:
-    """A fresh copy of the named experiment's config; raises UserError with the nearest name otherwise."""
+    """Return a fresh copy of the named experiment's config; raises UserError with the nearest name otherwise."""
     experiments = load_experiments()
     if name not in experiments:
         near = nearest(name, experiments)
@@ -53,7 +53,7 @@ def load_config(name: str) -> Config:
 
 @cache
 def load_experiments() -> dict[str, Experiment]:
-    """Every experiment by name, in the order of the tables."""
+    """Return every experiment by name, in the order of the tables."""
     experiments: dict[str, Experiment] = {}
     for path in sorted(_configs_folder().glob("[!_]*.py")):
         spec = importlib.util.spec_from_file_location(f"mumu_jax_configs_{path.stem}", path)
@@ -68,6 +68,6 @@ def load_experiments() -> dict[str, Experiment]:
 
 
 def _configs_folder() -> Path:
-    """`configs/` beside the package in a checkout, inside it in a wheel."""
+    """Return `configs/`: beside the package in a checkout, inside it in a wheel."""
     package = Path(__file__).parent
     return next(folder for folder in (package / "configs", package.parent / "configs") if folder.is_dir())

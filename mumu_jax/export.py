@@ -38,7 +38,9 @@ def _check_free(out: Path, names: Collection[str]) -> None:
     if about.run not in names:
         raise UserError(f"{out} holds the export of another run ({about.run}); give another --out, or remove it")
     if others := sorted(set(files_in(out)) - set(about.files)):
-        raise UserError(f"{out / others[0]} is no part of the export and would be lost; move it, or give another --out")
+        raise UserError(
+            f"{out / others[0]} is not a part of the export and would be lost; move it, or give another --out"
+        )
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The commands: what they say of bad input, that they lose nothing by it, and what `--list` and `evaluate` show."""
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import complain, succeed
+from msgspec.structs import replace
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from mumu_jax import evaluate, prepare, tag, train
@@ -447,7 +447,7 @@ def test_what_is_said_of_labels_that_are_not_trained_on_is_true_of_the_target(tm
     albums = read_manifest(data / "manifest.jsonl")
     unseen, nowhere = (next(a for a in albums if a.split == split) for split in ("val", "test"))
     more = {unseen.album_id: ("Unseen",), nowhere.album_id: ("Nowhere",)}
-    albums = [dataclasses.replace(album, genres=album.genres + more.get(album.album_id, ())) for album in albums]
+    albums = [replace(album, genres=album.genres + more.get(album.album_id, ())) for album in albums]
     write_manifest(tmp_path / "albums.jsonl", albums)
     arguments = [f"--input={tmp_path / 'albums.jsonl'}", f"--data_dir={tmp_path / 'other'}", "--workers=1"]
     assert prepare.main(["--source=manifest", *arguments]) == 0

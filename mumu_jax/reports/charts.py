@@ -44,7 +44,7 @@ def style() -> Any:
 
 
 def as_image(figure: Figure) -> str:
-    """Return the figure as the address of an `<img>`: an SVG that lies in the address itself."""
+    """Return the figure as the address of an `<img>`: an SVG that is stored in the address itself."""
     drawing = render(figure, "svg", transparent=True)
     return f"data:image/svg+xml;base64,{base64.b64encode(drawing).decode()}"
 

@@ -96,7 +96,7 @@ def _figure_1(runs: Sequence[Path]) -> tuple[str, Figure]:
     # Albums with the same labels have the same factor.
     F = np.asarray(item_factors(M[chosen], C)).round(5)
     points, n_albums = np.unique(np.column_stack([genres[chosen], F]), axis=0, return_counts=True)
-    known = points[:, 1:].any(axis=1)  # a zero row is no direction
+    known = points[:, 1:].any(axis=1)  # a zero row has no direction
     points, n_albums = points[known], n_albums[known]
     places = _tsne(points[:, 1:], f"factors of {which} with exactly one genre of the top level")
     figure = draw_marks(places, points[:, 0].astype(int), n_albums, [label.name for label in labels])

@@ -1,4 +1,4 @@
-"""One HTML file about a run, or about the runs of Table 2; everything that it shows lies in it."""
+"""One HTML file about a run, or about the runs of Table 2; everything that it shows is stored in it."""
 
 import json
 from collections.abc import Iterator

@@ -27,7 +27,7 @@ def fingerprint(about: Mapping[str, Any], networks: Sequence[Mapping[str, Any]])
         for name, leaf in sorted(flatten_dict(variables, sep="/").items()):
             array = np.asarray(leaf, order="C")
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
-            digest.update(array)
+            digest.update(array.data)
     return f"{about['config']['name']}-{digest.hexdigest()[:12]}"
 
 
