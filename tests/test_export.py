@@ -372,7 +372,7 @@ def test_what_is_not_ours_is_never_overwritten(runs, exports, text, tmp_path):
         assert sorted(out.rglob("*")) == before
     refuse_to_write(runs["image"], text, r"holds the export of another run \(text_vsm-")
     (text / "mine.txt").touch()
-    refuse_to_write(runs["text"], text, r"mine.txt is not of the export and would be lost; move it")
+    refuse_to_write(runs["text"], text, r"mine.txt is not a part of the export and would be lost; move it")
     (text / "mine.txt").unlink()
     (text / "README.md").write_text("damaged")
     (tmp_path / ".text.part").mkdir()  # of a call that was killed

@@ -56,7 +56,7 @@ def contents(workdir: Path) -> dict[str, bytes]:
         )
         checkpoints = Checkpoints(workdir / phase, read_only=True)
         state, progress, data = checkpoints.restore_last(like)
-        best = checkpoints.restore_best(like)
+        best = checkpoints.restore_best(like.variables)
         checkpoints.close()
         for which, tree in (("last", state), ("best", best)):
             for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
