@@ -182,7 +182,9 @@ def test_program_of_each_family_and_target(modality, model, kind):
     constants = Constants({modality: statistics}, fitted)
     trained = Trained(network, variables, constants)
     labels = [Label(str(i)) for i in range(7 if kind == "cosine" else 5)]
-    run = TrainedRun(inputs.config, labels, np.ones(len(labels), bool), Path("data"), "", inputs, None, trained)
+    run = TrainedRun(
+        ("run", ""), inputs.config, labels, np.ones(len(labels), bool), Path("data"), "", inputs, None, trained
+    )
     given = rng.integers(0, 255, (3, *item[modality].shape)).astype(item[modality].dtype)
     expected = scorer_of(run, {}).first({modality: given}, 8)
     found = program_of(network, trained, item).call(weights_of(trained), given)

@@ -1,9 +1,9 @@
 """`tag`: whatever lies on a user's disk gets its row, and a file of tags is only ever added to."""
 
 import csv
+import dataclasses
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from mumu_jax.errors import UserError
 from mumu_jax.objectives.cosine import Cosine
 from mumu_jax.objectives.logits import Logistic
 from mumu_jax.runs import scorer
-from mumu_jax.runs.folder import TrainedRun, fingerprint, load_run
+from mumu_jax.runs.folder import TrainedRun, load_run
 from mumu_jax.runs.scorer import scorer_of
 from mumu_jax.runs.tags import FIELDS, open_tags
 from mumu_jax.system.lines import read_name
@@ -369,7 +369,7 @@ def test_paths_of_other_bytes_that_an_earlier_version_wrote_are_known(call, song
 
 def test_two_calls_do_not_write_to_one_file(call, songs, tmp_path):
     out = tmp_path / "tags.csv"
-    with open_tags(out, "run"), pytest.raises(UserError, match="another process is writing tags to"):
+    with open_tags(out, ["run"]), pytest.raises(UserError, match="another process is writing tags to"):
         call(songs, f"--out={out}")
 
 
@@ -420,17 +420,29 @@ def test_unknown_format_is_refused(call, songs, tmp_path, name):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_tags_of_another_run_are_refused(call, songs, small_run, tmp_path, suffix):
-    out, other = tmp_path / f"tags{suffix}", tmp_path / "other"
+def test_tags_of_another_run_are_refused(call, songs, run, tmp_path, monkeypatch, suffix):
+    out = tmp_path / f"tags{suffix}"
     call(songs / "a_4s.wav", f"--out={out}")
     before = out.read_bytes()
-    shutil.copytree(small_run, other)
-    config = (other / "config.json").read_text()
-    (other / "config.json").write_text(config.replace('"seed": 0', '"seed": 1'))
-    assert fingerprint(other) != fingerprint(small_run)
-    with pytest.raises(UserError, match=f"another run .{fingerprint(small_run)}"):
-        call(songs, f"--out={out}", workdir=other)
+    other = dataclasses.replace(run, names=("other-1", "other-0"))
+    monkeypatch.setattr(scorer, "load_run", lambda workdir: other)
+    with pytest.raises(UserError, match=f"another run .{run.fingerprint}"):
+        call(songs, f"--out={out}")
     assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_tags_of_the_run_by_its_former_name_are_gone_on_with(call, songs, run, tmp_path, monkeypatch, suffix):  # 14
+    out = tmp_path / f"tags{suffix}"
+    monkeypatch.setattr(scorer, "load_run", lambda workdir: dataclasses.replace(run, names=(run.names[1], "")))
+    call(songs / "a_4s.wav", f"--out={out}")
+    before = out.read_bytes()
+    monkeypatch.setattr(scorer, "load_run", lambda workdir: run)
+    call(songs / "a_4s.wav", songs / "e.aiff", f"--out={out}")
+    assert out.read_bytes().startswith(before)
+    assert out.read_bytes().count(run.fingerprint.encode()) == 1
+    call(songs / "a_4s.wav", songs / "e.aiff", f"--out={out}")
+    assert out.read_bytes().count(run.fingerprint.encode()) == 1
 
 
 def test_folder_without_songs_is_refused(call, tmp_path):
