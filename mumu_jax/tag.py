@@ -144,9 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--workdir", type=Path, metavar="RUN", help="the folder of a finished run")
     which.add_argument("--model", type=Path, metavar="DIR", help="what mumu_jax.export wrote")
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="a .csv or .jsonl to write or go on with; the terminal by default"
-    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="a .csv or .jsonl to write or continue; else printed")
     parser.add_argument("--gazetteer", type=Path, metavar="FILE", help="links entities in texts; the run's by default")
     parser.add_argument("--top_k", type=positive, default=5, help="genres a file (default: %(default)s)")
     parser.add_argument("--batch_size", type=positive, default=32, help="items at a time (default: %(default)s)")

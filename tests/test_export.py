@@ -98,7 +98,7 @@ def scores_of(one: Scorer, name: str, n: int, batch_size: int) -> np.ndarray:
 def test_scores_are_those_of_the_run(opened, exports, name):
     """For any batch size, also one that does not divide the items."""
     ours, theirs = open_export(exports[name]), opened[name]
-    assert (ours.name, ours.labels) == (theirs.name, theirs.labels)
+    assert (ours.names, ours.labels) == (theirs.names[:1], theirs.labels)
     expected = scores_of(theirs, name, 5, 8)
     assert expected.shape == (5, N_LABELS)
     assert np.ptp(expected) > 0.01
@@ -119,8 +119,8 @@ def test_nothing_of_the_run_is_needed_nor_any_network_built(opened, runs, export
     try:
         ours = open_export(exports["fusion"])
         assert list(ours.sources) == ["audio", "text", "image"]
-        assert {name: source.name for name, source in ours.sources.items()} == {
-            name: opened[name].name for name in ours.sources
+        assert {name: source.names for name, source in ours.sources.items()} == {
+            name: opened[name].names[:1] for name in ours.sources
         }
         np.testing.assert_allclose(scores_of(ours, "fusion", 2, 2), expected, atol=1e-5)
     finally:

@@ -46,11 +46,6 @@ class Scorer:
     sources: Mapping[str, "Scorer"] = field(default_factory=dict)  # of a fusion, by modality
 
     @property
-    def name(self) -> str:
-        """The run's fingerprint."""
-        return self.names[0]
-
-    @property
     def readers(self) -> dict[str, Reader]:
         """The ways to recognise and read a user's files, by modality."""
         return self.inputs.readers() | {name: source.readers[name] for name, source in self.sources.items()}

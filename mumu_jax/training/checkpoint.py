@@ -19,8 +19,6 @@ from mumu_jax.system.disk import naming
 from mumu_jax.system.files import check_line_of_utf8
 from mumu_jax.system.seals import check_seal, is_sealed, seal
 
-_JSON = ocp.args.JsonRestore()
-
 
 @dataclass
 class Progress:
@@ -76,22 +74,17 @@ class Checkpoints:
         step = self.last_step()
         if step is None:
             return None
-        restored = self._read(step, str(step), state=_arguments(vars(like)), progress=_JSON, data=_JSON)
+        restored = self._read(step, str(step), state=_arguments(vars(like)))
         self._best_step = restored["progress"].best_step
         return dataclasses.replace(like, **restored["state"]), restored["progress"], restored["data"]
 
     def restore_best(self, like: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the variables with the smallest validation loss, in the shapes and shardings of the variables `like`.
-
-        Reads nothing else but the last checkpoint's progress.  Raises UserError if training has not finished.
-        """
+        """Return the variables of the least validation loss, alone; raises UserError if training has not finished."""
         last = self.last_step()
-        progress = Progress() if last is None else self._read(last, f"{last}/progress", progress=_JSON)["progress"]
+        progress = Progress() if last is None else self._read(last, f"{last}/progress", f"{last}/data")["progress"]
         if not progress.finished:
-            folder = self._manager.directory
-            raise UserError(
-                f"the {folder.name} network in {folder.parent} is not trained to its end; its own command resumes it"
-            )
+            name, run = self._folder.name, self._folder.parent
+            raise UserError(f"the {name} network in {run} is not trained to its end; its own command resumes it")
         best = progress.best_step
         return {**like, **self._read(best, str(best), state=_arguments(like, partial_restore=True))["state"]}
 
@@ -118,15 +111,15 @@ class Checkpoints:
             self._sealed = self._sealer.submit(_seal_step, self._folder, self._unsealed)
             self._unsealed = None
 
-    def _read(self, step: int, files: str, **items: Any) -> dict[str, Any]:
-        """Check the `files` of a checkpoint, and read these items of it; raises UserError if either fails."""
+    def _read(self, step: int, *files: str, **state: Any) -> dict[str, Any]:
+        """Check `files`, and read progress and position of a checkpoint, or more; raises UserError if either fails."""
         folder = self._manager.directory / str(step)
         remedy = f"remove {folder} to go on from the one before, or use another --workdir"
-        check_seal(self._folder, remedy, files)
+        check_seal(self._folder, remedy, *files)
+        items = ocp.args.Composite(progress=ocp.args.JsonRestore(), data=ocp.args.JsonRestore(), **state)
         try:
-            restored = dict(self._manager.restore(step, args=ocp.args.Composite(**items)))
-            if "progress" in items:
-                restored["progress"] = Progress(**restored["progress"])
+            restored = dict(self._manager.restore(step, args=items))
+            restored["progress"] = Progress(**restored["progress"])
             for path, leaf in jax.tree_util.tree_leaves_with_path(restored.get("state", {})):
                 if isinstance(leaf, jax.ShapeDtypeStruct):  # a partial restore returns what is missing as it was asked
                     raise ValueError(f"it has no {jax.tree_util.keystr(path)}")
@@ -147,8 +140,6 @@ def _fields_with_arrays(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _arguments(like: Mapping[str, Any], **how: Any) -> Any:
     """Return Orbax's arguments to restore fields of a state in the shapes and shardings of `like`."""
-    abstract = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), _fields_with_arrays(like)
-    )
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _fields_with_arrays(like))
     arguments = ocp.checkpoint_utils.construct_restore_args(abstract)
     return ocp.args.PyTreeRestore(abstract, restore_args=arguments, **how)  # pyright: ignore[reportCallIssue]
