@@ -12,6 +12,7 @@ from mumu_jax.runs.constants import check_single_label
 from mumu_jax.runs.evaluation import evaluate, files_of, is_single_label
 from mumu_jax.runs.folder import difference_of_data, load_run
 from mumu_jax.runs.fusion import extract_features, open_data, write_features
+from mumu_jax.runs.settings import remedy_of_few
 from mumu_jax.system import terminal
 from mumu_jax.system.cache import keep_compiled_programs
 from mumu_jax.system.files import only_one
@@ -50,13 +51,16 @@ def main(argv: Sequence[str]) -> None:
         print_line(f"written: {out}, the vectors ({width} wide) of {n_albums} albums")
         return
     with only_one(arguments.workdir, "evaluating"):
-        print_table(evaluate(run, dataset, arguments.split, arguments.workdir))
+        print_table(evaluate(run, dataset, arguments.split, arguments.workdir), remedy_of_few(run.config))
     names = files_of(run, arguments.split)
     print_line(f"written: {', '.join(str(arguments.workdir / name) for name in names)}")
 
 
-def print_table(result: dict[str, Any]) -> None:
-    """Print the metrics of `evaluate`, a row a level, beside what random scores would give."""
+def print_table(result: dict[str, Any], remedy: str) -> None:
+    """Print the metrics of `evaluate`, a row a level, beside what random scores would give.
+
+    `remedy` says what to do if the linear baseline is better.
+    """
     album = result["album"]
     kind = SINGLE_LABEL if "accuracy_by_genre" in result else MULTI_LABEL
     columns = {name: metric.title for name, metric in METRICS.items() if kind in metric.columns} | {"n_items": "items"}
@@ -73,8 +77,8 @@ def print_table(result: dict[str, Any]) -> None:
         print_line(f"top-1 accuracy by the album's genre: {said}{more}")
     if _is_below_baseline(result):
         print_line(
-            "the network ranks worse than logistic regression on means of the same features (`albums, linear`): it has "
-            "too few albums or other settings would suit it better; for few songs, --config=audio_low_4x96_small"
+            "the network ranks worse than logistic regression on a summary of the same features (`albums, linear`): "
+            f"other settings may suit the data better; {remedy}"
         )
     if album["n_labels_scored"] < album["n_labels"]:
         print_line(

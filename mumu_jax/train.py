@@ -3,14 +3,11 @@
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from mumu_jax.compute import devices
 from mumu_jax.compute.network import album_network, constants_of_vectors, item_network
-from mumu_jax.compute.state import TrainState
 from mumu_jax.config import Config
 from mumu_jax.data.loader import Records
 from mumu_jax.data.modalities.inputs import Inputs
@@ -19,11 +16,12 @@ from mumu_jax.data.store.pairs import parts_of
 from mumu_jax.data.store.records import Dataset
 from mumu_jax.errors import UserError
 from mumu_jax.evaluate import print_table
-from mumu_jax.runs.baseline import fit_baseline, write_baseline
+from mumu_jax.runs.baseline import Linear, fit_baseline, write_baseline
 from mumu_jax.runs.constants import fit_constants, read_constants
 from mumu_jax.runs.evaluation import evaluate
 from mumu_jax.runs.flags import parse_flags, print_experiments
 from mumu_jax.runs.folder import (
+    BASELINE,
     FINAL_SPLITS,
     Trained,
     check_run,
@@ -34,8 +32,9 @@ from mumu_jax.runs.folder import (
     write_run,
 )
 from mumu_jax.runs.fusion import keep_features, open_data
+from mumu_jax.runs.output_layer import keep_output_layer
 from mumu_jax.runs.prediction import AlbumVectors, predict_items, vectors_of_albums
-from mumu_jax.runs.settings import check_network
+from mumu_jax.runs.settings import check_network, remedy_of_few
 from mumu_jax.system import processes
 from mumu_jax.system.cache import keep_compiled_programs
 from mumu_jax.system.files import only_one
@@ -45,7 +44,7 @@ from mumu_jax.system.signals import EXIT_INTERRUPTED, Interrupted, StopRequest, 
 from mumu_jax.system.terminal import run_command
 from mumu_jax.training.feed import Feed, open_feeds
 from mumu_jax.training.log import METRICS, PERF, MetricsLog, Silent
-from mumu_jax.training.loop import Run, Task, fit, keep
+from mumu_jax.training.loop import Run, Task, fit
 from mumu_jax.training.weights import check_weights, print_trainable, start_from_weights
 
 MINI_DATA_DIR = Path("data/mini")
@@ -102,10 +101,12 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopRequest) -> N
         # Training
         with MetricsLog(workdir) if processes.is_main() else Silent() as log:
             fit_networks(dataset, config, workdir, log, stop)
-        processes.main_first(lambda: seal(workdir, METRICS, PERF), str(workdir))
+        baseline = fit_baseline(Inputs.load(config, workdir), dataset, stop.watch)
+        processes.main_first(lambda: finish(workdir, baseline), str(workdir))
 
         # Final evaluation, of what the folder holds
-        print_table(evaluate(load_run(workdir), dataset, final_split, workdir, stop.watch))
+        result = evaluate(load_run(workdir), dataset, final_split, workdir, stop.watch)
+        print_table(result, remedy_of_few(config))
         print_line(f"run: {workdir}")
 
 
@@ -121,8 +122,13 @@ def start_or_resume(workdir: Path, config: Config, dataset: Dataset, data_dir: P
     network = item_network(config, len(dataset.labels), constants.fitted)
     weights = check_weights(config, network, inputs.item)
     data = {"dir": str(data_dir.absolute()), "checksum": dataset.checksum}
-    write_baseline(workdir, fit_baseline(inputs, dataset))
     write_run(workdir, inputs, dataset.labels, constants, seen, data, weights)
+
+
+def finish(workdir: Path, baseline: Linear | None) -> None:
+    """Write what comes after training, and record the checksums of what it wrote."""
+    write_baseline(workdir, baseline)
+    seal(workdir, METRICS, PERF, BASELINE)
 
 
 def fit_networks(dataset: Dataset, config: Config, workdir: Path, log: MetricsLog, stop: StopRequest) -> None:
@@ -144,26 +150,21 @@ def fit_networks(dataset: Dataset, config: Config, workdir: Path, log: MetricsLo
     if inputs.level == "album":
         return
 
+    track = Trained(network, variables, constants)
+    if config.model.albums == "mean":
+        keep_output_layer(track, inputs.item, run)
+        return
+
     # Step 2: the mean penultimate vector of each album
     if drawn.random:
         feeds["train"] = Feed(fixed["train"], "streaming", config.data.read_threads, run.mesh)
-    track = Trained(network, variables, constants)
     albums = {split: _albums_of(track, feeds[split], one, run) for split, one in records.items()}
 
     # Step 3: the album network
     feeds = open_feeds({split: vectors.items for split, vectors in albums.items()}, config.data, run.mesh)
     constants = constants_of_vectors(constants, albums["train"].vectors.shape[1])
     network = album_network(config, n_labels, constants.fitted)
-    task = Task("album", network, constants, feeds["train"], feeds["val"], config.album_optim)
-    if config.model.albums == "mean":
-        keep(replace(task, start=partial(_start_from_output_layer, variables)), run)
-    else:
-        fit(task, run)
-
-
-def _start_from_output_layer(variables: Any, state: TrainState) -> TrainState:
-    """Return the album network with the track network's output layer: of a mean vector, it makes the mean output."""
-    return replace(state, params=variables["params"]["output"])
+    fit(Task("album", network, constants, feeds["train"], feeds["val"], config.album_optim), run)
 
 
 def _albums_of(track: Trained, feed: Feed, records: Records, run: Run) -> AlbumVectors:
@@ -174,10 +175,8 @@ def _albums_of(track: Trained, feed: Feed, records: Records, run: Run) -> AlbumV
 
 def make_mini_dataset() -> Path:
     """Make the built-in mini dataset unless it is there; says loudly that this is not the user's data."""
-    print_remark(
-        f"*** no --data_dir and no $MUMU_DATA_DIR: training on the built-in mini dataset, in {MINI_DATA_DIR} ***\n"
-        "*** made-up songs to try the system with; python -m mumu_jax.prepare --help prepares your own ***"
-    )
+    print_remark(f"*** no --data_dir and no $MUMU_DATA_DIR: training on the mini dataset, in {MINI_DATA_DIR} ***")
+    print_remark("*** made-up songs to try the system with; python -m mumu_jax.prepare --help prepares your own ***")
     processes.main_first(lambda: prepare(Job("synthetic", None, MINI_DATA_DIR)), str(MINI_DATA_DIR))
     return MINI_DATA_DIR
 

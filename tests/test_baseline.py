@@ -17,17 +17,28 @@ from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.data.store.pairs import open_dataset
 from mumu_jax.data.store.records import HeldRecords
 from mumu_jax.errors import UserError
+from mumu_jax.evaluate import print_table
 from mumu_jax.experiments import load_config
 from mumu_jax.models import family_of
 from mumu_jax.models.kernels.sparse import densify
 from mumu_jax.models.registry import Output
 from mumu_jax.runs import baseline
-from mumu_jax.runs.baseline import Summaries, fit_baseline, fit_linear, logits, read_baseline, summarize_albums
+from mumu_jax.runs.baseline import (
+    Summaries,
+    fit_baseline,
+    fit_linear,
+    logits,
+    read_baseline,
+    start_of,
+    summarize_albums,
+)
 from mumu_jax.runs.constants import standardisation
 from mumu_jax.runs.evaluation import evaluate
 from mumu_jax.runs.folder import load_run
 from mumu_jax.runs.prediction import see_items
-from mumu_jax.training.loop import selecting_loss
+from mumu_jax.runs.settings import remedy_of_few
+from mumu_jax.training.checkpoint import Progress
+from mumu_jax.training.selection import after_epoch, selecting_loss
 
 
 @pytest.fixture
@@ -44,9 +55,9 @@ def _of_scikit_learn(inputs, labels, strength):
 
 @pytest.mark.parametrize("strength", [0.01, 1.0])
 def test_fit_equals_scikit_learn(albums, strength):
-    mean, std = albums.inputs.mean(axis=0), albums.inputs.std(axis=0)
-    ours = logits(fit_linear(albums, mean, std, strength), albums.inputs)
-    theirs = _of_scikit_learn((albums.inputs - mean) / std, albums.labels, strength)
+    start = start_of(albums)
+    ours = logits(fit_linear(start, albums, strength), albums.inputs)
+    theirs = _of_scikit_learn((albums.inputs - start.mean) / start.std, albums.labels, strength)
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=5e-3)
 
 
@@ -54,7 +65,8 @@ def test_fit_of_sparse_rows_equals_scikit_learn(albums):
     random = np.random.default_rng(5)
     columns = np.stack([random.choice(30, 4, replace=False) for _ in range(60)]).astype(np.int32)
     rows = Sparse(columns, random.uniform(0.2, 1, (60, 4)).astype(np.float32), 30)
-    ours = logits(fit_linear(Summaries(rows, albums.labels), np.float32(0), np.float32(1), 10.0), rows)
+    sparse = Summaries(rows, albums.labels)
+    ours = logits(fit_linear(start_of(sparse), sparse, 10.0), rows)
     theirs = _of_scikit_learn(np.asarray(densify(rows, 30)), albums.labels, 10.0)
     np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=2e-2)
 
@@ -91,11 +103,36 @@ def test_large_data_is_fitted_on_whole_albums_drawn_at_random(monkeypatch):
     ids = [f"a{i // 3}" for i in range(300)]
     records = HeldRecords([{"album_id": album, "labels": [0], "vector": np.zeros(1)} for album in ids])
     monkeypatch.setattr(baseline, "MOST_ITEMS", 50)
-    rows = baseline._choose_items(records)
+    rows = baseline.choose_items(records)
     drawn = [ids[row] for row in rows]
     assert len(rows) == 48
     assert all(drawn.count(album) == 3 for album in drawn)
     assert len({*drawn} & {f"a{i}" for i in range(16)}) < 16  # not the first ones
+
+
+def test_albums_that_are_too_large_are_passed_over(monkeypatch):
+    monkeypatch.setattr(baseline, "MOST_ITEMS", 50)
+
+    def chosen(ids):
+        records = HeldRecords([{"album_id": album, "labels": [0], "vector": np.zeros(1)} for album in ids])
+        return [ids[row] for row in baseline.choose_items(records)]
+
+    singles = [f"s{i}" for i in range(40)]
+    assert chosen([*["large"] * 60, *singles]) == singles
+    assert chosen(["large"] * 60) == ["large"] * 50
+
+
+@pytest.mark.parametrize("config", ["audio_low_4x96", "audio_low_4x96_small", "text_vsm"])
+def test_a_network_that_ranks_worse_than_the_baseline_is_said_to(config, capsys):
+    of_album = {"roc_auc_macro": 0.6, "n_labels": 2, "n_labels_scored": 2}
+    remedy = remedy_of_few(load_config(config))
+    print_table({"split": "test", "album": of_album, "baseline": {"roc_auc_macro": 0.7}}, remedy)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "ranks worse" in line]
+    assert line.endswith(
+        "label more albums" + (", or use --config=audio_low_4x96_small" * (config == "audio_low_4x96"))
+    )
+    print_table({"split": "test", "album": of_album, "baseline": {"roc_auc_macro": 0.5}}, remedy)
+    assert "ranks worse" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["audio_low_4x96", "text_vsm", "timbre_mlp", "image_resnet101"])
@@ -157,34 +194,51 @@ def test_roc_auc_may_choose_the_best_epoch():  # 53
         selecting_loss(0.3, float("nan"), OptimSettings(select="roc_auc"))
 
 
+def _train(losses, **settings):
+    """Return the progress after each of some epochs of 10 steps, up to the last one."""
+    progress, passed = Progress(), []
+    for i, loss in enumerate(losses):
+        progress = after_epoch(progress, loss, 10 * (i + 1), OptimSettings(**settings))
+        passed.append((progress.best_step, progress.finished))
+        if progress.finished:
+            break
+    return passed
+
+
+def test_training_ends_when_patience_in_epochs_and_in_steps_is_spent():  # 53
+    losses = [3, 2, 4, 4, 4, 4, 4, 4]
+    assert _train(losses, patience=2) == [(10, False), (20, False), (20, False), (20, True)]
+    assert _train(losses, patience=2, patience_steps=50)[-1] == (20, True)
+    assert len(_train(losses, patience=2, patience_steps=50)) == 7
+    assert len(_train(losses, patience=4, patience_steps=10)) == 6
+
+
+def test_no_epoch_before_min_steps_is_the_best():  # 53
+    passed = _train([1, 4, 4, 3, 2, 4, 4], patience=2, min_steps=40)
+    assert passed == [(10, False)] * 3 + [(40, False), (50, False), (50, False), (50, True)]
+
+
 @pytest.fixture(scope="module")
 def few_songs_run(tmp_path_factory, small_data):
     workdir = tmp_path_factory.mktemp("few") / "run"
-    settings = ("optim.patience_steps=12", "optim.patience=1", "optim.max_epochs=20", "optim.select=roc_auc")
-    flags = [f"--config.{setting}" for setting in (*settings, "model.width_divisor=16")]
-    told = succeed(
+    flags = [f"--config.{setting}" for setting in ("optim.min_steps=8", "optim.max_epochs=3", "model.width_divisor=16")]
+    succeed(
         "mumu_jax.train", "--config=audio_low_4x96_small", f"--data_dir={small_data}", f"--workdir={workdir}", *flags
     )
-    return workdir, told
+    return workdir
 
 
-def test_training_waits_for_patience_in_steps_and_keeps_the_epoch_of_the_best_roc_auc(few_songs_run):  # 53
-    workdir, _ = few_songs_run
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    val = {line["step"]: line["val/roc_auc_macro"] for line in lines if "val/roc_auc_macro" in line}
-    best = max(val, key=lambda step: (val[step], -step))
-    steps_of_an_epoch = min(val)
-    assert (workdir / "track" / str(best)).is_dir()
-    assert max(val) == min(best + -(-12 // steps_of_an_epoch) * steps_of_an_epoch, 20 * steps_of_an_epoch)
+def test_the_kept_epoch_is_not_before_min_steps(few_songs_run):  # 53
+    steps = [int(path.name) for path in (few_songs_run / "track").iterdir() if path.name.isdigit()]
+    assert min(steps) >= 8
 
 
 def test_albums_without_a_network_of_their_own_are_the_mean_output_of_their_tracks(few_songs_run, small_data):
-    workdir, _ = few_songs_run
-    run = load_run(workdir)
+    run = load_run(few_songs_run)
     records = open_dataset(run.config, small_data).split("test")
     tracks, _ = see_items(run, records)
-    evaluate(run, open_dataset(run.config, small_data), "test", workdir)
-    with np.load(workdir / "predictions_test.npz") as predictions:
+    evaluate(run, open_dataset(run.config, small_data), "test", few_songs_run)
+    with np.load(few_songs_run / "predictions_test.npz") as predictions:
         ids, scores = predictions["album_ids"].tolist(), predictions["album_scores"]
     for album in (ids[0], ids[-1]):
         rows = [row for row, its in enumerate(records.album_ids) if its == album]

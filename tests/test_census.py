@@ -109,11 +109,11 @@ def test_command_wants_prepared_data(tmp_path: Path):
         (20, 30, []),
         (7, 30, ["7 training albums a genre (20 or more are enough);"]),
         (20, 8, ["few data: 8 validation albums (30 or more);"]),
-        (7, 8, ["7 training albums a genre (20 or more are enough) and 8 validation albums", "audio_low_4x96_small"]),
+        (7, 8, ["7 training albums a genre (20 or more are enough) and 8 validation albums", ": label more albums"]),
     ],
 )
 def test_few_albums_are_warned_of_with_a_remedy(of_each, n_val, says):  # mechanism 9: small data
     train = [album(f"{genre}{i}", "train", genre) for genre in ("Rock", "Jazz") for i in range(of_each)]
-    warning = warning_of_few(train, [album(f"v{i}", "val", "Rock") for i in range(n_val)])
+    warning = warning_of_few(train, [album(f"v{i}", "val", "Rock") for i in range(n_val)], "label more albums")
     assert bool(warning) == bool(says)
     assert [fragment for fragment in says if fragment not in warning] == []

@@ -92,6 +92,23 @@ def test_plain_pictures_are_looked_at_further():
     assert sum(i != j for i, j in found) == 0
 
 
+def test_gradients_of_other_colours_are_no_duplicates():  # 52: levelled, all gradients are alike
+    rng = np.random.default_rng(0)
+    y, x = np.indices((256, 256)) / 255
+
+    def gradient() -> Image.Image:
+        angle, (dark, light) = rng.uniform(0, 2 * np.pi), np.sort(rng.uniform(0, 255, (2, 3)), axis=0)
+        along = np.cos(angle) * x + np.sin(angle) * y
+        share = ((along - along.min()) / np.ptp(along))[..., None]
+        image = Image.fromarray(np.uint8(dark + share * (light - dark)))
+        words, where = "".join(rng.choice([*"ABCDEFGHIJKLMNO "], 12)), rng.integers(20, 150, 2).tolist()
+        ImageDraw.Draw(image).text(where, words, fill=(255, 255, 255), font=ImageFont.load_default(20))
+        return image
+
+    pictures = [of(gradient()) for _ in range(150)]
+    assert [(i, j) for i, j in alike(pictures, pictures) if i != j] == []
+
+
 def test_pairs_are_those_of_one_comparison_after_the_other(monkeypatch):
     rng = np.random.default_rng(0)
     pool = rng.integers(0, 256, (20, N_BYTES), np.uint8)

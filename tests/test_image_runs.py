@@ -138,7 +138,7 @@ def test_tags_images(run, tmp_path):
     Image.new("RGB", (60, 60), "white").save(folder / "white.png")
     (folder / "notes.txt").write_text("no image by its name")
     done = succeed("mumu_jax.tag", f"--workdir={run}", folder, f"--out={out}")
-    assert "4 of 6 files could not be tagged" in done.stdout
+    assert "4 of 6 files could not be tagged" in done.stderr
     with out.open(newline="") as file:
         rows = {Path(row["path"]).name: row for row in csv.DictReader(file)}
     for name in ("a.png", "b.JPG"):

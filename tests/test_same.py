@@ -273,6 +273,7 @@ def test_songs_that_several_albums_have_are_settled(two_genres):  # 50: one flag
         ("link.wav", "duplicate"),
     ]
     assert dropped.notes == [f"{said}left out{pairs}(otherwise: --duplicates=merge|keep)"]
+    assert {label.name for label in dropped.labels} == {"Jazz", "Rock"}
 
     merged = {album.album_id: album for album in read("merge").albums}
     assert merged.keys() == own
@@ -283,6 +284,25 @@ def test_songs_that_several_albums_have_are_settled(two_genres):  # 50: one flag
     assert kept.keys() == own | {"Rock/copy", "Rock/link"}
     assert kept["Rock/copy"].split == kept["Jazz/0"].split
     assert kept["Rock/link"].split == kept["Jazz/1"].split
+
+
+def test_a_genre_of_copies_alone_is_no_label_and_moved_albums_are_counted(tmp_path):  # 50
+    noise(tmp_path / "0.wav", 0)
+    (tmp_path / "copy.wav").write_bytes((tmp_path / "0.wav").read_bytes())
+    lines = [
+        {"album_id": name, "split": split, "genres": [genre], "tracks": [{"track_id": name, "audio": f"{file}.wav"}]}
+        for name, split, genre, file in (("a", "train", "Rock", "0"), ("b", "test", "Zydeco", "copy"))
+    ]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def read(way: str):
+        return read_source("manifest", tmp_path / "m.jsonl", Request(Path("nowhere"), duplicates=way))
+
+    assert [label.name for label in read("drop").labels] == ["Rock"]
+    kept = read("keep")
+    assert [label.name for label in kept.labels] == ["Rock", "Zydeco"]
+    assert {album.split for album in kept.albums} == {"train"}
+    assert "--duplicates=keep: 1 albums are in another split than the source says" in kept.notes
 
 
 def test_only_what_an_album_shares_is_dropped(tmp_path):  # 50: an album is more than one of its songs

@@ -510,6 +510,19 @@ def test_paths_that_exist_are_this_machines(tmp_path):  # 40
     assert [album.tracks[0].audio.exists() for album in albums] == [True, True, False, False]
 
 
+def test_a_folder_may_be_called_as_elsewhere(tmp_path):  # 40
+    make(tmp_path, {"~backup/there.wav": b"", "t.csv": "path,genres\n~backup/there.wav,Pop\n~backup/missing.wav,Pop"})
+    albums, _ = read("csv", tmp_path / "t.csv")
+    assert [track.audio.name for album in albums for track in album.tracks] == ["there.wav", "missing.wav"]
+
+
+def test_a_name_that_no_file_can_have_is_missing(tmp_path):  # 17
+    track = {"track_id": "t", "audio": "x\ud83d.wav"}
+    make(tmp_path, {"m.jsonl": json.dumps({"album_id": "a", "genres": ["Pop"], "tracks": [track]})})
+    (album,), _ = read("manifest", tmp_path / "m.jsonl")
+    assert album.tracks[0].audio.name == "x\ud83d.wav"
+
+
 def test_ids_that_lost_their_zeros_are_named(tmp_path):  # 40
     make(tmp_path, {"007.mp3": b"x", "70.mp3": b"x", "t.csv": "id,genres\n70,Rock\n7,Rock\n"})
     says = "t.csv:3: expected an audio file named '7', found "

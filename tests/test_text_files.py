@@ -42,6 +42,7 @@ def test_no_text(tmp_path, content, reason):
         ("&quot;Caf&eacute;&quot; &#39;n&#x27; &amp; &lt;b&gt;", "\"Café\" 'n' & <b>"),
         ("rock&roll R&B AT&T; &copy2 &nosuch; & &;", "rock&roll R&B AT&T; &copy2 &nosuch; & &;"),
         ("&amp;quot;", "&quot;"),
+        ("rock&regae; drum&notebook;", "rock&regae; drum&notebook;"),
     ],
 )
 def test_entities_of_html_are_characters(text, expected):  # 56

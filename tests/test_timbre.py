@@ -82,4 +82,4 @@ def test_a_run(small_data, tmp_path):
     first, second = map(json.loads, (tmp_path / "tags.jsonl").read_text().splitlines())
     assert len(first["genres"]) == 5
     assert second["error"].startswith("unreadable: expected the HDF5 dataset")
-    assert "1 of 2 files could not be tagged" in done.stdout
+    assert "1 of 2 files could not be tagged" in done.stderr

@@ -1,5 +1,8 @@
 """The parts that every network shares: dropout, and the output layer, which alone is the shallow network."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -48,6 +51,11 @@ class Shallow(nn.Module):
             name="dense",
         )(embedding)
         return (l2_normalize(output) if self.unit_output else output), embedding
+
+
+def output_layer(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the parameters of a network's `Shallow`, which is its last layer or the whole network."""
+    return params.get("output", params)
 
 
 @register("shallow", sees=("timbre", "fusion"), settings=("dropout",))

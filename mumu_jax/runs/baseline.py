@@ -1,8 +1,10 @@
 """The linear baseline: logistic regression on a summary of the prepared features, which a trained network must beat.
 
-It is fitted before training, in seconds, and kept in the run's folder; every evaluation scores it beside the networks.
+It is fitted after training, in seconds, and kept in the run's folder; every evaluation scores it beside the networks.
 """
 
+import math
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ from mumu_jax.batch import Sparse
 from mumu_jax.data.loader import Records, multi_hot
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.data.store.records import Dataset
+from mumu_jax.models.kernels.precision import product_precision
 from mumu_jax.models.kernels.sparse import sparse_dense
 from mumu_jax.objectives.logits import Logistic
 from mumu_jax.runs.folder import BASELINE
@@ -25,7 +28,7 @@ from mumu_jax.system.seals import unseal
 
 MOST_ITEMS = 2000  # in training: more change little and take longer than the baseline is worth
 STRENGTHS = (0.1, 1.0, 10.0)  # scikit-learn's C; the one with the smallest validation loss is kept
-MOST_STEPS = 100
+MOST_STEPS = 50  # of each strength; all but the first start from the one before
 SMALL_GRADIENT = 1e-4  # ends the fit: the largest component of the mean loss's gradient, as scikit-learn's `tol`
 LEAST_STD = 1e-6  # a value that is the same in all albums is left as it is
 
@@ -46,24 +49,39 @@ class Summaries(NamedTuple):
     labels: UInt8[np.ndarray, "albums labels"]
 
 
-def fit_baseline(inputs: Inputs, dataset: Dataset) -> Linear | None:
-    """Fit on at most MOST_ITEMS training items; None if the input has no summary, or is of several modalities."""
+def fit_baseline(
+    inputs: Inputs, dataset: Dataset, watch: Callable[[Iterable[float]], Iterator[float]] = iter
+) -> Linear | None:
+    """Fit on at most MOST_ITEMS training items; None if the input has no summary, or is of several modalities.
+
+    `watch` sees the strengths pass, and may end it all.  Several processes fit the same.
+    """
     records = [dataset.split(split) for split in ("train", "val")]
-    train, val = (summarize_albums(inputs, one, len(dataset.labels), _choose_items(one)) for one in records)
+    train, val = (summarize_albums(inputs, one, len(dataset.labels), choose_items(one)) for one in records)
     if train is None or val is None:
         return None
-    mean, std = _standardisation(train)
-    fitted = [fit_linear(train, mean, std, strength) for strength in STRENGTHS]
-    losses = [float(_mean_loss(linear, *val)) for linear in fitted]
-    return jax.device_get(fitted[int(np.argmin(losses))])
+    linear, best, least = start_of(train), None, math.inf
+    for strength in watch(STRENGTHS):
+        linear = fit_linear(linear, train, strength)
+        if (loss := float(_mean_loss(linear, *val))) < least:
+            best, least = linear, loss
+    return best and jax.device_get(best)
 
 
-def fit_linear(train: Summaries, mean: Any, std: Any, strength: float) -> Linear:
+def start_of(train: Summaries) -> Linear:
+    """Return weights of zero, and the standardisation of dense rows; sparse ones stay as they are, to stay sparse."""
+    n_labels = train.labels.shape[1]
+    if isinstance(train.inputs, Sparse):
+        mean, std, width = np.zeros((), np.float32), np.ones((), np.float32), train.inputs.n_columns
+    else:
+        mean, std, width = train.inputs.mean(axis=0), train.inputs.std(axis=0), train.inputs.shape[1]
+    std = np.where(std > LEAST_STD, std, 1).astype(np.float32)
+    return Linear(mean, std, np.zeros((width, n_labels), np.float32), np.zeros(n_labels, np.float32))
+
+
+def fit_linear(start: Linear, train: Summaries, strength: float) -> Linear:
     """Fit all labels at once; equals scikit-learn's LogisticRegression(C=strength) for each of them."""
-    inputs, n_labels = train.inputs, train.labels.shape[1]
-    width = inputs.n_columns if isinstance(inputs, Sparse) else inputs.shape[1]
-    zeros = Linear(mean, std, np.zeros((width, n_labels), np.float32), np.zeros(n_labels, np.float32))
-    return _minimise(zeros, inputs, train.labels, strength)
+    return _minimise(start, train.inputs, train.labels, strength)
 
 
 @jax.jit
@@ -103,9 +121,10 @@ def _mean_loss(linear: Linear, inputs: Any, labels: Any) -> Float[Array, ""]:
 @jax.jit
 def logits(linear: Linear, inputs: Any) -> Float[Array, "albums labels"]:
     """Return the logit of each label."""
-    if isinstance(inputs, Sparse):  # without its zeros it would not be sparse, so it stays as it is
+    if isinstance(inputs, Sparse):
         return sparse_dense(inputs, linear.weights) + linear.bias
-    return (inputs - linear.mean) / linear.std @ linear.weights + linear.bias
+    standardised, exact = (inputs - linear.mean) / linear.std, product_precision(jnp.float32)
+    return jnp.matmul(standardised, linear.weights, precision=exact) + linear.bias
 
 
 # --- what it sees -------------------------------------------------------------------------------------------
@@ -133,28 +152,25 @@ def summarize_albums(
     return Summaries(means, labels[first])
 
 
-def _choose_items(records: Records) -> Int[np.ndarray, " rows"]:
+def choose_items(records: Records) -> Int[np.ndarray, " rows"]:
     """Return the rows of at most MOST_ITEMS items: all, or those of whole albums drawn at random."""
     if len(records) <= MOST_ITEMS:
         return np.arange(len(records))
     _, album = np.unique(records.album_ids, return_inverse=True)
-    drawn = np.random.default_rng(0).permutation(album.max() + 1)
-    within = np.cumsum(np.bincount(album)[drawn]) <= MOST_ITEMS
-    return np.flatnonzero(np.isin(album, drawn[within]))
-
-
-def _standardisation(train: Summaries) -> tuple[Any, Any]:
-    if isinstance(train.inputs, Sparse):
-        return np.zeros((), np.float32), np.ones((), np.float32)
-    std = train.inputs.std(axis=0)
-    return train.inputs.mean(axis=0), np.where(std > LEAST_STD, std, 1).astype(np.float32)
+    sizes, left, chosen = np.bincount(album), MOST_ITEMS, []
+    for drawn in np.random.default_rng(0).permutation(len(sizes)):
+        if sizes[drawn] <= left:
+            left -= sizes[drawn]
+            chosen.append(drawn)
+    rows = np.flatnonzero(np.isin(album, chosen))
+    return rows if len(rows) else np.arange(MOST_ITEMS)  # every album is larger: the first tracks of all
 
 
 # --- in the run's folder ------------------------------------------------------------------------------------
 
 
 def write_baseline(workdir: Path, linear: Linear | None) -> None:
-    """Write the baseline to the run's folder, before its config.json; remove that of a run that was here before."""
+    """Write the baseline to the run's folder; remove that of a run that was here before."""
     unseal(workdir, BASELINE)
     if linear is None:
         (workdir / BASELINE).unlink(missing_ok=True)

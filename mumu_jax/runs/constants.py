@@ -16,6 +16,7 @@ from mumu_jax.data.store.pairs import parts_of
 from mumu_jax.data.store.records import Dataset, read_albums
 from mumu_jax.errors import UserError
 from mumu_jax.objectives import make_objective
+from mumu_jax.runs.settings import remedy_of_few
 from mumu_jax.system.files import read_npz, write_npz
 from mumu_jax.system.lines import print_remark
 
@@ -37,8 +38,8 @@ def fit_constants(config: Config, dataset: Dataset, data_dir: Path) -> tuple[Con
     labels = _multi_hot_labels(albums, dataset.labels)
     train, val = ({*dataset.split(split).album_ids} for split in ("train", "val"))
     seen = np.asarray(labels[[album.album_id in train for album in albums]].any(axis=0))
-    of_splits = ([album for album in albums if album.album_id in ids] for ids in (train, val))
-    if warning := warning_of_few(*of_splits):
+    in_train, in_val = ([album for album in albums if album.album_id in ids] for ids in (train, val))
+    if warning := warning_of_few(in_train, in_val, remedy_of_few(config)):
         print_remark(f"warning: {warning}")
     try:
         fitted = {name: np.asarray(array) for name, array in objective.fit(labels).items()}

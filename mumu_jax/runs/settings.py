@@ -17,6 +17,7 @@ from mumu_jax.data.modalities.inputs import Inputs, level_of, modalities_of
 from mumu_jax.errors import UserError, reason_of
 from mumu_jax.models import family_of
 from mumu_jax.models.batch_norm import trains
+from mumu_jax.models.head import output_layer
 from mumu_jax.models.registry import FAMILIES
 from mumu_jax.objectives import OBJECTIVES, make_objective
 
@@ -86,6 +87,11 @@ def check_network(config: Config) -> None:
     except SIZE_ERRORS as error:
         _explain(config, error)
         raise
+    if config.model.albums == "mean" and set(output_layer(params)) != {"dense"}:
+        raise UserError(
+            f"config.model.albums='mean' needs a network that ends in `Shallow` of models/head.py, and "
+            f"config.model.family={config.model.family!r} does not; use 'network'"
+        )
     pattern = config.model.trainable
     if not any(trains(pattern, path) for path in flatten_dict(params)):
         names = sorted(params, key=len)[:LAYERS_SHOWN]
@@ -116,6 +122,12 @@ def _shapes(config: Config) -> str:
     """Name the shapes of an item's inputs."""
     items = Inputs.unfitted(config).item.items()
     return ", ".join(f"{name} {leaf.shape}" for name, item in items for leaf in jax.tree.leaves(item))
+
+
+def remedy_of_few(config: Config) -> str:
+    """Return what to do if there are too few albums for an experiment, in words."""
+    is_the_papers = config.inputs == ("audio",) and config.model.pooling == "flatten"
+    return "label more albums" + (", or use --config=audio_low_4x96_small" if is_the_papers else "")
 
 
 def count_params(config: Config) -> int:

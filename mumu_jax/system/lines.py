@@ -31,8 +31,12 @@ def write_name(name: str) -> str:
 
 
 def read_name(line: str) -> str:
-    """Return the name that `write_name` was given."""
-    return os.fsdecode(re.sub(rb"\\x([0-9a-f]{2})", lambda match: bytes([int(match[1], 16)]), os.fsencode(line)))
+    """Return the name that `write_name` was given; another line that no file can be named, as it is."""
+    try:
+        raw = os.fsencode(line)
+    except UnicodeEncodeError:
+        return line
+    return os.fsdecode(re.sub(rb"\\x([0-9a-f]{2})", lambda match: bytes([int(match[1], 16)]), raw))
 
 
 def print_line(text: str = "") -> None:

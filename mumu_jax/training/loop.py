@@ -31,6 +31,7 @@ from mumu_jax.system.terminal import progress_bar
 from mumu_jax.training.checkpoint import Checkpoints, Progress
 from mumu_jax.training.feed import Feed
 from mumu_jax.training.log import MetricsLog, PhaseLog
+from mumu_jax.training.selection import after_epoch, selecting_loss
 
 
 @dataclass(frozen=True)
@@ -161,15 +162,6 @@ def _compile(
     return compiled
 
 
-def keep(task: Task, run: Run) -> None:
-    """Store the variables that `task.start` gives as those of a phase that is finished, without training."""
-    checkpoints = Checkpoints(run.workdir / task.phase)
-    state, progress, _ = _restore_or_start(task, run, make_optimizer(task.optim), checkpoints)
-    if not progress.finished:
-        checkpoints.save(state, replace(progress, finished=True), {"next_chunk": 0})
-    checkpoints.close()
-
-
 def _best_variables(checkpoints: Checkpoints, like: TrainState) -> Any:
     best = checkpoints.restore_best(like.variables)
     checkpoints.close()
@@ -256,26 +248,8 @@ def _validate(
     summary = metrics.summarize(predictions.scores, predictions.labels, run.seen)
     log.metrics(step, {"val/loss": predictions.loss, "val/roc_auc_macro": summary["roc_auc_macro"]})
     loss = selecting_loss(predictions.loss, summary["roc_auc_macro"], task.optim)
-    if loss < progress.best_loss or progress.best_step < task.optim.min_steps <= step:
-        progress = replace(progress, best_loss=loss, best_step=step, epochs_without_gain=0)
-    else:
-        progress = replace(progress, epochs_without_gain=progress.epochs_without_gain + 1)
-    epochs, steps = progress.epochs_without_gain, step - progress.best_step
-    no_patience_left = epochs >= task.optim.patience and steps >= task.optim.patience_steps
-    no_patience_left &= step >= task.optim.min_steps
-    return replace(progress, finished=no_patience_left or log.epoch(step) + 1 >= task.optim.max_epochs)
-
-
-def selecting_loss(loss: float, roc_auc: float, optim: OptimSettings) -> float:
-    """Return the validation loss that chooses the best epoch: the objective's, or the share of misranked pairs."""
-    if optim.select == "loss":
-        return loss
-    if not math.isfinite(roc_auc):
-        raise UserError(
-            "optim.select='roc_auc' needs validation items with and without a genre, and there are none; "
-            "use 'loss', or prepare more validation albums"
-        )
-    return 1 - roc_auc
+    progress = after_epoch(progress, loss, step, task.optim)
+    return replace(progress, finished=progress.finished or log.epoch(step) + 1 >= task.optim.max_epochs)
 
 
 def _save(

@@ -206,6 +206,7 @@ class PreparedModality(Modality):
     counts: ClassVar[tuple[str, ...]] = ()  # the names in Content.counts
     in_process: ClassVar[bool] = False  # read in this process: others would take more memory and time than they save
     has_likeness: ClassVar[bool] = False  # its records are compared between splits, by `likeness` and `alike`
+    likeness_words: ClassVar[tuple[str, str]]  # of those that have one: what they are, and how they are alike
     uses_gazetteer: ClassVar[bool] = False  # a gazetteer is kept beside the records
     # Settings that matter when records are read, not when they are made.
     later_settings: ClassVar[frozenset[str]] = frozenset()

@@ -62,8 +62,8 @@ def _contents(albums: Sequence[Album], prepared: Mapping[str, Container[str]]) -
     }
 
 
-def warning_of_few(train: Sequence[Album], val: Sequence[Album]) -> str:
-    """Return a warning with a remedy if there are too few albums to train a network from random weights on, else ""."""
+def warning_of_few(train: Sequence[Album], val: Sequence[Album], remedy: str) -> str:
+    """Return a warning that ends with `remedy` if a network from random weights learns little from so few, else ""."""
     genres = [genre for album in train for genre in album.genres]
     of_a_genre = len(genres) / max(1, len({*genres}))
     few = []
@@ -75,5 +75,5 @@ def warning_of_few(train: Sequence[Album], val: Sequence[Album]) -> str:
         return ""
     return (
         f"few data: {' and '.join(few)}; a network from random weights may rank worse than the linear baseline, which "
-        "train prints beside it: label more albums, or for songs use --config=audio_low_4x96_small"
+        f"train prints beside it: {remedy}"
     )

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.store.shards import Written
 from mumu_jax.errors import UserError
 
 DUPLICATES = "duplicates.jsonl"
 FILE, BYTES, ALIKE = "same file", "same bytes", "alike"  # the kinds of duplicates
-WORDS = {"audio": ("songs", "sound like"), "image": ("covers", "look like")}  # of the modalities that have a likeness
 
 Line = dict[str, Any]
 
@@ -38,13 +38,13 @@ def find(part: Written) -> list[Line]:
     for split in ("val", "test"):
         here = [item for item in items if item.split == split]
         others = [item for item in items if item.split != split]
-        alike: dict[_Item, _Item] = {}
+        similar: dict[_Item, _Item] = {}
         for i, j in part.modality.alike([item.likeness for item in here], [item.likeness for item in others]):
-            alike.setdefault(here[i], others[j])
+            similar.setdefault(here[i], others[j])
         for item in here:
             # What is too plain to be compared may still be a copy.
             copies = (other for other in equals[item.likeness] if other.split != split and _kind(item, other) != ALIKE)
-            other = alike.get(item) or next(copies, None)
+            other = next(copies, None) or similar.get(item)
             if other:
                 lines.append(_line(item, other, part))
     return lines
@@ -95,9 +95,10 @@ def read_lines(data_dir: Path) -> list[Line]:
 def notes_of(lines: Sequence[Line], path: Path) -> list[str]:
     """Return a line for each modality: its duplicates by kind and by pair of splits."""
     notes = []
-    for name, (things, are_like) in WORDS.items():
+    for name, modality in MODALITIES.items():
         own = [line for line in lines if line["modality"] == name]
         if own:
+            things, are_like = modality.likeness_words
             counts = Counter((line["kind"], line["split"], line["like_split"]) for line in own)
             kinds = [f"{kind}: {n:,} of {split} in {other}" for (kind, split, other), n in sorted(counts.items())]
             notes.append(

@@ -36,6 +36,7 @@ from mumu_jax.system.seals import check_seal
 MANIFEST, LABELS = "manifest.jsonl", "labels.json"
 CORES = os.cpu_count() or 1
 MAX_BAD = 0.05
+REMEDY_OF_FEW = "label more albums, or for songs use --config=audio_low_4x96_small"
 
 Line = dict[str, Any]
 
@@ -270,7 +271,7 @@ def _notes(job: Job, splits: Mapping[str, Any], albums: Sequence[Album]) -> list
     if "entities" in job.folders and not any(split["linked"] for split in splits.get("text", {}).values()):
         notes.append("no entity has a category: Babelfy's own files have none; add --gazetteer")
     train, val = ([album for album in albums if album.split == split] for split in ("train", "val"))
-    if train and val and (warning := warning_of_few(train, val)):
+    if train and val and (warning := warning_of_few(train, val, REMEDY_OF_FEW)):
         notes.append(warning)
     return notes
 

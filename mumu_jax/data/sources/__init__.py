@@ -33,13 +33,13 @@ def _read_own_manifest(path: Path, request: Request) -> Collection:
 def _with_found_files(album: Album) -> Album:
     """Return the album with its paths in the form in which they exist."""
 
-    def found(path: Path | None) -> Path | None:
+    def find(path: Path | None) -> Path | None:
         return path if path is None or os.path.exists(path) else in_any_form(path)
 
     tracks = tuple(
-        msgspec.structs.replace(track, audio=found(track.audio), timbre=found(track.timbre)) for track in album.tracks
+        msgspec.structs.replace(track, audio=find(track.audio), timbre=find(track.timbre)) for track in album.tracks
     )
-    return msgspec.structs.replace(album, tracks=tracks, cover=found(album.cover), entities=found(album.entities))
+    return msgspec.structs.replace(album, tracks=tracks, cover=find(album.cover), entities=find(album.entities))
 
 
 SYNTHETIC = Source(
@@ -106,9 +106,15 @@ def _with_settled_songs(collection: Collection, way: str) -> Collection:
     copies = same.byte_copies(collection.albums)
     albums, lines = same.settle(collection.albums, copies, way, "it is the same, byte for byte, as")
     notes = same.note_of(collection.albums, copies, way, "songs are, byte for byte,")
+    before = {album.album_id: album.split for album in collection.albums}
+    n_moved = sum(before[album.album_id] not in (None, album.split) for album in albums)
+    if n_moved:
+        notes.append(f"--duplicates={way}: {n_moved:,} albums are in another split than the source says")
+    genres = {genre for album in albums for genre in album.genres}
     return dataclasses.replace(
         collection,
         albums=albums,
+        labels=[label for label in collection.labels if label.name in genres],
         rejected=[*collection.rejected, *lines],
         notes=[*collection.notes, *notes],
     )

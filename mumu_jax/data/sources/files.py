@@ -74,10 +74,12 @@ def check_paths(paths: Collection[Path]) -> None:
     """Raise UserError if files are missing that are named in a way of another system, or of a shell or a browser."""
     for kind, pattern in _FOREIGN.items():
         beginning = re.compile(rf"(?:^|/)(?:{pattern})")
-        foreign = [path for path in paths if beginning.search(str(path)) and not os.path.exists(path)]
+        names = [(str(path), at) for path in paths if (at := beginning.search(str(path)))]
+        # A file or a folder of this machine may be called so, too.
+        missing = [(name, at) for name, at in names if not any(map(os.path.exists, (name, name[: at.end()])))]
+        foreign = [name[at.start() :].lstrip("/") for name, at in missing]
         if foreign:
-            start = beginning.search(str(foreign[0]))
-            name = str(foreign[0])[start.start() :].lstrip("/") if start else ""
+            name = foreign[0]
             raise UserError(
                 f"expected paths of this machine, found {kind}: {name!r}, one of {len(foreign)}; write /folder/file, "
                 "or the path from the folder of the list"

@@ -19,6 +19,7 @@ OTHER_NAMES = {"file": "path", "filename": "path", "genre": "genres", "review": 
 OF_TAGS = {"scores", "run"}  # columns of a file that `tag` wrote
 DELIMITERS = (",", ";", "\t")
 OTHER_SEPARATORS = (",", "|", "/")  # people join genres by these, too
+MOST_ZEROS = 12  # that a spreadsheet may have taken from an id
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,8 @@ def _track(row: Row, folder: Path, by_stem: Mapping[str, list[Path]]) -> Track |
     if not row["id"]:
         raise UserError(f"{row.where}: expected a path or an id, found neither; fill one in")
     files = by_stem.get(composed(row["id"]), [])
-    padded = [] if files else [stem for stem in by_stem if stem.startswith("0") and stem.lstrip("0") == row["id"]]
+    with_zeros = ("0" * n + row["id"] for n in range(1, MOST_ZEROS + 1))
+    padded = [] if files else [stem for stem in with_zeros if stem in by_stem]
     if padded:
         raise UserError(
             f"{row.where}: expected an audio file named {row['id']!r}, found {by_stem[padded[0]][0]}; a spreadsheet "

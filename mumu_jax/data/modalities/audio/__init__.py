@@ -33,7 +33,7 @@ class Audio(PreparedModality):
     }
     shard_records = 256  # 32 MB of 30 s tracks
     counts = ("silent", "seconds")
-    has_likeness = True
+    has_likeness, likeness_words = True, ("songs", "sound like")
     later_settings = frozenset({"patch_frames", "patch_seed"})  # patches are cut when the records are read
 
     def inputs(self, album: Album, folder: Path) -> Iterator[tuple[str, Path | None]]:

@@ -29,7 +29,7 @@ class Image(PreparedModality):
     # "likeness" is of `duplicates.py`: another number if it changes
     versions: ClassVar[dict[str, str]] = {"pillow": version("pillow"), "likeness": "1"}
     shard_records = 384  # 75 MB
-    has_likeness = True
+    has_likeness, likeness_words = True, ("covers", "look like")
 
     def inputs(self, album: Album, folder: Path) -> Iterator[tuple[str, Path | None]]:
         """Yield the album's id and cover."""

@@ -19,9 +19,12 @@ N_BYTES = N_BITS // 8 + THUMBNAIL * THUMBNAIL * 3
 # pictures with a line of text anywhere 1 pair in 1,000; but if lines of the same length have the same place, font and
 # colours on plain pictures, 4 pairs in 10 are.
 MOST_BITS = 48  # that differ
+# Levelled gradients are all alike, so smooth pictures must have the same levels, too.
+MOST_LEVELS = 6.0  # of 255, the mean difference of smooth thumbnails
+SMOOTH = 0.4  # a thumbnail is smooth if this share of its contrast, or less, is left without its gradient
 MOST_OF_BOTH = 0.6  # their share of the bits set, and the mean difference of the thumbnails relative to their contrast
 
-_BLOCK = 1 << 18  # pairs compared at once; at worst all of them pass the first test, which takes 200 MB
+_BLOCK = 1 << 16  # pairs compared at once; at worst all of them pass the first test, which takes 300 MB
 
 
 def likeness(pixels: UInt8[np.ndarray, "height width 3"]) -> bytes:
@@ -75,8 +78,10 @@ def _same(
 ) -> Bool[np.ndarray, " pairs"]:
     """Decide for each pair of similar bits if it is the same picture."""
     n_set = np.bitwise_count(bits[0]).sum(1) + np.bitwise_count(bits[1]).sum(1)
-    levels = np.abs(_levelled(thumbnails[0]) - _levelled(thumbnails[1])).mean(1)
-    return n_different / np.maximum(n_set, 1) + levels <= MOST_OF_BOTH
+    levelled = np.abs(_levelled(thumbnails[0]) - _levelled(thumbnails[1])).mean(1)
+    levels = np.abs(thumbnails[0] - thumbnails[1]).mean(1)
+    too_smooth = (_is_smooth(thumbnails[0]) | _is_smooth(thumbnails[1])) & (levels > MOST_LEVELS)
+    return (n_different / np.maximum(n_set, 1) + levelled <= MOST_OF_BOTH) & ~too_smooth
 
 
 def _levelled(thumbnails: Float32[np.ndarray, "pairs values"]) -> Float32[np.ndarray, "pairs values"]:
@@ -86,3 +91,13 @@ def _levelled(thumbnails: Float32[np.ndarray, "pairs values"]) -> Float32[np.nda
     """
     centred = thumbnails - thumbnails.mean(1, keepdims=True)
     return centred / np.maximum(np.abs(centred).mean(1, keepdims=True), 1e-3)
+
+
+def _is_smooth(thumbnails: Float32[np.ndarray, "pairs values"]) -> Bool[np.ndarray, " pairs"]:
+    """Return True for thumbnails that are little more than a gradient of each colour."""
+    y, x = np.indices((THUMBNAIL, THUMBNAIL), np.float32).reshape(2, -1)
+    planes = np.linalg.qr(np.stack([np.ones_like(x), x, y], axis=1))[0]
+    colours = thumbnails.reshape(len(thumbnails), -1, 3)
+    gradients = planes @ (planes.T @ colours)
+    contrast = np.abs(colours - colours.mean(axis=1, keepdims=True)).mean(axis=(1, 2))
+    return np.abs(colours - gradients).mean(axis=(1, 2)) <= SMOOTH * contrast

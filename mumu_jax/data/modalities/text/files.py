@@ -2,6 +2,7 @@
 
 import codecs
 import html
+import html.entities
 import re
 from pathlib import Path
 
@@ -32,9 +33,13 @@ def read_text(path: Path, max_chars: int) -> str:
 def plain(text: str) -> str:
     """Return text with HTML's entities as the characters that they stand for: `&quot;` and `&#39;` are no words.
 
-    Those without a semicolon stay, because people write "rock&roll", too.
+    Those without a semicolon stay, because people write "rock&roll", too, and so do names that are no entity's.
     """
-    return _ENTITY.sub(lambda match: html.unescape(match[0]), text)
+    return _ENTITY.sub(lambda match: html.unescape(match[0]) if _is_entity(match[0]) else match[0], text)
+
+
+def _is_entity(reference: str) -> bool:
+    return reference.startswith("&#") or reference[1:] in html.entities.html5
 
 
 def decode(data: bytes, whole: bool = True) -> str:
