@@ -175,7 +175,7 @@ def _albums_of(track: Trained, feed: Feed, records: Records, run: Run) -> AlbumV
 
 def make_mini_dataset() -> Path:
     """Make the built-in mini dataset unless it is there; says loudly that this is not the user's data."""
-    print_remark(f"*** no --data_dir and no $MUMU_DATA_DIR: training on the mini dataset, in {MINI_DATA_DIR} ***")
+    print_remark(f"*** no --data_dir, no $MUMU_DATA_DIR: training on the built-in mini dataset, in {MINI_DATA_DIR} ***")
     print_remark("*** made-up songs to try the system with; python -m mumu_jax.prepare --help prepares your own ***")
     processes.main_first(lambda: prepare(Job("synthetic", None, MINI_DATA_DIR)), str(MINI_DATA_DIR))
     return MINI_DATA_DIR

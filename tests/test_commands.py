@@ -271,7 +271,8 @@ def test_without_a_test_split_the_final_evaluation_is_of_val(
 
     run = load_run(workdir)
     run.seen[:] = False  # as where validation and training share no label
-    evaluate.print_table(evaluate.evaluate(run, records.open_prepared(without_test, run.config.audio), "val", tmp_path))
+    result = evaluate.evaluate(run, records.open_prepared(without_test, run.config.audio), "val", tmp_path)
+    evaluate.print_table(result, "label more albums")
     written = json.loads((tmp_path / "eval_val.json").read_text(), parse_constant=pytest.fail)
     assert written["album"]["roc_auc_macro"] is None
     assert "means over 0 of 2 labels" in capsys.readouterr().out
