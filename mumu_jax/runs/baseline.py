@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Float32, Int, UInt8
+from jaxtyping import Array, Float, Int
 
 from mumu_jax.batch import Sparse
 from mumu_jax.data.loader import Records, multi_hot
@@ -45,8 +45,8 @@ class Linear(NamedTuple):
 class Summaries(NamedTuple):
     """The albums of a split as the baseline sees them: dense rows or a text's sparse ones, and multi-hot labels."""
 
-    inputs: Float32[np.ndarray, "albums d"] | Sparse
-    labels: UInt8[np.ndarray, "albums labels"]
+    inputs: Any  # float32 [albums, d] or Sparse
+    labels: Any  # uint8 [albums, labels]
 
 
 def fit_baseline(
@@ -63,7 +63,7 @@ def fit_baseline(
     linear, best, least = start_of(train), None, math.inf
     for strength in watch(STRENGTHS):
         linear = fit_linear(linear, train, strength)
-        if (loss := float(_mean_loss(linear, *val))) < least:
+        if (loss := float(_mean_loss(linear, val))) < least:
             best, least = linear, loss
     return best and jax.device_get(best)
 
@@ -79,19 +79,17 @@ def start_of(train: Summaries) -> Linear:
     return Linear(mean, std, np.zeros((width, n_labels), np.float32), np.zeros(n_labels, np.float32))
 
 
-def fit_linear(start: Linear, train: Summaries, strength: float) -> Linear:
-    """Fit all labels at once; equals scikit-learn's LogisticRegression(C=strength) for each of them."""
-    return _minimise(start, train.inputs, train.labels, strength)
-
-
 @jax.jit
-def _minimise(start: Linear, inputs: Any, labels: Any, strength: Any) -> Linear:
-    """Minimise the mean loss and the l2 penalty by L-BFGS, from `start`."""
-    tx = optax.lbfgs()
+def fit_linear(start: Linear, train: Summaries, strength: Any) -> Linear:
+    """Minimise the mean loss of all labels and the l2 penalty by L-BFGS, from `start`.
+
+    Equals scikit-learn's LogisticRegression(C=strength) for each label.
+    """
+    tx, labels = optax.lbfgs(), train.labels
 
     def objective(trained: tuple[Any, Any]) -> Float[Array, ""]:
         weights, bias = trained
-        loss = _mean_loss(start._replace(weights=weights, bias=bias), inputs, labels)
+        loss = _mean_loss(start._replace(weights=weights, bias=bias), train)
         return loss + jnp.sum(weights**2) / (2 * strength * labels.size)
 
     value_and_grad = optax.value_and_grad_from_state(objective)
@@ -113,9 +111,9 @@ def _minimise(start: Linear, inputs: Any, labels: Any, strength: Any) -> Linear:
 
 
 @jax.jit
-def _mean_loss(linear: Linear, inputs: Any, labels: Any) -> Float[Array, ""]:
+def _mean_loss(linear: Linear, albums: Summaries) -> Float[Array, ""]:
     """Return the binary cross-entropy in nats, the mean over albums and labels."""
-    return Logistic().loss(logits(linear, inputs), labels, {})[0].mean()
+    return Logistic().loss(logits(linear, albums.inputs), albums.labels, {})[0].mean()
 
 
 @jax.jit

@@ -14,6 +14,7 @@ from mumu_jax.compute.state import abstract_variables, n_values
 from mumu_jax.config import Config, OptimSettings, flatten
 from mumu_jax.data.modalities import NETWORK_INPUTS
 from mumu_jax.data.modalities.inputs import Inputs, level_of, modalities_of
+from mumu_jax.data.preparation.census import FOR_FEW_SONGS, LABEL_MORE
 from mumu_jax.errors import UserError, reason_of
 from mumu_jax.models import family_of
 from mumu_jax.models.batch_norm import trains
@@ -127,7 +128,7 @@ def _shapes(config: Config) -> str:
 def remedy_of_few(config: Config) -> str:
     """Return what to do if there are too few albums for an experiment, in words."""
     is_the_papers = config.inputs == ("audio",) and config.model.pooling == "flatten"
-    return "label more albums" + (", or use --config=audio_low_4x96_small" if is_the_papers else "")
+    return f"{LABEL_MORE}, or {FOR_FEW_SONGS}" if is_the_papers else LABEL_MORE
 
 
 def count_params(config: Config) -> int:

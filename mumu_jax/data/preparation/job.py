@@ -20,7 +20,7 @@ from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.text import GAZETTEER
 from mumu_jax.data.modalities.text.entities.gazetteer import read_gazetteer
 from mumu_jax.data.preparation import duplicates
-from mumu_jax.data.preparation.census import warning_of_few
+from mumu_jax.data.preparation.census import FOR_FEW_SONGS, LABEL_MORE, warning_of_few
 from mumu_jax.data.preparation.duplicates import DUPLICATES
 from mumu_jax.data.preparation.summary import MISSING, REJECTED, SILENT, Summary
 from mumu_jax.data.sources import read_source
@@ -36,7 +36,6 @@ from mumu_jax.system.seals import check_seal
 MANIFEST, LABELS = "manifest.jsonl", "labels.json"
 CORES = os.cpu_count() or 1
 MAX_BAD = 0.05
-REMEDY_OF_FEW = "label more albums, or for songs use --config=audio_low_4x96_small"
 
 Line = dict[str, Any]
 
@@ -271,7 +270,7 @@ def _notes(job: Job, splits: Mapping[str, Any], albums: Sequence[Album]) -> list
     if "entities" in job.folders and not any(split["linked"] for split in splits.get("text", {}).values()):
         notes.append("no entity has a category: Babelfy's own files have none; add --gazetteer")
     train, val = ([album for album in albums if album.split == split] for split in ("train", "val"))
-    if train and val and (warning := warning_of_few(train, val, REMEDY_OF_FEW)):
+    if train and val and (warning := warning_of_few(train, val, f"{LABEL_MORE}, or for songs {FOR_FEW_SONGS}")):
         notes.append(warning)
     return notes
 
