@@ -118,3 +118,5 @@ def test_pairs_are_those_of_one_comparison_after_the_other(monkeypatch):
     monkeypatch.setattr("mumu_jax.data.modalities.image.duplicates._BLOCK", 130)
     assert list(alike(a, b)) == wanted
     assert list(alike([], b)) == list(alike(a, [])) == []
+    nothing, everything = bytes(N_BYTES), b"\xff" * N_BYTES  # no pair is near enough to be looked at further
+    assert list(alike([nothing], [everything])) == []

@@ -97,7 +97,7 @@ def _is_smooth(thumbnails: Float32[np.ndarray, "pairs values"]) -> Bool[np.ndarr
     """Return True for thumbnails that are little more than a gradient of each colour."""
     y, x = np.indices((THUMBNAIL, THUMBNAIL), np.float32).reshape(2, -1)
     planes = np.linalg.qr(np.stack([np.ones_like(x), x, y], axis=1))[0]
-    colours = thumbnails.reshape(len(thumbnails), -1, 3)
+    colours = thumbnails.reshape(len(thumbnails), THUMBNAIL**2, 3)
     gradients = planes @ (planes.T @ colours)
     contrast = np.abs(colours - colours.mean(axis=1, keepdims=True)).mean(axis=(1, 2))
     return np.abs(colours - gradients).mean(axis=(1, 2)) <= SMOOTH * contrast
