@@ -67,6 +67,47 @@ class AudioSettings:
         if self.patch_frames * self.hop_length > self.excerpt_s * self.sr_hz:
             raise UserError(f"{where}.patch_frames is {self.patch_frames}, more than {self.excerpt_s:g} s of audio")
 
+    @property
+    def filling(self) -> float:
+        """The value of frames that a patch has and its track has not."""
+        return self.floor_db
+
+
+@dataclass
+class MelSettings:
+    """The settings that make prepared mel spectrograms: Pons & Serra 2019, musicnn.  `modalities/mel.py` has others'.
+
+    Absolute levels count: there is no normalisation by a song's loudness, but with the level `db_max`.
+    """
+
+    sr_hz: int = positive(16_000)
+    n_fft: int = positive(512)  # the periodic Hann window's length, too
+    hop_length: int = positive(256)
+    n_bins: int = positive(96)  # mel bands
+    fmin_hz: float = not_negative(0.0)
+    fmax_hz: float = positive(8000.0)
+    scale: str = setting("slaney", ("slaney", "htk"))  # slaney: linear below 1 kHz, logarithmic above
+    norm: str = setting("area", ("area", "peak"))  # of each band's triangle: its area, or its largest value is fixed
+    level: str = setting("log10000", ("power", "log10000", "db", "db_max"))  # the networks' view; compression.py
+    floor_db: float = setting(-100.0, high=math.nextafter(0, -1))  # of db; of db_max below the excerpt's maximum
+    excerpt_s: float = positive(30.0)
+    patch_frames: int = positive(187)  # 2.992 s
+    patch_seed: int = not_negative(0)  # a track's fixed patch starts at hash(track, patch_seed)
+
+    @property
+    def filling(self) -> None:
+        """None: a track that is shorter than a patch is repeated, as in musicnn's training."""
+
+    def check(self, where: str) -> None:
+        """Raise UserError if the bands do not fit the rate, or if a patch is longer than an excerpt."""
+        if not self.fmin_hz < self.fmax_hz <= self.sr_hz / 2:
+            raise UserError(
+                f"{where}.fmin_hz and fmax_hz are {self.fmin_hz:g} and {self.fmax_hz:g}; expected a range within 0 and "
+                f"{self.sr_hz / 2:g}, half of sr_hz"
+            )
+        if self.patch_frames * self.hop_length > self.excerpt_s * self.sr_hz:
+            raise UserError(f"{where}.patch_frames is {self.patch_frames}, more than {self.excerpt_s:g} s of audio")
+
 
 @dataclass
 class TextSettings:
@@ -194,6 +235,7 @@ class DataSettings:
     """The way of the prepared data to the devices."""
 
     patch: str = setting("fixed", ("fixed", "random"))  # one patch a track for all epochs, or a new one each epoch
+    patches: int = not_negative(0)  # of a song that is evaluated or tagged, evenly spaced; 0: evaluate 1, tag all
     standardise: str = setting("position", ("position", "bin"))  # audio: each (frame, bin) by its own mean, or each bin
     mode: str = setting("auto", ("auto", "resident", "streaming"))  # resident: held on the devices; auto: if it fits
     read_threads: int = positive(2)  # more are slower: they wait for one another's memory
@@ -219,6 +261,7 @@ class Config:
     seed: int = not_negative(0)  # initial weights, dropout, order of the examples
     parallel: str = setting("auto", ("auto", "jit", "pmap"))  # how a step is split over the devices; auto: jit
     audio: AudioSettings = dataclasses.field(default_factory=AudioSettings)
+    mel: MelSettings = dataclasses.field(default_factory=MelSettings)
     text: TextSettings = dataclasses.field(default_factory=TextSettings)
     timbre: TimbreSettings = dataclasses.field(default_factory=TimbreSettings)
     image: ImageSettings = dataclasses.field(default_factory=ImageSettings)

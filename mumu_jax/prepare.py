@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mumu_jax.config import validate
-from mumu_jax.data.modalities import MODALITIES
+from mumu_jax.data.modalities import BY_DEFAULT, MODALITIES
 from mumu_jax.data.modalities.base import PreparedModality
 from mumu_jax.data.preparation.job import CORES, MAX_BAD, Job, prepare
 from mumu_jax.data.preparation.summary import BAD_FILES_ALLOWED
@@ -60,8 +60,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _settings(modality: PreparedModality, options: argparse.Namespace) -> Any:
+    preset = getattr(options, f"{modality.name}.preset", "")
     names = [setting.name for setting in dataclasses.fields(modality.settings)]
-    settings = modality.settings(**{name: getattr(options, f"{modality.name}.{name}") for name in names})
+    named = {name: getattr(options, f"{modality.name}.{name}") for name in names}
+    settings = modality.presets[preset] if preset else modality.settings()
+    settings = dataclasses.replace(settings, **{name: value for name, value in named.items() if value is not None})
     validate(settings, modality.name)
     return settings
 
@@ -102,9 +105,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--modalities",
         type=_modalities,
-        default=tuple(MODALITIES),
+        default=BY_DEFAULT,
         metavar="A,B",
-        help=f"modalities to prepare; by default all that the source has of {', '.join(MODALITIES)}",
+        help=f"modalities to prepare, of {', '.join(MODALITIES)}; by default all that the source has of "
+        f"{', '.join(BY_DEFAULT)}",
     )
     parser.add_argument(
         "--duplicates",
@@ -122,10 +126,14 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     for name, content in FOLDERS.items():
         parser.add_argument(f"--{name}_dir", type=Path, metavar="DIR", help=content)
     for modality in MODALITIES.values():
+        if modality.presets:
+            names = ", ".join(modality.presets)
+            help_of_preset = f"published settings, the defaults of those below: {names}"
+            parser.add_argument(f"--{modality.name}.preset", choices=modality.presets, help=help_of_preset)
         for setting in dataclasses.fields(modality.settings):
             option, default = f"--{modality.name}.{setting.name}", setting.default
             choices = " or ".join(map(str, setting.metadata.get("choices", ())))
-            parser.add_argument(option, type=type(default), default=default, help=f"{choices} ({default})".strip())
+            parser.add_argument(option, type=type(default), help=f"{choices} ({default})".strip())
     return parser.parse_args(argv)
 
 

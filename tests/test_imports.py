@@ -9,7 +9,7 @@ from graphlib import TopologicalSorter
 
 from conftest import REPOSITORY
 
-GROUND = {"config", "errors", "experiments", "batch"}
+GROUND = {"config", "errors", "experiments", "batch", "compression"}
 COMMANDS = {"train", "evaluate", "prepare", "tag", "doctor", "reproduce", "report", "export"}
 # The folders that each folder may import from, beside itself and the ground.
 BELOW = {

@@ -174,7 +174,7 @@ def test_data_from_before_there_were_likenesses(tmp_path, in_this_process, monke
 
 
 def of(path: Path) -> bytes:
-    return likeness(decode.track_cqt(path, SETTINGS).cqt, n_frames_of_excerpt(SETTINGS))
+    return likeness(decode.track_cqt(path, SETTINGS).frames, n_frames_of_excerpt(SETTINGS))
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Float, Key
 
+from mumu_jax.compression import Compression
 from mumu_jax.compute.augment import Augmentation, augment, centre_view
 from mumu_jax.config import Config
 from mumu_jax.models import family_of
@@ -48,6 +49,7 @@ class Network(NamedTuple):
     objective: Objective
     trainable: str = ""  # as in config.model
     views: tuple[tuple[str, Augmentation], ...] = ()  # by modality, of those that are seen in random views
+    compressions: tuple[tuple[str, Compression], ...] = ()  # likewise, of those whose logarithm is seen
 
 
 def item_network(config: Config, n_labels: int, fitted: Fitted) -> Network:
@@ -56,7 +58,10 @@ def item_network(config: Config, n_labels: int, fitted: Fitted) -> Network:
     output = Output(objective.n_outputs(n_labels, fitted), objective.unit_output)
     views = (("image", Augmentation(**dataclasses.asdict(config.augment))),)
     views = tuple(view for view in views if view[0] in config.inputs)
-    return Network(family_of(config).build(config.model, output), objective, config.model.trainable, views)
+    compressions = (("mel", Compression(config.mel.level, config.mel.floor_db)),)
+    compressions = tuple(one for one in compressions if one[0] in config.inputs)
+    model = family_of(config).build(config.model, output)
+    return Network(model, objective, config.model.trainable, views, compressions)
 
 
 def album_network(config: Config, n_labels: int, fitted: Fitted) -> Network:
@@ -72,12 +77,14 @@ def constants_of_vectors(constants: Constants, width: int) -> Constants:
 
 
 def see(network: Network, inputs: Inputs, constants: Constants, keys: Keys | None = None) -> Any:
-    """Standardise stored inputs (float32) on the device.  Images are augmented if `keys` is given, else centre-cropped.
+    """Standardise stored inputs (float32) on the device.
+
+    Images are augmented if `keys` is given, else centre-cropped; of mel spectrograms the logarithm is taken first.
 
     Sparse rows stay as they are: without their zeros they would not be sparse.  Returns the one modality's array, or
     a dict of arrays if there are several.
     """
-    views = dict(network.views)
+    views, compressions = dict(network.views), dict(network.compressions)
 
     def see_one(name: str, array: Any) -> Any:
         if not hasattr(array, "astype"):
@@ -85,7 +92,10 @@ def see(network: Network, inputs: Inputs, constants: Constants, keys: Keys | Non
         if name in views:
             view = views[name]
             array = centre_view(array, view.size_px) if keys is None else augment(array, keys, view)
-        return (array.astype(jnp.float32) - constants.inputs[name].mean) / constants.inputs[name].std
+        array = array.astype(jnp.float32)
+        if name in compressions:
+            array = compressions[name](array, jnp)
+        return (array - constants.inputs[name].mean) / constants.inputs[name].std
 
     seen = {name: see_one(name, array) for name, array in inputs.items()}
     return seen if len(seen) > 1 else next(iter(seen.values()))

@@ -136,6 +136,16 @@ def join_items(parts: Mapping[str, tuple[Items, Int32[np.ndarray, " items"] | No
     return Items(read, n_items, shapes, first.n_labels, any(items.random for items, _ in parts.values()))
 
 
+def spread_items(items: Items, uniforms: Sequence[float]) -> Items:
+    """Return items of which each n rows are one of the given ones, which takes uniforms, with n `uniforms`."""
+    n, places = len(uniforms), np.array(uniforms)
+
+    def read(rows: Rows, _: Uniforms, inputs: Any, labels: Any) -> None:
+        items.read(rows // n, places[rows % n], inputs, labels)
+
+    return Items(read, n * len(items), items.item, items.n_labels)
+
+
 def array_items(inputs: Any, labels: UInt8[np.ndarray, "n labels"]) -> Items:
     """Return items that are rows of arrays in memory: feature vectors [n, d] or `Sparse` rows, and labels."""
 

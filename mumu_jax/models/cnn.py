@@ -101,7 +101,9 @@ def variant_of(settings: ModelSettings) -> Variant:
     return variant._replace(filters=tuple(max(1, n // settings.width_divisor) for n in variant.filters))
 
 
-@register("cnn", sees=("audio",), settings=("kernel", "width", "width_divisor", "pooling", "dropout", "precision"))
+@register(
+    "cnn", sees=("audio", "mel"), settings=("kernel", "width", "width_divisor", "pooling", "dropout", "precision")
+)
 def build_cnn(settings: ModelSettings, output: Output) -> CNN:
     """Build the CNN variant that `settings` name."""
     return CNN(variant=variant_of(settings), pooling=settings.pooling, **fields_of(settings, output))

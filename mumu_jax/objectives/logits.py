@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.nn import logsumexp
 from jaxtyping import Array, Float, Shaped
 
 from mumu_jax.objectives.objective import Fitted, Objective
@@ -32,6 +33,11 @@ class Logistic(Objective):
         """Return the probability of each label."""
         return jax.nn.sigmoid(scores)
 
+    def of_patches(self, scores: Float[np.ndarray, "items patches labels"]) -> Float[np.ndarray, "items labels"]:
+        """Return the logits of the mean probabilities."""
+        log_p, log_not_p = (logsumexp(jax.nn.log_sigmoid(sign * scores), axis=1) for sign in (1, -1))
+        return np.asarray(log_p - log_not_p)
+
 
 @dataclass(frozen=True)
 class Softmax(Objective):
@@ -50,6 +56,10 @@ class Softmax(Objective):
     def readable(self, scores: Float[Array | np.ndarray, "items labels"]) -> Float[Array | np.ndarray, "items labels"]:
         """Return the probability of each label."""
         return jax.nn.softmax(scores)
+
+    def of_patches(self, scores: Float[np.ndarray, "items patches labels"]) -> Float[np.ndarray, "items labels"]:
+        """Return the logarithms of the mean probabilities, but for what is the same for all patches."""
+        return np.asarray(logsumexp(jax.nn.log_softmax(scores), axis=1))
 
 
 def at_least_float32(x: Shaped[Array, "..."]) -> Float[Array, "..."]:

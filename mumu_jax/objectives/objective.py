@@ -59,6 +59,10 @@ class Objective(ABC):
         """Return scores for people to read, an item's in the same order."""
         return scores
 
+    def of_patches(self, scores: Float[np.ndarray, "items patches labels"]) -> Float[np.ndarray, "items labels"]:
+        """Return the scores of items from those of their patches: of the mean of what `readable` makes of them."""
+        return scores.mean(axis=1)
+
     def summed_loss(
         self,
         output: Float[Array, "items outputs"],

@@ -11,7 +11,8 @@ from mumu_jax.compute import devices
 from mumu_jax.compute.network import VECTORS
 from mumu_jax.compute.predict import SplitPredictions, predict
 from mumu_jax.config import Config
-from mumu_jax.data.loader import Items, Records, Schedule, array_items
+from mumu_jax.data.loader import Items, Records, Schedule, array_items, spread_items
+from mumu_jax.data.modalities.audio.patches import spread
 from mumu_jax.runs.folder import Trained, TrainedRun
 from mumu_jax.training.feed import Feed
 
@@ -56,8 +57,24 @@ def see_items(run: TrainedRun, records: Records, watch: Watch = iter) -> tuple[S
 
     The vectors are the mean of an album's tracks (Oramas et al. 2017, section 5.1, step 2), or of the album's own item.
     """
-    predictions = predict_once(run.first, run.inputs.items(records, len(run.labels)), run.config, watch)
+    predictions = predict_once(run.first, _items_of(run, records), run.config, watch)
+    if n := run.config.data.patches:
+        predictions = _of_patches(predictions, run.first, n)
     return predictions, vectors_of_albums(predictions, records, run.inputs.level)
+
+
+def _items_of(run: TrainedRun, records: Records) -> Items:
+    """Return the records as items: of tracks their fixed patch, or `config.data.patches` evenly spaced ones each."""
+    if not run.config.data.patches:
+        return run.inputs.items(records, len(run.labels))
+    return spread_items(run.inputs.items(records, len(run.labels), "random"), spread(run.config.data.patches))
+
+
+def _of_patches(predictions: SplitPredictions, trained: Trained, n: int) -> SplitPredictions:
+    """Return the predictions for tracks from those for their patches."""
+    scores, embedding = (one.reshape(-1, n, one.shape[1]) for one in (predictions.scores, predictions.embedding))
+    scores = trained.network.objective.of_patches(scores)
+    return predictions._replace(scores=scores, labels=predictions.labels[::n], embedding=embedding.mean(axis=1))
 
 
 def vectors_of_albums(predictions: SplitPredictions, records: Records, level: str) -> AlbumVectors:

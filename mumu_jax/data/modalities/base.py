@@ -207,6 +207,8 @@ class PreparedModality(Modality):
     in_process: ClassVar[bool] = False  # read in this process: others would take more memory and time than they save
     has_likeness: ClassVar[bool] = False  # its records are compared between splits, by `likeness` and `alike`
     likeness_words: ClassVar[tuple[str, str]]  # of those that have one: what they are, and how they are alike
+    by_default: ClassVar[bool] = True  # prepared without being asked for
+    presets: ClassVar[Mapping[str, Any]] = {}  # settings by a name that `prepare --<modality>.preset` gives
     uses_gazetteer: ClassVar[bool] = False  # a gazetteer is kept beside the records
     # Settings that matter when records are read, not when they are made.
     later_settings: ClassVar[frozenset[str]] = frozenset()

@@ -96,7 +96,10 @@ class Inputs:
         random = patch == "random" and "data.patch" in modality.own_settings
 
         def read(rows: Rows, uniforms: Uniforms, inputs: Any, labels: Any) -> None:
-            for i, record in enumerate(records.read(rows)):
+            is_new = np.diff(rows, prepend=-1) != 0  # of several patches of a record: it is read once
+            stream, record = iter(records.read(rows[is_new])), {}
+            for i in range(len(rows)):
+                record = next(stream) if is_new[i] else record
                 modality.fill(record, inputs[i], float(uniforms[i]) if random else None, self.config)
                 labels[i, record["labels"]] = 1
 

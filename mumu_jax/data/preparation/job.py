@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from mumu_jax.data.manifest import Album, read_manifest, write_labels, write_manifest
-from mumu_jax.data.modalities import MODALITIES
+from mumu_jax.data.modalities import BY_DEFAULT, MODALITIES
 from mumu_jax.data.modalities.text import GAZETTEER
 from mumu_jax.data.modalities.text.entities.gazetteer import read_gazetteer
 from mumu_jax.data.preparation import duplicates
@@ -49,7 +49,7 @@ class Job:
     data_dir: Path
     workers: int = CORES
     max_bad: float = MAX_BAD
-    modalities: tuple[str, ...] = tuple(MODALITIES)
+    modalities: tuple[str, ...] = BY_DEFAULT
     settings: Mapping[str, Any] = field(default_factory=dict)
     folders: Mapping[str, Path] = field(default_factory=dict)
     gazetteer: Path | None = None

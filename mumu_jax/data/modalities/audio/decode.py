@@ -1,10 +1,10 @@
-"""Decode an audio file, and compute the log-CQT of the whole recording.
+"""Decode an audio file, and transform the whole recording; the log-CQT.
 
 A recording is cut into excerpts (30 s, as long as MuMu's previews), each relative to its own maximum, so that a song
 that is tagged looks like the previews of training.  Memory is bounded by an excerpt, however long the file is.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ import soundfile
 import soxr
 from jaxtyping import Float16, Float32
 
-from mumu_jax.config import AudioSettings
+from mumu_jax.config import AudioSettings, MelSettings
 from mumu_jax.data.manifest import Rejected
 from mumu_jax.data.modalities.audio.containers import check_length, message_of, open_sound
 from mumu_jax.data.modalities.audio.front_ends import front_end_of
@@ -30,16 +30,26 @@ _BLOCK_FRAMES, _OGG_BLOCK_FRAMES = 1 << 15, 1 << 12
 _AMIN = 1e-10  # librosa's default: power_to_db does not distinguish smaller powers
 
 
-class TrackCqt(NamedTuple):
-    """A recording's log-CQT in dB, its duration, and if all of it is silent."""
+class TrackFrames(NamedTuple):
+    """A recording's transform, its duration, and if all of it is silent."""
 
-    cqt: Float16[np.ndarray, "frames bins"]
+    frames: Float16[np.ndarray, "frames bins"]
     seconds: float
     silent: bool
 
 
-def track_cqt(path: Path, settings: AudioSettings) -> TrackCqt:
-    """Return the log-CQTs of the file's excerpts, concatenated.
+def track_cqt(path: Path, settings: AudioSettings) -> TrackFrames:
+    """Return the log-CQTs of the file's excerpts in dB, concatenated.  Raises Rejected as `excerpts`."""
+    return track_frames(path, settings, lambda piece: log_cqt(piece, settings), silence=settings.floor_db)
+
+
+def track_frames(
+    path: Path,
+    settings: AudioSettings | MelSettings,
+    transform: Callable[[Float32[np.ndarray, " samples"]], Float32[np.ndarray, "frames bins"]],
+    silence: float,
+) -> TrackFrames:
+    """Return the transforms of the file's excerpts, concatenated; it is silent if no value is above `silence`.
 
     All excerpts of a file with more than one have `patches.n_frames_of_excerpt(settings)` frames.  Raises Rejected as
     `excerpts`.
@@ -53,12 +63,13 @@ def track_cqt(path: Path, settings: AudioSettings) -> TrackCqt:
             yield block
 
     pieces = _cut(count(decode(path, settings.sr_hz)), settings)
-    cqts = [log_cqt(piece, settings).astype(np.float16) for piece in pieces]
+    with np.errstate(over="ignore"):  # samples of 1e30: what is not finite is rejected
+        frames = [transform(piece).astype(np.float16) for piece in pieces]
     seconds = n_samples / settings.sr_hz
     if seconds < TOO_SHORT_S:
         raise Rejected("short", f"expected at least {TOO_SHORT_S:g} s of sound, found {seconds:.3f} s")
-    silent = all(cqt.max() <= settings.floor_db for cqt in cqts)
-    return TrackCqt(np.concatenate(cqts), seconds, silent)
+    silent = all(part.max() <= silence for part in frames)
+    return TrackFrames(np.concatenate(frames), seconds, silent)
 
 
 def log_cqt(y: Float32[np.ndarray, " samples"], settings: AudioSettings) -> Float32[np.ndarray, "frames bins"]:
@@ -77,7 +88,7 @@ def log_cqt(y: Float32[np.ndarray, " samples"], settings: AudioSettings) -> Floa
     return np.maximum(below_db, np.float32(settings.floor_db))
 
 
-def excerpts(path: Path, settings: AudioSettings) -> Iterator[Float32[np.ndarray, " samples"]]:
+def excerpts(path: Path, settings: AudioSettings | MelSettings) -> Iterator[Float32[np.ndarray, " samples"]]:
     """Yield the recording in mono at `sr_hz`, in consecutive pieces of `excerpt_s`.
 
     A file of at most `excerpt_s` + EXCERPT_TOLERANCE_S is one piece.  In a longer file every piece is `excerpt_s`
@@ -89,7 +100,7 @@ def excerpts(path: Path, settings: AudioSettings) -> Iterator[Float32[np.ndarray
     return _cut(decode(path, settings.sr_hz), settings)
 
 
-def _cut(blocks: Iterable[np.ndarray], settings: AudioSettings) -> Iterator[np.ndarray]:
+def _cut(blocks: Iterable[np.ndarray], settings: AudioSettings | MelSettings) -> Iterator[np.ndarray]:
     size = round(settings.excerpt_s * settings.sr_hz)
     tolerance = round(EXCERPT_TOLERANCE_S * settings.sr_hz)
     previous, pending, n_pending = np.zeros(0, np.float32), [], 0

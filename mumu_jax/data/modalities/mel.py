@@ -1,0 +1,157 @@
+"""Mel spectrograms: the input of tagging networks, prepared beside the CQT.
+
+Records hold the power of each band, or its square root, and the devices take the logarithm (`compression.py`).  The
+published networks were trained on absolute levels, and so is every network that sees these.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float16, Float32, Float64
+
+from mumu_jax.config import Config, MelSettings
+from mumu_jax.data.modalities.audio.decode import SHORTEST_S, TrackFrames, track_frames
+from mumu_jax.data.modalities.audio.songs import Songs
+
+SILENT_POWER = 1e-10
+RANGE_DB = 80.0  # of what is compared between songs
+_BLOCK_FRAMES = 256  # transformed at a time: what a core's cache holds
+
+WON = MelSettings(scale="htk", norm="peak", level="db", patch_frames=188)
+PRESETS = {
+    "musicnn": MelSettings(),  # Pons & Serra 2019
+    "won": WON,  # Won et al. 2020: FCN, CRNN and musicnn; FCN and CRNN see patches of 1,813 frames
+    "won128": MelSettings(scale="htk", norm="peak", level="db", n_bins=128, patch_frames=231),  # their short-chunk CNNs
+    # Choi et al. 2017; their published weights saw a level that was squared once more
+    "choi": MelSettings(sr_hz=12_000, fmax_hz=6000.0, level="db_max", floor_db=-80.0, patch_frames=1366),
+    "ru": MelSettings(  # Ru et al. 2023; n_fft, range and level are not published
+        sr_hz=22_050,
+        n_fft=2048,
+        hop_length=512,
+        n_bins=128,
+        fmax_hz=11_025.0,
+        level="db_max",
+        floor_db=-80.0,
+        patch_frames=1292,
+    ),
+}
+
+
+class Mel(Songs):
+    """Songs as mel spectrograms."""
+
+    name, settings, sections = "mel", MelSettings, ("mel",)
+    own_settings = frozenset({"data.patch", "data.patches"})
+    by_default = False  # the CQT is what most experiments see
+    presets: ClassVar[Mapping[str, Any]] = PRESETS
+
+    def field(self, settings: MelSettings) -> str:
+        """Return `mel`."""
+        return "mel"
+
+    def frames_of(self, path: Path, settings: MelSettings) -> TrackFrames:
+        """Decode a track and transform it.  Raises Rejected."""
+        silence = SILENT_POWER if is_power(settings) else SILENT_POWER**0.5
+        return track_frames(path, settings, lambda piece: stored_mel(piece, settings), silence)
+
+    def levels_db(
+        self, frames: Float16[np.ndarray, "frames bins"], settings: MelSettings
+    ) -> Float32[np.ndarray, "frames bins"]:
+        """Return the frames in dB below the track's maximum, at least -RANGE_DB."""
+        values = np.maximum(frames.astype(np.float32), np.float32(1e-8))
+        levels = np.float32(10 if is_power(settings) else 20) * np.log10(values)
+        return np.maximum(levels - levels.max(), np.float32(-RANGE_DB))
+
+    def describe(self, config: Config, fitted: None) -> tuple[str, str]:
+        """Describe the patches and the transform."""
+        mel, shape = config.mel, f"{config.mel.patch_frames}, {config.mel.n_bins}"
+        kind = "power" if is_power(mel) else "the square root of the power"
+        above = ", over its largest value within the 30 s around it" if mel.level == "db_max" else ""
+        return (
+            f"float16 [n, {shape}]: patches of {mel.patch_frames * mel.hop_length / mel.sr_hz:.1f} s, frames × bands: "
+            f"{kind}{above}, in {mel.n_bins} mel bands ({mel.scale}, norm: {mel.norm}) from {mel.fmin_hz:g} to "
+            f"{mel.fmax_hz:g} Hz of mono audio at {mel.sr_hz:,} Hz, with a Hann window of {mel.n_fft:,} samples each "
+            f"{mel.hop_length:,}, centred, reflected at the ends; a song that is shorter is repeated."
+        ), f"patches = np.zeros((2, {shape}), np.float16)"
+
+
+def is_power(settings: MelSettings) -> bool:
+    """Return True if power is stored, False if it is its square root."""
+    return settings.level in ("power", "log10000")
+
+
+def stored_mel(y: Float32[np.ndarray, " samples"], settings: MelSettings) -> Float32[np.ndarray, "frames bins"]:
+    """Return an excerpt's values as they are stored.  One shorter than SHORTEST_S is padded with zeros."""
+    n_padding = max(0, round(SHORTEST_S * settings.sr_hz) - len(y))
+    with np.errstate(over="ignore", invalid="ignore"):  # samples of 1e30: the result is not finite, which is rejected
+        power = mel_power(np.pad(y, (0, n_padding)), settings)
+        if is_power(settings):
+            return power
+        if settings.level == "db_max":
+            power /= max(power.max(), np.float32(SILENT_POWER))
+        return np.sqrt(power)
+
+
+def mel_power(y: Float32[np.ndarray, " samples"], settings: MelSettings) -> Float32[np.ndarray, "frames bins"]:
+    """Return the power of each mel band, a frame each `hop_length` samples, centred, reflected at the ends.
+
+    The reference is `librosa.feature.melspectrogram(center=True, pad_mode="reflect", power=2)`.
+    """
+    window, bank = _window_and_bank(
+        settings.sr_hz,
+        settings.n_fft,
+        settings.n_bins,
+        settings.fmin_hz,
+        settings.fmax_hz,
+        settings.scale,
+        settings.norm,
+    )
+    padded = np.pad(y, settings.n_fft // 2, mode="reflect")
+    frames = np.lib.stride_tricks.sliding_window_view(padded, settings.n_fft)[:: settings.hop_length]
+    mel = np.empty((len(frames), settings.n_bins), np.float32)
+    for low in range(0, len(frames), _BLOCK_FRAMES):
+        block = slice(low, low + _BLOCK_FRAMES)
+        spectra = np.fft.rfft(frames[block] * window, axis=1)
+        mel[block] = (spectra.real**2 + spectra.imag**2) @ bank
+    return mel
+
+
+@lru_cache
+def _window_and_bank(
+    sr_hz: int, n_fft: int, n_bins: int, fmin_hz: float, fmax_hz: float, scale: str, norm: str
+) -> tuple[Float32[np.ndarray, " samples"], Float32[np.ndarray, "frequencies bins"]]:
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
+    to_mel, to_hz = _SCALES[scale]
+    lowest, highest = to_mel(np.array([fmin_hz, fmax_hz]))
+    edges_hz = to_hz(np.linspace(lowest, highest, n_bins + 2))
+    low, centre, high = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
+    freqs_hz = np.linspace(0, sr_hz / 2, n_fft // 2 + 1)[:, None]
+    triangles = np.maximum(0, np.minimum((freqs_hz - low) / (centre - low), (high - freqs_hz) / (high - centre)))
+    if norm == "area":
+        triangles *= 2 / (high - low)
+    return window.astype(np.float32), triangles.astype(np.float32)
+
+
+def _slaney_of_hz(hz: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+    """Map Hz to the mel scale of Slaney's Auditory Toolbox: linear up to 1 kHz, which is 15 mel."""
+    with np.errstate(divide="ignore"):
+        return np.where(hz < 1000, 3 * hz / 200, 15 + 27 * np.log(hz / 1000) / np.log(6.4))
+
+
+def _hz_of_slaney(mel: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+    return np.where(mel < 15, 200 * mel / 3, 1000 * 6.4 ** ((mel - 15) / 27))
+
+
+def _htk_of_hz(hz: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+    """Map Hz to the mel scale of HTK: 2595 log10(1 + f / 700)."""
+    return 2595 * np.log10(1 + hz / 700)
+
+
+def _hz_of_htk(mel: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+    return 700 * (10 ** (mel / 2595) - 1)
+
+
+_SCALES = {"slaney": (_slaney_of_hz, _hz_of_slaney), "htk": (_htk_of_hz, _hz_of_htk)}
