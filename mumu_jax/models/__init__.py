@@ -2,7 +2,17 @@
 
 from mumu_jax.config import Config
 from mumu_jax.errors import UserError
-from mumu_jax.models import alexnet, cnn, densenet, mlp, resnet, vit  # noqa: F401  each registers its family
+from mumu_jax.models import (  # noqa: F401  each registers its families
+    alexnet,
+    cnn,
+    densenet,
+    mlp,
+    musicnn,
+    resnet,
+    tagging,
+    vgg,
+    vit,
+)
 from mumu_jax.models.registry import FAMILIES, Family
 
 

@@ -1,5 +1,6 @@
 """Batch normalisation as in PyTorch: the same momentum, and an unbiased running variance (Flax's is biased)."""
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,8 +10,8 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float
 
-EPSILON = 1e-5
-MOMENTUM = 0.1  # the weight of the new statistics (Flax's convention would be 0.9)
+EPSILON = 1e-5  # PyTorch's defaults
+MOMENTUM = 0.1  # the weight of the new statistics (Flax's and TensorFlow's convention would be 0.9)
 
 Channels = Float[Array, " channels"]
 
@@ -36,7 +37,7 @@ class Members(NamedTuple):
 
 
 class BatchNorm(nn.Module):
-    """A layer that gives each channel zero mean and unit variance, then a learned scale and bias.
+    """A layer that gives each channel, the last axis, zero mean and unit variance, then a learned scale and bias.
 
     Statistics are float32, the result is `dtype`.  With `members`, a batch is normalised by its own statistics, and the
     running statistics (collection `batch_stats`) move towards them.  Without `members`, or if the layer is frozen, it
@@ -44,11 +45,17 @@ class BatchNorm(nn.Module):
     """
 
     dtype: Any = jnp.float32
+    epsilon: float = EPSILON
+    momentum: float = MOMENTUM
+
+    def takes_batch(self, members: Members | None) -> bool:
+        """Return whether the layer normalises a batch by its own statistics."""
+        return members is not None and trains(members.trainable, (*self.path, "scale"))
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "items height width channels"], members: Members | None = None
-    ) -> Float[Array, "items height width channels"]:
+        self, x: Float[Array, "items *places channels"], members: Members | None = None
+    ) -> Float[Array, "items *places channels"]:
         shape = x.shape[-1:]
         scale = self.param("scale", nn.initializers.ones_init(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), shape)
@@ -56,24 +63,25 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
         x = x.astype(jnp.float32)
         mean, var = running_mean.value, running_var.value
-        if members is not None and trains(members.trainable, (*self.path, "scale")):
+        if members is not None and self.takes_batch(members):
             mean, var, n = _moments(x, members)
             unbiased = var * n / jnp.maximum(n - 1, 1)
-            running_mean.value = (1 - MOMENTUM) * running_mean.value + MOMENTUM * mean
-            running_var.value = (1 - MOMENTUM) * running_var.value + MOMENTUM * unbiased
-        return ((x - mean) * (lax.rsqrt(var + EPSILON) * scale) + bias).astype(self.dtype)
+            running_mean.value = (1 - self.momentum) * running_mean.value + self.momentum * mean
+            running_var.value = (1 - self.momentum) * running_var.value + self.momentum * unbiased
+        return ((x - mean) * (lax.rsqrt(var + self.epsilon) * scale) + bias).astype(self.dtype)
 
 
 def _moments(
-    x: Float[Array, "items height width channels"], members: Members
+    x: Float[Array, "items *places channels"], members: Members
 ) -> tuple[Channels, Channels, Float[Array, ""]]:
     """Return mean, variance and count of the real items' values in each channel, over all devices."""
-    mask = members.mask[:, None, None, None]
+    mask = members.mask.reshape(-1, *(1,) * (x.ndim - 1))
+    axes = tuple(range(x.ndim - 1))
 
     def total(parts: Any) -> Any:
         return parts if members.axis is None else lax.psum(parts, members.axis)
 
-    sums, n = total(((x * mask).sum((0, 1, 2)), members.mask.sum() * x.shape[1] * x.shape[2]))
+    sums, n = total(((x * mask).sum(axes), members.mask.sum() * math.prod(x.shape[1:-1])))
     mean = sums / n
     # Two passes: the mean square minus the squared mean would lose digits.
-    return mean, total(((x - mean) ** 2 * mask).sum((0, 1, 2))) / n, n
+    return mean, total(((x - mean) ** 2 * mask).sum(axes)) / n, n

@@ -1,4 +1,4 @@
-"""The convolution and the max-pool of the published image networks, with explicit padding.
+"""The convolutions and the max-pools of the published image and mel networks, with explicit padding.
 
 With a stride of 2, Flax's SAME pads by (2, 3), and PyTorch's networks by (3, 3).
 
@@ -48,16 +48,22 @@ def padded_conv(
 
 
 def _convolve(x: Array, kernel: Array, strides: Sequence[int], padding: Any, *, precision: Any, **rest: Any) -> Array:
-    """Compute `lax.conv_general_dilated` as Flax calls it, with `rest` at its defaults: no dilation, one group.
+    """Compute `lax.conv_general_dilated` as Flax calls it, with `rest` at its defaults: no dilation, one group."""
+    return convolve(x, kernel, padding, strides[0], precision)
+
+
+def convolve(x: Array, kernel: Array, padding: Any, stride: int = 1, precision: Any = None) -> Array:
+    """Convolve, with channels last; `padding` is that before and after each axis; `precision` is as for `x` if None.
 
     On a CPU, a 1 × 1 convolution is a matrix product, and others have the gradient below.
     """
-    (stride, _), ((low, _), _) = strides, padding
+    precision = product_precision(x.dtype) if precision is None else precision
+    padding = tuple(map(tuple, padding))
     if backend() != "cpu":
-        return _plain(x, kernel, stride, ((low, low),) * 2, precision)
-    if kernel.shape[:2] == (1, 1) and low == 0:
+        return _plain(x, kernel, stride, padding, precision)
+    if kernel.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)):
         return jnp.einsum("nhwc,cd->nhwd", x[:, ::stride, ::stride], kernel[0, 0], precision=precision)
-    return _convolve_on_cpu(x, kernel, stride, low, precision)
+    return _convolve_on_cpu(x, kernel, stride, padding, precision)
 
 
 def _plain(x: Array, kernel: Array, stride: int, padding: Any, precision: Any, **dilation: Any) -> Array:
@@ -67,30 +73,30 @@ def _plain(x: Array, kernel: Array, stride: int, padding: Any, precision: Any, *
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _convolve_on_cpu(x: Array, kernel: Array, stride: int, padding: int, precision: Any) -> Array:
+def _convolve_on_cpu(x: Array, kernel: Array, stride: int, padding: Any, precision: Any) -> Array:
     """Convolve, with gradients that are convolutions with channels last.
 
     XLA's own gradients are not: inside a loop such as `lax.scan`, XLA for CPUs does not reorder their axes, and
     computes the kernel's gradient 40 to 80 times as slowly.
     """
-    return _plain(x, kernel, stride, ((padding, padding),) * 2, precision)
+    return _plain(x, kernel, stride, padding, precision)
 
 
-def _forward(x: Array, kernel: Array, stride: int, padding: int, precision: Any) -> tuple[Array, tuple[Array, Array]]:
+def _forward(x: Array, kernel: Array, stride: int, padding: Any, precision: Any) -> tuple[Array, tuple[Array, Array]]:
     return _convolve_on_cpu(x, kernel, stride, padding, precision), (x, kernel)
 
 
-def _backward(stride: int, padding: int, precision: Any, kept: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+def _backward(stride: int, padding: Any, precision: Any, kept: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = kept
-    size, sides = kernel.shape[0], x.shape[1:3]
     spans = [(n - 1) * stride + 1 for n in g.shape[1:3]]  # sides of the outputs, dilated by the stride
+    # A kernel's size, an input's side, the padding before it, an outputs' span: of both axes.
+    axes = list(zip(kernel.shape[:2], x.shape[1:3], (low for low, _ in padding), spans, strict=True))
     # The kernel's gradient: each input channel under each output channel's gradient, summed over the items.
-    pads = tuple((padding, size - side - padding + span - 1) for side, span in zip(sides, spans, strict=True))
+    pads = tuple((low, size - side - low + span - 1) for size, side, low, span in axes)
     by_channel, windows = x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)
     dkernel = _plain(by_channel, windows, 1, pads, precision, rhs_dilation=(stride, stride)).transpose(1, 2, 0, 3)
     # The input's gradient: the dilated gradient of the outputs under the kernel, turned around.
-    before = size - 1 - padding
-    pads = tuple((before, side - span - before + size - 1) for side, span in zip(sides, spans, strict=True))
+    pads = tuple((size - 1 - low, side - span + low) for size, side, low, span in axes)
     turned = jnp.flip(kernel, (0, 1)).transpose(0, 1, 3, 2)
     return _plain(g, turned, 1, pads, precision, lhs_dilation=(stride, stride)), dkernel
 
@@ -104,3 +110,10 @@ def max_pool(
     """Return the largest value of each 3 × 3 window, at every other position."""
     pads: Any = ((padding, padding),) * 2
     return nn.max_pool(x, (3, 3), (2, 2), pads)
+
+
+def max_pool_tiles(x: Float[Array, "items frames bins c"], tile: tuple[int, int]) -> Float[Array, "items t f c"]:
+    """Return the largest value of each tile, frames × bins; what is left over at the end is dropped."""
+    (items, frames, bins, channels), (t, f) = x.shape, tile
+    x = x[:, : frames // t * t, : bins // f * f]
+    return x.reshape(items, frames // t, t, bins // f, f, channels).max((2, 4))
