@@ -1,4 +1,4 @@
-"""Conversion of published weights to Flax trees: the image networks, and the names of tensors in their files."""
+"""Conversion of published weights to Flax trees: the image networks, and those on mel spectrograms."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -15,54 +15,32 @@ from mumu_jax.config import ModelSettings
 from mumu_jax.errors import UserError
 from mumu_jax.models.alexnet import AlexNet
 from mumu_jax.models.densenet import DenseNet
+from mumu_jax.models.layouts import (
+    ALEXNET,
+    DENSENET,
+    MUSICNN,
+    MUSICNN_WON,
+    RESNET,
+    SHORT_CHUNK,
+    TAGGER,
+    VIT,
+    WRAPPERS,
+    Layout,
+    Rules,
+    Shape,
+)
+from mumu_jax.models.layouts import VGG as VGG_LAYOUT
+from mumu_jax.models.musicnn import PONS, SIZES, WON, Form, Musicnn
 from mumu_jax.models.resnet import resnet
+from mumu_jax.models.tagging import FORMS, ShortChunk, Tagger
+from mumu_jax.models.vgg import VGG
 from mumu_jax.models.vit import ViT
 
-Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]  # regular expressions and replacements
 Path = tuple[str, ...]  # the path of a leaf: ("params", "layer1_0", "conv1", "kernel")
-Shape = tuple[int, ...]
 
 
-class Layout(NamedTuple):
-    """The names of tensors in torchvision's (and timm's) files."""
-
-    head: str  # name of the last dense layer
-    names: Rules  # from our path, joined by dots, to the name
-    aliases: Rules = ()  # from names in other files to the name
-
-
-RESNET = Layout(
-    "fc",
-    ((r"_(?=\d)", "."),),
-    (  # Hugging Face's
-        (r"^(resnet\.)?(?=embedder|encoder)", ""),
-        (r"^embedder\.embedder\.convolution\.", "conv1."),
-        (r"^embedder\.embedder\.normalization\.", "bn1."),
-        (r"^encoder\.stages\.(\d+)\.layers\.", lambda m: f"layer{int(m[1]) + 1}."),
-        (r"\.layer\.(\d+)\.convolution\.", lambda m: f".conv{int(m[1]) + 1}."),
-        (r"\.layer\.(\d+)\.normalization\.", lambda m: f".bn{int(m[1]) + 1}."),
-        (r"\.shortcut\.convolution\.", ".downsample.0."),
-        (r"\.shortcut\.normalization\.", ".downsample.1."),
-        (r"^classifier\.1\.", "fc."),
-    ),
-)
-DENSENET = Layout(
-    "classifier",
-    ((r"_(?=denselayer|norm|conv)", "."), (r"^", "features.")),
-    ((r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)", r"\1"),),  # the published files are older than the names
-)
-ALEXNET = Layout("classifier.6", ((r"_(?=\d)", "."),))
-VIT = Layout(
-    "heads.head",
-    (
-        (r"^(?=pos_embedding|ln\.)", "encoder."),
-        (r"^(?=encoder_layer)", "encoder.layers."),
-        (r"\.in_proj\.", ".self_attention.in_proj_"),
-        (r"\.out_proj\.", ".self_attention.out_proj."),
-        (r"\.mlp_", ".mlp."),
-    ),
-    ((r"\.linear_1\.", ".0."), (r"\.linear_2\.", ".3.")),  # the published files are older than the names
-)
+HEAD = ("params", "output", "dense")
+SIDE_PX = 224  # images of the published networks
 
 
 class Published(NamedTuple):
@@ -70,6 +48,12 @@ class Published(NamedTuple):
 
     build: Callable[..., nn.Module]  # takes n_outputs, unit_output, dropout and dtype
     layout: Layout
+    input_shape: Shape = (SIDE_PX, SIDE_PX, 3)  # of an item
+    front_end: str = ""  # of a network that sees mel spectrograms: the preset of these, config.mel's name
+
+
+def _musicnn(form: Form, width: str) -> Callable[..., nn.Module]:
+    return partial(Musicnn, form, *SIZES[width])
 
 
 NETWORKS = {
@@ -77,17 +61,24 @@ NETWORKS = {
     "densenet201": Published(DenseNet, DENSENET),
     "vit_b16": Published(ViT, VIT),
     "alexnet": Published(AlexNet, ALEXNET),
+    "musicnn": Published(_musicnn(PONS, "low"), MUSICNN, (187, 96), "musicnn"),
+    "musicnn_big": Published(_musicnn(PONS, "high"), MUSICNN, (187, 96), "musicnn"),
+    "vgg": Published(VGG, VGG_LAYOUT, (187, 96), "musicnn"),
+    "musicnn_won": Published(_musicnn(WON, "low"), MUSICNN_WON, (188, 96), "won"),
+    "musicnn_won_big": Published(_musicnn(WON, "high"), MUSICNN_WON, (188, 96), "won"),
+    "fcn": Published(partial(Tagger, FORMS["fcn"]), TAGGER, (1813, 96), "won"),
+    "crnn": Published(partial(Tagger, FORMS["crnn"]), TAGGER, (1813, 96), "won"),
+    "short_chunk": Published(partial(ShortChunk, False), SHORT_CHUNK, (231, 128), "won128"),
+    "short_chunk_residual": Published(partial(ShortChunk, True), SHORT_CHUNK, (231, 128), "won128"),
 }
-# What PyTorch's own wrappers (DataParallel, torch.compile) put before the names of what they wrap.
-WRAPPERS: Rules = ((r"(^|\.)(module\.|_orig_mod\.)+", r"\1"),)
-LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
-HEAD = ("params", "output", "dense")
-SIDE_PX = 224  # images of the published networks
 
 
 def name_of(settings: ModelSettings) -> str:
     """Return the name of the network that these settings describe."""
-    return f"resnet{settings.depth}" if settings.family == "resnet" else settings.family
+    if settings.family == "resnet":
+        return f"resnet{settings.depth}"
+    big = settings.family in ("musicnn", "musicnn_won") and settings.width == "high"
+    return f"{settings.family}_big" if big else settings.family
 
 
 def published_name(settings: ModelSettings) -> str:
@@ -110,11 +101,11 @@ class Source(NamedTuple):
 
 @cache
 def expected_sources(model: str, n_outputs: int) -> dict[Path, Source]:
-    """Return each leaf's tensor in torchvision's file, for a last layer of `n_outputs`."""
+    """Return each leaf's tensor in the published file, for a last layer of `n_outputs`."""
     published = NETWORKS[model]
     network = published.build(n_outputs=n_outputs, unit_output=False)
-    image = jax.ShapeDtypeStruct((1, SIDE_PX, SIDE_PX, 3), jnp.float32)
-    leaves: dict[Path, Any] = dict(flatten_dict(jax.eval_shape(network.init, jax.random.key(0), image)))
+    item = jax.ShapeDtypeStruct((1, *published.input_shape), jnp.float32)
+    leaves: dict[Path, Any] = dict(flatten_dict(jax.eval_shape(network.init, jax.random.key(0), item)))
     return {path: _source(published.layout, path, leaf.shape) for path, leaf in leaves.items()}
 
 
@@ -134,11 +125,12 @@ def convert(model: str, tensors: Mapping[str, np.ndarray], where: str) -> dict[s
         hint = f"it looks like {like}: pass --model={like}" if like else "it does not look like any known network"
         raise UserError(f"{where} is not a {model}: {'; '.join(differences)}; {hint}")
     try:
-        for name, tensor in named.items():
-            check_values(name, tensor, is_variance=name.endswith(".running_var"))
+        for path, source in expected.items():
+            check_values(source.name, named[source.name], is_variance=path[-1] == "var")
     except ValueError as error:
         raise UserError(f"{where}: {error}") from error
-    return unflatten_dict({path: _as_ours(path, named[source.name]) for path, source in expected.items()})
+    layout = NETWORKS[model].layout
+    return unflatten_dict({path: _as_ours(layout, path, name, named[name]) for path, (name, _) in expected.items()})
 
 
 def check_values(name: str, tensor: np.ndarray, is_variance: bool) -> None:
@@ -172,16 +164,17 @@ def adopt(variables: dict[str, Any], pretrained: dict[str, Any]) -> tuple[dict[s
 
 
 def _fit(model: str, tensors: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[Path, Source]]:
-    """Return the file's tensors by torchvision's names, and the expected ones: with a last layer if the file has it."""
+    """Return the file's tensors by the layout's names, and the expected ones: with a last layer if the file has it."""
     layout = NETWORKS[model].layout
     named: dict[str, np.ndarray] = {}
     for name, tensor in tensors.items():
-        if not name.endswith(".num_batches_tracked"):
+        if not re.search(layout.unused, name):
             known = _replace((*WRAPPERS, *layout.aliases), name)
             named[name if known in named else known] = tensor  # two names for one tensor: the second is left over
-    weight = named.get(f"{layout.head}.weight")
-    expected = expected_sources(model, len(weight) if weight is not None and weight.ndim else 1)
-    if weight is None and f"{layout.head}.bias" not in named:
+    weight, bias = (named.get(_name(layout, (*HEAD, leaf))) for leaf in ("kernel", "bias"))
+    n_outputs = weight.shape[layout.order.outputs] if weight is not None and weight.ndim else 1
+    expected = expected_sources(model, n_outputs)
+    if weight is None and bias is None:
         expected = {path: source for path, source in expected.items() if path[: len(HEAD)] != HEAD}
     return named, expected
 
@@ -203,17 +196,21 @@ def _differences(named: Mapping[str, np.ndarray], expected: Mapping[Path, Source
 
 
 def _source(layout: Layout, path: Path, shape: Shape) -> Source:
+    name = _name(layout, path)
+    return Source(name, layout.shape(name, shape) if path[-1].endswith("kernel") else shape)
+
+
+def _name(layout: Layout, path: Path) -> str:
     *modules, leaf = path[1:]
-    leaf = LEAVES.get(leaf, leaf)
+    leaf = layout.leaves.get(leaf, leaf)
     in_head = path[: len(HEAD)] == HEAD
     name = f"{layout.head}.{leaf}" if in_head else _replace(layout.names, ".".join([*modules, leaf]))
-    kernel = path[-1] == "kernel"  # ours: spatial axes, inputs, outputs; PyTorch's: outputs, inputs, spatial axes
-    return Source(name, (shape[-1], shape[-2], *shape[:-2]) if kernel else shape)
+    return name.replace(".", layout.separator)
 
 
-def _as_ours(path: Path, tensor: np.ndarray) -> np.ndarray:
-    axes = (*range(2, tensor.ndim), 1, 0) if path[-1] == "kernel" else range(tensor.ndim)
-    return np.ascontiguousarray(tensor.transpose(axes), np.float32)
+def _as_ours(layout: Layout, path: Path, name: str, tensor: np.ndarray) -> np.ndarray:
+    ours = layout.kernel(name, tensor) if path[-1].endswith("kernel") else tensor
+    return np.ascontiguousarray(ours, np.float32)
 
 
 def _replace(rules: Rules, name: str) -> str:
