@@ -1,4 +1,5 @@
-"""`python -m mumu_jax.tag`: genres for anyone's own songs, texts, covers or MSD files, from a run or an export of one.
+"""`python -m mumu_jax.tag`: genres for anyone's own songs, texts, covers or MSD files, from a run, an export of one, or
+published networks.
 
 A model of several modalities tags albums: a.mp3, a.txt and a.jpg are one.
 """
@@ -12,12 +13,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from mumu_jax.data.manifest import Label
 from mumu_jax.data.modalities.base import Read, Reader, died
 from mumu_jax.data.sources.files import files_below
 from mumu_jax.errors import UserError
 from mumu_jax.runs.exported import open_export
+from mumu_jax.runs.published import open_published, remark_on
 from mumu_jax.runs.scorer import Scorer, open_run
+from mumu_jax.runs.several import Several
 from mumu_jax.runs.stems import Stem, find_stems, put_together
 from mumu_jax.runs.tags import Tags, open_tags
 from mumu_jax.system.lines import print_line, print_remark
@@ -30,12 +32,7 @@ EXIT_NOTHING = 3  # no file could be tagged
 def main(argv: Sequence[str]) -> int:
     """Tag the files that have no tags yet."""
     arguments = _parser().parse_intermixed_args(argv)  # files may follow options, too
-    scorer = open_export(arguments.model) if arguments.model else open_run(arguments.workdir)
-    if arguments.gazetteer:
-        scorer = scorer.with_gazetteer(arguments.gazetteer)
-    if scorer.wants_gazetteer:
-        folder = arguments.model or arguments.workdir
-        print_remark(f"{folder} has no gazetteer: entities are not looked up; add --gazetteer")
+    scorer = _open(arguments)
     files = find_items(arguments.paths, scorer.readers)
     top_k = min(arguments.top_k, len(scorer.labels))
     with open_tags(arguments.out, scorer.names) as out:
@@ -49,12 +46,42 @@ def main(argv: Sequence[str]) -> int:
         with progress_bar(len(todo), "tagging") as progress:
             for read, scores in score_items(scorer, todo, arguments.batch_size, arguments.workers):
                 with progress.paused():
-                    out.write(_tags(read, scores, scorer.labels, top_k))
+                    genres = [] if scores is None else scorer.best(scores, top_k, arguments.all_tags)
+                    out.write(Tags(read.path, read.seconds, genres, read.error))
                 n_failed += scores is None
                 progress.advance()
     if n_failed:
         print_remark(f"{n_failed} of {len(todo)} files could not be tagged; their rows say why")
     return EXIT_NOTHING if n_failed == len(files) else 0
+
+
+def _open(arguments: argparse.Namespace) -> Scorer | Several:
+    """Open what the command line names to tag with."""
+    models = arguments.model or []
+    if models and all(model.suffix == ".safetensors" for model in models):
+        return _open_published(models)
+    if len(models) > 1:
+        raise UserError(
+            f"--model is given {len(models)} times, and one is not a .safetensors file; only published networks "
+            "can be joined: name one model"
+        )
+    scorer = open_export(models[0]) if models else open_run(arguments.workdir)
+    if arguments.all_tags:
+        raise UserError("--all_tags is for published networks (--model=FILE.safetensors); leave it out")
+    if arguments.gazetteer:
+        scorer = scorer.with_gazetteer(arguments.gazetteer)
+    if scorer.wants_gazetteer:
+        folder = models[0] if models else arguments.workdir
+        print_remark(f"{folder} has no gazetteer: entities are not looked up; add --gazetteer")
+    return scorer
+
+
+def _open_published(paths: Sequence[Path]) -> Scorer | Several:
+    """Open published networks, several as one; print what they know."""
+    scorers = [open_published(path) for path in paths]
+    scorer = Several.of(scorers) if len(scorers) > 1 else scorers[0]
+    print_remark(remark_on(" and ".join(path.stem for path in paths), scorer.labels, scorer.ranking))
+    return scorer
 
 
 def find_files(paths: Sequence[Path], reader: Reader) -> list[Path]:
@@ -80,7 +107,7 @@ def find_items(paths: Sequence[Path], readers: Mapping[str, Reader]) -> dict[Pat
 
 
 def score_items(
-    scorer: Scorer, items: Sequence[Any], batch_size: int, workers: int
+    scorer: Scorer | Several, items: Sequence[Any], batch_size: int, workers: int
 ) -> Iterator[tuple[Read, Float[np.ndarray, " labels"] | None]]:
     """Yield each of `find_items` in order with its scores, None if it could not be read."""
     reads = _read_items(scorer, items, workers)
@@ -91,7 +118,7 @@ def score_items(
             yield read, next(scores) if read.records else None
 
 
-def _read_items(scorer: Scorer, items: Sequence[Any], workers: int) -> Iterator[Read]:
+def _read_items(scorer: Scorer | Several, items: Sequence[Any], workers: int) -> Iterator[Read]:
     if len(scorer.readers) == 1:
         [reader] = scorer.readers.values()
         return _read(items, reader, workers)
@@ -126,12 +153,6 @@ def _groups(reads: Iterable[Read], n_records: int) -> Iterator[list[Read]]:
         yield group
 
 
-def _tags(read: Read, scores: Float[np.ndarray, " labels"] | None, labels: Sequence[Label], top_k: int) -> Tags:
-    best = [] if scores is None else np.argsort(-scores, kind="stable")[:top_k]
-    genres = [(labels[i].name, float(scores[i])) for i in best] if scores is not None else []
-    return Tags(read.path, read.seconds, genres, read.error)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m mumu_jax.tag", description=__doc__, allow_abbrev=False)
     parser.add_argument(
@@ -143,10 +164,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--workdir", type=Path, metavar="RUN", help="the folder of a finished run")
-    which.add_argument("--model", type=Path, metavar="DIR", help="what mumu_jax.export wrote")
+    which.add_argument(
+        "--model",
+        type=Path,
+        action="append",
+        metavar="MODEL",
+        help="what mumu_jax.export wrote, or a published network that scripts/pretrained brought (a .safetensors file; "
+        "may be given twice: together they know more genres)",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="a .csv or .jsonl to write or continue; else printed")
     parser.add_argument("--gazetteer", type=Path, metavar="FILE", help="links entities in texts; the run's by default")
     parser.add_argument("--top_k", type=positive, default=5, help="genres a file (default: %(default)s)")
+    parser.add_argument("--all_tags", action="store_true", help="of published networks: moods, voices, decades, too")
     parser.add_argument("--batch_size", type=positive, default=32, help="items at a time (default: %(default)s)")
     parser.add_argument(
         "--workers", type=positive, default=os.cpu_count(), help="reading processes (default: all cores)"

@@ -4,19 +4,33 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import pytest
 
 from mumu_jax.batch import Sparse
 from mumu_jax.config import Config
 from mumu_jax.data.modalities.inputs import Inputs
-from mumu_jax.experiments import load_experiments
+from mumu_jax.experiments import load_config, load_experiments
 
 NNZ = 7
 # By name, those left out that are another one's short name.
 UNIQUE = list({repr(dataclasses.replace(e.config, name="")): name for name, e in load_experiments().items()}.values())
+EACH = [
+    pytest.param(name, marks=pytest.mark.full if name.startswith("mel") and name != "mel_musicnn" else ())
+    for name in UNIQUE
+]
+# The fewest frames that a network on mel spectrograms can see, if more only take longer.
+FEWEST_FRAMES = {"musicnn": 16, "musicnn_won": 16, "crnn": 192, "short_chunk": 128, "short_chunk_residual": 128}
+
+
+def small_config(name: str) -> Config:
+    """The config of a named experiment, with shorter mel spectrograms."""
+    config = load_config(name)
+    config.mel.patch_frames = FEWEST_FRAMES.get(config.model.family, config.mel.patch_frames)
+    return config
 
 
 def random_inputs(config: Config, shape: tuple[int, ...], rng: np.random.Generator) -> dict[str, Any]:
-    """Inputs [*shape, …] by modality: patches in dB, timbre, images, rows of tf-idf (the last one empty)."""
+    """Inputs [*shape, …] by modality: patches, timbre, images, rows of tf-idf (the last one empty)."""
     return {name: _random_input(name, item, shape, rng) for name, item in Inputs.unfitted(config).item.items()}
 
 
@@ -29,5 +43,5 @@ def _random_input(name: str, item: Any, shape: tuple[int, ...], rng: np.random.G
         return Sparse(columns.astype(np.int32).reshape(*shape, NNZ), values.reshape(*shape, NNZ), item.n_columns)
     if name == "image":
         return rng.integers(0, 256, (*shape, *item.shape), np.uint8)
-    low, high = (-80, 0) if name == "audio" else (-1, 1)
+    low, high = {"audio": (-80, 0), "mel": (0, 1)}.get(name, (-1, 1))
     return rng.uniform(low, high, (*shape, *item.shape)).astype(item.dtype)

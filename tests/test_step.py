@@ -11,7 +11,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 from quick import quick_jit
-from random_items import UNIQUE, random_inputs
+from random_items import EACH, random_inputs, small_config
 
 from mumu_jax.batch import Batch
 from mumu_jax.compute import devices
@@ -30,19 +30,17 @@ from mumu_jax.objectives.cosine import Cosine
 from mumu_jax.objectives.logits import Logistic
 
 N_LABELS = 6
-TX = make_optimizer(OptimSettings(learning_rate=1e-4))  # a larger one amplifies rounding on these random labels
 # Thousands of operations, compiled for minutes.
 SLOW = ("image_resnet101_cosine", "covers_densenet201")
+TX = make_optimizer(OptimSettings(learning_rate=1e-4))  # a larger one amplifies rounding on these random labels
 
 
 def network_and_constants(name: str, seed: int = 0) -> tuple[Network, Constants]:
-    config = load_config(name)
+    config = small_config(name)
     rng = np.random.default_rng(seed)
     fitted = make_objective(config.target).fit(rng.random((50, N_LABELS)) < 0.4)
     fitted = {name: np.asarray(array) for name, array in fitted.items()}
-    mean, std = {"audio": (-40, 20), "timbre": (0, 1), "text": (0, 1), "image": (0.45, 0.22), "fusion": (0, 1)}[
-        config.modality
-    ]
+    mean, std = {"audio": (-40, 20), "image": (0.45, 0.22)}.get(config.modality, (0, 1))
     constants = Constants({config.modality: Standardisation(np.float32(mean), np.float32(std))}, fitted)
     return item_network(config, N_LABELS, fitted), constants
 
@@ -53,7 +51,7 @@ def random_chunk(name: str, n_steps: int, batch_size: int, n_real: int, seed: in
     mask = np.ones((n_steps, batch_size), np.float32)
     mask[-1, n_real:] = 0
     return Batch(
-        inputs=random_inputs(load_config(name), (n_steps, batch_size), rng),
+        inputs=random_inputs(small_config(name), (n_steps, batch_size), rng),
         labels=(rng.random((n_steps, batch_size, N_LABELS)) < 0.4).astype(np.uint8),
         mask=mask,
     )
@@ -116,7 +114,9 @@ def test_one_message_a_step(kind):
     assert not re.findall(r" (?:all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(", text)
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in UNIQUE])
+@pytest.mark.parametrize(
+    "name", [pytest.param(*one.values, marks=pytest.mark.slow) if one.values[0] in SLOW else one for one in EACH]
+)
 def test_one_real_step_of_every_experiment(name):
     """The whole network, with its own optimizer; what does not train stays as it is."""
     network, constants = network_and_constants(name)

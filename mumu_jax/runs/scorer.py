@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from mumu_jax.compute import devices
 from mumu_jax.compute.network import VECTORS
@@ -25,17 +25,39 @@ from mumu_jax.runs.prediction import predict_items
 from mumu_jax.runs.stems import Together
 from mumu_jax.training.feed import Feed
 
+LEAST_PROBABILITY = 1e-7  # keeps a logit finite
+
 Scores = Float[np.ndarray, "items labels"]
 Embedding = Float[np.ndarray, "items d"]
 # (the inputs of all items by modality, batch size) → (scores for people to read, penultimate vectors)
 Predict = Callable[[Any, int], tuple[Scores, Embedding]]
 
 
+class Ranking(NamedTuple):
+    """The order of a published network's tags: which of them are genres, and the logit of each for what tells nothing.
+
+    The frequent tags of a vocabulary are probable for every song; those that a song has above its prior describe it.
+    """
+
+    is_genre: Bool[np.ndarray, " labels"]
+    prior: Float[np.ndarray, " labels"]
+
+    def best(
+        self, labels: Sequence[Label], scores: Float[np.ndarray, " labels"], n: int, all_tags: bool
+    ) -> list[tuple[str, float]]:
+        """Return the `n` genres, or tags, whose logits are most above their priors, with their probabilities."""
+        p = np.clip(scores, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+        order = np.argsort(self.prior - np.log(p / (1 - p)), kind="stable")
+        chosen = [i for i in order if all_tags or self.is_genre[i]]
+        return [(labels[i].name, float(scores[i])) for i in chosen[:n]]
+
+
 @dataclass(frozen=True)
 class Scorer:
     """A trained model, ready to score; `names` are its run's fingerprint, and another that the run had before.
 
-    `first` sees the items, `of_vectors` the mean of an album's track vectors; None if the items are albums.
+    `first` sees the items, `of_vectors` the mean of an album's track vectors.  It is None if the items are albums, or
+    if the scores of a song are the mean of its patches'.
     """
 
     names: tuple[str, ...]
@@ -44,6 +66,7 @@ class Scorer:
     first: Predict
     of_vectors: Predict | None = None
     sources: Mapping[str, "Scorer"] = field(default_factory=dict)  # of a fusion, by modality
+    ranking: Ranking | None = None  # of published tags; None: labels are genres, ranked by their scores
 
     @property
     def readers(self) -> dict[str, Reader]:
@@ -78,6 +101,12 @@ class Scorer:
         scores, vectors = self._see(reads, batch_size)
         return scores if self.of_vectors is None else self.of_vectors({VECTORS: vectors}, batch_size)[0]
 
+    def best(self, scores: Float[np.ndarray, " labels"], n: int, all_tags: bool) -> list[tuple[str, float]]:
+        """Return the `n` best genres of an item with their scores, best first; of all published tags if `all_tags`."""
+        if self.ranking is not None:
+            return self.ranking.best(self.labels, scores, n, all_tags)
+        return [(self.labels[i].name, float(scores[i])) for i in np.argsort(-scores, kind="stable")[:n]]
+
     def _vectors_of_sources(self, reads: Sequence[Any], batch_size: int) -> list[Embedding]:
         """Return each modality's vectors, seen by its own model; zeros for those that are missing."""
         widths = [source.width for source in self.inputs.fitted[Vectors.name].values()]
@@ -92,11 +121,16 @@ class Scorer:
 
     def _see(
         self, reads: Sequence[Read], batch_size: int
-    ) -> tuple[Float[np.ndarray, "records labels"], Float[np.ndarray, "files d"]]:
-        """Return the first network's scores of all records, and the mean penultimate vector of each file's."""
+    ) -> tuple[Float[np.ndarray, "files labels"], Float[np.ndarray, "files d"]]:
+        """Return the means of the first network's scores and penultimate vectors of each file's records."""
         records, counts = _align(reads, list(self.inputs.modalities))
         scores, embedding = self.first(self.inputs.arrays(records), batch_size)
-        return scores, np.stack([part.mean(axis=0) for part in np.split(embedding, np.cumsum(counts)[:-1])])
+        return _means(scores, counts), _means(embedding, counts)
+
+
+def _means(rows: Float[np.ndarray, "records d"], counts: Sequence[int]) -> Float[np.ndarray, "files d"]:
+    """Return the mean of each run of `counts` rows."""
+    return np.stack([part.mean(axis=0) for part in np.split(rows, np.cumsum(counts)[:-1])])
 
 
 def _align(reads: Sequence[Read], names: Sequence[str]) -> tuple[dict[str, list[dict[str, Any]]], list[int]]:
@@ -130,6 +164,11 @@ def scorer_of(run: TrainedRun, sources: Mapping[str, Scorer]) -> Scorer:
     n_labels = len(run.labels)
     of_vectors = partial(_predict, run.album, n_labels) if run.track is not None else None
     return Scorer(run.names, run.labels, run.inputs, partial(_predict, run.first, n_labels), of_vectors, sources)
+
+
+def scorer_of_songs(names: tuple[str, ...], labels: list[Label], inputs: Inputs, track: Trained) -> Scorer:
+    """Return a scorer without an album network: a song's scores are the mean of its patches'."""
+    return Scorer(names, labels, inputs, partial(_predict, track, len(labels)))
 
 
 def load_sources(inputs: Inputs, workdir: Path) -> dict[str, tuple[Path, TrainedRun]]:

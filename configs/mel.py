@@ -1,0 +1,51 @@
+"""Networks of audio tagging on mel spectrograms: Pons et al. 2018 (musicnn), Won et al. 2020 and Choi et al. 2017.
+
+A track's scores are the mean over 16 patches, or of one if it is nearly as long as an excerpt; an album's are the mean
+over its tracks.  Optimizers are the papers', but for Won's later phases of SGD; early stopping is our own.
+"""
+
+from dataclasses import replace
+
+from mumu_jax.config import Config, DataSettings, ModelSettings, OptimSettings, TargetSettings
+from mumu_jax.data.modalities.mel import PRESETS
+from mumu_jax.experiments import Experiment, names_of
+
+LONG = replace(PRESETS["won"], patch_frames=1813)  # 29 s
+PONS = OptimSettings(learning_rate=1e-3, batch_size=32, max_epochs=600, patience=20)
+WON = OptimSettings(
+    algorithm="adamw", learning_rate=1e-4, weight_decay=1e-4, batch_size=16, max_epochs=200, patience=20
+)
+CHOI = OptimSettings(learning_rate=1e-3, batch_size=32, max_epochs=200, patience=20)
+NETWORKS = [
+    # family           mel                optimizer  dropout
+    ("musicnn", PRESETS["musicnn"], PONS, 0.5),
+    ("vgg", PRESETS["musicnn"], PONS, 0.5),
+    ("musicnn_won", PRESETS["won"], WON, 0.5),
+    ("fcn", LONG, WON, 0.5),
+    ("crnn", LONG, WON, 0.5),
+    ("short_chunk", PRESETS["won128"], WON, 0.5),
+    ("short_chunk_residual", PRESETS["won128"], WON, 0.5),
+    ("cnn_choi", PRESETS["choi"], CHOI, 0.0),
+    ("crnn_choi", PRESETS["choi"], CHOI, 0.3),
+]
+
+
+def _experiment(name, target, family, mel, optim, dropout) -> Experiment:
+    config = Config(
+        name=name,
+        modality="mel",
+        mel=mel,
+        data=DataSettings(patch="random", patches=1 if mel is LONG else 16),
+        model=ModelSettings(family=family, width="low", albums="mean", dropout=dropout),
+        target=TargetSettings(kind=target),
+        optim=optim,
+    )
+    return Experiment(config)
+
+
+EXPERIMENTS = [
+    _experiment(name, target, *row)
+    for row in NETWORKS
+    for target in ("logistic", *(["cosine"] if row[0] == "musicnn" else []))
+    for name in names_of(f"mel_{row[0]}", target, "logistic")
+]

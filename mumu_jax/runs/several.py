@@ -1,0 +1,94 @@
+"""Several published networks as one scorer: together they know more genres than each."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mumu_jax.config import flatten
+from mumu_jax.data.manifest import Label
+from mumu_jax.data.modalities.base import Read, Reader
+from mumu_jax.runs.published import plain
+from mumu_jax.runs.scorer import Ranking, Scorer, Scores
+from mumu_jax.runs.stems import Together
+
+
+@dataclass(frozen=True)
+class Several:
+    """Scorers of songs, which are used as one `Scorer`.
+
+    `columns` are those of each scorer's labels among `labels`.  Of a tag that several know, the mean of their scores
+    and of their priors counts.
+    """
+
+    scorers: Sequence[Scorer]
+    labels: list[Label]
+    columns: list[list[int]]
+    missing: str = "drop"
+    wants_gazetteer: bool = False
+
+    @classmethod
+    def of(cls, scorers: Sequence[Scorer]) -> "Several":
+        """Join the vocabularies; spellings of one tag are one label, called as the first scorer calls it."""
+        labels: dict[str, Label] = {}
+        for scorer in scorers:
+            for label in scorer.labels:
+                labels.setdefault(plain(label.name), label)
+        column = {name: i for i, name in enumerate(labels)}
+        columns = [[column[plain(label.name)] for label in scorer.labels] for scorer in scorers]
+        return cls(scorers, list(labels.values()), columns)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all, as one."""
+        return ("+".join(scorer.names[0] for scorer in self.scorers),)
+
+    @property
+    def readers(self) -> dict[str, Reader]:
+        """One reader, which reads a song once for each of the networks' views of it."""
+        readers = {_view(scorer): next(iter(scorer.readers.values())) for scorer in self.scorers}
+        reads = {view: reader.read for view, reader in readers.items()}
+        return {"songs": replace(next(iter(readers.values())), read=partial(_read_each, reads))}
+
+    @property
+    def ranking(self) -> Ranking:
+        """The joint ranking."""
+        rankings = [scorer.ranking for scorer in self.scorers if scorer.ranking is not None]
+        is_genre = self._means([ranking.is_genre[None].astype(np.float32) for ranking in rankings])[0] > 0
+        return Ranking(is_genre, self._means([ranking.prior[None] for ranking in rankings])[0])
+
+    def score(self, reads: Sequence[Any], batch_size: int) -> Scores:
+        """Return the scores of songs that could be read."""
+        return self._means([one.score([read.parts[_view(one)] for read in reads], batch_size) for one in self.scorers])
+
+    def best(self, scores: np.ndarray, n: int, all_tags: bool) -> list[tuple[str, float]]:
+        """Return the `n` best labels of a song with their scores, as `Scorer.best`."""
+        return self.ranking.best(self.labels, scores, n, all_tags)
+
+    def _means(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+        """Return of each label the mean over the scorers that know it."""
+        total = np.zeros((len(parts[0]), len(self.labels)), np.float32)
+        counts = np.zeros(len(self.labels), np.float32)
+        for columns, part in zip(self.columns, parts, strict=True):
+            total[:, columns] += part
+            counts[columns] += 1
+        return total / counts
+
+
+def _view(scorer: Scorer) -> str:
+    """Return what a scorer sees of a song, in words that are the same for two that see the same."""
+    config = scorer.inputs.config
+    return repr((config.modality, flatten(config.mel), config.data.patches))
+
+
+def _read_each(reads: Mapping[str, Callable[[Path], Read]], path: Path) -> Read:
+    """Read a song for each view; if it cannot be read for one, it is not read."""
+    parts = {view: read(path) for view, read in reads.items()}
+    failed = next((part for part in parts.values() if not part.records), None)
+    if failed is not None:
+        return failed
+    first = next(iter(parts.values()))
+    return Together(path, first.records, first.seconds, parts=parts)
