@@ -10,6 +10,7 @@ from mumu_jax.config import Config, DataSettings, ModelSettings, OptimSettings, 
 from mumu_jax.data.modalities.mel import PRESETS
 from mumu_jax.experiments import Experiment, names_of
 
+WEIGHTS = "models/musicnn_msd.safetensors"  # what scripts/pretrained makes
 LONG = replace(PRESETS["won"], patch_frames=1813)  # 29 s
 PONS = OptimSettings(learning_rate=1e-3, batch_size=32, max_epochs=600, patience=20)
 WON = OptimSettings(
@@ -43,9 +44,28 @@ def _experiment(name, target, family, mel, optim, dropout) -> Experiment:
     return Experiment(config)
 
 
+def _pretrained(name: str, target: str) -> Experiment:
+    """Return musicnn as published, of which a new output layer trains: good from a handful of songs a genre.
+
+    Its weights have heard songs of the Million Song Dataset, as MuMu's are.
+    """
+    config = _experiment(name, target, *NETWORKS[0]).config
+    config.model = replace(config.model, weights=WEIGHTS, trainable="^output/")
+    config.data = DataSettings(patches=16)
+    config.optim = OptimSettings(max_epochs=1000, min_steps=200, patience_steps=100)
+    return Experiment(config)
+
+
 EXPERIMENTS = [
-    _experiment(name, target, *row)
-    for row in NETWORKS
-    for target in ("logistic", *(["cosine"] if row[0] == "musicnn" else []))
-    for name in names_of(f"mel_{row[0]}", target, "logistic")
+    *(
+        _pretrained(name, target)
+        for target in ("logistic", "cosine", "softmax")
+        for name in names_of("audio_musicnn", target, "logistic")
+    ),
+    *(
+        _experiment(name, target, *row)
+        for row in NETWORKS
+        for target in ("logistic", *(["cosine"] if row[0] == "musicnn" else []))
+        for name in names_of(f"mel_{row[0]}", target, "logistic")
+    ),
 ]

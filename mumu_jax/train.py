@@ -32,7 +32,7 @@ from mumu_jax.runs.folder import (
     write_run,
 )
 from mumu_jax.runs.fusion import keep_features, open_data
-from mumu_jax.runs.output_layer import keep_output_layer
+from mumu_jax.runs.output_layer import fit_output_layer, is_frozen_before_output, keep_output_layer
 from mumu_jax.runs.prediction import AlbumVectors, predict_items, vectors_of_albums
 from mumu_jax.runs.settings import check_network, remedy_of_few
 from mumu_jax.system import processes
@@ -146,7 +146,10 @@ def fit_networks(dataset: Dataset, config: Config, workdir: Path, log: MetricsLo
     print_trainable(config, network, inputs.item)
     start = partial(start_from_weights, settings=config.model, source=source_of_weights(workdir), mesh=run.mesh)
     task = Task(inputs.level, network, constants, feeds["train"], feeds["val"], config.optim, start)
-    variables = fit(task, run)
+    if is_frozen_before_output(network, inputs.item) and not drawn.random:
+        variables = fit_output_layer(task, inputs, records, run)
+    else:
+        variables = fit(task, run)
     if inputs.level == "album":
         return
 

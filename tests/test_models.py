@@ -1,5 +1,7 @@
 """Every named experiment's network under one contract: shapes, gradients, precision, dropout."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,6 +49,7 @@ PARAMETERS = {
     "covers_densenet201": (20_013_928 - 1921 * 1000 + 1921 * 250,),
     "covers_vit_b16": (86_567_656 - 769 * 1000 + 769 * 250,),
     # ../shared/spec/siblings.md, B1 and C1, and pretrained-audio.md, 1.4: published counts of 50 outputs, and 200 more.
+    "musicnn": (787_159 + 201 * 200, 787_159),
     "mel_musicnn": (787_159 + 201 * 200, 787_159),
     "mel_vgg": (605_748 + 257 * 200,),
     "mel_musicnn_won": (784_300 + 201 * 200,),
@@ -63,7 +66,7 @@ PARAMETERS = {
 # AlexNet: torchvision's.
 DROPOUT = {
     **dict.fromkeys(("audio_high_3x3", "audio_high_4x96", "audio_high_4x70", "text_vsm", "text_vsm_sem"), 0.5),
-    **{"audio_low_4x96_small": 0.5, "mel_crnn_choi": 0.3},
+    **{"audio_low_4x96_small": 0.5, "audio_musicnn": 0.5, "mel_crnn_choi": 0.3},
     **dict.fromkeys(("mel_musicnn", "mel_vgg", "mel_musicnn_won", "mel_fcn", "mel_crnn"), 0.5),
     **dict.fromkeys(("mel_short_chunk", "mel_short_chunk_residual"), 0.5),
     **{"covers_alexnet": 0.5, "covers_densenet201": 0.7, "covers_vit_b16": 0.7},
@@ -74,7 +77,7 @@ DROPOUT = {
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_parameter_count(name):
     config = EXPERIMENTS[name].config
-    counts = PARAMETERS[name.removeprefix("audio_").removesuffix("_cosine").removesuffix("_logistic")]
+    counts = PARAMETERS[re.sub("^audio_|_(cosine|logistic|softmax)$", "", name)]
     assert count_params(config) == counts[config.target.kind == "cosine"]
 
 
@@ -120,8 +123,8 @@ def test_network_contract(name):
         np.testing.assert_allclose(jnp.linalg.norm(eager, axis=1), lengths, rtol=1e-5)
     dropped = config.model.dropout > 0
     assert (float(jnp.abs(embedding - without_dropout).max()) > 0.01) == dropped
-    assert config.model.dropout == DROPOUT.get(name.removesuffix("_cosine").removesuffix("_logistic"), 0) * (
-        kind == "cosine" or "small" in name or not name.startswith(("audio", "fusion"))
+    assert config.model.dropout == DROPOUT.get(re.sub("_(cosine|logistic|softmax)$", "", name), 0) * (
+        kind == "cosine" or "small" in name or "musicnn" in name or not name.startswith(("audio", "fusion"))
     )
 
 

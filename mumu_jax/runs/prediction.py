@@ -13,6 +13,7 @@ from mumu_jax.compute.predict import SplitPredictions, predict
 from mumu_jax.config import Config
 from mumu_jax.data.loader import Items, Records, Schedule, array_items, spread_items
 from mumu_jax.data.modalities.audio.patches import spread
+from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.runs.folder import Trained, TrainedRun
 from mumu_jax.training.feed import Feed
 
@@ -52,29 +53,27 @@ def predict_once(trained: Trained, items: Items, config: Config, watch: Watch = 
     return predict_items(trained, feed, config.optim.batch_size, config.loop.chunk_steps, watch)
 
 
+def predict_tracks(
+    trained: Trained, inputs: Inputs, records: Records, n_labels: int, watch: Watch = iter
+) -> SplitPredictions:
+    """Return the predictions for records: of tracks for their fixed patch, or the mean of `config.data.patches`."""
+    n = inputs.config.data.patches
+    items = inputs.items(records, n_labels, "random" if n else "fixed")
+    if not n:
+        return predict_once(trained, items, inputs.config, watch)
+    predictions = predict_once(trained, spread_items(items, spread(n)), inputs.config, watch)
+    scores, embedding = (one.reshape(-1, n, one.shape[1]) for one in (predictions.scores, predictions.embedding))
+    scores = trained.network.objective.of_patches(scores)
+    return predictions._replace(scores=scores, labels=predictions.labels[::n], embedding=embedding.mean(axis=1))
+
+
 def see_items(run: TrainedRun, records: Records, watch: Watch = iter) -> tuple[SplitPredictions, AlbumVectors]:
     """Return the first network's predictions for the records, and the feature vectors of their albums.
 
     The vectors are the mean of an album's tracks (Oramas et al. 2017, section 5.1, step 2), or of the album's own item.
     """
-    predictions = predict_once(run.first, _items_of(run, records), run.config, watch)
-    if n := run.config.data.patches:
-        predictions = _of_patches(predictions, run.first, n)
+    predictions = predict_tracks(run.first, run.inputs, records, len(run.labels), watch)
     return predictions, vectors_of_albums(predictions, records, run.inputs.level)
-
-
-def _items_of(run: TrainedRun, records: Records) -> Items:
-    """Return the records as items: of tracks their fixed patch, or `config.data.patches` evenly spaced ones each."""
-    if not run.config.data.patches:
-        return run.inputs.items(records, len(run.labels))
-    return spread_items(run.inputs.items(records, len(run.labels), "random"), spread(run.config.data.patches))
-
-
-def _of_patches(predictions: SplitPredictions, trained: Trained, n: int) -> SplitPredictions:
-    """Return the predictions for tracks from those for their patches."""
-    scores, embedding = (one.reshape(-1, n, one.shape[1]) for one in (predictions.scores, predictions.embedding))
-    scores = trained.network.objective.of_patches(scores)
-    return predictions._replace(scores=scores, labels=predictions.labels[::n], embedding=embedding.mean(axis=1))
 
 
 def vectors_of_albums(predictions: SplitPredictions, records: Records, level: str) -> AlbumVectors:
