@@ -1,0 +1,257 @@
+"""Networks on mel spectrograms: their published sizes, PyTorch's outputs, and shortcuts that change no output."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+from quick import quick_jit
+
+from mumu_jax.config import ModelSettings
+from mumu_jax.errors import UserError
+from mumu_jax.models.batch_norm import Members
+from mumu_jax.models.kernels.backend import traced_for
+from mumu_jax.models.kernels.extremes import convolve_frames, convolve_to_extremes
+from mumu_jax.models.kernels.padded import convolve, max_pool_tiles
+from mumu_jax.models.musicnn import PONS, WON, Layer
+from mumu_jax.models.pretrained import NETWORKS, convert, name_of
+from mumu_jax.models.recurrent import GRU
+from mumu_jax.models.registry import FAMILIES, Output
+
+# (family, width): frames × bins of a patch, values that train, running statistics, width of the embedding.  Published:
+# ../shared/spec/siblings.md, B1 and C1; pretrained-audio.md, 1.4.  MSD_musicnn_big's are counted by hand.
+SIZES = {
+    ("musicnn", "low"): ((187, 96), 787_159, 4_920, 200),
+    ("musicnn", "high"): ((187, 96), 7_980_235, 13_584, 500),
+    ("musicnn_won", "low"): ((188, 96), 784_300, 1_908, 200),
+    ("musicnn_won", "high"): ((188, 96), 7_972_000, 5_196, 500),
+    ("vgg", ""): ((187, 96), 605_748, 1_282, 256),
+    ("fcn", ""): ((1813, 96), 447_732, 1_026, 64),
+    ("crnn", ""): ((1813, 96), 394_100, 898, 32),
+    ("cnn_choi", ""): ((1366, 96), 865_950, 870_154 - 865_950, 256),
+    ("crnn_choi", ""): ((1366, 96), 396_786, 400_562 - 396_786, 32),
+    ("short_chunk", ""): ((231, 128), 3_687_348, 4_610, 512),
+    ("short_chunk_residual", ""): ((231, 128), 12_104_244, 11_778, 512),
+}
+
+
+def build(family, width="low", **fields):
+    settings = ModelSettings(family=family, width=width, precision="float32")
+    return FAMILIES[family].build(settings, Output(50, unit=False)).clone(**fields)
+
+
+def patches(shape, n=2):
+    return np.random.default_rng(0).normal(1, 2, (n, *shape)).astype(np.float32)
+
+
+def n_values(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def made_up(shapes):
+    """Variables of these shapes, with statistics and scales that are no identity; some scales are negative."""
+
+    def value(path, leaf):
+        values = np.random.default_rng(sum(map(ord, "/".join(path)))).normal(size=leaf.shape).astype(np.float32)
+        if path[-1] == "var":
+            return 1 + np.abs(values)
+        return values / np.float32(np.prod(leaf.shape[:-1])) ** 0.5 if len(leaf.shape) > 1 else values / 2
+
+    flat = {path: value(path, leaf) for path, leaf in flatten_dict(shapes).items()}
+    tree = {}
+    for path, leaf in flat.items():
+        branch = tree
+        for part in path[:-1]:
+            branch = branch.setdefault(part, {})
+        branch[path[-1]] = leaf
+    return tree
+
+
+def test_every_family_is_tested():
+    assert {family for family, _ in SIZES} == {name for name, family in FAMILIES.items() if "mel" in family.sees}
+
+
+@pytest.mark.parametrize(("family", "width"), SIZES)
+def test_published_sizes(family, width):
+    shape, n_trained, n_statistics, n_embedding = SIZES[family, width]
+    model = build(family, width or "low")
+    variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *shape)))
+    assert n_values(variables["params"]) == n_trained
+    assert n_values(variables["batch_stats"]) == n_statistics
+    output, embedding = jax.eval_shape(model.apply, variables, jnp.zeros((3, *shape)))
+    assert (output.shape, embedding.shape) == ((3, 50), (3, n_embedding))
+    assert output.dtype == embedding.dtype == jnp.float32
+
+
+# Narrow and short where the family allows it: a step through the whole network is a matter of minutes.
+SHORT = {
+    **{"musicnn": (40, 96), "musicnn_won": (40, 96), "vgg": (64, 64), "fcn": (1280, 96), "crnn": (96, 96)},
+    **{"cnn_choi": (1280, 96), "crnn_choi": (90, 96), "short_chunk": (128, 128), "short_chunk_residual": (20, 20)},
+}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("family", SHORT)
+def test_training_contract(family):
+    """All parameters have finite gradients; masked items count for nothing; statistics move; bfloat16 is near."""
+    model, x = build(family, dropout=0.5), patches(SHORT[family], n=4)
+    variables = made_up(jax.eval_shape(model.init, jax.random.key(0), x))
+    keys, mask = jax.random.split(jax.random.key(1), 4), jnp.array([1.0, 1, 1, 0])
+
+    @quick_jit
+    def step(params, x):
+        def loss(params):
+            (output, _), new = model.apply(
+                {**variables, "params": params}, x, keys, Members(mask), mutable=["batch_stats"]
+            )
+            return jnp.sum(jnp.sin(output) * mask[:, None]), new["batch_stats"]
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    (value, statistics), gradients = step(variables["params"], x)
+    assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(gradients))
+    assert all(bool(jnp.any(g != 0)) for g in jax.tree.leaves(gradients))
+    assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool(jnp.any(a != b)), statistics, variables["batch_stats"])))
+    x[3] = 7
+    (other, _), _ = step(variables["params"], x)
+    np.testing.assert_allclose(other, value, rtol=1e-6)
+
+    output, embedding = quick_jit(model.apply)(variables, x)
+    dropped = quick_jit(model.apply)(variables, x, keys)[1]
+    assert float(jnp.abs(dropped - embedding).max()) > 0.01
+    half, _ = quick_jit(model.clone(dtype=jnp.bfloat16).apply)(variables, x)
+    assert half.dtype == jnp.float32
+    assert float(jnp.linalg.norm(half - output) / jnp.linalg.norm(output)) < 0.05
+
+
+@pytest.mark.parametrize("n_frames", [20, 187, 300])
+def test_musicnn_takes_any_number_of_frames(n_frames):
+    for family in ("musicnn", "musicnn_won"):
+        model = build(family)
+        variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 187, 96)))
+        assert jax.eval_shape(model.apply, variables, jnp.zeros((2, n_frames, 96)))[0].shape == (2, 50)
+
+
+@pytest.mark.parametrize(
+    ("family", "shape", "says"),
+    [
+        ("musicnn", (187, 64), "span 67 bins, and its input has 64"),
+        ("fcn", (187, 96), "at least 1,280 frames × 96 bins, and these are of 187 frames × 96 bins"),
+        ("short_chunk", (231, 96), "at least 128 frames × 128 bins, and these are of 231 frames × 96 bins"),
+    ],
+)
+def test_patches_that_are_too_small(family, shape, says):
+    model = build(family)
+    with pytest.raises(UserError, match=says):
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *shape)))
+
+
+# --- shortcuts ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+@pytest.mark.parametrize("size", [(7, 38), (7, 67), (32, 1), (5, 96)])
+def test_extremes_are_those_of_the_convolution(size, backend):
+    x, kernel = jnp.asarray(patches((40, 96, 1), n=3)), jnp.asarray(patches((*size, 1), n=6).transpose(1, 2, 3, 0))
+    y = jax.lax.conv_general_dilated(
+        jnp.pad(x, ((0, 0), ((size[0] - 1) // 2, size[0] // 2), (0, 0), (0, 0))),
+        *(kernel, (1, 1), "VALID"),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=jax.lax.Precision.HIGHEST,
+    )
+    with traced_for(backend):
+        values, extremes = convolve_frames(x, kernel), quick_jit(convolve_to_extremes)(x, kernel)
+    scale = float(jnp.abs(y).max())
+    np.testing.assert_allclose(values, y, atol=1e-5 * scale)
+    np.testing.assert_allclose(extremes, jnp.stack((y.max(2), y.min(2)), axis=2), atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("form", [PONS, WON], ids=["pons", "won"])
+def test_layer_in_inference_equals_its_definition(form):
+    x = jnp.asarray(patches((30, 96, 1), n=3))
+    layer = Layer(form, 12, (7, 38), jnp.float32)
+    variables = made_up(jax.eval_shape(layer.init, jax.random.key(0), x, None))
+    params, statistics = variables["params"], variables["batch_stats"]["bn"]
+    assert (params["bn"]["scale"] < 0).any()
+    assert (params["bn"]["scale"] > 0).any()
+
+    def norm(y):
+        scale = params["bn"]["scale"] / np.sqrt(statistics["var"] + form.epsilon)
+        return (y - statistics["mean"]) * scale + params["bn"]["bias"]
+
+    y = convolve_frames(x, params["kernel"]) + params["bias"]
+    expected = (jax.nn.relu(norm(y)) if form.won else norm(jax.nn.relu(y))).max(axis=2)
+    np.testing.assert_allclose(layer.apply(variables, x, None), expected, atol=2e-6)
+    frozen = Members(jnp.ones(3), trainable="^output")
+    np.testing.assert_allclose(layer.apply(variables, x, frozen), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize(("stride", "padding"), [(1, ((3, 3), (0, 0))), (2, ((1, 2), (0, 1))), (1, ((0, 0), (31, 32)))])
+def test_gradients_of_a_convolution_on_a_cpu(stride, padding):
+    x, kernel = jnp.asarray(patches((12, 9, 2))), jnp.asarray(patches((7, 5, 2), n=3).transpose(1, 2, 3, 0))
+
+    def plain(x, kernel):
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(
+            x, kernel, (stride, stride), padding, dimension_numbers=numbers, precision=jax.lax.Precision.HIGHEST
+        )
+
+    ours = jax.vjp(lambda *a: convolve(*a, padding, stride), x, kernel)
+    theirs = jax.vjp(plain, x, kernel)
+    g = jnp.sin(jnp.arange(ours[0].size, dtype=jnp.float32)).reshape(ours[0].shape)
+    for one, other in zip((ours[0], *ours[1](g)), (theirs[0], *theirs[1](g)), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5 * float(jnp.abs(other).max()))
+
+
+def test_max_pool_of_tiles_drops_what_is_left_over():
+    x = jnp.asarray(patches((11, 7, 3)))
+    expected = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 4, 2, 1), (1, 4, 2, 1), "VALID")
+    np.testing.assert_array_equal(max_pool_tiles(x, (4, 2)), expected)
+
+
+def test_keras_recurrent_layer():
+    """By hand: the reset gate multiplies the state before the product, and gates are clipped lines."""
+    x = patches((4, 5), n=2)
+    layer = GRU(3, keras=True)
+    params = made_up(jax.eval_shape(layer.init, jax.random.key(0), x))["params"]
+    assert set(params) == {"input", "recurrent_kernel"}
+    state, states = np.zeros((2, 3), np.float32), []
+    recurrent = np.split(params["recurrent_kernel"], 3, axis=1)
+    for t in range(4):
+        of_x = np.split(x[:, t] @ params["input"]["kernel"] + params["input"]["bias"], 3, axis=1)
+        reset, update = (
+            np.clip(0.2 * (a + state @ k) + 0.5, 0, 1) for a, k in zip(of_x[:2], recurrent[:2], strict=True)
+        )
+        state = update * state + (1 - update) * np.tanh(of_x[2] + (reset * state) @ recurrent[2])
+        states.append(state)
+    np.testing.assert_allclose(layer.apply({"params": params}, x), np.stack(states, axis=1), atol=1e-6)
+
+
+# --- PyTorch -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", [name for name, network in NETWORKS.items() if "won" in network.front_end])
+def test_outputs_are_pytorchs(name):
+    torch = pytest.importorskip("torch", reason="PyTorch, which outputs are compared with, is not installed")
+    from benchmarks.torch_tagging import NETWORKS as PEERS
+
+    torch.manual_seed(0)
+    peer = PEERS[name](n_outputs=50).eval()
+    for module in peer.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            torch.nn.init.normal_(module.weight)
+            torch.nn.init.uniform_(module.bias, -0.5, 0.5)
+            module.running_mean.uniform_(-0.5, 0.5)
+            module.running_var.uniform_(0.5, 1.5)
+    variables = convert(name, {key: tensor.numpy() for key, tensor in peer.state_dict().items()}, "here")
+    x = patches(NETWORKS[name].input_shape)
+    with torch.no_grad():
+        expected = peer(torch.tensor(x)).numpy()
+    output, _ = quick_jit(NETWORKS[name].build(n_outputs=50, unit_output=False).apply)(variables, x)
+    assert np.abs(output - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_names_of_networks():
+    names = {name_of(ModelSettings(family=family, width=width or "low")) for family, width in SIZES}
+    assert names - {"cnn_choi", "crnn_choi"} == {name for name, network in NETWORKS.items() if network.front_end}
