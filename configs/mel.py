@@ -51,7 +51,7 @@ def _pretrained(name: str, target: str) -> Experiment:
     """
     config = _experiment(name, target, *NETWORKS[0]).config
     config.model = replace(config.model, weights=WEIGHTS, trainable="^output/")
-    config.data = DataSettings(patches=16)
+    config.data = DataSettings(patches=10)  # as many as 30 s have
     config.optim = OptimSettings(max_epochs=1000, min_steps=200, patience_steps=100)
     return Experiment(config)
 

@@ -80,7 +80,8 @@ def _open_published(paths: Sequence[Path]) -> Scorer | Several:
     """Open published networks, several as one; print what they know."""
     scorers = [open_published(path) for path in paths]
     scorer = Several.of(scorers) if len(scorers) > 1 else scorers[0]
-    print_remark(remark_on(" and ".join(path.stem for path in paths), scorer.labels, scorer.ranking))
+    assert scorer.ranking is not None
+    print_remark(remark_on(" + ".join(path.stem for path in paths), scorer.labels, scorer.ranking))
     return scorer
 
 

@@ -70,9 +70,10 @@ def _ranking_of(pretrained: Pretrained) -> Ranking:
     return Ranking(is_genre, np.asarray(output_layer(pretrained.params)["dense"]["bias"]))
 
 
-def remark_on(name: str, labels: Sequence[Label], ranking: Ranking | None) -> str:
-    """Say in one line how many genres a published vocabulary has, and which common ones it lacks."""
+def remark_on(name: str, labels: Sequence[Label], ranking: Ranking) -> str:
+    """Say in one line how many genres a published vocabulary has, which common ones it lacks, and how it ranks."""
     names = {plain(label.name) for label in labels}
     missing = [genre for genre in COMMON.split() if plain(genre) not in names]
-    n_genres = len(labels) if ranking is None else int(ranking.is_genre.sum())
-    return f"{name} knows {n_genres} genres" + (f", but not {', '.join(missing)}" if missing else "")
+    lacking = f" (not among them: {', '.join(missing)})" if missing else ""
+    n_genres = int(ranking.is_genre.sum())
+    return f"{name}: {n_genres} genres{lacking}, ranked by how far their probability is above what is usual"
