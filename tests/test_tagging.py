@@ -85,7 +85,7 @@ def test_published_sizes(family, width):
 
 # Narrow and short where the family allows it: a step through the whole network is a matter of minutes.
 SHORT = {
-    **{"musicnn": (40, 96), "musicnn_won": (40, 96), "vgg": (64, 64), "fcn": (1280, 96), "crnn": (96, 96)},
+    **{"musicnn": (40, 96), "musicnn_won": (40, 96), "vgg": (96, 64), "fcn": (1280, 96), "crnn": (96, 96)},
     **{"cnn_choi": (1280, 96), "crnn_choi": (90, 96), "short_chunk": (128, 128), "short_chunk_residual": (20, 20)},
 }
 
@@ -110,7 +110,8 @@ def test_training_contract(family):
 
     (value, statistics), gradients = step(variables["params"], x)
     assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(gradients))
-    assert all(bool(jnp.any(g != 0)) for g in jax.tree.leaves(gradients))
+    without = {"/".join(path) for path, g in flatten_dict(gradients).items() if not jnp.any(g != 0)}
+    assert without <= {"cnn3/bn/bias"}  # a constant that musicnn's next norm takes away
     assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool(jnp.any(a != b)), statistics, variables["batch_stats"])))
     x[3] = 7
     (other, _), _ = step(variables["params"], x)

@@ -133,6 +133,17 @@ def convert(model: str, tensors: Mapping[str, np.ndarray], where: str) -> dict[s
     return unflatten_dict({path: _as_ours(layout, path, name, named[name]) for path, (name, _) in expected.items()})
 
 
+def front_end_of(model: str, tensors: Mapping[str, np.ndarray]) -> str:
+    """Return the preset of mel spectrograms that a published file was trained on, "" if it sees something else.
+
+    Won's networks exist for 96 and for 128 bins; the file has the filter bank.
+    """
+    bank = tensors.get("spec.mel_scale.fb")
+    if bank is None or bank.ndim != 2:
+        return NETWORKS[model].front_end
+    return "won128" if bank.shape[1] == 128 else "won"
+
+
 def check_values(name: str, tensor: np.ndarray, is_variance: bool) -> None:
     """Raise ValueError if a tensor has values that no weight has."""
     if not np.issubdtype(tensor.dtype, np.floating) or not np.isfinite(tensor).all():

@@ -31,6 +31,9 @@ from mumu_jax.models.registry import FAMILIES
 from mumu_jax.system.files import replacing, sha256_of
 from mumu_jax.system.lines import print_remark
 from mumu_jax.system.processes import is_main
+from mumu_jax.training.legacy_torch import ForeignObject, NoStateDict, is_legacy, read_legacy
+from mumu_jax.training.musicnn_wheel import SUFFIX as WHEEL
+from mumu_jax.training.musicnn_wheel import read_wheel
 
 FORMAT = "mumu_jax weights 1"
 METADATA_KEY = "mumu_jax"  # holds all metadata as JSON: safetensors writes several keys in no fixed order
@@ -45,20 +48,21 @@ Tensors = dict[str, np.ndarray]
 
 
 class Weights(NamedTuple):
-    """A published file: its name, the SHA-256 of its bytes, its tensors by their names there."""
+    """A published file: its name, the SHA-256 of its bytes, its tensors by their names there, its licence if inside."""
 
     file: str
     sha256: str
     tensors: Tensors
+    licence: str = ""
 
 
-def read_weights(path: Path) -> Weights:
-    """Read the tensors of a published file.
+def read_weights(path: Path, folder: str = "") -> Weights:
+    """Read the tensors of a published file; of musicnn's wheel, those of the network in `folder`.
 
     Raises UserError if it is damaged, of another kind, or holds anything but tensors.
     """
-    if path.suffix not in READERS:
-        raise UserError(f"{path} should end in one of {', '.join(READERS)}, which say what format it has")
+    if path.suffix not in (*READERS, WHEEL):
+        raise UserError(f"{path} should end in one of {', '.join((*READERS, WHEEL))}, which say what format it has")
     _check_is_file(path)
     sha256 = sha256_of(path)
     promised = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
@@ -68,6 +72,8 @@ def read_weights(path: Path) -> Weights:
             f"{DOWNLOAD_AGAIN}"
         )
     try:
+        if path.suffix == WHEEL:
+            return Weights(f"{path.name}: {folder}", sha256, *read_wheel(path, folder))
         return Weights(path.name, sha256, READERS[path.suffix](path))
     except ImportError as error:
         raise UserError(
@@ -108,6 +114,8 @@ def _from_npz(path: Path) -> Tensors:
 
 
 def _from_torch(path: Path) -> Tensors:
+    if is_legacy(path):
+        return _from_legacy_torch(path)
     torch: Any = importlib.import_module("torch")  # an optional package
     if tuple(map(int, torch.__version__.split(".")[:2])) < SAFE_TORCH:
         raise ImportError(torch.__version__)
@@ -116,17 +124,36 @@ def _from_torch(path: Path) -> Tensors:
             state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes can raise anything
         code = re.search(r"GLOBAL (\S+)", str(error))
-        if code:
-            raise ValueError(
-                f"it holds Python objects ({code[1]}), none of which was loaded; {SAVE_STATE_DICT}"
-            ) from error
-        reason = reason_of(error)
-        raise ValueError(f"it is damaged, or not a file of PyTorch's ({reason}); {DOWNLOAD_AGAIN}") from error
+        raise (_holds_objects(code[1]) if code else _damaged(error)) from error
     if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        keys = ", ".join(map(str, list(state)[:3])) if isinstance(state, dict) else ""
-        content = f"a dict of {keys}" if keys else type(state).__name__
-        raise ValueError(f"it should hold a state dict, and holds {content}; {SAVE_STATE_DICT}")
+        raise _no_state_dict(state)
     return {name: _from_tensor(tensor) for name, tensor in state.items()}
+
+
+def _from_legacy_torch(path: Path) -> Tensors:
+    """Read what PyTorch wrote before version 1.6, which needs no PyTorch."""
+    try:
+        return read_legacy(path)
+    except ForeignObject as error:
+        raise _holds_objects(str(error)) from error
+    except NoStateDict as error:
+        raise _no_state_dict(error.content) from error
+    except Exception as error:  # damaged bytes can raise anything
+        raise _damaged(error) from error
+
+
+def _holds_objects(names: str) -> ValueError:
+    return ValueError(f"it holds Python objects ({names}), none of which was loaded; {SAVE_STATE_DICT}")
+
+
+def _damaged(error: Exception) -> ValueError:
+    return ValueError(f"it is damaged, or not a file of PyTorch's ({reason_of(error)}); {DOWNLOAD_AGAIN}")
+
+
+def _no_state_dict(content: Any) -> ValueError:
+    keys = ", ".join(map(str, list(content)[:3])) if isinstance(content, dict) else ""
+    described = f"a dict of {keys}" if keys else type(content).__name__
+    return ValueError(f"it should hold a state dict, and holds {described}; {SAVE_STATE_DICT}")
 
 
 def _from_tensor(tensor: Any) -> np.ndarray:
@@ -151,26 +178,33 @@ class Pretrained(NamedTuple):
     params: dict[str, Any]
     batch_stats: dict[str, Any]
     about: dict[str, str]  # source: name of the published file; sha256: of its bytes
+    vocabulary: tuple[str, ...] = ()  # the labels of the published outputs, in their order; () if unknown
+    front_end: str = ""  # the preset of mel spectrograms that the network was trained on; "" of images
+    licence: str = ""  # the notice that must go with the weights; "" if the published file has none
 
     @property
     def variables(self) -> dict[str, Any]:
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-class _Metadata(msgspec.Struct):
+class _Metadata(msgspec.Struct, omit_defaults=True):
     """Metadata of a converted file: the network, and the published file that its weights come from."""
 
     format: str
     model: str
     source: str
     sha256: str
+    vocabulary: tuple[str, ...] = ()
+    front_end: str = ""
+    licence: str = ""
 
 
 def write_pretrained(path: Path, pretrained: Pretrained) -> None:
     """Write a converted file."""
     leaves: dict[str, Any] = flatten_dict(pretrained.variables, sep="/")
     tensors = {name: np.asarray(leaf, np.float32, order="C") for name, leaf in leaves.items()}
-    metadata = _Metadata(FORMAT, pretrained.model, **pretrained.about)
+    about, more = pretrained.about, (pretrained.vocabulary, pretrained.front_end, pretrained.licence)
+    metadata = _Metadata(FORMAT, pretrained.model, about["source"], about["sha256"], *more)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         save_file(tensors, temporary, {METADATA_KEY: msgspec.json.encode(metadata).decode()})
@@ -196,7 +230,8 @@ def load_pretrained(path: Path) -> Pretrained:
             f"python scripts/convert_weights.py --from={path} --model=MODEL --out=FILE.safetensors"
         ) from error
     about = {"source": metadata.source, "sha256": metadata.sha256}
-    return Pretrained(metadata.model, trees["params"], trees.get("batch_stats", {}), about)
+    more = (metadata.vocabulary, metadata.front_end, metadata.licence)
+    return Pretrained(metadata.model, trees["params"], trees.get("batch_stats", {}), about, *more)
 
 
 def _read_safetensors(path: Path) -> tuple[Tensors, dict[str, str]]:

@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mumu_jax.models.kernels.backend import backend
+from mumu_jax.models.kernels.formulations import BAND_BINS, FORMULATIONS
 from mumu_jax.models.kernels.padded import convolve
 
 Spectrograms = Float[Array, "items frames bins 1"]
@@ -18,7 +19,16 @@ Kernel = Float[Array, "time frequency 1 channels"]
 
 def convolve_frames(x: Spectrograms, kernel: Kernel) -> Float[Array, "items frames positions channels"]:
     """Return the convolution: of each frame (zeros pad the ends), at all positions of the kernel inside the bins."""
-    return convolve(x, kernel, (_around(kernel), (0, 0)))
+    around, n_positions = _around(kernel), x.shape[2] - kernel.shape[1] + 1
+    if n_positions == 1:  # all bins as channels: the gradients do not slide the kernel over them
+        return convolve(x.swapaxes(2, 3), kernel.swapaxes(1, 2), (around, (0, 0)))
+    if backend() != "cpu":
+        return convolve(x, kernel, (around, (0, 0)))
+    if kernel.shape[1] == 1:
+        return _banded(jnp.pad(x, ((0, 0), around, (0, 0), (0, 0))).swapaxes(1, 2), kernel.swapaxes(0, 1)).swapaxes(
+            1, 2
+        )
+    return _banded(jnp.pad(x, ((0, 0), around, (0, 0), (0, 0))), kernel)
 
 
 def convolve_to_extremes(x: Spectrograms, kernel: Kernel) -> Float[Array, "items frames 2 channels"]:
@@ -41,3 +51,12 @@ def _around(kernel: Kernel) -> tuple[int, int]:
     """Return the zeros before and after the frames, as TensorFlow's SAME: an even kernel sees one frame more after."""
     n_taps = kernel.shape[0]
     return (n_taps - 1) // 2, n_taps // 2
+
+
+def _banded(x: Spectrograms, kernel: Kernel) -> Float[Array, "items frames positions channels"]:
+    """Convolve along wide kernels as matrix products, whose gradients are such: 20 times as fast as a convolution's."""
+    n_positions = x.shape[2] - kernel.shape[1] + 1
+    x = jnp.pad(x, ((0, 0), (0, 0), (0, -n_positions % BAND_BINS), (0, 0)))
+    banded, pool = FORMULATIONS["banded"], (1, 1)
+    pieces = banded.apply(x, banded.expand(kernel, pool), kernel.shape, pool)
+    return jnp.concatenate([phases[0][0] for phases in pieces], axis=2)[:, :, :n_positions]
