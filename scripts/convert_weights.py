@@ -1,7 +1,7 @@
 """Convert published weights, so that training can start from them, or files be tagged with them.
 
     python scripts/convert_weights.py --from=resnet101-63fe2227.pth --model=resnet101 --out=resnet101.safetensors
-    python scripts/convert_weights.py --from=musicnn-0.1.0-py3-none-any.whl --model=musicnn_msd --out=musicnn.safetensors
+    python scripts/convert_weights.py --from=musicnn-0.1.0-py3-none-any.whl --model=musicnn_msd --out=msd.safetensors
     python scripts/convert_weights.py --from=best_model.pth --model=fcn --tags=jamendo --out=fcn_jamendo.safetensors
 
 Reads torchvision's files, timm's ResNets and DenseNets, Hugging Face's ResNets, the wheel of musicnn (pip download

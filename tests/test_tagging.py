@@ -1,5 +1,7 @@
 """Networks on mel spectrograms: their published sizes, PyTorch's outputs, and shortcuts that change no output."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -170,7 +172,7 @@ def test_extremes_are_those_of_the_convolution(size, backend):
 @pytest.mark.parametrize("form", [PONS, WON], ids=["pons", "won"])
 def test_layer_in_inference_equals_its_definition(form):
     x = jnp.asarray(patches((30, 96, 1), n=3))
-    layer = Layer(form, 12, (7, 38), jnp.float32)
+    layer: Any = Layer(form=form, features=12, size=(7, 38), dtype=jnp.float32)
     variables = made_up(jax.eval_shape(layer.init, jax.random.key(0), x, None))
     params, statistics = variables["params"], variables["batch_stats"]["bn"]
     assert (params["bn"]["scale"] < 0).any()
@@ -213,7 +215,7 @@ def test_max_pool_of_tiles_drops_what_is_left_over():
 def test_keras_recurrent_layer():
     """By hand: the reset gate multiplies the state before the product, and gates are clipped lines."""
     x = patches((4, 5), n=2)
-    layer = GRU(3, keras=True)
+    layer: Any = GRU(3, keras=True)
     params = made_up(jax.eval_shape(layer.init, jax.random.key(0), x))["params"]
     assert set(params) == {"input", "recurrent_kernel"}
     state, states = np.zeros((2, 3), np.float32), []

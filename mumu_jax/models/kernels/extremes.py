@@ -54,7 +54,7 @@ def _around(kernel: Kernel) -> tuple[int, int]:
 
 
 def _banded(x: Spectrograms, kernel: Kernel) -> Float[Array, "items frames positions channels"]:
-    """Convolve along wide kernels as matrix products, whose gradients are such: 20 times as fast as a convolution's."""
+    """Convolve along wide kernels as matrix products, whose gradients are, too: measured, six times as fast."""
     n_positions = x.shape[2] - kernel.shape[1] + 1
     x = jnp.pad(x, ((0, 0), (0, 0), (0, -n_positions % BAND_BINS), (0, 0)))
     banded, pool = FORMULATIONS["banded"], (1, 1)
