@@ -17,9 +17,8 @@ from mumu_jax.data.modalities.base import Read, Reader, died
 from mumu_jax.data.sources.files import files_below
 from mumu_jax.errors import UserError
 from mumu_jax.runs.exported import open_export
-from mumu_jax.runs.published import open_published, remark_on
 from mumu_jax.runs.scorer import Scorer, open_run
-from mumu_jax.runs.several import Several
+from mumu_jax.runs.several import Several, open_models
 from mumu_jax.runs.stems import Stem, find_stems, put_together
 from mumu_jax.runs.tags import Tags, open_tags
 from mumu_jax.system.lines import print_line, print_remark
@@ -59,7 +58,7 @@ def _open(arguments: argparse.Namespace) -> Scorer | Several:
     """Open what the command line names to tag with."""
     models = arguments.model or []
     if models and all(model.suffix == ".safetensors" for model in models):
-        return _open_published(models)
+        return open_models(models)
     if len(models) > 1:
         raise UserError(
             f"--model is given {len(models)} times, and one is not a .safetensors file; only published networks "
@@ -73,15 +72,6 @@ def _open(arguments: argparse.Namespace) -> Scorer | Several:
     if scorer.wants_gazetteer:
         folder = models[0] if models else arguments.workdir
         print_remark(f"{folder} has no gazetteer: entities are not looked up; add --gazetteer")
-    return scorer
-
-
-def _open_published(paths: Sequence[Path]) -> Scorer | Several:
-    """Open published networks, several as one; print what they know."""
-    scorers = [open_published(path) for path in paths]
-    scorer = Several.of(scorers) if len(scorers) > 1 else scorers[0]
-    assert scorer.ranking is not None
-    print_remark(remark_on(" + ".join(path.stem for path in paths), scorer.labels, scorer.ranking))
     return scorer
 
 

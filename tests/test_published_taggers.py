@@ -120,7 +120,7 @@ def test_every_changed_byte_of_a_checkpoint_is_found(wheel):
     for n_bytes in (0, 47, 48, len(index) // 2, len(index) - 1):
         with pytest.raises(ValueError, match="index"):
             read_bundle(index[:n_bytes], data, wanted.__contains__)
-    with pytest.raises(ValueError, match="should have .* bytes, and has"):
+    with pytest.raises(ValueError, match=r"should have .* bytes, and has"):
         read_bundle(index, data[:100], wanted.__contains__)
     with pytest.raises(ValueError, match="the checksum of tensor"):
         read_bundle(index, bytes(len(data)), wanted.__contains__)

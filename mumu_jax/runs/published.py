@@ -15,7 +15,8 @@ from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
 from mumu_jax.models.head import output_layer
 from mumu_jax.runs.folder import Trained
-from mumu_jax.runs.scorer import Ranking, Scorer, scorer_of_songs
+from mumu_jax.runs.ranking import Ranking
+from mumu_jax.runs.scorer import Scorer, scorer_of_songs
 from mumu_jax.system.files import sha256_of
 from mumu_jax.training.weights import Pretrained, load_pretrained
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from mumu_jax.compute import devices
 from mumu_jax.compute.network import VECTORS
@@ -22,34 +22,14 @@ from mumu_jax.errors import UserError
 from mumu_jax.runs.folder import Trained, TrainedRun, load_run
 from mumu_jax.runs.fusion import fuse
 from mumu_jax.runs.prediction import predict_items
+from mumu_jax.runs.ranking import Ranking
 from mumu_jax.runs.stems import Together
 from mumu_jax.training.feed import Feed
-
-LEAST_PROBABILITY = 1e-7  # keeps a logit finite
 
 Scores = Float[np.ndarray, "items labels"]
 Embedding = Float[np.ndarray, "items d"]
 # (the inputs of all items by modality, batch size) → (scores for people to read, penultimate vectors)
 Predict = Callable[[Any, int], tuple[Scores, Embedding]]
-
-
-class Ranking(NamedTuple):
-    """The order of a published network's tags: which of them are genres, and the logit of each for what tells nothing.
-
-    The frequent tags of a vocabulary are probable for every song; those that a song has above its prior describe it.
-    """
-
-    is_genre: Bool[np.ndarray, " labels"]
-    prior: Float[np.ndarray, " labels"]
-
-    def best(
-        self, labels: Sequence[Label], scores: Float[np.ndarray, " labels"], n: int, all_tags: bool
-    ) -> list[tuple[str, float]]:
-        """Return the `n` genres, or tags, whose logits are most above their priors, with their probabilities."""
-        p = np.clip(scores, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
-        order = np.argsort(self.prior - np.log(p / (1 - p)), kind="stable")
-        chosen = [i for i in order if all_tags or self.is_genre[i]]
-        return [(labels[i].name, float(scores[i])) for i in chosen[:n]]
 
 
 @dataclass(frozen=True)

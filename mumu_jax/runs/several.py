@@ -11,9 +11,11 @@ import numpy as np
 from mumu_jax.config import flatten
 from mumu_jax.data.manifest import Label
 from mumu_jax.data.modalities.base import Read, Reader
-from mumu_jax.runs.published import plain
-from mumu_jax.runs.scorer import Ranking, Scorer, Scores
+from mumu_jax.runs.published import open_published, plain, remark_on
+from mumu_jax.runs.ranking import Ranking
+from mumu_jax.runs.scorer import Scorer, Scores
 from mumu_jax.runs.stems import Together
+from mumu_jax.system.lines import print_remark
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,15 @@ class Several:
             total[:, columns] += part
             counts[columns] += 1
         return total / counts
+
+
+def open_models(paths: Sequence[Path]) -> Scorer | Several:
+    """Open published networks, several as one; print what they know."""
+    scorers = [open_published(path) for path in paths]
+    scorer = Several.of(scorers) if len(scorers) > 1 else scorers[0]
+    assert scorer.ranking is not None
+    print_remark(remark_on(" + ".join(path.stem for path in paths), scorer.labels, scorer.ranking))
+    return scorer
 
 
 def _view(scorer: Scorer) -> str:
