@@ -71,6 +71,7 @@ Reason = Literal[
     "short",
     "not_audio",
     "not_text",
+    "protected",
     "truncated",
     "chained",
     "cancelled",

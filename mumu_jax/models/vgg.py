@@ -1,5 +1,6 @@
 """The VGG-like network published beside musicnn (Pons & Serra 2019, "Pre-trained convolutional neural networks")."""
 
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from mumu_jax.models.registry import register
 FILTERS = 128
 # Of each block, window and stride of the max-pool, frames × bins: the first windows overlap in time, and skip bins.
 POOLS = (((4, 1), (2, 2)), ((2, 2), (2, 2)), ((2, 2), (2, 2)), ((2, 2), (2, 2)), ((4, 4), (4, 4)))
-NORM = {"epsilon": 1e-3, "momentum": 0.01}  # TensorFlow's defaults
+EPSILON, MOMENTUM = 1e-3, 0.01  # TensorFlow's defaults
 
 
 @register("vgg", sees=("mel",), settings=("weights", "dropout", "precision"))
@@ -38,10 +39,11 @@ class VGG(nn.Module):
         members: Members | None = None,
     ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
         """Return (output, embedding) of log-mel patches; one key an item turns dropout on."""
-        x = BatchNorm(self.dtype, **NORM, name="input_bn")(patches[..., None], members)
+        norm = partial(BatchNorm, epsilon=EPSILON, momentum=MOMENTUM)
+        x = norm(self.dtype, name="input_bn")(patches[..., None], members)
         for i, (window, strides) in enumerate(POOLS, start=1):
             x = nn.relu(padded_conv(FILTERS, 3, bias=True, dtype=self.dtype, name=f"conv{i}")(x))
-            x = nn.max_pool(BatchNorm(self.dtype, **NORM, name=f"bn{i}")(x, members), window, strides)
+            x = nn.max_pool(norm(self.dtype, name=f"bn{i}")(x, members), window, strides)
             x = dropout(x, dropout_keys, self.dropout / 2, layer=i)
         x = x.reshape(len(x), -1).astype(jnp.float32)
         return Shallow(self.n_outputs, self.unit_output, self.dropout, name="output")(x, dropout_keys)

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import mmap
 import os
 import secrets
 import stat
@@ -47,6 +48,19 @@ def open_regular(path: Path) -> BinaryIO:
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, not a file", str(path))
     return path.open("rb")
+
+
+@contextmanager
+def mapped(file: BinaryIO) -> Iterator[mmap.mmap | bytes]:
+    """Yield a file's bytes, in memory only if its file system cannot map it."""
+    try:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError:
+        file.seek(0)
+        yield file.read()
+    else:
+        with data:
+            yield data
 
 
 def check_line_of_utf8(folder: Path) -> None:

@@ -201,7 +201,7 @@ class PreparedModality(Modality):
     """A modality whose records are made from files by `prepare`, stored in DATA/`name`."""
 
     files: ClassVar[str]  # a user's files in words: "audio", ".txt"
-    versions: ClassVar[Mapping[str, str]]  # of the libraries that the numbers depend on
+    versions: ClassVar[Mapping[str, str]]  # of the libraries that all numbers depend on
     shard_records: ClassVar[int]  # at most this much is done again after a kill
     counts: ClassVar[tuple[str, ...]] = ()  # the names in Content.counts
     in_process: ClassVar[bool] = False  # read in this process: others would take more memory and time than they save
@@ -232,6 +232,10 @@ class PreparedModality(Modality):
     def state(self, source: Any) -> Any:
         """Return what, beside the settings, the content depends on, as JSON; asked before a shard is made again."""
         return path_state(source)
+
+    def versions_of(self, sources: Iterable[Any]) -> Mapping[str, str]:
+        """Return the versions of the libraries that the numbers made of these inputs depend on."""
+        return self.versions
 
     @abstractmethod
     def fields(self, settings: Any) -> dict[str, Field]:

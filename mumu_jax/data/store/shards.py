@@ -154,10 +154,11 @@ class Store:
         self._write_shards([shard], {shard.name: self._origin(shard)}, workers=1, shown=False)
 
     def _not_written(self, missing: Sequence[str], shards: Sequence[Shard]) -> str:
+        sources = (row.input for shard in shards for row in shard.rows)
         return (
             f"expected {len(shards)} new shards in {self.folder}, but {len(missing)} are missing or differ (first: "
             f"{missing[0]}); check that all workers see that folder and the files under the same paths, and that they "
-            f"have the same versions of {', '.join(self.modality.versions)}"
+            f"have the same versions of {', '.join(self.modality.versions_of(sources))}"
         )
 
     def _write_shards(
@@ -231,10 +232,11 @@ class Store:
         states = [row.input and modality.state(row.input) for row in shard.rows]
         rows = [(row.album_id, row.item_id, state, row.columns) for row, state in zip(shard.rows, states, strict=True)]
         words = [
-            records.digest([making, modality.versions, row.item_id, state])[:24]
+            records.digest([making, modality.versions_of([row.input]), row.item_id, state])[:24]
             for row, state in zip(shard.rows, states, strict=True)
         ]
-        return Origin(records.digest([making, modality.versions, rows]), words)
+        versions = modality.versions_of(row.input for row in shard.rows)
+        return Origin(records.digest([making, versions, rows]), words)
 
     def _read_sidecars(self, shards: Sequence[Shard], origins: Mapping[str, "Origin"]) -> dict[str, Sidecar]:
         """Return by name the sidecars of the shards that are finished and undamaged."""
@@ -302,12 +304,13 @@ class Written:
     def finish(self, albums: Sequence[Album], labels: Sequence[Label]) -> Description:
         """Write statistics, TFDS metadata and `prepared.json` unless they are there; return the last."""
         folder, modality, settings = self.store.folder, self.modality, self.store.settings
+        sources = (row.input for shard, _ in self.shards for row in shard.rows)
         description = Description(
             albums_sha256=albums_sha256(albums),
             settings=dataclasses.asdict(settings),
             labels=list(labels),
             splits={split: self._describe(split) for split in SPLITS},
-            versions={**modality.versions, **VERSIONS},
+            versions={**modality.versions_of(sources), **VERSIONS},
         )
         if (finished := _read_finished(folder, description)) is not None:
             if not (folder / SEAL).exists():

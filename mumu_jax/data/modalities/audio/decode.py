@@ -10,23 +10,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import soundfile
 import soxr
 from jaxtyping import Float16, Float32
 
 from mumu_jax.config import AudioSettings, MelSettings
 from mumu_jax.data.manifest import Rejected
-from mumu_jax.data.modalities.audio.containers import check_length, message_of, open_sound
+from mumu_jax.data.modalities.audio.containers import open_sound
 from mumu_jax.data.modalities.audio.front_ends import front_end_of
+from mumu_jax.data.modalities.audio.sound import check_length
 
 EXCERPT_TOLERANCE_S = 0.5  # mp3 padding beyond 30 s does not make a second excerpt
 SHORTEST_S = 1.0  # the lowest octave's filters need 0.75 s; shorter recordings are padded with zeros
 TOO_SHORT_S = 0.1  # nobody hears a genre in less
 CANCELLED = 1e-3  # of the loudest sample of a channel: a mix that stays below is its channels' rounding noise
-
-# Frames decoded at a time, as many as a core's cache holds.  Fewer for Ogg, because libsndfile hides a gap in the
-# stream if one read spans it.
-_BLOCK_FRAMES, _OGG_BLOCK_FRAMES = 1 << 15, 1 << 12
 _AMIN = 1e-10  # librosa's default: power_to_db does not distinguish smaller powers
 
 
@@ -122,27 +118,27 @@ def decode(path: Path, sr_hz: int) -> Iterator[Float32[np.ndarray, " samples"]]:
 
     Raises Rejected with the reason
     `missing` (no such file), `unreadable` (a folder, a pipe, no permission, damaged), `empty` (no bytes or no samples),
-    `not_audio` (libsndfile does not know the format), `nan` (a sample is NaN or infinite),
-    `chained` (several recordings in one file, of which libsndfile decodes the first),
+    `not_audio` (the format is unknown, or needs the extra `m4a`), `protected` (it is encrypted),
+    `nan` (a sample is NaN or infinite), `chained` (several recordings in one file, of which the first is decoded),
     `cancelled` (the channels cancel when they are mixed, and only their rounding is left) or
     `truncated`: decoded more than TRUNCATED_S short of the length that the file declares.  It declares it by the frame
     count in FLAC and in Ogg's last page, and by the size of the chunk with the samples in WAV, AIFF, AU and similar
     formats.  An mp3 declares the frames in its Xing header, and holds those that are counted: one that holds fewer is
     truncated, and one that holds more is decoded whole.  Without that header it is truncated if it ends inside a
     frame, or if the decoder gives up before its last frame; Ogg if the page that ends the stream is missing.
+    Containers that FFmpeg reads declare it in their header; bare AAC by the bytes of its frames, as mp3.
 
-    Not detected: an mp3 without a Xing header that was cut exactly between two frames, a NIST or VOC file that was
-    cut, and damage that keeps the length.
+    Not detected: an mp3 or bare AAC without a header that was cut exactly between two frames, a NIST or VOC file that
+    was cut, and damage that keeps the length.
     """
-    file, declared_s = open_sound(path)
-    with file:
-        resample = soxr.ResampleStream(file.samplerate, sr_hz, 1, dtype="float32", quality="HQ")
+    with open_sound(path) as sound:
+        resample = soxr.ResampleStream(sound.sr_hz, sr_hz, 1, dtype="float32", quality="HQ")
         n_decoded = n_resampled = 0
         loudest, loudest_mixed = 0.0, 0.0
-        for block in _blocks(file, declared_s):
+        for block in sound.blocks:
             peak = _peak(block)
             if not np.isfinite(peak):
-                raise Rejected("nan", f"a sample after {n_decoded / file.samplerate:.1f} s is NaN or infinite")
+                raise Rejected("nan", f"a sample after {n_decoded / sound.sr_hz:.1f} s is NaN or infinite")
             mixed = _mono(block)
             loudest, loudest_mixed = max(loudest, peak), max(loudest_mixed, _peak(mixed))
             n_decoded += len(block)
@@ -151,27 +147,13 @@ def decode(path: Path, sr_hz: int) -> Iterator[Float32[np.ndarray, " samples"]]:
             yield resampled
         if n_decoded == 0:
             raise Rejected("empty", "no samples")
-        check_length(n_decoded / file.samplerate, declared_s)
+        check_length(n_decoded / sound.sr_hz, sound.declared_s)
         if loudest_mixed < CANCELLED * loudest:
             detail = f"a peak of {loudest:.2g} becomes {loudest_mixed:.2g}; invert one channel, or keep only one"
             raise Rejected("cancelled", f"the channels cancel when they are mixed to mono: {detail}")
-        n_left = int(np.ceil(n_decoded * (sr_hz / file.samplerate))) - n_resampled
+        n_left = int(np.ceil(n_decoded * (sr_hz / sound.sr_hz))) - n_resampled
         rest = resample.resample_chunk(np.zeros(0, np.float32), last=True)[:n_left]
         yield np.pad(rest, (0, n_left - len(rest)))
-
-
-def _blocks(file: soundfile.SoundFile, declared_s: float) -> Iterator[Float32[np.ndarray, "samples channels"]]:
-    n_frames = _OGG_BLOCK_FRAMES if file.format == "OGG" else _BLOCK_FRAMES
-    buffer = np.empty((n_frames, file.channels), np.float32)
-    block, n_decoded = buffer, 0
-    while len(block) == n_frames:  # a shorter one is the end, or a gap that libsndfile would step over
-        try:
-            block = file.read(out=buffer)
-        except soundfile.LibsndfileError as error:
-            check_length(n_decoded / file.samplerate, declared_s, message_of(error))
-            raise Rejected("unreadable", message_of(error)) from error
-        n_decoded += len(block)
-        yield block
 
 
 def _peak(block: Float32[np.ndarray, "..."]) -> float:

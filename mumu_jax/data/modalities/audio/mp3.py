@@ -65,7 +65,7 @@ class Stream:
 def scan(path: Path) -> Stream:
     """Follow the frames of a file from header to header; after damage, go on where two frames agree again."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        start = _next_frame(data, _end_of_id3(data))
+        start = _next_frame(data, end_of_id3(data))
         first = _frame(data, start)
         if first is None:
             return Stream(0.0, 0, tagged=False, cut=False, start=start, share=0.0, other_s=0.0)
@@ -114,7 +114,7 @@ def _count_frames(data: mmap.mmap, start: int, first: Frame) -> tuple[int, bool,
     return n_frames, False, n_bytes, other_s
 
 
-def _end_of_id3(data: mmap.mmap) -> int:
+def end_of_id3(data: mmap.mmap | bytes) -> int:
     """Return the offset behind the ID3 tags at the file's beginning; their size is coded as four times seven bits."""
     at = 0
     while (tag := data[at : at + 10])[:3] == b"ID3" and len(tag) == 10:

@@ -15,8 +15,9 @@ from mumu_jax.data.manifest import Album, Rejected
 from mumu_jax.data.modalities.audio import patches
 from mumu_jax.data.modalities.audio.decode import TrackFrames
 from mumu_jax.data.modalities.audio.duplicates import alike, likeness
+from mumu_jax.data.modalities.audio.foreign import libav_versions
 from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, Tensor
-from mumu_jax.data.modalities.suffixes import is_audio
+from mumu_jax.data.modalities.suffixes import is_audio, is_foreign
 
 SILENT = Rejected("silent", "there is no sound in it")  # nothing to tag; kept for training, at the floor
 
@@ -61,6 +62,11 @@ class Songs(PreparedModality):
         """Decode a track."""
         frames, seconds, silent = self.frames_of(source, settings)
         return Content({self.field(settings): frames}, {"seconds": seconds, "silent": int(silent)})
+
+    def versions_of(self, sources: Iterable[Path | None]) -> Mapping[str, str]:
+        """Return the versions of the decoder and the resampler; of FFmpeg's if a name says that it is needed."""
+        needed = any(source is not None and is_foreign(source) for source in sources)
+        return {**self.versions, **libav_versions()} if needed else self.versions
 
     def likeness(self, fields: Mapping[str, Any], settings: Any) -> bytes:
         """Return the likeness of the first excerpt."""
