@@ -110,6 +110,10 @@ EPOCHS = Column("epochs in all", "n_epochs")
 KERNELS = Column("kernels a step", "n_kernels")
 MOVED = Column("MB an example", "bytes_per_example", units(1e6))
 GIANT = Column("giant windows", "n_giant_windows")
+HARM = Column("harm", "config", width=13)
+COMMAND = Column("command", "mode", width=14)
+TRIES = Column("tries", "tries", grouped)
+SURVIVORS = Column("survivors", "survivors", grouped)
 
 BENCHMARK = Column("benchmark", "benchmark")
 PEER_NAME = Column("peer", "peer")
@@ -178,5 +182,6 @@ TABLES = (
         columns=(DEVICE, CONFIG, MODE, ALBUMS, RUNS, FAILED, EPOCHS, MINUTES),
         wanted=({"device": WANTED, "albums": 31_471, "mode": "paper", "seconds": NOT_MEASURED},),
     ),
+    Table("Harm done to commands", "promises", (DEVICE, HARM, COMMAND, TRIES, SURVIVORS, MINUTES)),
     Table("Programs compiled for an H200, not run", "h200_module", (*STEP, KERNELS, MOVED, GIANT)),
 )

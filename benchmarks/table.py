@@ -1,4 +1,4 @@
-"""`python -m benchmarks.table`: print the tables of all results; `--write` puts them into the two READMEs.
+"""`python -m benchmarks.table`: print the tables of all results; `--write` puts them into the READMEs.
 
 The newest row of each thing that was measured counts.  `results/table2.csv` was written by `mumu_jax.reproduce` for the
 mini dataset.
@@ -18,7 +18,7 @@ from mumu_jax.reports import table2
 from mumu_jax.system.terminal import run_command
 
 HERE = Path(__file__).parent
-README, BENCHMARKS = HERE.parent / "README.md", HERE / "README.md"
+README, BENCHMARKS, CODE = HERE.parent / "README.md", HERE / "README.md", HERE.parent / "mumu_jax" / "README.md"
 MARK = "†"
 NOTE = f"{MARK} from a changed tree: no commit holds the code that was measured, and the row cannot be made again."
 UNMEASURED = f"Nothing is measured on an {WANTED} yet."
@@ -30,12 +30,47 @@ SPEED = (
     {"benchmark": "train_step", "config": "image_resnet101", "n_devices": 1},
     {"benchmark": "prepare", "mode": "track"},
 )
+# The promises of mumu_jax/README.md: each with the harm that `benchmarks.promises` does, if any, and its tests.
+PROMISES = (
+    (
+        "a kill at any moment costs minutes at most; the same command ends with the same bytes",
+        *("kills", "test_resume test_prepare test_fusion"),
+    ),
+    (
+        "a full, read-only or failing disk ends any command in one line that names the path; with room again, it goes "
+        "on",
+        *("full disks", "test_disk"),
+    ),
+    (
+        "no changed byte of a run, of prepared data (shards of up to 1 GB in all; ArrayRecord checks larger ones) or "
+        "of an export is used",
+        *("flipped bytes", "test_flips"),
+    ),
+    (
+        "odd, damaged or mislabelled files cost their own row, with a reason; what passes is finite and of its shape",
+        *("odd files", "test_reading test_audio test_containers_av test_images"),
+    ),
+    ("one new song costs one decode", None, "test_store"),
+    (
+        "one recording is in one split: the same file is refused, the same bytes or sound are listed",
+        *(None, "test_same test_duplicates"),
+    ),
+    (
+        "names are compared normalised, and printed literally on any terminal; results go to the output, bars to the "
+        "terminal",
+        *(None, "test_names test_terminal test_places"),
+    ),
+    (
+        "data too small to learn from is said to be so, and every network is printed beside a linear baseline",
+        *(None, "test_baseline test_census"),
+    ),
+)
 TABLE2 = ("audio_high_4x70_cosine", "text_vsm_sem_cosine", "image_resnet101_logistic", "fusion_ati_logistic")
 
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write them into README.md and benchmarks/README.md")
+    parser.add_argument("--write", action="store_true", help="write them into the READMEs")
     write = parser.parse_args(argv).write
     for path, blocks in all_blocks().items():
         if write:
@@ -51,6 +86,7 @@ def all_blocks() -> dict[Path, dict[str, str]]:
     tables, markdown = render(rows), table2.as_markdown(paper).strip()
     return {
         README: {"results": summary(rows, paper)},
+        CODE: {"promises": promises(rows)},
         BENCHMARKS: {"commands": commands(), "benchmarks": tables, "table2": markdown},
     }
 
@@ -118,6 +154,22 @@ def summary(rows: list[Row], paper: Sequence[table2.Row]) -> str:
     scores = table2.as_markdown([row for row in paper if f"{row.row}_{row.target}" in TABLE2])
     measured = any(WANTED in row["device"] and row["examples_per_s"] for row in rows)
     return "\n\n".join([speed, *([] if measured else [UNMEASURED]), scores.strip()])
+
+
+def promises(rows: list[Row]) -> str:
+    """Return the promises, each with the tries to break it, those that did not, and its tests."""
+    newest = {(row["config"], row["mode"]): row for row in rows if row["benchmark"] == "promises"}.values()
+
+    def total(column: str, harm: str | None) -> str:
+        numbers = [row[column] for row in newest if row["config"] == harm]
+        return columns.grouped(sum(numbers)) if numbers else columns.ABSENT
+
+    lines = ["| promise | harm | tries | survivors | tests |", "| --- | --- | ---: | ---: | --- |"]
+    for words, harm, tests in PROMISES:
+        files = ", ".join(f"`tests/{test}.py`" for test in tests.split())
+        figures = (total(column, harm) for column in ("tries", "survivors"))
+        lines.append(f"| {words} | {' | '.join([harm or columns.ABSENT, *figures])} | {files} |")
+    return "\n".join(lines)
 
 
 def _newest(rows: list[Row], values: Row) -> Row:

@@ -2,14 +2,13 @@
 
 import errno
 import os
-import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from conftest import run_python
 
+from benchmarks.harm import Disk, empty
 from mumu_jax.errors import UserError
 from mumu_jax.system.disk import REMEDIES, fault_of, naming
 from mumu_jax.system.files import replacing
@@ -93,41 +92,16 @@ def test_a_thread_that_a_full_disk_ended_does_not_block_the_log(tmp_path, monkey
         log.__exit__()
 
 
-class Disk:
-    """A file system in memory of a given size."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._call("mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", folder)
-
-    def empty(self, n_bytes: int) -> None:
-        """Throw everything away, and have this size from now on."""
-        self._call("umount", self.folder)
-        self._call("mount", "-t", "tmpfs", "-o", f"size={n_bytes}", "tmpfs", self.folder)
-
-    def grow(self) -> None:
-        self._call("mount", "-o", "remount,size=1g", self.folder)
-
-    @property
-    def used(self) -> int:
-        state = os.statvfs(self.folder)
-        return (state.f_blocks - state.f_bfree) * state.f_frsize
-
-    @staticmethod
-    def _call(*command: object) -> None:
-        subprocess.run(list(map(str, command)), check=True, capture_output=True)
-
-
 @pytest.fixture
 def disk(tmp_path) -> Iterator[Disk]:
     folder = tmp_path / "disk"
     folder.mkdir()
     try:
         disk = Disk(folder)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("a small file system cannot be mounted here: that takes root")
+    except UserError as error:
+        pytest.skip(str(error))
     yield disk
-    subprocess.run(["umount", str(folder)], check=True)
+    disk.close()
 
 
 @pytest.mark.full
@@ -167,8 +141,10 @@ def test_a_full_disk_ends_a_command_in_one_line(command, share, disk, small_data
         return run_python("-m", f"mumu_jax.{arguments[0]}", *arguments[1:])
 
     assert call().returncode == 0
-    disk.empty(max(4096, round(share * disk.used)))
-    full = call()
+    n_bytes = disk.used
+    empty(folder)
+    with disk.filled(round(share * n_bytes)):
+        full = call()
     assert full.returncode == 2, full.stderr
     assert "Traceback" not in full.stderr
     assert "Exception" not in full.stderr
@@ -176,5 +152,4 @@ def test_a_full_disk_ends_a_command_in_one_line(command, share, disk, small_data
     assert line.startswith("error: cannot ")
     assert str(folder) in line
     assert "No space left on device" in line
-    disk.grow()
     assert call().returncode == 0

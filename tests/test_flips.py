@@ -2,12 +2,11 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from benchmarks.harm import check_run, flips, is_refused
 from mumu_jax import evaluate, export, prepare, report, tag, train
 from mumu_jax.config import AudioSettings, Config
 from mumu_jax.data.store.records import SEALED, open_prepared
@@ -64,41 +63,6 @@ def test_a_damaged_list_is_named(folder, content):
 # --- everything that is written -----------------------------------------------------------------------------
 
 
-def check_checkpoints(folder: Path) -> None:
-    """Check each checkpoint as restoring it does, before anything is read."""
-    for step in sorted(path.name for path in folder.iterdir() if path.is_dir()):
-        check_seal(folder, "remove it", step)
-
-
-def flips(folder: Path, n: int, seed: int, apart: Callable[[Path], bool] = lambda path: False) -> Iterator[Path]:
-    """Change one byte of a file at a time, each byte of all files as likely as any other; yield the file."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_size and not apart(path)]
-    files = [path for path in files if path.name not in (".lock",) and "events" not in path.parts]
-    sizes = np.array([path.stat().st_size for path in files])
-    rng = np.random.default_rng(seed)
-    for which in rng.choice(len(files), n, p=np.sqrt(sizes) / np.sqrt(sizes).sum()):  # small files, too
-        path = files[which]
-        at, bits = int(rng.integers(sizes[which])), int(rng.integers(1, 256))
-        with path.open("r+b") as file:
-            file.seek(at)
-            (before,) = file.read(1)
-            file.seek(at)
-            file.write(bytes([before ^ bits]))
-            file.flush()
-            yield path
-            file.seek(at)
-            file.write(bytes([before]))
-
-
-def found(read: Callable[[], object]) -> bool:
-    """Return True if `read` ends in the one line that a command prints; any other error fails the test."""
-    try:
-        read()
-    except UserError as error:
-        return "\n" not in str(error)
-    return False
-
-
 @pytest.mark.full
 def test_no_flipped_byte_is_silent(small_data, small_run, small_runs, small_fusion, tmp_path, capsys):  # 16a, 30d
     run = Path(shutil.copytree(small_run, tmp_path / "run"))
@@ -107,27 +71,21 @@ def test_no_flipped_byte_is_silent(small_data, small_run, small_runs, small_fusi
     data = Path(shutil.copytree(small_data / "audio", tmp_path / "data" / "audio")).parent
     export.main([f"--workdir={run}", f"--out={tmp_path / 'model'}"])
 
-    def read_run(folder: Path) -> None:
-        for phase in ("track", "album"):
-            if (folder / phase).exists():
-                check_checkpoints(folder / phase)
-        check_seal(folder, "restore it")
-
     readers = {
-        "run": (run, lambda: read_run(run)),
-        "text run": (text, lambda: read_run(text)),
-        "fusion": (fusion, lambda: read_run(fusion)),
+        "run": (run, lambda: check_run(run)),
+        "text run": (text, lambda: check_run(text)),
+        "fusion": (fusion, lambda: check_run(fusion)),
         "prepared data": (data, lambda: open_prepared(data, AudioSettings(), verify=True)),
         "export": (tmp_path / "model", lambda: open_export(tmp_path / "model")),
     }
     figures = {}
     for seed, (name, (folder, read)) in enumerate(readers.items()):
-        assert not found(read)
+        assert not is_refused(read)
         n = N_FLIPS // len(readers)
-        silent = [path for path in flips(folder, n, seed) if not found(read)]
+        silent = [path for path in flips(folder, n, seed) if not is_refused(read)]
         figures[name] = (n, len(silent))
         assert not silent, f"{len(silent)} of {n} in {name}, the first in {silent[0]}"
-        assert not found(read)
+        assert not is_refused(read)
     with capsys.disabled():
         print(f"\nflipped bytes (tries, silent): {figures}")
 
