@@ -58,6 +58,7 @@ def main(argv: Sequence[str]) -> int:
 
 def kills(commands: Commands, name: str, n: int, seed: int) -> list[bool]:
     """Kill the command at `n` moments; return which of the kills it survived."""
+    commands.undisturbed(name)
     shares = np.random.default_rng(seed).uniform(0, 1, n)
     return [one for share in shares if (one := _kill(commands, name, share)) is not None]
 
@@ -67,7 +68,7 @@ def _kill(commands: Commands, name: str, share: float) -> bool | None:
     process = commands.start(name)
     harm.wait_for_work(process, commands.made)
     try:
-        process.communicate(timeout=share * commands.undisturbed[name].seconds)
+        process.communicate(timeout=share * commands.undisturbed(name).seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
@@ -77,7 +78,7 @@ def _kill(commands: Commands, name: str, share: float) -> bool | None:
 
 def full_disks(commands: Commands, name: str, n: int, seed: int) -> list[bool]:
     """Call the command with too little room, of up to `2n - 1` sizes; return which of these it survived."""
-    n_bytes = commands.undisturbed[name].n_bytes
+    n_bytes = commands.undisturbed(name).n_bytes
     sizes = [n_bytes // 2, 0, int(0.95 * n_bytes), 4096, 100 * 1024][: 2 * n - 1]
     commands.made.mkdir(exist_ok=True)
     disk = harm.Disk(commands.made)
@@ -115,6 +116,7 @@ def flipped_bytes(commands: Commands, name: str, n: int, seed: int) -> list[bool
         "train a fusion": ("fusion", harm.check_run),
         "export": ("model", open_export),
     }
+    commands.undisturbed(name)
     path, check = commands.folder / checks[name][0], checks[name][1]
     check(path)
     return [harm.is_refused(lambda: check(path)) for _ in harm.flips(path, N_FLIPS * n, seed)]
@@ -127,6 +129,8 @@ def odd_files(commands: Commands, name: str, n: int, seed: int) -> list[bool]:
         album = json.loads(line)
         (source / f"{album['album_id']}.txt").write_text(album["text"] or "no text")
     wholes = sorted(path for path in source.rglob("*") if path.suffix in (".flac", ".jpg", ".h5", ".txt"))
+    for need in () if name == "prepare" else ("audio", "text", "train"):
+        commands.undisturbed(need)
     count, survived = {"prepare": _prepare, "tag": _tag}[name], []
     for suffix, how in ODD[name].items():
         for folder in (odd / "Rock", made):

@@ -12,7 +12,7 @@ import pytest
 from conftest import REPOSITORY, complain, run_python, succeed
 
 from benchmarks import __main__ as all_benchmarks
-from benchmarks import h200_module, options, results, reviews, table, timing, train_step
+from benchmarks import h200_module, harm, options, promises, results, reviews, table, timing, train_step
 from benchmarks.benchmark import Benchmark
 from mumu_jax.config import Config
 from mumu_jax.data.store.records import open_prepared
@@ -96,6 +96,57 @@ def test_end_to_end():
         *QUICK,
     )
     assert re.search(rf"audio_low_4x96 +bfloat16 +4 +resident +{RATE} +{RATE} +\d+\.\d%", done.stdout)
+
+
+@pytest.mark.slow
+def test_promises():
+    """Each harm once, and all of it is survived."""
+    done = run_python("-m", "benchmarks.promises", "--tries=1", "--no_save", timeout=3600)
+    assert done.returncode in (0, 1), done.stderr
+    rows = re.findall(
+        r"(flipped bytes|odd files|kills|full disks) +(.+?) +([\d,]+) +([\d,]+) +[\d.]+$", done.stdout, re.M
+    )
+    assert [row[:2] for row in rows] == [(kind, name) for kind, (_, *names) in promises.HARM.items() for name in names]
+    assert [row for row in rows if row[2] != row[3]] == [], done.stdout
+    assert all(int(tries.replace(",", "")) > 0 for kind, _, tries, _ in rows if kind != "kills"), done.stdout
+
+
+def test_odd_files_have_the_names_and_contents_that_were_asked_for(tmp_path):
+    for name, content in (("a.flac", b"sound" * 99), ("b.jpg", b"picture" * 99)):
+        (tmp_path / name).write_bytes(content)
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    n = 5 * len(harm.NAMES)
+    harm.write_odd_files(folder, sorted(tmp_path.glob("*.*")), ".flac", n, np.random.default_rng(0))
+    contents = {os.fsencode(path.name): path.read_bytes() for path in folder.iterdir()}
+    assert contents.keys() == {b"%s %d.flac" % (harm.NAMES[i % len(harm.NAMES)], i) for i in range(n)}
+    assert contents[b"plain 0.flac"] == b"sound" * 99
+    assert {b"", b"picture" * 99} < {*contents.values()}
+    assert len({*contents.values()}) > 20
+
+
+def test_a_flipped_byte_is_put_back(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    flipped = [path.read_bytes() for _ in harm.flips(tmp_path, 20, seed=0)]
+    assert b"abc" not in flipped
+    assert {sum(a != b for a, b in zip(one, b"abc", strict=True)) for one in flipped} == {1}
+    assert path.read_bytes() == b"abc"
+
+
+def _tries(kind: str, name: str, n: int, survivors: int, **more) -> dict:
+    row = {"config": kind, "mode": name, "tries": n, "survivors": survivors, "device": "CPU", **more}
+    return results.make_row("promises", row)
+
+
+def test_promises_have_the_newest_tries_of_all_commands():
+    old, new = _tries("kills", "train", 9, 7), _tries("kills", "train", 10, 10)
+    rows = [old, new, _tries("kills", "tag", 1_000, 999), _tries("odd files", "tag", 7, 7)]
+    rendered = table.promises(rows)
+    assert "the same bytes | kills | 1,010 | 1,009 | `tests/test_resume.py`" in rendered
+    assert "of its shape | odd files | 7 | 7 |" in rendered
+    assert "| one new song costs one decode | – | – | – | `tests/test_store.py` |" in rendered
+    assert {kind for _, kind, _ in table.PROMISES if kind} == {*promises.HARM}
 
 
 @pytest.mark.parametrize("environment", [{}, {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}])
@@ -357,7 +408,7 @@ def test_table_goes_between_its_markers():
         table.insert("no markers", "of", "new", table.README)
 
 
-@pytest.mark.parametrize("path", [table.README, table.BENCHMARKS], ids=["top", "benchmarks"])
+@pytest.mark.parametrize("path", [table.README, table.BENCHMARKS, table.CODE], ids=["top", "benchmarks", "code"])
 def test_readmes_show_the_committed_figures(path):
     assert table.renewed(path) == path.read_text(encoding="utf-8"), "run python -m benchmarks.table --write"
 
