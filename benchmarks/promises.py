@@ -8,8 +8,8 @@
 * odd files: damaged, empty or mislabelled, with names that nobody should choose.  It survives one that costs no more
   than its own row, with a reason, or that gives finite numbers.
 
-A full disk needs root: a small file system in memory is mounted.  A try that did no harm, because the command had ended
-or needed no more room, is not counted.
+A full disk needs root: a small file system in memory is mounted.  A disk on which the command had room enough is not
+counted.
 """
 
 import errno
@@ -58,22 +58,22 @@ def main(argv: Sequence[str]) -> int:
 
 def kills(commands: Commands, name: str, n: int, seed: int) -> list[bool]:
     """Kill the command at `n` moments; return which of the kills it survived."""
-    commands.undisturbed(name)
-    shares = np.random.default_rng(seed).uniform(0, 1, n)
-    return [one for share in shares if (one := _kill(commands, name, share)) is not None]
+    seconds = commands.undisturbed(name).seconds
+    return [_kill(commands, name, share * seconds) for share in np.random.default_rng(seed).uniform(0, 1, n)]
 
 
-def _kill(commands: Commands, name: str, share: float) -> bool | None:
+def _kill(commands: Commands, name: str, seconds: float) -> bool:
+    """Kill the command so long after its first write; after half of that, if it has ended before."""
     commands.start_over(name)
     process = commands.start(name)
     harm.wait_for_work(process, commands.made)
     try:
-        process.communicate(timeout=share * commands.undisturbed(name).seconds)
+        process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
         return commands.ends_whole(name)
-    return None
+    return _kill(commands, name, seconds / 2)
 
 
 def full_disks(commands: Commands, name: str, n: int, seed: int) -> list[bool]:
