@@ -3,7 +3,7 @@
 They see log-mel patches [items, frames, bins], and put bins first, as those files' kernels do.
 """
 
-# pyright: reportMissingImports=false
+# pyright: reportMissingImports=false, reportCallIssue=false
 from functools import partial
 
 import torch

@@ -136,9 +136,7 @@ def wheel_of(path, files):
 def test_wheels_that_are_not_musicnns(tmp_path):
     parts = ("musicnn/MSD_vgg/.index", "musicnn/MSD_vgg/.data-00000-of-00001", "musicnn-0.1.0.dist-info/LICENSE.md")
     other = wheel_of(tmp_path / "other.whl", {"other/__init__.py": b""})
-    with pytest.raises(
-        UserError, match=r"other\.whl cannot be read: it should have one file .*and has 0; is it the wheel"
-    ):
+    with pytest.raises(UserError, match=r"other\.whl cannot be read: it should have one file .*is it the wheel"):
         read_weights(other, "MSD_vgg")
     (tmp_path / "none.whl").write_bytes(b"no zip")
     with pytest.raises(UserError, match=r"none\.whl cannot be read: it is not a wheel, or damaged"):

@@ -175,6 +175,7 @@ def test_layer_in_inference_equals_its_definition(form):
     layer: Any = Layer(form=form, features=12, size=(7, 38), dtype=jnp.float32)
     variables = made_up(jax.eval_shape(layer.init, jax.random.key(0), x, None))
     params, statistics = variables["params"], variables["batch_stats"]["bn"]
+    kernel = jnp.asarray(params["kernel"])
     assert (params["bn"]["scale"] < 0).any()
     assert (params["bn"]["scale"] > 0).any()
 
@@ -182,7 +183,7 @@ def test_layer_in_inference_equals_its_definition(form):
         scale = params["bn"]["scale"] / np.sqrt(statistics["var"] + form.epsilon)
         return (y - statistics["mean"]) * scale + params["bn"]["bias"]
 
-    y = convolve_frames(x, params["kernel"]) + params["bias"]
+    y = convolve_frames(x, kernel) + params["bias"]
     expected = (jax.nn.relu(norm(y)) if form.won else norm(jax.nn.relu(y))).max(axis=2)
     np.testing.assert_allclose(layer.apply(variables, x, None), expected, atol=2e-6)
     frozen = Members(jnp.ones(3), trainable="^output")
@@ -199,7 +200,7 @@ def test_gradients_of_a_convolution_on_a_cpu(stride, padding):
             x, kernel, (stride, stride), padding, dimension_numbers=numbers, precision=jax.lax.Precision.HIGHEST
         )
 
-    ours = jax.vjp(lambda *a: convolve(*a, padding, stride), x, kernel)
+    ours = jax.vjp(lambda x, kernel: convolve(x, kernel, padding, stride), x, kernel)
     theirs = jax.vjp(plain, x, kernel)
     g = jnp.sin(jnp.arange(ours[0].size, dtype=jnp.float32)).reshape(ours[0].shape)
     for one, other in zip((ours[0], *ours[1](g)), (theirs[0], *theirs[1](g)), strict=True):
@@ -216,7 +217,7 @@ def test_keras_recurrent_layer():
     """By hand: the reset gate multiplies the state before the product, and gates are clipped lines."""
     x = patches((4, 5), n=2)
     layer: Any = GRU(3, keras=True)
-    params = made_up(jax.eval_shape(layer.init, jax.random.key(0), x))["params"]
+    params = made_up(jax.eval_shape(layer.init, jax.random.key(0), jnp.asarray(x)))["params"]
     assert set(params) == {"input", "recurrent_kernel"}
     state, states = np.zeros((2, 3), np.float32), []
     recurrent = np.split(params["recurrent_kernel"], 3, axis=1)
@@ -227,7 +228,7 @@ def test_keras_recurrent_layer():
         )
         state = update * state + (1 - update) * np.tanh(of_x[2] + (reset * state) @ recurrent[2])
         states.append(state)
-    np.testing.assert_allclose(layer.apply({"params": params}, x), np.stack(states, axis=1), atol=1e-6)
+    np.testing.assert_allclose(layer.apply({"params": params}, jnp.asarray(x)), np.stack(states, axis=1), atol=1e-6)
 
 
 # --- PyTorch -----------------------------------------------------------------------------------------------------

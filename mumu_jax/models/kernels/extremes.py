@@ -24,11 +24,10 @@ def convolve_frames(x: Spectrograms, kernel: Kernel) -> Float[Array, "items fram
         return convolve(x.swapaxes(2, 3), kernel.swapaxes(1, 2), (around, (0, 0)))
     if backend() != "cpu":
         return convolve(x, kernel, (around, (0, 0)))
+    x = jnp.pad(x, ((0, 0), around, (0, 0), (0, 0)))
     if kernel.shape[1] == 1:
-        return _banded(jnp.pad(x, ((0, 0), around, (0, 0), (0, 0))).swapaxes(1, 2), kernel.swapaxes(0, 1)).swapaxes(
-            1, 2
-        )
-    return _banded(jnp.pad(x, ((0, 0), around, (0, 0), (0, 0))), kernel)
+        return _banded(x.swapaxes(1, 2), kernel.swapaxes(0, 1)).swapaxes(1, 2)
+    return _banded(x, kernel)
 
 
 def convolve_to_extremes(x: Spectrograms, kernel: Kernel) -> Float[Array, "items frames 2 channels"]:
@@ -53,7 +52,7 @@ def _around(kernel: Kernel) -> tuple[int, int]:
     return (n_taps - 1) // 2, n_taps // 2
 
 
-def _banded(x: Spectrograms, kernel: Kernel) -> Float[Array, "items frames positions channels"]:
+def _banded(x: Spectrograms, kernel: Kernel) -> Float[Array, "items fewer positions channels"]:
     """Convolve along wide kernels as matrix products, whose gradients are, too: measured, six times as fast."""
     n_positions = x.shape[2] - kernel.shape[1] + 1
     x = jnp.pad(x, ((0, 0), (0, 0), (0, -n_positions % BAND_BINS), (0, 0)))
