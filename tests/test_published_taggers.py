@@ -11,7 +11,6 @@ import jax
 import numpy as np
 import pytest
 from conftest import REPOSITORY, SHARED, run_python
-from quick import quick_jit
 
 from mumu_jax.config import ModelSettings
 from mumu_jax.errors import UserError
@@ -62,7 +61,7 @@ def test_probabilities_are_the_original_packages(converted, model):
     pretrained, name = load_pretrained(converted[model]), CHECKPOINTS[model].folder
     network = NETWORKS[pretrained.model].build(n_outputs=len(pretrained.vocabulary), unit_output=False)
     with np.load(REFERENCE) as reference:
-        output, embedding = quick_jit(network.apply)(pretrained.variables, reference["patches"])
+        output, embedding = jax.jit(network.apply)(pretrained.variables, reference["patches"])
         np.testing.assert_allclose(jax.nn.sigmoid(output), reference[f"{name}/probabilities"], atol=1e-5, rtol=0)
         if pretrained.model == "musicnn":
             np.testing.assert_allclose(embedding[:1], reference[f"{name}/penultimate_of_patch_0"], atol=5e-6)

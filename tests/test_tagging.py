@@ -173,9 +173,8 @@ def test_extremes_are_those_of_the_convolution(size, backend):
 def test_layer_in_inference_equals_its_definition(form):
     x = jnp.asarray(patches((30, 96, 1), n=3))
     layer: Any = Layer(form=form, features=12, size=(7, 38), dtype=jnp.float32)
-    variables = made_up(jax.eval_shape(layer.init, jax.random.key(0), x, None))
+    variables: Any = jax.tree.map(jnp.asarray, made_up(jax.eval_shape(layer.init, jax.random.key(0), x, None)))
     params, statistics = variables["params"], variables["batch_stats"]["bn"]
-    kernel = jnp.asarray(params["kernel"])
     assert (params["bn"]["scale"] < 0).any()
     assert (params["bn"]["scale"] > 0).any()
 
@@ -183,7 +182,7 @@ def test_layer_in_inference_equals_its_definition(form):
         scale = params["bn"]["scale"] / np.sqrt(statistics["var"] + form.epsilon)
         return (y - statistics["mean"]) * scale + params["bn"]["bias"]
 
-    y = convolve_frames(x, kernel) + params["bias"]
+    y = convolve_frames(x, params["kernel"]) + params["bias"]
     expected = (jax.nn.relu(norm(y)) if form.won else norm(jax.nn.relu(y))).max(axis=2)
     np.testing.assert_allclose(layer.apply(variables, x, None), expected, atol=2e-6)
     frozen = Members(jnp.ones(3), trainable="^output")
