@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +12,17 @@ import pytest
 import soundfile
 
 from mumu_jax import prepare, tag, train
+from mumu_jax.compute.network import item_network
 from mumu_jax.config import Config, DataSettings
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.base import read_own
+from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.errors import UserError
+from mumu_jax.experiments import load_config
 from mumu_jax.models.musicnn import PONS, SIZES, Musicnn
 from mumu_jax.runs.folder import load_run
 from mumu_jax.runs.published import plain
-from mumu_jax.training.weights import Pretrained, load_pretrained, write_pretrained
+from mumu_jax.training.weights import Pretrained, check_weights, load_pretrained, write_pretrained
 
 TAGS = ("rock", "Mellow", "jazz", "Hip-Hop", "80s", "pop")
 OTHER_TAGS = ("classical", "hip hop", "no vocals")
@@ -26,11 +30,11 @@ OTHER_TAGS = ("classical", "hip hop", "no vocals")
 
 def write_weights(path: Path, tags: tuple[str, ...], seed: int) -> Path:
     """A musicnn of random weights, whose frequent tags have large biases."""
-    model = Musicnn(PONS, *SIZES["low"], n_outputs=len(tags), unit_output=False)
+    model: Any = Musicnn(PONS, *SIZES["low"], n_outputs=len(tags), unit_output=False)
     variables = jax.jit(model.init)(jax.random.key(seed), np.zeros((1, 187, 96), np.float32))
     variables = jax.tree.map(np.asarray, variables)
-    variables["params"]["output"]["dense"]["bias"] = np.linspace(-4, 1, len(tags)).astype(np.float32)
-    variables["batch_stats"]["input_bn"] = {"mean": np.float32([2.2]), "var": np.float32([1.6])}
+    variables["params"]["output"]["dense"]["bias"] = np.linspace(-4, 1, len(tags), dtype=np.float32)
+    variables["batch_stats"]["input_bn"] = {"mean": np.full(1, 2.2, np.float32), "var": np.full(1, 1.6, np.float32)}
     about = {"source": f"seed {seed}", "sha256": f"{seed:064}"}
     pretrained = Pretrained("musicnn", variables["params"], variables["batch_stats"], about, tags, "musicnn", "ISC")
     write_pretrained(path, pretrained)
@@ -73,14 +77,12 @@ def probabilities(weights: Path, song: Path) -> np.ndarray:
 
 def tags_of(path: Path) -> dict[str, dict[str, float]]:
     """The file's genres with their scores by song, in order."""
+    found = {}
     with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {
-        Path(row["path"]).name: dict(
-            zip(filter(None, row["genres"].split(";")), map(float, filter(None, row["scores"].split(";"))), strict=True)
-        )
-        for row in rows
-    }
+        for row in csv.DictReader(file):
+            genres, scores = (row[name].split(";") if row[name] else [] for name in ("genres", "scores"))
+            found[Path(row["path"]).name] = dict(zip(genres, map(float, scores), strict=True))
+    return found
 
 
 def test_genres_are_ranked_by_how_far_they_are_above_their_priors(weights, songs, tmp_path, capsys):
@@ -130,6 +132,21 @@ def test_what_knows_no_tags_is_refused(weights, songs, tmp_path):
         tag.main([f"--model={weights}", f"--model={tmp_path}", str(songs)])
 
 
+def test_weights_are_for_the_mel_spectrograms_that_they_learned_from(weights):
+    config = load_config("audio_musicnn")
+    config.model.weights = str(weights)
+    network = item_network(config, 3, {})
+    item = Inputs.unfitted(config).item
+    assert check_weights(config, network, item) == {"source": "seed 1", "sha256": f"{1:064}"}
+    config.mel.patch_frames = 300
+    check_weights(config, network, item)
+    config.mel.scale = "htk"
+    with pytest.raises(
+        UserError, match=r"of the preset 'musicnn', and this .*: mel\.scale is htk, not slaney; leave out"
+    ):
+        check_weights(config, network, item)
+
+
 @pytest.mark.parametrize("tag", ["Hip-Hop", "hip hop", "HIPHOP"])
 def test_spellings_of_a_tag_are_one(tag):
     assert plain(tag) == "hiphop"
@@ -156,6 +173,7 @@ def test_a_new_output_layer_on_a_published_networks_vectors(weights, mel_data, s
     assert train.main([*command, f"--config.model.weights={weights}"]) == 0
     capsys.readouterr()
     trained, published = load_run(run), load_pretrained(weights)
+    assert trained.track is not None
     params = dict(trained.track.variables["params"])
     output = params.pop("output")
     frozen = {name: leaf for name, leaf in published.params.items() if name != "output"}

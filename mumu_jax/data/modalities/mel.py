@@ -4,6 +4,7 @@ Records hold the power of each band, or its square root, and the devices take th
 published networks were trained on absolute levels, and so is every network that sees these.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -76,6 +77,17 @@ class Mel(Songs):
             f"{mel.fmax_hz:g} Hz of mono audio at {mel.sr_hz:,} Hz, with a Hann window of {mel.n_fft:,} samples each "
             f"{mel.hop_length:,}, centred, reflected at the ends; a song that is shorter is repeated."
         ), f"patches = np.zeros((2, {shape}), np.float16)"
+
+
+def differences_from(preset: str, settings: MelSettings) -> list[str]:
+    """Name the settings that make other values than a preset's; none if there is no preset ("")."""
+    if not preset:
+        return []
+    expected = dataclasses.asdict(PRESETS[preset])
+    for name in ("excerpt_s", "patch_frames", "patch_seed"):  # which frames are seen, not what is in them
+        del expected[name]
+    found = dataclasses.asdict(settings)
+    return [f"mel.{name} is {found[name]}, not {value}" for name, value in expected.items() if found[name] != value]
 
 
 def is_power(settings: MelSettings) -> bool:
