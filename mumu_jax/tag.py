@@ -14,11 +14,13 @@ import numpy as np
 from jaxtyping import Float
 
 from mumu_jax.data.modalities.base import Read, Reader, died
+from mumu_jax.data.modalities.suffixes import is_audio
 from mumu_jax.data.sources.files import files_below
 from mumu_jax.errors import UserError
 from mumu_jax.runs.exported import open_export
 from mumu_jax.runs.scorer import Scorer, open_run
 from mumu_jax.runs.several import Several, open_models
+from mumu_jax.runs.song_options import add_writing_options, check_options, open_writer, undo_and_print
 from mumu_jax.runs.stems import Stem, find_stems, put_together
 from mumu_jax.runs.tags import Tags, open_tags
 from mumu_jax.system.lines import print_line, print_remark
@@ -26,32 +28,50 @@ from mumu_jax.system.terminal import positive, progress_bar, run_command
 from mumu_jax.system.workers import map_in_order
 
 EXIT_NOTHING = 3  # no file could be tagged
+EXIT_NOT_WRITTEN = 1  # a song could not be written, or restored
 
 
 def main(argv: Sequence[str]) -> int:
     """Tag the files that have no tags yet."""
-    arguments = _parser().parse_intermixed_args(argv)  # files may follow options, too
+    parser = _parser()
+    arguments = parser.parse_intermixed_args(argv)  # files may follow options, too
+    if arguments.undo:
+        return EXIT_NOT_WRITTEN if undo_and_print(arguments.undo) else 0
+    check_options(parser, arguments)
     scorer = _open(arguments)
     files = find_items(arguments.paths, scorer.readers)
     top_k = min(arguments.top_k, len(scorer.labels))
-    with open_tags(arguments.out, scorer.names) as out:
+    with open_writer(arguments, scorer.readers) as writer, open_tags(arguments.out, scorer.names) as out:
         todo = [file for path, file in files.items() if not out.has(path)]
         if len(todo) < len(files):
             print_line(f"{len(files) - len(todo)} of {len(files)} files are in {arguments.out} already")
         n_again = sum(map(out.has_error, files))
         if n_again:
             print_remark(f"{n_again} files have an error in {arguments.out}: they are tried again")
+        for path in filter(out.has, files):
+            if writer and (error := writer.write(song_of(files[path]), out.genres_of(path))):
+                print_remark(f"{path}: {error}")
         n_failed = 0
         with progress_bar(len(todo), "tagging") as progress:
             for read, scores in score_items(scorer, todo, arguments.batch_size, arguments.workers):
                 with progress.paused():
                     genres = [] if scores is None else scorer.best(scores, top_k, arguments.all_tags)
-                    out.write(Tags(read.path, read.seconds, genres, read.error))
+                    error = read.error
+                    if writer and genres:
+                        error = writer.write(song_of(files[read.path]), [genre for genre, _ in genres])
+                    out.write(Tags(read.path, read.seconds, genres, error))
                 n_failed += scores is None
                 progress.advance()
     if n_failed:
         print_remark(f"{n_failed} of {len(todo)} files could not be tagged; their rows say why")
-    return EXIT_NOTHING if n_failed == len(files) else 0
+    if writer:
+        print_line(writer.summary())
+    return EXIT_NOTHING if n_failed == len(files) else EXIT_NOT_WRITTEN if writer and writer.n_failed else 0
+
+
+def song_of(item: Any) -> Path | None:
+    """Return the song of one of `find_items`; None if a stem has none."""
+    return next(filter(is_audio, item.files.values()), None) if isinstance(item, Stem) else item
 
 
 def _open(arguments: argparse.Namespace) -> Scorer | Several:
@@ -148,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m mumu_jax.tag", description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "paths",
-        nargs="+",
+        nargs="*",
         type=Path,
         metavar="PATH",
         help="songs (or .txt, images or .h5 files, as the run was trained on), or folders of them",
@@ -163,6 +183,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what mumu_jax.export wrote, or a published network that scripts/pretrained brought (a .safetensors file; "
         "may be given twice: together they know more genres)",
     )
+    which.add_argument("--undo", type=Path, metavar="FILE", help="restore the songs of a journal that --write wrote")
     parser.add_argument("--out", type=Path, metavar="FILE", help="a .csv or .jsonl to write or continue; else printed")
     parser.add_argument("--gazetteer", type=Path, metavar="FILE", help="links entities in texts; the run's by default")
     parser.add_argument("--top_k", type=positive, default=5, help="genres a file (default: %(default)s)")
@@ -171,6 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers", type=positive, default=os.cpu_count(), help="reading processes (default: all cores)"
     )
+    add_writing_options(parser)
     return parser
 
 

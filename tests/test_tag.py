@@ -445,6 +445,44 @@ def test_tags_of_the_run_by_its_former_name_are_gone_on_with(call, songs, run, t
     assert out.read_bytes().count(run.fingerprint.encode()) == 1
 
 
+def genres_in(folder: Path) -> dict[str, list[str]]:
+    mutagen = pytest.importorskip("mutagen")
+    return {path.name: list((mutagen.File(path).tags or {}).get("genre", [])) for path in folder.iterdir()}
+
+
+def test_genres_are_written_into_songs_and_undone(call, tmp_path, capsys):
+    folder, out = tmp_path / "music", tmp_path / "tags.csv"
+    for name in ("a.flac", "b.ogg", "c.flac"):
+        tone(folder / name, 4, seed=ord(name[0]))
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    (folder / "c.flac").chmod(0o444)
+    assert call(folder, f"--out={out}", "--write", "--max_genres=2") == tag.EXIT_NOT_WRITTEN
+    rows = rows_of(out)
+    expected = {name: row["genres"].split(";")[:2] for name, row in rows.items()}
+    assert genres_in(folder) == {**expected, "c.flac": []}
+    assert "Permission denied" in rows["c.flac"]["error"]
+    assert "genres written into 2 songs; 0 have theirs already, 1 could not be written" in capsys.readouterr().out
+    (folder / "c.flac").chmod(0o644)
+    assert call(folder, f"--out={out}", "--write", "--max_genres=2") == 0
+    assert genres_in(folder) == expected
+    assert not any(row["error"] for row in rows_of(out).values())
+    assert tag.main([f"--undo={tmp_path / 'tags.journal.jsonl'}"]) == 0
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert "3 songs restored; 0 are as before already; 0 cannot be restored" in capsys.readouterr().out
+
+
+def test_genres_of_rows_corrected_by_hand_are_written(call, tmp_path):
+    song, out = tone(tmp_path / "music" / "a.flac", 4), tmp_path / "tags.csv"
+    assert call(song, f"--out={out}") == 0
+    genres = rows_of(out)["a.flac"]["genres"]
+    out.write_bytes(out.read_bytes().replace(genres.encode(), b"My Genre"))
+    assert call(song, f"--out={out}", "--write", f"--journal={tmp_path / 'j'}") == 0
+    assert genres_in(song.parent) == {"a.flac": ["My Genre"]}
+    assert (tmp_path / "j").exists()
+    (song.parent / "a.flac").write_bytes(b"")
+    assert tag.main([f"--undo={tmp_path / 'j'}"]) == tag.EXIT_NOT_WRITTEN
+
+
 def test_folder_without_songs_is_refused(call, tmp_path):
     (tmp_path / "empty" / "notes.txt").parent.mkdir()
     (tmp_path / "empty" / "notes.txt").touch()

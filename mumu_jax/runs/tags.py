@@ -40,6 +40,9 @@ class Terminal:
     def has_error(self, path: Path) -> bool:
         return False
 
+    def genres_of(self, path: Path) -> list[str]:
+        return []
+
     def write(self, tags: Tags) -> None:
         said = ", ".join(f"{genre} {score:.3f}" for genre, score in tags.genres)
         print_line(f"{tags.path}: {tags.error or said}")
@@ -90,6 +93,12 @@ class TagFile:
         """Return True if an earlier call could not tag the song."""
         row = self._rows.get(written_path(path))
         return row is not None and bool(row["error"])
+
+    def genres_of(self, path: Path) -> list[str]:
+        """Return the genres of a song that has tags, best first."""
+        genres = self._rows[written_path(path)]["genres"]
+        names = genres.split(";") if isinstance(genres, str) else [one["genre"] for one in genres]
+        return [name for name in names if name.strip()]
 
     def write(self, tags: Tags) -> None:
         row = self._format.row(tags, self._names[0])

@@ -23,13 +23,15 @@ from mumu_jax.errors import UserError
 from mumu_jax.system.disk import UNFINISHED, naming
 from mumu_jax.system.lines import print_remark
 
+_NAME_BYTES = 200
 ABANDONED_AFTER_S = 3600.0  # without a write, nobody is writing it any more
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`.  On success the file there replaces `path`; on error it is deleted."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")  # another writer has another one
+    name = os.fsdecode(os.fsencode(path.name)[:_NAME_BYTES])  # a name may have 255 bytes
+    temporary = path.with_name(f".{name}.{secrets.token_hex(4)}{UNFINISHED}")  # another writer has another one
     try:
         with naming(path):
             yield temporary
