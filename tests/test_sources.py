@@ -58,7 +58,7 @@ def by_id(albums: list[Album]) -> dict[str, Album]:
 
 
 def test_registry_describes_every_source() -> None:
-    assert list(SOURCES) == ["synthetic", "tartarus", "mumu", "folder", "covers", "csv", "manifest"]
+    assert list(SOURCES) == ["synthetic", "tartarus", "mumu", "folder", "covers", "csv", "tags", "manifest"]
     assert all(source.name == name and source.layout for name, source in SOURCES.items())
     assert [name for name, source in SOURCES.items() if not source.needs_input] == ["synthetic"]
     assert [name for name, source in SOURCES.items() if source.folders] == ["mumu"]

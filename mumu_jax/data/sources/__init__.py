@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from mumu_jax.data.manifest import Album, Label, assign_splits, labels_of, read_manifest
-from mumu_jax.data.sources import covers, folder, mumu, same, table, tartarus
+from mumu_jax.data.sources import covers, folder, mumu, same, table, tags, tartarus
 from mumu_jax.data.sources.base import Collection, Request, Source
 from mumu_jax.data.sources.files import check_paths, composed, in_any_form
 from mumu_jax.errors import UserError, nearest
@@ -65,7 +65,16 @@ def register(source: Source) -> None:
     SOURCES[source.name] = source
 
 
-for _source in (SYNTHETIC, tartarus.SOURCE, mumu.SOURCE, folder.SOURCE, covers.SOURCE, table.SOURCE, MANIFEST):
+for _source in (
+    SYNTHETIC,
+    tartarus.SOURCE,
+    mumu.SOURCE,
+    folder.SOURCE,
+    covers.SOURCE,
+    table.SOURCE,
+    tags.SOURCE,
+    MANIFEST,
+):
     register(_source)
 
 

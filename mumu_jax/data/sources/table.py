@@ -12,13 +12,13 @@ from mumu_jax.data.manifest import SPLITS, Album, Track, labels_of
 from mumu_jax.data.modalities.suffixes import is_audio
 from mumu_jax.data.sources.base import Collection, Request, Source
 from mumu_jax.data.sources.files import Texts, composed, files_below, in_any_form
+from mumu_jax.data.sources.joined import OTHER_MARKS, find_joined, parts
 from mumu_jax.errors import UserError, nearest
 
 COLUMNS = ("path", "id", "genres", "album", "artist", "text", "cover", "split")
 OTHER_NAMES = {"file": "path", "filename": "path", "genre": "genres", "review": "text", "reviews": "text"}
 OF_TAGS = {"scores", "run"}  # columns of a file that `tag` wrote
 DELIMITERS = (",", ";", "\t")
-OTHER_SEPARATORS = (",", "|", "/")  # people join genres by these, too
 MOST_ZEROS = 12  # that a spreadsheet may have taken from an id
 
 
@@ -171,13 +171,13 @@ def _check_separators(rows: Sequence[Row]) -> list[str]:
     Returns a note if that is so of some genres only.
     """
     cells = {row["genres"] for row in rows}
-    joined = {mark: [row for row in rows if mark in row["genres"]] for mark in OTHER_SEPARATORS}
+    joined = {mark: [row for row in rows if mark in row["genres"]] for mark in OTHER_MARKS}
     marks = "".join(mark for mark, of_mark in joined.items() if of_mark)
     if not marks:
         return []
     any_mark = f"[{marks}]"
     if not any(";" in cell for cell in cells) and any(
-        len({part for cell in cells for part in _parts(cell, pattern)}) < len(cells)
+        len({part for cell in cells for part in parts(cell, pattern)}) < len(cells)
         for pattern in (*map(re.escape, marks), any_mark)
     ):
         first = next(row for row in rows if re.search(any_mark, row["genres"]))
@@ -186,13 +186,8 @@ def _check_separators(rows: Sequence[Row]) -> list[str]:
             f"{first.where}: expected genres joined by ';', found them joined {', '.join(ways)}; "
             "replace what joins genres by ';'"
         )
-    genres = {genre for cell in cells for genre in _parts(cell, ";")}
-    several = [genre for genre in sorted(genres) if {genre} != _parts(genre, any_mark) <= genres]
+    several = [*find_joined({genre for cell in cells for genre in parts(cell)})]
     return [f"{len(several):,} genres seem to be several, not joined by ';' (first: {several[0]!r})"] if several else []
-
-
-def _parts(cell: str, pattern: str) -> set[str]:
-    return {part.strip() for part in re.split(pattern, cell) if part.strip()}
 
 
 def _audio_by_stem(folder: Path) -> dict[str, list[Path]]:
@@ -247,7 +242,7 @@ def _union(values: Iterable[str | None]) -> tuple[str, ...]:
 
 
 def _genres(row: Row) -> tuple[str, ...]:
-    genres = _union(genre.strip() for genre in row["genres"].split(";"))
+    genres = parts(row["genres"])
     if not genres:
         raise UserError(f"{row.where}: expected genres joined by ';', found an empty cell; fill it in")
     return genres
