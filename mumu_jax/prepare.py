@@ -47,6 +47,8 @@ def main(argv: Sequence[str]) -> int:
             folders={name: folder for name, folder in folders.items() if folder is not None},
             gazetteer=options.gazetteer,
             duplicates=options.duplicates,
+            genre_map=options.map,
+            taxonomy=options.taxonomy,
             for_each=for_each,
         )
     )
@@ -116,6 +118,18 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="songs that are an earlier album's, byte for byte, and with --source=covers images that look like an "
         "earlier one: drop them, merge their albums into one with the genres of both, or keep all in one split. By "
         "default covers are dropped, and songs are listed in duplicates.jsonl if another split has them",
+    )
+    parser.add_argument(
+        "--map",
+        type=Path,
+        metavar="FILE",
+        help="a YAML file with sections rename, merge, drop and parents, which changes the genres of any source",
+    )
+    parser.add_argument(
+        "--taxonomy",
+        metavar="beets|FILE",
+        help="a tree of genres, that of the installed beets or a genres-tree.yaml: albums get the genres above theirs, "
+        "and the spellings of the tree",
     )
     parser.add_argument(
         "--gazetteer",

@@ -54,6 +54,8 @@ class Job:
     folders: Mapping[str, Path] = field(default_factory=dict)
     gazetteer: Path | None = None
     duplicates: str | None = None
+    genre_map: Path | None = None
+    taxonomy: str | None = None
     shard_records: int | None = None
     for_each: ForEach | None = None
 
@@ -104,7 +106,8 @@ def _read_collection(job: Job) -> Collection:
     """Read the source's albums with their entity files; raises UserError if they must not replace what is prepared."""
     max_chars = job.settings_of("text").max_chars
     folders = {kind: folder for kind, folder in job.folders.items() if kind != "entities"}
-    request = Request(job.data_dir, job.workers, max_chars, folders, job.duplicates)
+    changes = {"duplicates": job.duplicates, "genre_map": job.genre_map, "taxonomy": job.taxonomy}
+    request = Request(job.data_dir, job.workers, max_chars, folders, **changes)
     collection = read_source(job.source, job.input, request)
     _check_settings(job)
     n_gone = _check_albums(job.data_dir, collection.albums)

@@ -5,7 +5,6 @@ To add one, write a file that ends with `SOURCE = Source(...)` and list it below
 
 import dataclasses
 import os
-import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -14,9 +13,9 @@ import msgspec
 from mumu_jax.data.manifest import Album, Label, assign_splits, labels_of, read_manifest
 from mumu_jax.data.sources import covers, folder, mumu, same, table, tags, tartarus
 from mumu_jax.data.sources.base import Collection, Request, Source
-from mumu_jax.data.sources.files import check_paths, composed, in_any_form
+from mumu_jax.data.sources.files import check_paths, clean_name, composed, in_any_form
+from mumu_jax.data.sources.genre_map import map_genres
 from mumu_jax.errors import UserError, nearest
-from mumu_jax.system.lines import printable
 
 
 def _make_synthetic(path: Path | None, request: Request) -> Collection:
@@ -98,6 +97,8 @@ def read_source(name: str, path: Path | None, request: Request) -> Collection:
         reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         raise UserError(f"--source={name} stopped at {reason}; fix that and call again") from error
     collection = _with_clean_names(collection)
+    if request.genre_map or request.taxonomy:
+        collection = map_genres(collection, request.genre_map, request.taxonomy)
     if not collection.albums:
         raise UserError(f"{expected}; found no albums in {path}: correct the path or the files")
     if not collection.labels:
@@ -150,12 +151,6 @@ def _with_clean_names(collection: Collection) -> Collection:
         name, parent = clean_name(label.name), label.parent and clean_name(label.parent)
         labels.setdefault(name, Label(name, parent))
     return dataclasses.replace(collection, albums=albums, labels=list(labels.values()))
-
-
-def clean_name(name: str) -> str:
-    """Return a genre's name as one line of composed characters that can be printed, drawn and written anywhere."""
-    line = "".join(" " if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in name)
-    return printable(" ".join(composed(line).split()))
 
 
 def _find_source(name: str) -> Source:

@@ -15,6 +15,7 @@ class Request:
     `data_dir` is where a source may put files that it makes with `workers` processes.  A text is wanted up to
     `max_chars` characters.  `folders` are the user's own places of files, by their names in `Source.folders`.
     `duplicates` is one of `same.WAYS` to settle files that several albums have, None for the source's own.
+    `genre_map` and `taxonomy` change the genres: a map's file, and a tree's or "beets" (`genre_map.py`).
     """
 
     data_dir: Path
@@ -22,6 +23,8 @@ class Request:
     max_chars: int = 1000
     folders: Mapping[str, Path] = field(default_factory=dict)
     duplicates: str | None = None
+    genre_map: Path | None = None
+    taxonomy: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from mumu_jax.data.manifest import Rejected
 from mumu_jax.data.modalities.text.files import read_text
 from mumu_jax.data.sources.finding import Finding, Report, stop_at_errors
 from mumu_jax.errors import UserError
-from mumu_jax.system.lines import print_remark, read_name
+from mumu_jax.system.lines import print_remark, printable, read_name
 
 
 def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
@@ -50,6 +50,12 @@ def genre_of(path: Path, root: Path, content: str) -> str:
 def composed(name: str) -> str:
     """Return a name in the Unicode form in which names are compared (NFC): "é" is one character."""
     return unicodedata.normalize("NFC", name)
+
+
+def clean_name(name: str) -> str:
+    """Return a genre's name as one line of composed characters that can be printed, drawn and written anywhere."""
+    line = "".join(" " if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in name)
+    return printable(" ".join(composed(line).split()))
 
 
 def in_any_form(path: Path) -> Path:
