@@ -128,6 +128,7 @@ def test_albums_of_tags(tmp_path):
 def test_spellings_of_one_artist(name, other):
     assert normal(name) == normal(other)
     assert normal(name) != normal(name + " Featherstone")
+    assert normal("Little Feat") == "little feat"
 
 
 def test_all_albums_of_an_artist_are_in_one_split(tmp_path):

@@ -1,6 +1,6 @@
 """Genres in a song's own tags, by mutagen, which the extra `write` brings: ID3v2.4, Vorbis comments, MPEG-4 and others.
 
-Mutagen is licensed under the GPL: nothing imports it unless genres are to be written.
+Mutagen is licensed under the GPL: nothing imports it unless songs' tags are to be read or written.
 """
 
 from collections.abc import Sequence

@@ -28,7 +28,7 @@ FIELDS = {  # their names in these formats, in this order, and in Vorbis comment
 NO_GENRES = {"none", "other", "unknown"}  # programs write these into songs that nobody gave a genre
 MANY_ARTISTS = {"various artists", "various", "va"}
 _GENRE_SEPARATORS = "[;\0]"
-_GUESTS = re.compile(r"\s+[(\[]?(feat|featuring|ft)\b.*")
+_GUESTS = re.compile(r"\s[(\[]?(?:feat|featuring|ft)(?:\.\s*|\s)\S.*")  # not Little Feat
 
 
 @dataclass(frozen=True)
