@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from mumu_jax.data.manifest import SPLITS, read_manifest
+from mumu_jax.data.store.records import Dataset
 from mumu_jax.errors import UserError
 from mumu_jax.objectives.metrics import METRICS, MULTI_LABEL, SINGLE_LABEL
+from mumu_jax.runs.calibration import calibrate, write_calibrator
 from mumu_jax.runs.constants import check_single_label
 from mumu_jax.runs.evaluation import evaluate, files_of, is_single_label
-from mumu_jax.runs.folder import difference_of_data, load_run
+from mumu_jax.runs.folder import CALIBRATION, TrainedRun, difference_of_data, load_run
 from mumu_jax.runs.fusion import extract_features, open_data, write_features
 from mumu_jax.runs.settings import remedy_of_few
 from mumu_jax.system import terminal
@@ -23,13 +25,33 @@ LEVELS = {"track": "tracks", "album": "albums", "baseline": "albums, linear", "c
 
 
 def main(argv: Sequence[str]) -> None:
-    """Score a run's split and print the table, or write the feature vectors of all splits."""
+    """Score a run's split and print the table, write the feature vectors of all splits, or fit the thresholds."""
     arguments = _parser().parse_args(argv)
     out = arguments.features
     if out and out.suffix != ".npz":
         raise UserError(f"--features={out} ends in {out.suffix or 'nothing'!r}; give a file that ends in .npz")
     keep_compiled_programs()
     run = load_run(arguments.workdir)
+    dataset = _open_same_data(run, arguments)
+    if out:
+        features = extract_features(run, dataset)
+        write_features(out, features)
+        n_albums, width = features.vectors.shape
+        print_line(f"written: {out}, the vectors ({width} wide) of {n_albums} albums")
+        return
+    with only_one(arguments.workdir, "evaluating"):
+        if arguments.calibrate:
+            calibrator = calibrate(run, dataset)
+            write_calibrator(arguments.workdir, calibrator)
+            print_line(f"written: {arguments.workdir / CALIBRATION}; {calibrator.remark()}")
+            return
+        print_table(evaluate(run, dataset, arguments.split, arguments.workdir), remedy_of_few(run.config))
+    names = files_of(run, arguments.split)
+    print_line(f"written: {', '.join(str(arguments.workdir / name) for name in names)}")
+
+
+def _open_same_data(run: TrainedRun, arguments: argparse.Namespace) -> Dataset:
+    """Open the run's data, or other data of the same labels if it is named; says how that differs."""
     data_dir = arguments.data_dir or run.data_dir
     dataset = open_data(run.config, data_dir, arguments.workdir)
     if dataset.labels != run.labels:
@@ -44,16 +66,7 @@ def main(argv: Sequence[str]) -> None:
         print_remark(f"warning: {difference}")
         if is_single_label(run):
             check_single_label(read_manifest(data_dir / "manifest.jsonl"), data_dir)
-    if out:
-        features = extract_features(run, dataset)
-        write_features(out, features)
-        n_albums, width = features.vectors.shape
-        print_line(f"written: {out}, the vectors ({width} wide) of {n_albums} albums")
-        return
-    with only_one(arguments.workdir, "evaluating"):
-        print_table(evaluate(run, dataset, arguments.split, arguments.workdir), remedy_of_few(run.config))
-    names = files_of(run, arguments.split)
-    print_line(f"written: {', '.join(str(arguments.workdir / name) for name in names)}")
+    return dataset
 
 
 def print_table(result: dict[str, Any], remedy: str) -> None:
@@ -103,11 +116,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workdir", type=Path, required=True, help="the folder of a finished run")
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--data_dir", type=Path, help="prepared data; the run's own by default")
-    parser.add_argument(
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
         "--features",
         type=Path,
         metavar="FILE",
         help="the .npz file to write the feature vectors of all albums to, of all splits, instead of scoring one",
+    )
+    instead.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="fit the thresholds and probabilities that `tag --threshold` takes, on the val split, instead of scoring "
+        "one; training has done that, but in earlier versions",
     )
     return parser
 

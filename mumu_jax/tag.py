@@ -6,7 +6,8 @@ A model of several modalities tags albums: a.mp3, a.txt and a.jpg are one.
 
 import argparse
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mumu_jax.data.modalities.base import Read, Reader, died
 from mumu_jax.data.modalities.suffixes import is_audio
 from mumu_jax.data.sources.files import files_below
 from mumu_jax.errors import UserError
+from mumu_jax.runs.calibration import open_thresholds
 from mumu_jax.runs.exported import open_export
 from mumu_jax.runs.scorer import Scorer, open_run
 from mumu_jax.runs.several import Several, open_models
@@ -24,11 +26,15 @@ from mumu_jax.runs.song_options import add_writing_options, check_options, open_
 from mumu_jax.runs.stems import Stem, find_stems, put_together
 from mumu_jax.runs.tags import Tags, open_tags
 from mumu_jax.system.lines import print_line, print_remark
-from mumu_jax.system.terminal import positive, progress_bar, run_command
+from mumu_jax.system.terminal import positive, progress_bar, run_command, share
 from mumu_jax.system.workers import map_in_order
 
 EXIT_NOTHING = 3  # no file could be tagged
 EXIT_NOT_WRITTEN = 1  # a song could not be written, or restored
+TOP_K = 5
+
+# the scores of a file → its genres with their scores, best first
+Choose = Callable[[Float[np.ndarray, " labels"]], list[tuple[str, float]]]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -40,8 +46,8 @@ def main(argv: Sequence[str]) -> int:
     check_options(parser, arguments)
     scorer = _open(arguments)
     files = find_items(arguments.paths, scorer.readers)
-    top_k = min(arguments.top_k, len(scorer.labels))
-    with open_writer(arguments, scorer.readers) as writer, open_tags(arguments.out, scorer.names) as out:
+    best, names = _choice(arguments, scorer)
+    with open_writer(arguments, scorer.readers) as writer, open_tags(arguments.out, names) as out:
         todo = [file for path, file in files.items() if not out.has(path)]
         if len(todo) < len(files):
             print_line(f"{len(files) - len(todo)} of {len(files)} files are in {arguments.out} already")
@@ -55,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
         with progress_bar(len(todo), "tagging") as progress:
             for read, scores in score_items(scorer, todo, arguments.batch_size, arguments.workers):
                 with progress.paused():
-                    genres = [] if scores is None else scorer.best(scores, top_k, arguments.all_tags)
+                    genres = [] if scores is None else best(scores)
                     error = read.error
                     if writer and genres:
                         error = writer.write(song_of(files[read.path]), [genre for genre, _ in genres])
@@ -93,6 +99,25 @@ def _open(arguments: argparse.Namespace) -> Scorer | Several:
         folder = models[0] if models else arguments.workdir
         print_remark(f"{folder} has no gazetteer: entities are not looked up; add --gazetteer")
     return scorer
+
+
+def _choice(arguments: argparse.Namespace, scorer: Scorer | Several) -> tuple[Choose, Sequence[str]]:
+    """Return the choice of a file's genres by its scores, and the names of the run that its rows may have.
+
+    Rows by thresholds have another name: their scores are other numbers.
+    """
+    n_labels = len(scorer.labels)
+    if not arguments.threshold and arguments.precision is None:
+        n = min(arguments.top_k or TOP_K, n_labels)
+        return partial(scorer.best, n=n, all_tags=arguments.all_tags), scorer.names
+    if scorer.ranking is not None:
+        raise UserError("--threshold and --precision are for runs, whose validation split gives them; leave them out")
+    folder = arguments.workdir or arguments.model[0]
+    thresholds = open_thresholds(folder, scorer.labels, arguments.precision)
+    for remark in thresholds.remarks():
+        print_remark(f"{folder}: {remark}")
+    best = partial(thresholds.best, n=arguments.top_k or n_labels)
+    return best, [f"{name}:{thresholds.kind}" for name in scorer.names]
 
 
 def find_files(paths: Sequence[Path], reader: Reader) -> list[Path]:
@@ -186,7 +211,19 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--undo", type=Path, metavar="FILE", help="restore the songs of a journal that --write wrote")
     parser.add_argument("--out", type=Path, metavar="FILE", help="a .csv or .jsonl to write or continue; else printed")
     parser.add_argument("--gazetteer", type=Path, metavar="FILE", help="links entities in texts; the run's by default")
-    parser.add_argument("--top_k", type=positive, default=5, help="genres a file (default: %(default)s)")
+    parser.add_argument("--top_k", type=positive, help=f"genres a file (default: {TOP_K}; by thresholds, all above)")
+    parser.add_argument(
+        "--threshold",
+        action="store_true",
+        help="give all genres above their thresholds (of the best F1 on validation) or none, with calibrated "
+        "probabilities as scores",
+    )
+    parser.add_argument(
+        "--precision",
+        type=share,
+        metavar="P",
+        help="likewise, above the lowest thresholds of this precision on validation, from 0 to 1",
+    )
     parser.add_argument("--all_tags", action="store_true", help="of published networks: moods, voices, decades, too")
     parser.add_argument("--batch_size", type=positive, default=32, help="items at a time (default: %(default)s)")
     parser.add_argument(

@@ -17,6 +17,7 @@ from mumu_jax.data.store.records import Dataset
 from mumu_jax.errors import UserError
 from mumu_jax.evaluate import print_table
 from mumu_jax.runs.baseline import Linear, fit_baseline, write_baseline
+from mumu_jax.runs.calibration import calibrate, write_calibrator
 from mumu_jax.runs.constants import fit_constants, read_constants
 from mumu_jax.runs.evaluation import evaluate
 from mumu_jax.runs.flags import parse_flags, print_experiments
@@ -104,8 +105,11 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopRequest) -> N
         baseline = fit_baseline(Inputs.load(config, workdir), dataset, stop.watch)
         processes.main_first(lambda: finish(workdir, baseline), str(workdir))
 
-        # Final evaluation, of what the folder holds
-        result = evaluate(load_run(workdir), dataset, final_split, workdir, stop.watch)
+        # Thresholds and final evaluation, of what the folder holds
+        run = load_run(workdir)
+        calibrator = calibrate(run, dataset, stop.watch)
+        processes.main_first(lambda: write_calibrator(workdir, calibrator), str(workdir))
+        result = evaluate(run, dataset, final_split, workdir, stop.watch)
         print_table(result, remedy_of_few(config))
         print_line(f"run: {workdir}")
 

@@ -211,7 +211,7 @@ def test_what_an_export_holds(exports, runs, tmp_path):
         files = {path.name for path in exports[name].iterdir()}
         more = {"text": {"vocabulary.json"}, "fusion": {"fusion.json", "sources"}}.get(name, set())
         parts = {f"{level}.{ending}" for level in levels for ending in ("stablehlo", "safetensors")}
-        assert files == {"README.md", ABOUT, "config.json", "labels.json"} | parts | more
+        assert files == {"README.md", ABOUT, "config.json", "labels.json", "calibration.npz"} | parts | more
     again = tmp_path / "again"
     export.main([f"--workdir={runs['text']}", f"--out={again}"])
     for path in files_in(again):

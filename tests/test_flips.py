@@ -103,7 +103,7 @@ def test_damaged_results_are_reported_and_can_be_made_again(name, small_run, tmp
         report.main([f"--workdir={run}"])
 
 
-@pytest.mark.parametrize("name", ["config.json", "labels.json", "constants.npz"])
+@pytest.mark.parametrize("name", ["config.json", "labels.json", "constants.npz", "calibration.npz"])
 def test_every_command_refuses_a_run_with_a_flipped_byte(name, small_data, small_run, tmp_path):  # 16a
     run = Path(shutil.copytree(small_run, tmp_path / "run"))
     data = bytearray((run / name).read_bytes())

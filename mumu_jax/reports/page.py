@@ -122,6 +122,7 @@ def _about_scores(run: Run, predictions: Predictions) -> dict[str, Any]:
     coverage = scores.coverage(predicted, MAX_K)
     chance = np.array([coverage_by_chance(k, n_labels, n_items) for k in range(1, len(coverage) + 1)])
     calibration = scores.calibration(predicted, labels, objective)
+    calibrated = run.calibrator and scores.calibration(predicted, labels, objective, run.calibrator)
     return {
         "n_items": n_items,
         "names": run.label_names,
@@ -132,6 +133,9 @@ def _about_scores(run: Run, predictions: Predictions) -> dict[str, Any]:
         "n_ks": len(coverage),
         "calibration": charts.as_image(charts.calibrations(calibration, objective.unit_output)),
         "calibration_error": calibration.error,
+        "calibrated": calibrated and charts.as_image(charts.calibrations(calibrated, cosine=False)),
+        "calibrated_error": calibrated and calibrated.error,
+        "sharing": run.calibrator and int((~run.calibrator.own).sum()),
         "target": run.config.target.kind,
         "n_bins": len(scores.PROBABILITIES) - 1,
         "max_pairs": N_PAIRS,

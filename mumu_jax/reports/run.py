@@ -13,6 +13,7 @@ from mumu_jax.config import Config, flatten
 from mumu_jax.data.manifest import read_labels
 from mumu_jax.errors import UserError
 from mumu_jax.objectives import metrics
+from mumu_jax.runs.calibration import Calibrator, read_calibrator
 from mumu_jax.runs.constants import read_constants
 from mumu_jax.runs.folder import FINAL_SPLITS, check_run, read_about
 from mumu_jax.runs.fusion import FUSION, Source, read_kept
@@ -52,6 +53,7 @@ class Run:
     split: str
     result: dict[str, Any] | None  # eval_<split>.json
     predictions: Predictions | None
+    calibrator: Calibrator | None  # none in a run of earlier versions, or that is not finished
 
 
 def read_run(folder: Path, split: str | None) -> Run:
@@ -89,6 +91,7 @@ def read_run(folder: Path, split: str | None) -> Run:
         split=split,
         result=_read_json(result) if result.exists() else None,
         predictions=_read_predictions(predictions, len(labels)) if predictions.exists() else None,
+        calibrator=read_calibrator(folder, len(labels)),
     )
 
 

@@ -8,6 +8,7 @@ from sklearn.metrics import roc_curve
 
 from mumu_jax.objectives import Objective, metrics
 from mumu_jax.objectives.metrics import or_none
+from mumu_jax.runs.calibration import Calibrator
 
 MAX_POINTS = 100  # of a ROC curve
 PROBABILITIES = np.linspace(0, 1, 11)  # edges of bins
@@ -95,24 +96,29 @@ def coverage(scores: Float[np.ndarray, "items labels"], max_k: int) -> Float64[n
 
 
 def calibration(
-    scores: Float[np.ndarray, "items labels"], labels: Shaped[np.ndarray, "items labels"], objective: Objective
+    scores: Float[np.ndarray, "items labels"],
+    labels: Shaped[np.ndarray, "items labels"],
+    objective: Objective,
+    calibrator: Calibrator | None = None,
 ) -> Calibration:
-    """Compare scores with outcomes over all pairs of an item and a label.
+    """Compare scores, or the probabilities that `calibrator` makes of them, with outcomes over pairs of item and label.
 
     With one label an item, only each item's most probable label counts (Guo et al. 2017).  `scores` are the network's,
     as `objective` gives them.
     """
-    scores = np.asarray(objective.readable(scores))
+    of_network = np.asarray(objective.readable(scores))
+    scores = calibrator.probability(of_network) if calibrator else of_network
     if objective.single_label:
-        top = np.asarray(metrics.top_labels(scores, 1))
+        top = np.asarray(metrics.top_labels(of_network, 1))
         scores, labels = np.take_along_axis(scores, top, axis=1), np.take_along_axis(labels, top, axis=1)
-    edges = COSINES if objective.unit_output else PROBABILITIES
+    of_cosines = objective.unit_output and calibrator is None
+    edges = COSINES if of_cosines else PROBABILITIES
     score, true = scores.ravel().astype(float), labels.ravel() != 0
     bins = np.digitize(score, edges[1:-1])
     count, n_true, total = (np.bincount(bins, weights, len(edges) - 1) for weights in (None, true, score))
     filled = count > 0
     count, mean, frequency = count[filled], total[filled] / count[filled], n_true[filled] / count[filled]
-    error = None if objective.unit_output else float(np.average(np.abs(mean - frequency), weights=count))
+    error = None if of_cosines else float(np.average(np.abs(mean - frequency), weights=count))
     return Calibration(mean, frequency, count, error)
 
 

@@ -48,7 +48,7 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str, workdir: Path, watch
     records = dataset.split(split)
     if not len(records):
         raise UserError(f"split {split!r} of {dataset.folder} has no {dataset.item}; choose another --split")
-    levels, label_names = _score(run, records, watch), [label.name for label in run.labels]
+    levels, label_names = score_levels(run, records, watch), [label.name for label in run.labels]
     albums = levels["album"].predictions
     result = {
         "split": split,
@@ -93,7 +93,7 @@ def files_of(run: TrainedRun, split: str) -> Iterator[str]:
         yield f"covers_{split}.npz"
 
 
-def _score(run: TrainedRun, records: Records, watch: Watch) -> dict[str, Level]:
+def score_levels(run: TrainedRun, records: Records, watch: Watch) -> dict[str, Level]:
     """Score the tracks, if there are tracks, and the albums."""
     predictions, albums = see_items(run, records, watch)
     if run.track is None:

@@ -6,11 +6,13 @@ config.json      the run's settings
 labels.json      label names and parents, in column order
 vocabulary.json  of a text run: its terms and their idf;  gazetteer: links entities in new texts
 album.stablehlo  the program;  album.safetensors: its weights and constants;  track.…: likewise, if items are tracks
+calibration.npz  the genres' thresholds and calibrated probabilities; none in exports of earlier versions
 fusion.json      of a fusion: the runs it joins;  sources/: those runs, each exported likewise
 """
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +36,7 @@ from mumu_jax.errors import UserError
 from mumu_jax.models.kernels.backend import traced_for
 from mumu_jax.models.kernels.sparse import densify
 from mumu_jax.runs.card import card
-from mumu_jax.runs.folder import FINAL_SPLITS, Trained, TrainedRun, source_of_weights
+from mumu_jax.runs.folder import CALIBRATION, FINAL_SPLITS, Trained, TrainedRun, source_of_weights
 from mumu_jax.runs.scorer import Embedding, Predict, Scorer, Scores, load_sources
 from mumu_jax.system.files import read_checked_json, sha256_of, write_checked_json, write_json
 from mumu_jax.system.version import versions
@@ -74,6 +76,8 @@ def write_export(run: TrainedRun, workdir: Path, folder: Path) -> None:
     write_json(folder / "config.json", dataclasses.asdict(inputs.config))
     write_labels(folder / "labels.json", run.labels)
     inputs.save(folder)
+    if (workdir / CALIBRATION).exists():
+        shutil.copyfile(workdir / CALIBRATION, folder / CALIBRATION)
     for name, (path, source) in load_sources(inputs, workdir).items():
         write_export(source, path, folder / SOURCES / name)
     if Vectors.name in inputs.fitted:

@@ -44,9 +44,12 @@ from mumu_jax.system.seals import SEAL, check_seal, is_sealed, seal, unseal
 from mumu_jax.system.version import commit, versions
 from mumu_jax.training.checkpoint import Checkpoints
 
-BASELINE = "baseline.npz"
-# The files and folders that are written before training and never change.
-FIXED = ("config.json", "labels.json", run_constants.FILE, VOCABULARY, GAZETTEER, FUSION, "features", BASELINE)
+BASELINE, CALIBRATION = "baseline.npz", "calibration.npz"
+# The files and folders that are checked whenever a run is read: all from before training, but the last two.
+FIXED = (
+    *("config.json", "labels.json", run_constants.FILE, VOCABULARY, GAZETTEER, FUSION, "features"),
+    *(BASELINE, CALIBRATION),
+)
 FINAL_SPLITS = ("test", "val")  # a run is scored at its end on the first of these that its data has
 
 

@@ -23,7 +23,7 @@ FIELDS = ("path", "seconds", "genres", "scores", "error", "run")
 
 @dataclass(frozen=True)
 class Tags:
-    """A song's genres with their scores, best first; none if there was an error."""
+    """A song's genres with their scores, best first; none if none is above its threshold, or if there was an error."""
 
     path: Path
     seconds: float
@@ -45,7 +45,7 @@ class Terminal:
 
     def write(self, tags: Tags) -> None:
         said = ", ".join(f"{genre} {score:.3f}" for genre, score in tags.genres)
-        print_line(f"{tags.path}: {tags.error or said}")
+        print_line(f"{tags.path}: {tags.error or said or 'unknown'}")
 
 
 class TagFile:

@@ -30,6 +30,14 @@ def positive(text: str) -> int:
     return value
 
 
+def share(text: str) -> float:
+    """Parse a command-line argument from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{value} is not from 0 to 1")
+    return value
+
+
 def run_command(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> None:
     """Call `main(arguments)` and exit with its status; turn errors that the user can fix into one line and status 2."""
     logging.set_verbosity(logging.FATAL)  # Orbax and TFDS report internals, and errors that they raise anyway

@@ -1,0 +1,249 @@
+"""Calibrated probabilities and thresholds of genres, fitted on the validation split and kept in the run's folder.
+
+They are of the scores that `tag` shows: an album's, and for people to read.  A genre with too few validation items to
+be fitted has what is fitted over the pairs of all genres and items.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int, Shaped
+from scipy.special import expit, logit
+
+from mumu_jax.data.manifest import Label
+from mumu_jax.data.store.records import Dataset
+from mumu_jax.errors import UserError
+from mumu_jax.objectives import Objective
+from mumu_jax.runs.evaluation import score_levels
+from mumu_jax.runs.folder import CALIBRATION, TrainedRun
+from mumu_jax.runs.prediction import Watch
+from mumu_jax.runs.scorer import LEAST_PROBABILITY
+from mumu_jax.system.files import read_npz, write_npz
+from mumu_jax.system.seals import seal, unseal
+
+LEAST_ITEMS = 10  # with a genre, and as many without it: a fit on fewer is noise
+
+
+class Fit(NamedTuple):
+    """A fit to scores: Platt's sigmoid, the threshold of the best F1, and the lowest one of each precision.
+
+    The precisions are those that no lower threshold reaches, so both arrays ascend.
+    """
+
+    slope: float
+    intercept: float
+    threshold: float
+    curve_thresholds: Float64[np.ndarray, " points"]
+    curve_precisions: Float64[np.ndarray, " points"]
+
+
+class Calibrator(NamedTuple):
+    """The fit of each genre: its probability is `sigmoid(slope * x + intercept)`.
+
+    x is the score, or the score's log-odds if scores are probabilities (`log_odds`).  Genres that are not `own` have
+    the fit of all genres together.  Curves are joined: `curve_sizes` points of each genre, then of all together.
+    """
+
+    log_odds: Bool[np.ndarray, ""]
+    n_positives: Int[np.ndarray, " labels"]  # on validation
+    own: Bool[np.ndarray, " labels"]
+    slope: Float64[np.ndarray, " labels"]
+    intercept: Float64[np.ndarray, " labels"]
+    threshold: Float64[np.ndarray, " labels"]
+    curve_sizes: Int[np.ndarray, " labels_and_all"]
+    curve_thresholds: Float64[np.ndarray, " points"]
+    curve_precisions: Float64[np.ndarray, " points"]
+
+    def probability(self, scores: Float[np.ndarray, "*items labels"]) -> Float64[np.ndarray, "*items labels"]:
+        """Return the calibrated probabilities of readable scores."""
+        return expit(self.slope * _feature(scores, bool(self.log_odds)) + self.intercept)
+
+    def thresholds(self, precision: float | None) -> Float64[np.ndarray, " labels"]:
+        """Return the threshold of the best F1, or the lowest one of this precision on validation.
+
+        It is infinite if no threshold reaches that precision.
+        """
+        if precision is None:
+            return self.threshold
+        ends = np.cumsum(self.curve_sizes)
+        lowest = np.full(len(ends), np.inf)
+        for i, points in enumerate(map(slice, ends - self.curve_sizes, ends)):
+            enough = np.searchsorted(self.curve_precisions[points], precision)
+            if enough < self.curve_sizes[i]:
+                lowest[i] = self.curve_thresholds[points][enough]
+        return np.where(self.own, lowest[:-1], lowest[-1])
+
+    def remark(self) -> str:
+        """Say in one line how many genres have a fit of their own."""
+        said = f"{int(self.own.sum())} of {len(self.own)} genres have a threshold of their own"
+        if self.own.all():
+            return said
+        return f"{said}; the others share one, most as fewer than {LEAST_ITEMS} validation items have the genre"
+
+
+class Thresholds(NamedTuple):
+    """The choice of a file's genres by a threshold for each, `kind` in a word."""
+
+    labels: Sequence[Label]
+    calibrator: Calibrator
+    values: Float64[np.ndarray, " labels"]
+    kind: str
+
+    def remarks(self) -> Iterator[str]:
+        """Say in a line each which genres' thresholds are unsure, and how many genres have none."""
+        if not self.calibrator.own.all():
+            yield self.calibrator.remark()
+        if n_never := np.count_nonzero(np.isinf(self.values)):
+            yield f"{n_never} of {len(self.values)} genres never had this precision on validation, and are not given"
+
+    def best(self, scores: Float[np.ndarray, " labels"], n: int) -> list[tuple[str, float]]:
+        """Return the genres of an item that reach their thresholds, at most `n`, with their calibrated probabilities.
+
+        The most probable one comes first.
+        """
+        probability = self.calibrator.probability(scores)
+        order = np.argsort(-probability, kind="stable")
+        return [(self.labels[i].name, float(probability[i])) for i in order if scores[i] >= self.values[i]][:n]
+
+
+# --- fitting ------------------------------------------------------------------------------------------------
+
+
+def calibrate(run: TrainedRun, dataset: Dataset, watch: Watch = iter) -> Calibrator:
+    """Fit on the albums of the validation split; several processes fit the same.
+
+    Raises UserError if the split is empty.
+    """
+    records = dataset.split("val")
+    if not len(records):
+        raise UserError(
+            f"split 'val' of {dataset.folder} has no {dataset.item}, and thresholds are fitted on it; prepare more data"
+        )
+    predictions, objective = score_levels(run, records, watch)["album"].predictions, run.album.network.objective
+    return fit_calibrator(np.asarray(objective.readable(predictions.scores)), predictions.labels, objective)
+
+
+def fit_calibrator(
+    scores: Float[np.ndarray, "items labels"], labels: Shaped[np.ndarray, "items labels"], objective: Objective
+) -> Calibrator:
+    """Fit each genre with LEAST_ITEMS positives and negatives whose probability rises with its score, and all as one.
+
+    `scores` are readable ones.
+    """
+    positive = labels != 0
+    n_positives = positive.sum(axis=0)
+    log_odds = not objective.unit_output and bool(((scores >= 0) & (scores <= 1)).all())
+    x = _feature(scores, log_odds)
+    together = _fit(x.ravel(), scores.ravel(), positive.ravel())
+    enough = np.minimum(n_positives, len(labels) - n_positives) >= LEAST_ITEMS
+    fits = [_fit(x[:, i], scores[:, i], positive[:, i]) if enough[i] else None for i in range(len(enough))]
+    fits = [fit if fit and fit.slope > 0 else None for fit in fits]
+    slope, intercept, threshold = np.array([(fit or together)[:3] for fit in fits], np.float64).T
+    nothing = together._replace(curve_thresholds=np.zeros(0), curve_precisions=np.zeros(0))
+    curves = [*(fit or nothing for fit in fits), together]
+    return Calibrator(
+        log_odds=np.array(log_odds),
+        n_positives=n_positives,
+        own=np.array([fit is not None for fit in fits]),
+        slope=slope,
+        intercept=intercept,
+        threshold=threshold,
+        curve_sizes=np.array([len(fit.curve_thresholds) for fit in curves]),
+        curve_thresholds=np.concatenate([fit.curve_thresholds for fit in curves]),
+        curve_precisions=np.concatenate([fit.curve_precisions for fit in curves]),
+    )
+
+
+def _feature(scores: Float[np.ndarray, "*items labels"], log_odds: bool) -> Float64[np.ndarray, "*items labels"]:
+    """Return what the sigmoids see of readable scores."""
+    scores = scores.astype(np.float64)
+    return logit(np.clip(scores, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)) if log_odds else scores
+
+
+def _fit(
+    x: Float64[np.ndarray, " items"], scores: Float[np.ndarray, " items"], positive: Bool[np.ndarray, " items"]
+) -> Fit:
+    slope, intercept = fit_platt(x, positive)
+    thresholds, precision, recall = measure_thresholds(scores, positive)
+    if not len(thresholds):
+        return Fit(slope, intercept, np.inf, thresholds, precision)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(np.float64).tiny)
+    record = precision > np.maximum.accumulate(np.append(-1.0, precision[:-1]))
+    return Fit(slope, intercept, float(thresholds[f1.argmax()]), thresholds[record], precision[record])
+
+
+def fit_platt(x: Float64[np.ndarray, " items"], positive: Bool[np.ndarray, " items"]) -> tuple[float, float]:
+    """Return the slope and intercept of the sigmoid whose cross-entropy is least.
+
+    Its targets are a little above 0 and below 1, which keeps it finite where `x` separates the items.  J. Platt,
+    Probabilistic outputs for support vector machines, 1999, section 2.2.
+    """
+    from sklearn.linear_model import LogisticRegression  # slow to import, and `tag` only reads what is fitted
+
+    n_positives, n = np.count_nonzero(positive), len(positive)
+    target = np.where(positive, (n_positives + 1) / (n_positives + 2), 1 / (n - n_positives + 2))
+    sides = np.repeat([1, 0], n)  # a target between 0 and 1 is an item on both sides, with these weights
+    model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000)
+    model.fit(np.tile(x, 2)[:, None], sides, np.concatenate([target, 1 - target]))
+    return float(model.coef_[0, 0]), float(model.intercept_[0])
+
+
+def measure_thresholds(
+    scores: Float[np.ndarray, " items"], positive: Bool[np.ndarray, " items"]
+) -> tuple[Float64[np.ndarray, " points"], Float64[np.ndarray, " points"], Float64[np.ndarray, " points"]]:
+    """Return each threshold that tells items apart, ascending, and the precision and recall of items at or above it.
+
+    They lie between scores, so that rounding changes no item's side; the lowest is the lowest score.  None without a
+    positive item.
+    """
+    from sklearn.metrics import precision_recall_curve  # slow to import
+
+    if not positive.any():
+        return np.zeros(0), np.zeros(0), np.zeros(0)
+    curve: Any = precision_recall_curve(positive, scores.astype(np.float64))
+    precision, recall, at = curve
+    return np.append(at[:1], (at[:-1] + at[1:]) / 2), precision[:-1], recall[:-1]
+
+
+# --- in the folder of a run or an export --------------------------------------------------------------------
+
+
+def write_calibrator(workdir: Path, calibrator: Calibrator) -> None:
+    """Write the fits to the run's folder, and record their checksum."""
+    unseal(workdir, CALIBRATION)
+    write_npz(workdir / CALIBRATION, **calibrator._asdict())
+    seal(workdir, CALIBRATION)
+
+
+def read_calibrator(folder: Path, n_labels: int) -> Calibrator | None:
+    """Read what `write_calibrator` wrote; None if there is none, as in runs and exports of earlier versions."""
+    path = folder / CALIBRATION
+    if not path.exists():
+        return None
+    arrays = read_npz(path, "restore it, or calibrate the run again", *Calibrator._fields)
+    calibrator = Calibrator(*(arrays[name] for name in Calibrator._fields))
+    if len(calibrator.own) != n_labels:
+        raise UserError(
+            f"{path} is of {len(calibrator.own)} genres, and {folder} has {n_labels}; restore it, or calibrate the run "
+            "again"
+        )
+    return calibrator
+
+
+def open_thresholds(folder: Path, labels: Sequence[Label], precision: float | None) -> Thresholds:
+    """Return the thresholds of a run or export, of the best F1 or of a wished precision.
+
+    Raises UserError if it has none.
+    """
+    calibrator = read_calibrator(folder, len(labels))
+    if calibrator is None:
+        exported = (folder / "model.json").exists()
+        make = f"python -m mumu_jax.evaluate --workdir={'RUN' if exported else folder} --calibrate"
+        raise UserError(
+            f"{folder} has no {CALIBRATION}, as it is from before there were thresholds; {make} makes it"
+            + (", and then export the run again" if exported else "")
+        )
+    kind = "best_f1" if precision is None else f"precision={precision:g}"
+    return Thresholds(labels, calibrator, calibrator.thresholds(precision), kind)
