@@ -108,7 +108,7 @@ def _choice(arguments: argparse.Namespace, scorer: Scorer | Several) -> tuple[Ch
     """
     n_labels = len(scorer.labels)
     if not arguments.threshold and arguments.precision is None:
-        n = min(arguments.top_k or TOP_K, n_labels)
+        n = min(arguments.top_k or max(TOP_K, arguments.max_genres or 1), n_labels)
         return partial(scorer.best, n=n, all_tags=arguments.all_tags), scorer.names
     if scorer.ranking is not None:
         raise UserError("--threshold and --precision are for runs, whose validation split gives them; leave them out")

@@ -12,7 +12,9 @@ import pytest
 from conftest import REPOSITORY, complain, succeed
 
 from mumu_jax.errors import UserError
+from mumu_jax.runs.calibration import read_calibrator
 from mumu_jax.system import processes
+from mumu_jax.system.seals import is_sealed
 
 pytestmark = pytest.mark.full
 
@@ -89,6 +91,9 @@ def test_two_processes_train_like_one(one_process, small_data, tmp_path):
     assert "ROC-AUC" not in silence  # Gloo itself speaks
     assert "track network:" not in other
     assert_same(workdir, one_process, tolerance=1e-4)
+    assert is_sealed(workdir, "calibration.npz")
+    found, whole = (read_calibrator(run, N_LABELS) for run in (workdir, one_process))
+    np.testing.assert_allclose(found.threshold, whole.threshold, atol=1e-3)
     result, expected = (json.loads((run / "eval_test.json").read_text()) for run in (workdir, one_process))
     assert result["track"]["roc_auc_macro"] == pytest.approx(expected["track"]["roc_auc_macro"], abs=5e-3)
 

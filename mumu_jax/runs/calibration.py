@@ -24,26 +24,25 @@ from mumu_jax.system.files import read_npz, write_npz
 from mumu_jax.system.seals import seal, unseal
 
 LEAST_ITEMS = 10  # with a genre, and as many without it: a fit on fewer is noise
+PRECISIONS = np.arange(101) / 100  # a threshold is kept for each
+ROUNDING = 1e-9  # of a wished precision
+LEAST_STD = 1e-6  # scores that are all the same have no slope
 
 
 class Fit(NamedTuple):
-    """A fit to scores: Platt's sigmoid, the threshold of the best F1, and the lowest one of each precision.
-
-    The precisions are those that no lower threshold reaches, so both arrays ascend.
-    """
+    """A fit to scores: Platt's sigmoid, the threshold of the best F1, and the lowest one of each of PRECISIONS."""
 
     slope: float
     intercept: float
     threshold: float
-    curve_thresholds: Float64[np.ndarray, " points"]
-    curve_precisions: Float64[np.ndarray, " points"]
+    of_precisions: Float64[np.ndarray, " precisions"]  # infinite where no threshold has that precision
 
 
 class Calibrator(NamedTuple):
     """The fit of each genre: its probability is `sigmoid(slope * x + intercept)`.
 
     x is the score, or the score's log-odds if scores are probabilities (`log_odds`).  Genres that are not `own` have
-    the fit of all genres together.  Curves are joined: `curve_sizes` points of each genre, then of all together.
+    the fit of all genres together.
     """
 
     log_odds: Bool[np.ndarray, ""]
@@ -52,28 +51,17 @@ class Calibrator(NamedTuple):
     slope: Float64[np.ndarray, " labels"]
     intercept: Float64[np.ndarray, " labels"]
     threshold: Float64[np.ndarray, " labels"]
-    curve_sizes: Int[np.ndarray, " labels_and_all"]
-    curve_thresholds: Float64[np.ndarray, " points"]
-    curve_precisions: Float64[np.ndarray, " points"]
+    of_precisions: Float64[np.ndarray, "labels precisions"]
 
     def probability(self, scores: Float[np.ndarray, "*items labels"]) -> Float64[np.ndarray, "*items labels"]:
         """Return the calibrated probabilities of readable scores."""
         return expit(self.slope * _feature(scores, bool(self.log_odds)) + self.intercept)
 
     def thresholds(self, precision: float | None) -> Float64[np.ndarray, " labels"]:
-        """Return the threshold of the best F1, or the lowest one of this precision on validation.
-
-        It is infinite if no threshold reaches that precision.
-        """
+        """Return the threshold of the best F1, or the lowest one of a precision, rounded up to one of PRECISIONS."""
         if precision is None:
             return self.threshold
-        ends = np.cumsum(self.curve_sizes)
-        lowest = np.full(len(ends), np.inf)
-        for i, points in enumerate(map(slice, ends - self.curve_sizes, ends)):
-            enough = np.searchsorted(self.curve_precisions[points], precision)
-            if enough < self.curve_sizes[i]:
-                lowest[i] = self.curve_thresholds[points][enough]
-        return np.where(self.own, lowest[:-1], lowest[-1])
+        return self.of_precisions[:, np.searchsorted(PRECISIONS, precision - ROUNDING)]
 
     def remark(self) -> str:
         """Say in one line how many genres have a fit of their own."""
@@ -140,19 +128,15 @@ def fit_calibrator(
     enough = np.minimum(n_positives, len(labels) - n_positives) >= LEAST_ITEMS
     fits = [_fit(x[:, i], scores[:, i], positive[:, i]) if enough[i] else None for i in range(len(enough))]
     fits = [fit if fit and fit.slope > 0 else None for fit in fits]
-    slope, intercept, threshold = np.array([(fit or together)[:3] for fit in fits], np.float64).T
-    nothing = together._replace(curve_thresholds=np.zeros(0), curve_precisions=np.zeros(0))
-    curves = [*(fit or nothing for fit in fits), together]
+    slope, intercept, threshold, of_precisions = zip(*(fit or together for fit in fits), strict=True)
     return Calibrator(
         log_odds=np.array(log_odds),
         n_positives=n_positives,
         own=np.array([fit is not None for fit in fits]),
-        slope=slope,
-        intercept=intercept,
-        threshold=threshold,
-        curve_sizes=np.array([len(fit.curve_thresholds) for fit in curves]),
-        curve_thresholds=np.concatenate([fit.curve_thresholds for fit in curves]),
-        curve_precisions=np.concatenate([fit.curve_precisions for fit in curves]),
+        slope=np.array(slope),
+        intercept=np.array(intercept),
+        threshold=np.array(threshold),
+        of_precisions=np.stack(of_precisions),
     )
 
 
@@ -168,10 +152,10 @@ def _fit(
     slope, intercept = fit_platt(x, positive)
     thresholds, precision, recall = measure_thresholds(scores, positive)
     if not len(thresholds):
-        return Fit(slope, intercept, np.inf, thresholds, precision)
+        return Fit(slope, intercept, np.inf, np.full(len(PRECISIONS), np.inf))
     f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(np.float64).tiny)
-    record = precision > np.maximum.accumulate(np.append(-1.0, precision[:-1]))
-    return Fit(slope, intercept, float(thresholds[f1.argmax()]), thresholds[record], precision[record])
+    first = np.searchsorted(np.maximum.accumulate(precision), PRECISIONS)
+    return Fit(slope, intercept, float(thresholds[f1.argmax()]), np.append(thresholds, np.inf)[first])
 
 
 def fit_platt(x: Float64[np.ndarray, " items"], positive: Bool[np.ndarray, " items"]) -> tuple[float, float]:
@@ -184,10 +168,14 @@ def fit_platt(x: Float64[np.ndarray, " items"], positive: Bool[np.ndarray, " ite
 
     n_positives, n = np.count_nonzero(positive), len(positive)
     target = np.where(positive, (n_positives + 1) / (n_positives + 2), 1 / (n - n_positives + 2))
+    mean, std = x.mean(), x.std()
+    if std < LEAST_STD:
+        return 0.0, float(logit(target.mean()))
     sides = np.repeat([1, 0], n)  # a target between 0 and 1 is an item on both sides, with these weights
-    model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000)
-    model.fit(np.tile(x, 2)[:, None], sides, np.concatenate([target, 1 - target]))
-    return float(model.coef_[0, 0]), float(model.intercept_[0])
+    model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-6)  # of one feature the fastest
+    model.fit(np.tile((x - mean) / std, 2)[:, None], sides, np.concatenate([target, 1 - target]))
+    slope = model.coef_[0, 0] / std
+    return float(slope), float(model.intercept_[0] - slope * mean)
 
 
 def measure_thresholds(
@@ -213,7 +201,7 @@ def measure_thresholds(
 def write_calibrator(workdir: Path, calibrator: Calibrator) -> None:
     """Write the fits to the run's folder, and record their checksum."""
     unseal(workdir, CALIBRATION)
-    write_npz(workdir / CALIBRATION, **calibrator._asdict())
+    write_npz(workdir / CALIBRATION, compressed=True, **calibrator._asdict())
     seal(workdir, CALIBRATION)
 
 

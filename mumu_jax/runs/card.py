@@ -13,11 +13,17 @@ from mumu_jax.runs.folder import TrainedRun
 TEMPLATE = Path(__file__).with_name("card.md.j2")
 
 
-def card(run: TrainedRun, inputs: Inputs, evaluation: Mapping[str, Any], weights: Mapping[str, str] | None) -> str:
+def card(
+    run: TrainedRun,
+    inputs: Inputs,
+    evaluation: Mapping[str, Any],
+    weights: Mapping[str, str] | None,
+    calibrated: bool,
+) -> str:
     """Return the text of README.md, in Markdown.
 
     `inputs` has the settings of the export, `evaluation` is what `evaluate` returned, and `weights` names the published
-    ones that the run started from.
+    ones that the run started from; `calibrated` tells if it has thresholds.
     """
     modalities = sorted(inputs.modalities.items())
     described = [modality.describe(inputs.config, inputs.fitted[name]) for name, modality in modalities]
@@ -32,6 +38,7 @@ def card(run: TrainedRun, inputs: Inputs, evaluation: Mapping[str, Any], weights
         config=inputs.config,
         evaluation=evaluation,
         weights=weights,
+        calibrated=calibrated,
         sees=" and ".join(modality.sees for modality in inputs.modalities.values()),
         levels=[level for level in ("album", "track", "baseline", "chance") if level in evaluation],
         cell=_cell,

@@ -76,13 +76,14 @@ def write_export(run: TrainedRun, workdir: Path, folder: Path) -> None:
     write_json(folder / "config.json", dataclasses.asdict(inputs.config))
     write_labels(folder / "labels.json", run.labels)
     inputs.save(folder)
-    if (workdir / CALIBRATION).exists():
+    calibrated = (workdir / CALIBRATION).exists()
+    if calibrated:
         shutil.copyfile(workdir / CALIBRATION, folder / CALIBRATION)
     for name, (path, source) in load_sources(inputs, workdir).items():
         write_export(source, path, folder / SOURCES / name)
     if Vectors.name in inputs.fitted:
         _write_sources(workdir, folder)
-    text = card(run, inputs, evaluation, source_of_weights(workdir))
+    text = card(run, inputs, evaluation, source_of_weights(workdir), calibrated)
     (folder / "README.md").write_text(text, encoding="utf-8")
     made_with = versions("mumu_jax", "jax", "jaxlib")
     files = {path: sha256_of(folder / path) for path in files_in(folder)}
