@@ -92,8 +92,8 @@ def test_two_processes_train_like_one(one_process, small_data, tmp_path):
     assert "track network:" not in other
     assert_same(workdir, one_process, tolerance=1e-4)
     assert is_sealed(workdir, "calibration.npz")
-    found, whole = (read_calibrator(run, N_LABELS) for run in (workdir, one_process))
-    np.testing.assert_allclose(found.threshold, whole.threshold, atol=1e-3)
+    found, whole = (read_calibrator(run, 24) for run in (workdir, one_process))
+    np.testing.assert_allclose((found.slope, found.intercept), (whole.slope, whole.intercept), rtol=0.02)
     result, expected = (json.loads((run / "eval_test.json").read_text()) for run in (workdir, one_process))
     assert result["track"]["roc_auc_macro"] == pytest.approx(expected["track"]["roc_auc_macro"], abs=5e-3)
 
