@@ -172,7 +172,7 @@ def fit_platt(x: Float64[np.ndarray, " items"], positive: Bool[np.ndarray, " ite
     if std < LEAST_STD:
         return 0.0, float(logit(target.mean()))
     sides = np.repeat([1, 0], n)  # a target between 0 and 1 is an item on both sides, with these weights
-    model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-6)  # of one feature the fastest
+    model: Any = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-6)  # of one feature the fastest
     model.fit(np.tile((x - mean) / std, 2)[:, None], sides, np.concatenate([target, 1 - target]))
     slope = model.coef_[0, 0] / std
     return float(slope), float(model.intercept_[0] - slope * mean)
