@@ -19,7 +19,7 @@ from mumu_jax.objectives import Objective
 from mumu_jax.runs.evaluation import score_levels
 from mumu_jax.runs.folder import CALIBRATION, TrainedRun
 from mumu_jax.runs.prediction import Watch
-from mumu_jax.runs.scorer import LEAST_PROBABILITY
+from mumu_jax.runs.ranking import LEAST_PROBABILITY
 from mumu_jax.system.files import read_npz, write_npz
 from mumu_jax.system.seals import seal, unseal
 
