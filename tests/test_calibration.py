@@ -14,7 +14,6 @@ from sklearn.calibration import calibration_curve
 
 from mumu_jax import evaluate, export, tag
 from mumu_jax.data.manifest import read_manifest
-from mumu_jax.data.modalities.base import Read
 from mumu_jax.errors import UserError
 from mumu_jax.objectives.cosine import Cosine
 from mumu_jax.objectives.logits import Logistic, Softmax
@@ -99,7 +98,7 @@ def platt_by_scipy(x: np.ndarray, positive: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ["cosine", "logistic"])
 def test_sigmoids_have_the_least_cross_entropy(kind):
-    scores, labels = made_up(150, kind)
+    scores, labels = made_up(400, kind)
     found = fit_calibrator(scores, labels, Cosine(5) if kind == "cosine" else Logistic())
     x = scores.astype(np.float64) if kind == "cosine" else logit(scores.astype(np.float64))
     assert bool(found.log_odds) == (kind == "logistic")
@@ -150,7 +149,7 @@ def test_rare_genres_and_those_that_rank_wrong_way_round_share_a_fit():
     for values in (found.slope, found.intercept, found.threshold, found.thresholds(0.6)):
         assert values[1] == values[2] == values[4]
         assert len({*values.tolist()}) == 3
-    assert (found.slope > 0).all()
+    assert (found.slope[found.own] > 0).all()
     assert "2 of 5 genres have a threshold of their own; the others share one" in found.remark()
 
 
@@ -177,9 +176,9 @@ def test_calibrated_probabilities_in_bins_are_those_of_scikit_learn(kind):
     np.testing.assert_allclose(found.score, mean, atol=1e-4)
     error = np.average(np.abs(frequency - mean), weights=found.count)
     assert found.error == pytest.approx(error, abs=1e-3)
-    assert found.error < 0.03
+    assert found.error < 0.05
     uncalibrated = measured.calibration(before, labels, objective).error
-    assert uncalibrated is None if kind == "cosine" else uncalibrated > 2 * found.error
+    assert uncalibrated is None if kind == "cosine" else uncalibrated > found.error + 0.02
 
 
 def test_calibrated_softmax_is_of_the_most_probable_label_before():
@@ -258,10 +257,9 @@ def test_tag_gives_what_is_above_the_stored_thresholds(run, texts, precision, tm
     tag.main([f"--workdir={run}", str(texts), f"--out={outs[0]}", *how])
     tag.main([f"--model={model}", str(texts), f"--out={outs[1]}", *how])
     of_run, of_export = map(rows_of, outs)
-    names = [label.name for label in scorer.labels]
+    names, [reader] = [label.name for label in scorer.labels], scorer.readers.values()
     for row, other in zip(of_run, of_export, strict=True):
-        text = {"text": Path(row["path"]).read_text(), "categories": ()}
-        [scores] = scorer.score([Read(Path(row["path"]), [text])], 1)
+        [scores] = scorer.score([reader.read(Path(row["path"]))], 1)
         probability = expit(stored["slope"] * scores + stored["intercept"])
         expected = {names[i]: probability[i] for i in np.flatnonzero(scores >= thresholds)}
         found = {one["genre"]: one["score"] for one in row["genres"]}
