@@ -319,11 +319,13 @@ def test_options_go_together(capsys):
     parser.add_argument("paths", nargs="*")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--top_k", type=int, default=5)
+    parser.add_argument("--all_tags", action="store_true")
     song_options.add_writing_options(parser)
     for given, expected in [
         ([], "found none"),
         (["a.mp3", "--append"], "need --write"),
         (["a.mp3", "--write", "--max_genres=9"], "give --top_k"),
+        (["a.mp3", "--write", "--all_tags"], "leave one of them out"),
     ]:
         with pytest.raises(SystemExit):
             song_options.check_options(parser, parser.parse_args(given))

@@ -36,6 +36,8 @@ def check_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace
     names = ("mode", "max_genres", "separator", "dry_run", "journal")
     if not arguments.write and any(getattr(arguments, name) for name in names):
         parser.error("--append, --replace, --max_genres, --separator, --dry_run and --journal need --write")
+    if arguments.write and arguments.all_tags:
+        parser.error("--write puts genres into songs, and --all_tags gives other tags, too; leave one of them out")
     if arguments.top_k and (arguments.max_genres or 1) > arguments.top_k:
         parser.error(f"--max_genres={arguments.max_genres} is more than are found; give --top_k as many")
 
