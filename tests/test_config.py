@@ -31,12 +31,16 @@ def test_bare_names_are_the_papers_best_target():
         "timbre_mlp": "logistic",
         "image_resnet101": "logistic",
     }
+    others |= {"audio_musicnn": "logistic", "mel_musicnn": "logistic"}
     others |= dict.fromkeys(("fusion_at", "fusion_ai", "fusion_ti", "fusion_ati"), "cosine")
     for stem, target in others.items():
         assert {stem, f"{stem}_cosine", f"{stem}_logistic"} <= names
         bare, full = load_config(stem), load_config(f"{stem}_{target}")
         assert dataclasses.replace(bare, name="") == dataclasses.replace(full, name="")
-    assert len(names) == 48
+    tagging = ("vgg", "musicnn_won", "fcn", "crnn", "short_chunk", "short_chunk_residual", "cnn_choi", "crnn_choi")
+    for stem in (f"mel_{one}" for one in tagging):
+        assert load_config(stem) == dataclasses.replace(load_config(f"{stem}_logistic"), name=stem)
+    assert len(names) == 48 + 4 + 3 + 2 * len(tagging)
 
 
 @pytest.mark.parametrize("name", load_experiments())
