@@ -112,12 +112,8 @@ def _choice(arguments: argparse.Namespace, scorer: Scorer | Several) -> tuple[Ch
         return partial(scorer.best, n=n, all_tags=arguments.all_tags), scorer.names
     if scorer.ranking is not None:
         raise UserError("--threshold and --precision are for runs, whose validation split gives them; leave them out")
-    folder = arguments.workdir or arguments.model[0]
-    thresholds = open_thresholds(folder, scorer.labels, arguments.precision)
-    for remark in thresholds.remarks():
-        print_remark(f"{folder}: {remark}")
-    best = partial(thresholds.best, n=arguments.top_k or n_labels)
-    return best, [f"{name}:{thresholds.kind}" for name in scorer.names]
+    thresholds = open_thresholds(arguments.workdir or arguments.model[0], scorer.labels, arguments.precision)
+    return partial(thresholds.best, n=arguments.top_k or n_labels), [f"{one}:{thresholds.kind}" for one in scorer.names]
 
 
 def find_files(paths: Sequence[Path], reader: Reader) -> list[Path]:

@@ -21,6 +21,7 @@ from mumu_jax.runs.folder import CALIBRATION, TrainedRun
 from mumu_jax.runs.prediction import Watch
 from mumu_jax.runs.ranking import LEAST_PROBABILITY
 from mumu_jax.system.files import read_npz, write_npz
+from mumu_jax.system.lines import print_remark
 from mumu_jax.system.seals import seal, unseal
 
 LEAST_ITEMS = 10  # with a genre, and as many without it: a fit on fewer is noise
@@ -221,7 +222,7 @@ def read_calibrator(folder: Path, n_labels: int) -> Calibrator | None:
 
 
 def open_thresholds(folder: Path, labels: Sequence[Label], precision: float | None) -> Thresholds:
-    """Return the thresholds of a run or export, of the best F1 or of a wished precision.
+    """Return the thresholds of a run or export, of the best F1 or of a wished precision; says which ones are unsure.
 
     Raises UserError if it has none.
     """
@@ -234,4 +235,7 @@ def open_thresholds(folder: Path, labels: Sequence[Label], precision: float | No
             + (", and then export the run again" if exported else "")
         )
     kind = "best_f1" if precision is None else f"precision={precision:g}"
-    return Thresholds(labels, calibrator, calibrator.thresholds(precision), kind)
+    thresholds = Thresholds(labels, calibrator, calibrator.thresholds(precision), kind)
+    for remark in thresholds.remarks():
+        print_remark(f"{folder}: {remark}")
+    return thresholds
