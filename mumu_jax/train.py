@@ -35,6 +35,7 @@ from mumu_jax.runs.folder import (
 from mumu_jax.runs.fusion import keep_features, open_data
 from mumu_jax.runs.output_layer import fit_output_layer, is_frozen_before_output, keep_output_layer
 from mumu_jax.runs.prediction import AlbumVectors, predict_items, vectors_of_albums
+from mumu_jax.runs.published import check_front_end
 from mumu_jax.runs.settings import check_network, remedy_of_few
 from mumu_jax.system import processes
 from mumu_jax.system.cache import keep_compiled_programs
@@ -124,6 +125,7 @@ def start_or_resume(workdir: Path, config: Config, dataset: Dataset, data_dir: P
     folders = {name: part.folder for name, part in parts_of(dataset, config).items()}
     inputs = Inputs.fit(config, dataset.split("train"), folders)
     network = item_network(config, len(dataset.labels), constants.fitted)
+    check_front_end(config)
     weights = check_weights(config, network, inputs.item)
     data = {"dir": str(data_dir.absolute()), "checksum": dataset.checksum}
     write_run(workdir, inputs, dataset.labels, constants, seen, data, weights)

@@ -10,7 +10,7 @@ from mumu_jax.compute.network import Constants, Standardisation, item_network
 from mumu_jax.config import Config
 from mumu_jax.data.manifest import Label
 from mumu_jax.data.modalities.inputs import Inputs
-from mumu_jax.data.modalities.mel import PRESETS
+from mumu_jax.data.modalities.mel import PRESETS, differences_from
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
 from mumu_jax.models.head import output_layer
@@ -18,7 +18,7 @@ from mumu_jax.runs.folder import Trained
 from mumu_jax.runs.ranking import Ranking
 from mumu_jax.runs.scorer import Scorer, scorer_of_songs
 from mumu_jax.system.files import sha256_of
-from mumu_jax.training.weights import Pretrained, load_pretrained
+from mumu_jax.training.weights import Pretrained, load_for, load_pretrained
 
 # The tags that are genres in the vocabularies of Last.fm (MSD), MagnaTagATune and MTG-Jamendo, as `plain` has them.
 GENRES = """
@@ -55,6 +55,18 @@ def open_published(path: Path) -> Scorer:
     names = (f"{pretrained.model}-{sha256_of(path)[:12]}",)
     scorer = scorer_of_songs(names, labels, Inputs.unfitted(config), Trained(network, pretrained.variables, constants))
     return replace(scorer, ranking=_ranking_of(pretrained))
+
+
+def check_front_end(config: Config) -> None:
+    """Raise UserError if `config.model.weights` learned from other mel spectrograms than the experiment sees."""
+    if not (config.model.weights and "mel" in config.inputs):
+        return
+    preset = load_for(config.model).front_end
+    if differences := differences_from(preset, config.mel):
+        raise UserError(
+            f"config.model.weights={config.model.weights} has learned from mel spectrograms of the preset {preset!r}, "
+            f"and this experiment sees others: {', '.join(differences)}; leave out these settings, or the weights"
+        )
 
 
 def _config_of(pretrained: Pretrained) -> Config:

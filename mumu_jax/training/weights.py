@@ -23,7 +23,6 @@ from mumu_jax.compute import devices
 from mumu_jax.compute.network import Network
 from mumu_jax.compute.state import TrainState, abstract_variables
 from mumu_jax.config import Config, ModelSettings
-from mumu_jax.data.modalities.mel import differences_from
 from mumu_jax.errors import UserError, reason_of
 from mumu_jax.models.batch_norm import trains
 from mumu_jax.models.pretrained import HEAD, NETWORKS, adopt, check_values, name_of, published_name
@@ -221,12 +220,6 @@ def check_weights(config: Config, network: Network, item: Any) -> dict[str, str]
     if not config.model.weights:
         return None
     pretrained = load_for(config.model)
-    if differences := differences_from(pretrained.front_end, config.mel):
-        raise UserError(
-            f"config.model.weights={config.model.weights} has learned from mel spectrograms of the preset "
-            f"{pretrained.front_end!r}, and this experiment sees others: {', '.join(differences)}; leave out these "
-            "settings, or the weights"
-        )
     adopt(abstract_variables(network, item), pretrained.variables)
     return pretrained.about
 
