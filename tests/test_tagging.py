@@ -70,7 +70,7 @@ def made_up(shapes):
 
 
 def test_every_family_is_tested():
-    assert {family for family, _ in SIZES} == {name for name, family in FAMILIES.items() if "mel" in family.sees}
+    assert {family for family, _ in SIZES} == {name for name, family in FAMILIES.items() if family.sees == {"mel"}}
 
 
 @pytest.mark.parametrize(("family", "width"), SIZES)
@@ -87,8 +87,8 @@ def test_published_sizes(family, width):
 
 # Narrow and short where the family allows it: a step through the whole network is a matter of minutes.
 SHORT = {
-    **{"musicnn": (40, 96), "musicnn_won": (40, 96), "vgg": (96, 64), "fcn": (1280, 96), "crnn": (96, 96)},
-    **{"cnn_choi": (1280, 96), "crnn_choi": (90, 96), "short_chunk": (128, 128), "short_chunk_residual": (20, 20)},
+    **{"musicnn": (40, 96), "musicnn_won": (40, 96), "vgg": (96, 64), "fcn": (1280, 96), "crnn": (192, 96)},
+    **{"cnn_choi": (1280, 96), "crnn_choi": (180, 96), "short_chunk": (128, 128), "short_chunk_residual": (20, 20)},
 }
 
 
@@ -100,7 +100,9 @@ def test_training_contract(family):
     variables = made_up(jax.eval_shape(model.init, jax.random.key(0), x))
     keys, mask = jax.random.split(jax.random.key(1), 4), jnp.array([1.0, 1, 1, 0])
 
-    @quick_jit
+    # Compiled as in training: without optimisation XLA computes what a maximum is taken of twice, rounded differently,
+    # and the gradient of a maximum that equals none of its values is not finite.
+    @jax.jit
     def step(params, x):
         def loss(params):
             (output, _), new = model.apply(
@@ -184,9 +186,9 @@ def test_layer_in_inference_equals_its_definition(form):
 
     y = convolve_frames(x, params["kernel"]) + params["bias"]
     expected = (jax.nn.relu(norm(y)) if form.won else norm(jax.nn.relu(y))).max(axis=2)
-    np.testing.assert_allclose(layer.apply(variables, x, None), expected, atol=2e-6)
+    np.testing.assert_allclose(layer.apply(variables, x, None), expected, rtol=2e-6, atol=2e-6)
     frozen = Members(jnp.ones(3), trainable="^output")
-    np.testing.assert_allclose(layer.apply(variables, x, frozen), expected, atol=2e-6)
+    np.testing.assert_allclose(layer.apply(variables, x, frozen), expected, rtol=2e-6, atol=2e-6)
 
 
 @pytest.mark.parametrize(("stride", "padding"), [(1, ((3, 3), (0, 0))), (2, ((1, 2), (0, 1))), (1, ((0, 0), (31, 32)))])
