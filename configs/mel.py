@@ -6,8 +6,8 @@ over its tracks.  Optimizers are the papers', but for Won's later phases of SGD;
 
 from dataclasses import replace
 
+from mumu_jax.compression import PRESETS
 from mumu_jax.config import Config, DataSettings, ModelSettings, OptimSettings, TargetSettings
-from mumu_jax.data.modalities.mel import PRESETS
 from mumu_jax.experiments import Experiment, names_of
 
 WEIGHTS = "models/musicnn_msd.safetensors"  # what scripts/pretrained makes

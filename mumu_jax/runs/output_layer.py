@@ -27,8 +27,10 @@ from mumu_jax.training.loop import Run, Task, fit
 
 def is_frozen_before_output(network: Network, item: Any) -> bool:
     """Return True if only the output layer trains, so that an item's vector is the same in all epochs."""
+    if not network.trainable or network.views:
+        return False
     paths = flatten_dict(abstract_variables(network, item)["params"])
-    return not network.views and {path[0] for path in paths if trains(network.trainable, path)} == {"output"}
+    return {path[0] for path in paths if trains(network.trainable, path)} == {"output"}
 
 
 def fit_output_layer(task: Task, inputs: Inputs, records: Mapping[str, Records], run: Run) -> Any:
