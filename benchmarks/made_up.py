@@ -68,13 +68,13 @@ def _made_up(modality: PreparedModality, rng: np.random.Generator) -> PreparedMo
     class MadeUp(kind):
         in_process = True
 
-        def inputs(self, album: Album, folder: Path) -> Iterator[tuple[str, str]]:
-            return ((item_id, "made up") for item_id, _ in super().inputs(album, folder))
+        def inputs(self, album: Album, folder: Path) -> Iterator[tuple[str, Path]]:
+            return ((item_id, Path("made up")) for item_id, _ in super().inputs(album, folder))
 
-        def state(self, source: str) -> str:
-            return source
+        def state(self, source: Path) -> str:
+            return str(source)
 
-        def read(self, source: str, settings: Any) -> Content:
+        def read(self, source: Path, settings: Any) -> Content:
             return next(in_turn)
 
     return MadeUp()

@@ -147,15 +147,15 @@ def fit_networks(dataset: Dataset, config: Config, workdir: Path, log: MetricsLo
     drawn = inputs.items(records["train"], n_labels, "random") if config.data.patch == "random" else fixed["train"]
 
     # Step 1: the network of the items
-    feeds = open_feeds({"train": drawn, "val": fixed["val"]}, config.data, run.mesh)
     network = item_network(config, n_labels, constants.fitted)
+    is_frozen = not drawn.random and is_frozen_before_output(network, inputs.item)
+    feeds = {} if is_frozen else open_feeds({"train": drawn, "val": fixed["val"]}, config.data, run.mesh)
     print_trainable(config, network, inputs.item)
     start = partial(start_from_weights, settings=config.model, source=source_of_weights(workdir), mesh=run.mesh)
-    task = Task(inputs.level, network, constants, feeds["train"], feeds["val"], config.optim, start)
-    if is_frozen_before_output(network, inputs.item) and not drawn.random:
-        variables = fit_output_layer(task, inputs, records, run)
+    if is_frozen:
+        variables = fit_output_layer(network, constants, start, inputs, records, run)
     else:
-        variables = fit(task, run)
+        variables = fit(Task(inputs.level, network, constants, feeds["train"], feeds["val"], config.optim, start), run)
     if inputs.level == "album":
         return
 
@@ -166,7 +166,8 @@ def fit_networks(dataset: Dataset, config: Config, workdir: Path, log: MetricsLo
 
     # Step 2: the mean penultimate vector of each album
     if drawn.random:
-        feeds["train"] = Feed(fixed["train"], "streaming", config.data.read_threads, run.mesh)
+        del feeds["train"]
+    feeds = {split: Feed(one, "streaming", config.data.read_threads, run.mesh) for split, one in fixed.items()} | feeds
     albums = {split: _albums_of(track, feeds[split], one, run) for split, one in records.items()}
 
     # Step 3: the album network

@@ -11,7 +11,7 @@ import soundfile
 from conftest import SHARED
 
 from mumu_jax import prepare
-from mumu_jax.compression import Compression
+from mumu_jax.compression import PRESETS, Compression
 from mumu_jax.config import Config, DataSettings, MelSettings, validate
 from mumu_jax.data.loader import read_rows, spread_items
 from mumu_jax.data.manifest import Rejected
@@ -19,7 +19,7 @@ from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.audio import patches
 from mumu_jax.data.modalities.base import Content, read_item, read_own
 from mumu_jax.data.modalities.inputs import Inputs
-from mumu_jax.data.modalities.mel import PRESETS, mel_power, stored_mel
+from mumu_jax.data.modalities.mel import mel_power, stored_mel
 from mumu_jax.data.store.records import open_prepared
 from mumu_jax.errors import UserError
 

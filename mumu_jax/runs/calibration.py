@@ -19,7 +19,7 @@ from mumu_jax.objectives import Objective
 from mumu_jax.runs.evaluation import score_levels
 from mumu_jax.runs.folder import CALIBRATION, TrainedRun
 from mumu_jax.runs.prediction import Watch
-from mumu_jax.runs.ranking import LEAST_PROBABILITY
+from mumu_jax.runs.ranking import log_odds
 from mumu_jax.system.files import read_npz, write_npz
 from mumu_jax.system.lines import print_remark
 from mumu_jax.system.seals import seal, unseal
@@ -123,15 +123,15 @@ def fit_calibrator(
     """
     positive = labels != 0
     n_positives = positive.sum(axis=0)
-    log_odds = not objective.unit_output and bool(((scores >= 0) & (scores <= 1)).all())
-    x = _feature(scores, log_odds)
+    are_probabilities = not objective.unit_output and bool(((scores >= 0) & (scores <= 1)).all())
+    x = _feature(scores, are_probabilities)
     together = _fit(x.ravel(), scores.ravel(), positive.ravel())
     enough = np.minimum(n_positives, len(labels) - n_positives) >= LEAST_ITEMS
     fits = [_fit(x[:, i], scores[:, i], positive[:, i]) if enough[i] else None for i in range(len(enough))]
     fits = [fit if fit and fit.slope > 0 else None for fit in fits]
     slope, intercept, threshold, of_precisions = zip(*(fit or together for fit in fits), strict=True)
     return Calibrator(
-        log_odds=np.array(log_odds),
+        log_odds=np.array(are_probabilities),
         n_positives=n_positives,
         own=np.array([fit is not None for fit in fits]),
         slope=np.array(slope),
@@ -141,10 +141,11 @@ def fit_calibrator(
     )
 
 
-def _feature(scores: Float[np.ndarray, "*items labels"], log_odds: bool) -> Float64[np.ndarray, "*items labels"]:
+def _feature(
+    scores: Float[np.ndarray, "*items labels"], are_probabilities: bool
+) -> Float64[np.ndarray, "*items labels"]:
     """Return what the sigmoids see of readable scores."""
-    scores = scores.astype(np.float64)
-    return logit(np.clip(scores, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)) if log_odds else scores
+    return log_odds(scores) if are_probabilities else scores.astype(np.float64)
 
 
 def _fit(

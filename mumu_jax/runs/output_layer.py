@@ -1,6 +1,6 @@
 """Networks that are trained in their output layer alone, or not at all, and are kept as if they were trained."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from mumu_jax.compute import devices
-from mumu_jax.compute.network import VECTORS, Network, album_network, constants_of_vectors
+from mumu_jax.compute.network import VECTORS, Constants, Network, album_network, constants_of_vectors
 from mumu_jax.compute.optim import make_optimizer
 from mumu_jax.compute.state import TrainState, abstract_variables, create_state
 from mumu_jax.config import OptimSettings
@@ -33,30 +33,36 @@ def is_frozen_before_output(network: Network, item: Any) -> bool:
     return {path[0] for path in paths if trains(network.trainable, path)} == {"output"}
 
 
-def fit_output_layer(task: Task, inputs: Inputs, records: Mapping[str, Records], run: Run) -> Any:
+def fit_output_layer(
+    network: Network,
+    constants: Constants,
+    start: Callable[[TrainState], TrainState],
+    inputs: Inputs,
+    records: Mapping[str, Records],
+    run: Run,
+) -> Any:
     """Train the output layer on vectors that the layers before it give once; return all variables.
 
     A track's vector is the mean over its patches.  Checkpoints of the output layer are in `run.workdir/output`, and of
-    the whole network, when it is done, in `run.workdir/<phase>`, as `fit` leaves them.
+    the whole network, when it is done, in `run.workdir/<inputs.level>`, as `fit` leaves them.
     """
-    checkpoints = Checkpoints(run.workdir / task.phase)
-    state = _initial_state(task.network, task.optim, inputs.item, run)
+    checkpoints = Checkpoints(run.workdir / inputs.level)
+    state = _initial_state(network, run.config.optim, inputs.item, run)
     if checkpoints.last_step() is not None:
         variables = checkpoints.restore_best(state.variables)
         checkpoints.close()
         return variables
-    state = task.start(state)
-    trunk = Trained(task.network, state.variables, task.constants)
+    state = start(state)
+    trunk = Trained(network, state.variables, constants)
     predictions = {
-        split: predict_tracks(trunk, inputs, one, task.train.items.n_labels, run.stop.watch)
-        for split, one in records.items()
+        split: predict_tracks(trunk, inputs, one, len(run.seen), run.stop.watch) for split, one in records.items()
     }
     splits = {split: array_items({VECTORS: one.embedding}, one.labels) for split, one in predictions.items()}
     feeds = open_feeds(splits, run.config.data, run.mesh)
-    model: Any = task.network.model
-    network = Network(Shallow(model.n_outputs, model.unit_output, model.dropout), task.network.objective)
-    constants = constants_of_vectors(task.constants, embedding_width(trunk, inputs.item))
-    found = fit(Task("output", network, constants, feeds["train"], feeds["val"], task.optim), run)
+    model: Any = network.model
+    shallow = Network(Shallow(model.n_outputs, model.unit_output, model.dropout), network.objective)
+    constants = constants_of_vectors(constants, embedding_width(trunk, inputs.item))
+    found = fit(Task("output", shallow, constants, feeds["train"], feeds["val"], run.config.optim), run)
     state = replace(state, params={**state.params, "output": found["params"]})
     _keep(checkpoints, state, run)
     return state.variables

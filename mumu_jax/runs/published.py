@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from mumu_jax.compression import PRESETS
 from mumu_jax.compute.network import Constants, Standardisation, item_network
 from mumu_jax.config import Config
 from mumu_jax.data.manifest import Label
 from mumu_jax.data.modalities.inputs import Inputs
-from mumu_jax.data.modalities.mel import PRESETS, differences_from
+from mumu_jax.data.modalities.mel import differences_from
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
 from mumu_jax.models.head import output_layer

@@ -20,15 +20,16 @@ from mumu_jax.system.lines import print_remark
 
 @dataclass(frozen=True)
 class Several:
-    """Scorers of songs, which are used as one `Scorer`.
+    """Scorers of songs, by what they see of one, which are used as one `Scorer`.
 
     `columns` are those of each scorer's labels among `labels`.  Of a tag that several know, the mean of their scores
     and of their priors counts.
     """
 
-    scorers: Sequence[Scorer]
+    scorers: Sequence[tuple[str, Scorer]]
     labels: list[Label]
     columns: list[list[int]]
+    ranking: Ranking
     missing: str = "drop"
     wants_gazetteer: bool = False
 
@@ -41,43 +42,32 @@ class Several:
                 labels.setdefault(plain(label.name), label)
         column = {name: i for i, name in enumerate(labels)}
         columns = [[column[plain(label.name)] for label in scorer.labels] for scorer in scorers]
-        return cls(scorers, list(labels.values()), columns)
+        rankings = [scorer.ranking for scorer in scorers if scorer.ranking is not None]
+        is_genre = _means([one.is_genre[None].astype(np.float32) for one in rankings], columns, len(labels))[0] > 0
+        prior = _means([one.prior[None] for one in rankings], columns, len(labels))[0]
+        viewed = [(_view(scorer), scorer) for scorer in scorers]
+        return cls(viewed, list(labels.values()), columns, Ranking(is_genre, prior))
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of all, as one."""
-        return ("+".join(scorer.names[0] for scorer in self.scorers),)
+        return ("+".join(scorer.names[0] for _, scorer in self.scorers),)
 
     @property
     def readers(self) -> dict[str, Reader]:
         """One reader, which reads a song once for each of the networks' views of it."""
-        readers = {_view(scorer): next(iter(scorer.readers.values())) for scorer in self.scorers}
+        readers = {view: next(iter(scorer.readers.values())) for view, scorer in self.scorers}
         reads = {view: reader.read for view, reader in readers.items()}
         return {"songs": replace(next(iter(readers.values())), read=partial(_read_each, reads))}
 
-    @property
-    def ranking(self) -> Ranking:
-        """The joint ranking."""
-        rankings = [scorer.ranking for scorer in self.scorers if scorer.ranking is not None]
-        is_genre = self._means([ranking.is_genre[None].astype(np.float32) for ranking in rankings])[0] > 0
-        return Ranking(is_genre, self._means([ranking.prior[None] for ranking in rankings])[0])
-
     def score(self, reads: Sequence[Any], batch_size: int) -> Scores:
         """Return the scores of songs that could be read."""
-        return self._means([one.score([read.parts[_view(one)] for read in reads], batch_size) for one in self.scorers])
+        of_each = [one.score([read.parts[view] for read in reads], batch_size) for view, one in self.scorers]
+        return _means(of_each, self.columns, len(self.labels))
 
     def best(self, scores: np.ndarray, n: int, all_tags: bool) -> list[tuple[str, float]]:
         """Return the `n` best labels of a song with their scores, as `Scorer.best`."""
         return self.ranking.best(self.labels, scores, n, all_tags)
-
-    def _means(self, parts: Sequence[np.ndarray]) -> np.ndarray:
-        """Return of each label the mean over the scorers that know it."""
-        total = np.zeros((len(parts[0]), len(self.labels)), np.float32)
-        counts = np.zeros(len(self.labels), np.float32)
-        for columns, part in zip(self.columns, parts, strict=True):
-            total[:, columns] += part
-            counts[columns] += 1
-        return total / counts
 
 
 def open_models(paths: Sequence[Path]) -> Scorer | Several:
@@ -87,6 +77,15 @@ def open_models(paths: Sequence[Path]) -> Scorer | Several:
     assert scorer.ranking is not None
     print_remark(remark_on(" + ".join(path.stem for path in paths), scorer.labels, scorer.ranking))
     return scorer
+
+
+def _means(parts: Sequence[np.ndarray], columns: Sequence[list[int]], n_labels: int) -> np.ndarray:
+    """Return of each label the mean over the parts that have a column for it."""
+    total, counts = np.zeros((len(parts[0]), n_labels), np.float32), np.zeros(n_labels, np.float32)
+    for part, own in zip(parts, columns, strict=True):
+        total[:, own] += part
+        counts[own] += 1
+    return total / counts
 
 
 def _view(scorer: Scorer) -> str:

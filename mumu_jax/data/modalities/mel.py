@@ -15,7 +15,7 @@ from jaxtyping import Float16, Float32, Float64
 
 from mumu_jax.compression import PRESETS
 from mumu_jax.config import Config, MelSettings
-from mumu_jax.data.modalities.audio.decode import SHORTEST_S, TrackFrames, track_frames
+from mumu_jax.data.modalities.audio.decode import TrackFrames, padded, track_frames
 from mumu_jax.data.modalities.audio.songs import Songs
 
 SILENT_POWER = 1e-10
@@ -79,9 +79,8 @@ def is_power(settings: MelSettings) -> bool:
 
 def stored_mel(y: Float32[np.ndarray, " samples"], settings: MelSettings) -> Float32[np.ndarray, "frames bins"]:
     """Return an excerpt's values as they are stored.  One shorter than SHORTEST_S is padded with zeros."""
-    n_padding = max(0, round(SHORTEST_S * settings.sr_hz) - len(y))
     with np.errstate(over="ignore", invalid="ignore"):  # samples of 1e30: the result is not finite, which is rejected
-        power = mel_power(np.pad(y, (0, n_padding)), settings)
+        power = mel_power(padded(y, settings.sr_hz), settings)
         if is_power(settings):
             return power
         if settings.level == "db_max":

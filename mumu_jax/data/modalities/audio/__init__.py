@@ -11,9 +11,7 @@ from mumu_jax.config import AudioSettings, Config
 from mumu_jax.data.modalities.audio import patches
 from mumu_jax.data.modalities.audio.decode import TrackFrames, track_cqt
 from mumu_jax.data.modalities.audio.front_ends import front_end_of
-from mumu_jax.data.modalities.audio.songs import SILENT, Songs
-
-__all__ = ["SILENT", "Audio"]
+from mumu_jax.data.modalities.audio.songs import Songs
 
 
 class Audio(Songs):

@@ -74,14 +74,18 @@ def log_cqt(y: Float32[np.ndarray, " samples"], settings: AudioSettings) -> Floa
     An excerpt without power (at most 1e-10 anywhere) is at the floor throughout; librosa would put it at 0 dB, the
     loudest.  An excerpt shorter than SHORTEST_S is padded with zeros.  Oramas et al. 2017, section 5.1.
     """
-    n_padding = max(0, round(SHORTEST_S * settings.sr_hz) - len(y))
     with np.errstate(over="ignore", invalid="ignore"):  # samples of 1e30: the result is not finite, which is rejected
-        power = front_end_of(settings).power(np.pad(y, (0, n_padding)), settings)
+        power = front_end_of(settings).power(padded(y, settings.sr_hz), settings)
         loudest = power.max()
         if loudest <= _AMIN:
             return np.full(power.shape, settings.floor_db, np.float32)
         below_db = 10 * np.log10(np.maximum(power, _AMIN)) - 10 * np.log10(loudest)
     return np.maximum(below_db, np.float32(settings.floor_db))
+
+
+def padded(y: Float32[np.ndarray, " samples"], sr_hz: int) -> Float32[np.ndarray, " more"]:
+    """Return an excerpt with zeros behind it, if it is shorter than SHORTEST_S."""
+    return np.pad(y, (0, max(0, round(SHORTEST_S * sr_hz) - len(y))))
 
 
 def excerpts(path: Path, settings: AudioSettings | MelSettings) -> Iterator[Float32[np.ndarray, " samples"]]:

@@ -65,7 +65,7 @@ class Songs(PreparedModality):
 
     def versions_of(self, sources: Iterable[Path | None]) -> Mapping[str, str]:
         """Return the versions of the decoder and the resampler; of FFmpeg's if a name says that it is needed."""
-        needed = any(source is not None and is_foreign(Path(source)) for source in sources)
+        needed = any(source is not None and is_foreign(source) for source in sources)
         return {**self.versions, **libav_versions()} if needed else self.versions
 
     def likeness(self, fields: Mapping[str, Any], settings: Any) -> bytes:
