@@ -6,7 +6,8 @@ A model of several modalities tags albums: a.mp3, a.txt and a.jpg are one.
 
 import argparse
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,27 +15,27 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from mumu_jax.data.modalities.base import Read, Reader, died
+from mumu_jax.data.modalities.base import Read
 from mumu_jax.data.modalities.suffixes import is_audio
-from mumu_jax.data.sources.files import files_below
 from mumu_jax.errors import UserError
 from mumu_jax.runs.calibration import open_thresholds
 from mumu_jax.runs.exported import open_export
-from mumu_jax.runs.scorer import Scorer, open_run
+from mumu_jax.runs.own_files import find_items, score_items
+from mumu_jax.runs.scorer import Scorer, Seen, open_run
 from mumu_jax.runs.several import Several, open_models
 from mumu_jax.runs.song_options import add_writing_options, check_options, open_writer, undo_and_print
-from mumu_jax.runs.stems import Stem, find_stems, put_together
-from mumu_jax.runs.tags import Tags, open_tags
+from mumu_jax.runs.stems import Stem
+from mumu_jax.runs.tags import Genre, TagFile, Tags, Terminal, open_tags
+from mumu_jax.runs.vector_file import open_vectors
 from mumu_jax.system.lines import print_line, print_remark
 from mumu_jax.system.terminal import positive, progress_bar, run_command, share
-from mumu_jax.system.workers import map_in_order
 
 EXIT_NOTHING = 3  # no file could be tagged
 EXIT_NOT_WRITTEN = 1  # a song could not be written, or restored
 TOP_K = 5
 
 # the scores of a file → its genres with their scores, best first
-Choose = Callable[[Float[np.ndarray, " labels"]], list[tuple[str, float]]]
+Choose = Callable[[Float[np.ndarray, " labels"]], list[Genre]]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -46,33 +47,53 @@ def main(argv: Sequence[str]) -> int:
     check_options(parser, arguments)
     scorer = _open(arguments)
     files = find_items(arguments.paths, scorer.readers)
-    best, names = _choice(arguments, scorer)
-    with open_writer(arguments, scorer.readers) as writer, open_tags(arguments.out, names) as out:
-        todo = [file for path, file in files.items() if not out.has(path)]
-        if len(todo) < len(files):
-            print_line(f"{len(files) - len(todo)} of {len(files)} files are in {arguments.out} already")
-        n_again = sum(map(out.has_error, files))
-        if n_again:
-            print_remark(f"{n_again} files have an error in {arguments.out}: they are tried again")
+    choose, names = _choice(arguments, scorer)
+    with (
+        open_writer(arguments, scorer.readers) as writer,
+        open_vectors(arguments.vectors, scorer) as vectors,
+        open_tags(arguments.out, names) as out,
+    ):
+        todo = [file for path, file in files.items() if not (out.has(path) and (vectors is None or vectors.has(path)))]
+        _say_what_is_there(out, files, len(todo))
         for path in filter(out.has, files):
             if writer and (error := writer.write(song_of(files[path]), out.genres_of(path))):
                 print_remark(f"{path}: {error}")
         n_failed = 0
         with progress_bar(len(todo), "tagging") as progress:
-            for read, scores in score_items(scorer, todo, arguments.batch_size, arguments.workers):
+            for read, seen in score_items(scorer, todo, arguments.batch_size, arguments.workers):
                 with progress.paused():
-                    genres = [] if scores is None else best(scores)
-                    error = read.error
-                    if writer and genres:
-                        error = writer.write(song_of(files[read.path]), [genre for genre, _ in genres])
-                    out.write(Tags(read.path, read.seconds, genres, error))
-                n_failed += scores is None
+                    if vectors and seen:
+                        vectors.add(read.path, seen)
+                    if not out.has(read.path):
+                        tags = _tags_of(read, seen, choose, arguments.patches)
+                        if writer and tags.genres:
+                            error = writer.write(song_of(files[read.path]), [genre for genre, _ in tags.genres])
+                            tags = replace(tags, error=error)
+                        out.write(tags)
+                n_failed += seen is None
                 progress.advance()
     if n_failed:
         print_remark(f"{n_failed} of {len(todo)} files could not be tagged; their rows say why")
     if writer:
         print_line(writer.summary())
     return EXIT_NOTHING if n_failed == len(files) else EXIT_NOT_WRITTEN if writer and writer.n_failed else 0
+
+
+def _say_what_is_there(out: TagFile | Terminal, files: Collection[Path], n_todo: int) -> None:
+    """Say how many of the files have tags already, and how many have an error."""
+    if n_todo < len(files):
+        print_line(f"{len(files) - n_todo} of {len(files)} files are in {out.path} already")
+    if n_again := sum(map(out.has_error, files)):
+        print_remark(f"{n_again} files have an error in {out.path}: they are tried again")
+
+
+def _tags_of(read: Read, seen: Seen | None, choose: Choose, with_patches: bool) -> Tags:
+    """Return a file's row: its genres, or the reason why there are none."""
+    if seen is None:
+        return Tags(read.path, read.seconds, [], read.error)
+    starts_s = [record["start_s"] for record in read.records if "start_s" in record] if with_patches else []
+    patches = [(start_s, choose(scores)) for start_s, scores in zip(starts_s, seen.patches, strict=bool(starts_s))]
+    return Tags(read.path, read.seconds, choose(seen.scores), read.error, patches)
 
 
 def song_of(item: Any) -> Path | None:
@@ -84,7 +105,7 @@ def _open(arguments: argparse.Namespace) -> Scorer | Several:
     """Open what the command line names to tag with."""
     models = arguments.model or []
     if models and all(model.suffix == ".safetensors" for model in models):
-        return open_models(models)
+        return _with_patches(open_models(models), arguments)
     if len(models) > 1:
         raise UserError(
             f"--model is given {len(models)} times, and one is not a .safetensors file; only published networks "
@@ -98,7 +119,19 @@ def _open(arguments: argparse.Namespace) -> Scorer | Several:
     if scorer.wants_gazetteer:
         folder = models[0] if models else arguments.workdir
         print_remark(f"{folder} has no gazetteer: entities are not looked up; add --gazetteer")
-    return scorer
+    return _with_patches(scorer, arguments)
+
+
+def _with_patches(scorer: Scorer | Several, arguments: argparse.Namespace) -> Scorer | Several:
+    """Return a scorer of all of a song's patches if they are asked for."""
+    if not arguments.patches:
+        return scorer
+    if not isinstance(scorer, Scorer) or not scorer.has_patches:
+        raise UserError(
+            "--patches is for one model that sees the patches of songs, and this is a fusion, of several networks, or "
+            "sees no songs; leave it out, or tag with the model of songs alone"
+        )
+    return scorer.with_covering_patches()
 
 
 def _choice(arguments: argparse.Namespace, scorer: Scorer | Several) -> tuple[Choose, Sequence[str]]:
@@ -114,75 +147,6 @@ def _choice(arguments: argparse.Namespace, scorer: Scorer | Several) -> tuple[Ch
         raise UserError("--threshold and --precision are for runs, whose validation split gives them; leave them out")
     thresholds = open_thresholds(arguments.workdir or arguments.model[0], scorer.labels, arguments.precision)
     return partial(thresholds.best, n=arguments.top_k or n_labels), [f"{one}:{thresholds.kind}" for one in scorer.names]
-
-
-def find_files(paths: Sequence[Path], reader: Reader) -> list[Path]:
-    """Find the files among `paths`, and those below the folders among them that `reader` is for, each once.
-
-    A file named by the user is taken whatever its name.  Raises UserError if a folder holds none.
-    """
-    files: dict[str, Path] = {}
-    for path in paths:
-        fitting = [file for file in files_below(path) if reader.is_one(file)] if path.is_dir() else [path]
-        if not fitting:
-            raise UserError(f"{path} holds no {reader.files} file; name a folder or files with some")
-        for file in fitting:
-            files.setdefault(os.path.abspath(file), file)
-    return list(files.values())
-
-
-def find_items(paths: Sequence[Path], readers: Mapping[str, Reader]) -> dict[Path, Any]:
-    """Find what is to be tagged, by path: files, or, of several modalities, the stems of files."""
-    if len(readers) > 1:
-        return {stem.path: stem for stem in find_stems(paths, readers)}
-    return {path: path for path in find_files(paths, *readers.values())}
-
-
-def score_items(
-    scorer: Scorer | Several, items: Sequence[Any], batch_size: int, workers: int
-) -> Iterator[tuple[Read, Float[np.ndarray, " labels"] | None]]:
-    """Yield each of `find_items` in order with its scores, None if it could not be read."""
-    reads = _read_items(scorer, items, workers)
-    for group in _groups(reads, batch_size):
-        whole = [read for read in group if read.records]
-        scores = iter(scorer.score(whole, batch_size) if whole else ())
-        for read in group:
-            yield read, next(scores) if read.records else None
-
-
-def _read_items(scorer: Scorer | Several, items: Sequence[Any], workers: int) -> Iterator[Read]:
-    if len(scorer.readers) == 1:
-        [reader] = scorer.readers.values()
-        return _read(items, reader, workers)
-    stems: Sequence[Stem] = items
-    reads = {
-        name: _read([stem.files[name] for stem in stems if name in stem.files], reader, workers)
-        for name, reader in scorer.readers.items()
-    }
-    return put_together(stems, reads, scorer.missing)
-
-
-def _read(files: Sequence[Path], reader: Reader, workers: int) -> Iterator[Read]:
-    if reader.in_process:
-        return map(reader.read, files)
-    return map_in_order(reader.read, files, min(workers, len(files)), _died_reading)
-
-
-def _died_reading(path: Path) -> Read:
-    return Read(path, [], error=str(died(path)))
-
-
-def _groups(reads: Iterable[Read], n_records: int) -> Iterator[list[Read]]:
-    """Yield runs of files that together fill a batch: most have fewer records than that."""
-    group, filled = [], 0
-    for read in reads:
-        group.append(read)
-        filled += len(read.records)
-        if filled >= n_records:
-            yield group
-            group, filled = [], 0
-    if group:
-        yield group
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -219,6 +183,17 @@ def _parser() -> argparse.ArgumentParser:
         type=share,
         metavar="P",
         help="likewise, above the lowest thresholds of this precision on validation, from 0 to 1",
+    )
+    parser.add_argument(
+        "--patches",
+        action="store_true",
+        help="give the genres over time, too: of each patch of a song, from its first second to its last",
+    )
+    parser.add_argument(
+        "--vectors",
+        type=Path,
+        metavar="FILE",
+        help="a .npz for what the model sees before its output: a vector a file, and the scores of all labels",
     )
     parser.add_argument("--all_tags", action="store_true", help="of published networks: moods, voices, decades, too")
     parser.add_argument("--batch_size", type=positive, default=32, help="items at a time (default: %(default)s)")

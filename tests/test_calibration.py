@@ -259,7 +259,7 @@ def test_tag_gives_what_is_above_the_stored_thresholds(run, texts, precision, tm
     of_run, of_export = map(rows_of, outs)
     names, [reader] = [label.name for label in scorer.labels], scorer.readers.values()
     for row, other in zip(of_run, of_export, strict=True):
-        [scores] = scorer.score([reader.read(Path(row["path"]))], 1)
+        scores = scorer.see([reader.read(Path(row["path"]))], 1)[0].scores
         probability = expit(stored["slope"] * scores + stored["intercept"])
         expected = {names[i]: probability[i] for i in np.flatnonzero(scores >= thresholds)}
         found = {one["genre"]: one["score"] for one in row["genres"]}

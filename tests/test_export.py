@@ -84,11 +84,12 @@ def made_up(name: str, n: int) -> list[Read]:
 def scores_of(one: Scorer, name: str, n: int, batch_size: int) -> np.ndarray:
     """Of the same `n` made-up files each time; the last of a fusion's has no text."""
     if name != "fusion":
-        return one.score(made_up(name, n), batch_size)
+        return np.stack([seen.scores for seen in one.see(made_up(name, n), batch_size)])
     of_modalities = zip(*(made_up(modality, n) for modality in one.sources), strict=True)
     parts = [dict(zip(one.sources, reads, strict=True)) for reads in of_modalities]
     del parts[-1]["text"]
-    return one.score([Together(Path("x"), [{}], parts=part) for part in parts], batch_size)
+    seen = one.see([Together(Path("x"), [{}], parts=part) for part in parts], batch_size)
+    return np.stack([of_album.scores for of_album in seen])
 
 
 # --- scores -------------------------------------------------------------------------------------------------
@@ -243,7 +244,7 @@ def test_snippet_of_the_card_runs(exports, name):
     assert best == sorted(best, reverse=True)
     if name == "audio":
         silence = [Read(Path("x"), [{"patch": np.full((322, 96), -80, np.float16)}] * 3)]
-        expected = dict(zip(labels, open_export(exports[name]).score(silence, 3)[0], strict=True))
+        expected = dict(zip(labels, open_export(exports[name]).see(silence, 3)[0].scores, strict=True))
         assert {genre: score for score, genre in best} == pytest.approx(
             {genre: expected[genre] for _, genre in best}, abs=1e-5
         )

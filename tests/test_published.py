@@ -121,6 +121,65 @@ def test_two_networks_know_more(weights, other_weights, songs, tmp_path, capsys)
         tag.main([f"--model={weights}", str(songs), f"--out={out}"])
 
 
+def test_genres_over_time(weights, songs, tmp_path, capsys):
+    """Of each three seconds from the first to the last; the song's scores are the mean of theirs."""
+    out = tmp_path / "tags.jsonl"
+    arguments = (f"--model={weights}", str(songs / "0.wav"), "--patches", "--workers=1", "--top_k=4")
+    assert tag.main([*arguments, f"--out={out}"]) == 0
+    [row] = map(json.loads, out.read_text().splitlines())
+    assert [patch["start_s"] for patch in row["patches"]] == pytest.approx([0, 2.5, 5], abs=0.02)
+    of_patches = [{one["genre"]: one["score"] for one in patch["genres"]} for patch in row["patches"]]
+    for one in row["genres"]:
+        assert one["score"] == pytest.approx(np.mean([patch[one["genre"]] for patch in of_patches]), abs=2e-6)
+    assert tag.main([*arguments]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(" s: ")[0] for line in lines[-3:]] == ["  0.0", "  2.5", "  5.0"]
+    with pytest.raises(UserError, match="holds tags of another run"):  # without patches, a row has other scores
+        tag.main([f"--model={weights}", str(songs), f"--out={out}"])
+
+
+def test_patches_that_have_no_place_are_refused(weights, other_weights, songs, tmp_path, capsys):
+    arguments = [f"--model={weights}", str(songs), "--patches"]
+    for more, reason in (([f"--out={tmp_path / 'x.csv'}"], "needs --out=FILE.jsonl"), (["--threshold"], "whole songs")):
+        with pytest.raises(SystemExit):
+            tag.main([*arguments, *more])
+        assert reason in capsys.readouterr().err
+    with pytest.raises(UserError, match="--patches is for one model"):
+        tag.main([*arguments, f"--model={other_weights}"])
+
+
+def test_vectors(weights, other_weights, songs, tmp_path):
+    """A row for each song that could be read, in a file that a later call goes on with, also beside finished rows."""
+    file, out = tmp_path / "new" / "vectors.npz", tmp_path / "tags.csv"
+    model, more = [f"--model={weights}", "--workers=1"], [f"--vectors={file}", f"--out={out}"]
+    assert tag.main([*model, str(songs), f"--out={out}"]) == 0
+    rows = out.read_bytes()
+    assert tag.main([*model, str(songs / "0.wav"), *more]) == 0
+    assert tag.main([*model, str(songs), *more]) == 0
+    assert out.read_bytes() == rows
+    with np.load(file) as arrays:
+        assert [Path(path).name for path in arrays["paths"]] == ["0.wav", "1.wav"]
+        assert [*arrays["labels"]] == [*TAGS]
+        assert arrays["vectors"].shape == (2, 200)
+        for name, scores in zip(("0.wav", "1.wav"), arrays["scores"], strict=True):
+            np.testing.assert_allclose(scores, probabilities(weights, songs / name), atol=2e-6)
+        vector, output = arrays["vectors"][0], load_pretrained(weights).params["output"]["dense"]
+    logits = vector @ output["kernel"] + output["bias"]  # of the mean, where the score is the mean of probabilities
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), probabilities(weights, songs / "0.wav"), atol=0.01)
+
+    before = file.read_bytes()
+    assert tag.main([*model, str(songs), *more]) == 0
+    assert file.read_bytes() == before
+    with pytest.raises(UserError, match="holds vectors of another model"):
+        tag.main([f"--model={other_weights}", str(songs), f"--vectors={file}"])
+    two = tmp_path / "two.npz"
+    assert tag.main([*model, f"--model={other_weights}", str(songs / "1.wav"), f"--vectors={two}"]) == 0
+    with np.load(two) as arrays:
+        assert arrays["vectors"].shape == (1, 400)
+    with pytest.raises(UserError, match=r"ends in '\.csv'"):
+        tag.main([*model, str(songs), f"--vectors={out}"])
+
+
 def test_what_knows_no_tags_is_refused(weights, songs, tmp_path):
     pretrained = load_pretrained(weights)._replace(vocabulary=())
     write_pretrained(tmp_path / "x.safetensors", pretrained)

@@ -25,12 +25,12 @@ from mumu_jax.data.sources.base import Request
 from mumu_jax.errors import UserError
 from mumu_jax.objectives.cosine import Cosine
 from mumu_jax.objectives.logits import Logistic
-from mumu_jax.runs import scorer
+from mumu_jax.runs import own_files, scorer
 from mumu_jax.runs.folder import TrainedRun, load_run
+from mumu_jax.runs.own_files import find_items, score_items
 from mumu_jax.runs.scorer import scorer_of
 from mumu_jax.runs.tags import FIELDS, open_tags
 from mumu_jax.system.lines import read_name
-from mumu_jax.tag import score_items
 
 SR_HZ = 22_050
 N_LABELS = 24
@@ -89,7 +89,7 @@ def damaged(tmp_path_factory) -> Path:
 @pytest.fixture
 def serial(monkeypatch):
     """Decode in this process: starting others takes seconds, and has its own tests."""
-    monkeypatch.setattr(tag, "map_in_order", lambda call, items, workers, on_death: map(call, items))
+    monkeypatch.setattr(own_files, "map_in_order", lambda call, items, workers, on_death: map(call, items))
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +249,10 @@ def test_patches_cover_the_whole_song(tmp_path, run, seconds, starts_s):
     song = MODALITIES["audio"].read_file(path, run.config, None)
     assert song.seconds == pytest.approx(seconds)
     assert len(song.records) == len(expected)
+    times_s = [
+        time_s for start in starts_s for time_s in ([0] if seconds < 15 else [start, min(start + 30, seconds) - 15])
+    ]
+    assert [record["start_s"] for record in song.records] == pytest.approx(times_s, abs=0.1)  # a patch has 14.95 s
     np.testing.assert_allclose(patches_of(song), np.stack(expected), atol=0.04)  # float16 dB
 
 
@@ -268,11 +272,11 @@ def test_scores_are_the_album_networks_of_the_mean_vector(tmp_path, run, serial)
     found = list(score_items(scorer_of(run, {}), paths, batch_size=8, workers=1))
     assert [song.path for song, _ in found] == paths
     assert [len(song.records) for song, _ in found] == [6, 0, 1, 4]
-    for song, scores in found:
+    for song, seen in found:
         if not song.records:
-            assert scores is None
+            assert seen is None
             continue
-        assert scores is not None
+        assert seen is not None
         constants, audio = run.track.constants, run.track.constants.inputs["audio"]
         inputs = jnp.asarray((patches_of(song).astype(np.float32) - audio.mean) / audio.std)
         _, vectors = run.track.network.model.apply(run.track.variables, inputs)
@@ -280,7 +284,8 @@ def test_scores_are_the_album_networks_of_the_mean_vector(tmp_path, run, serial)
         output, factors = np.asarray(output, np.float64)[0], constants.fitted["label_factors"].astype(np.float64)
         lengths = np.linalg.norm(factors, axis=1) * np.linalg.norm(output)
         expected = np.where(lengths > 0, factors @ output / np.where(lengths > 0, lengths, 1), -1)
-        np.testing.assert_allclose(scores, expected, atol=1e-5)
+        np.testing.assert_allclose(seen.scores, expected, atol=1e-5)
+        np.testing.assert_allclose(seen.vector, jnp.mean(vectors, axis=0), atol=1e-5)
 
 
 def test_logits_are_shown_as_probabilities():
@@ -291,11 +296,11 @@ def test_logits_are_shown_as_probabilities():
 
 
 def test_scores_do_not_depend_on_batch_size_or_devices(songs, run, serial, monkeypatch, tmp_path):
-    paths = [tone(tmp_path / "long.wav", 33), *tag.find_items([songs], run.inputs.readers())]
+    paths = [tone(tmp_path / "long.wav", 33), *find_items([songs], run.inputs.readers())]
 
     def scores(batch_size: int) -> np.ndarray:
-        found = [scores for _, scores in score_items(scorer_of(run, {}), paths, batch_size, workers=1)]
-        return np.stack([one for one in found if one is not None])
+        found = [seen for _, seen in score_items(scorer_of(run, {}), paths, batch_size, workers=1)]
+        return np.stack([seen.scores for seen in found if seen is not None])
 
     by_eight_devices = scores(16)
     assert len(by_eight_devices) == len(paths)

@@ -1,5 +1,6 @@
 """Worker processes: order, death, and no orphans."""
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -125,3 +126,11 @@ def time_out(x: int) -> int:
 def test_a_timeout_of_the_call_is_its_own():  # 30a
     with pytest.raises(TimeoutError, match="3"):
         list(map_in_order(time_out, [3], 1, lambda x: -x))
+
+
+def test_workers_of_a_command_import_no_framework(monkeypatch):
+    """What every process would import once more, with the modalities, which read the files."""
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", importlib.util.find_spec("mumu_jax.tag"))
+    heavy = ("jax", "flax", "tensorflow_datasets")
+    imported = f"__import__('mumu_jax.data.modalities') and [*filter(__import__('sys').modules.get, {heavy})]"
+    assert list(map_in_order(eval, [imported], 1, str)) == [[]]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,6 +14,7 @@ from mumu_jax.compute import devices
 from mumu_jax.compute.network import VECTORS
 from mumu_jax.data.loader import array_items
 from mumu_jax.data.manifest import Label
+from mumu_jax.data.modalities.audio.songs import Songs
 from mumu_jax.data.modalities.base import Read, Reader
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.data.modalities.text import FittedText
@@ -30,6 +31,17 @@ Scores = Float[np.ndarray, "items labels"]
 Embedding = Float[np.ndarray, "items d"]
 # (the inputs of all items by modality, batch size) → (scores for people to read, penultimate vectors)
 Predict = Callable[[Any, int], tuple[Scores, Embedding]]
+
+
+class Seen(NamedTuple):
+    """A model's view of a file: its scores, its vector, and the scores of the patches of a song by themselves.
+
+    The vector is the mean of the first network's penultimate vectors; of a fusion, the joined vectors.
+    """
+
+    scores: Float[np.ndarray, " labels"]
+    vector: Float[np.ndarray, " d"]
+    patches: Float[np.ndarray, "records labels"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,21 @@ class Scorer:
         return self.inputs.readers() | {name: source.readers[name] for name, source in self.sources.items()}
 
     @property
+    def has_patches(self) -> bool:
+        """True if it sees the patches of songs."""
+        return any(isinstance(one, Songs) for one in self.inputs.modalities.values())
+
+    def with_covering_patches(self) -> "Scorer":
+        """Return a scorer of all patches of a song, one after the other, whatever `config.data.patches` is.
+
+        It has another name: its scores are the mean of other patches.
+        """
+        config = self.inputs.config
+        config = replace(config, data=replace(config.data, patches=0))
+        names = tuple(f"{name}:patches" for name in self.names)
+        return replace(self, names=names, inputs=replace(self.inputs, config=config))
+
+    @property
     def missing(self) -> str:
         """The treatment of an album without one of the modalities: `drop` or `mask`."""
         return self.inputs.config.fusion.missing
@@ -74,12 +101,19 @@ class Scorer:
                 inputs = inputs.with_fitted(name, gazetteer=path)
         return replace(self, inputs=inputs, sources=sources)
 
-    def score(self, reads: Sequence[Read], batch_size: int) -> Scores:
-        """Return the scores of files that could be read.  A song is scored as an album of its patches."""
+    def see(self, reads: Sequence[Read], batch_size: int) -> list[Seen]:
+        """Return what is seen in files that could be read.  A song is scored as an album of its patches."""
         if self.sources:
-            return self.first({Vectors.name: fuse(self._vectors_of_sources(reads, batch_size))}, batch_size)[0]
-        scores, vectors = self._see(reads, batch_size)
-        return scores if self.of_vectors is None else self.of_vectors({VECTORS: vectors}, batch_size)[0]
+            vectors = fuse(self._vectors_of_sources(reads, batch_size))
+            scores = self.first({Vectors.name: vectors}, batch_size)[0]
+            patches = [of_file[None] for of_file in scores]
+        else:
+            patches, vectors = self._see(reads, batch_size)
+            if self.of_vectors is None:
+                scores = np.stack([of_file.mean(axis=0) for of_file in patches])
+            else:
+                scores = self.of_vectors({VECTORS: vectors}, batch_size)[0]
+        return [*map(Seen, scores, vectors, patches)]
 
     def best(self, scores: Float[np.ndarray, " labels"], n: int, all_tags: bool) -> list[tuple[str, float]]:
         """Return the `n` best genres of an item with their scores, best first; of all published tags if `all_tags`."""
@@ -101,16 +135,12 @@ class Scorer:
 
     def _see(
         self, reads: Sequence[Read], batch_size: int
-    ) -> tuple[Float[np.ndarray, "files labels"], Float[np.ndarray, "files d"]]:
-        """Return the means of the first network's scores and penultimate vectors of each file's records."""
+    ) -> tuple[list[Float[np.ndarray, "records labels"]], Float[np.ndarray, "files d"]]:
+        """Return the first network's scores of each file's records, and the mean of their penultimate vectors."""
         records, counts = _align(reads, list(self.inputs.modalities))
         scores, embedding = self.first(self.inputs.arrays(records), batch_size)
-        return _means(scores, counts), _means(embedding, counts)
-
-
-def _means(rows: Float[np.ndarray, "records d"], counts: Sequence[int]) -> Float[np.ndarray, "files d"]:
-    """Return the mean of each run of `counts` rows."""
-    return np.stack([part.mean(axis=0) for part in np.split(rows, np.cumsum(counts)[:-1])])
+        ends = np.cumsum(counts)[:-1]
+        return np.split(scores, ends), np.stack([part.mean(axis=0) for part in np.split(embedding, ends)])
 
 
 def _align(reads: Sequence[Read], names: Sequence[str]) -> tuple[dict[str, list[dict[str, Any]]], list[int]]:

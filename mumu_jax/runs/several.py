@@ -13,7 +13,7 @@ from mumu_jax.data.manifest import Label
 from mumu_jax.data.modalities.base import Read, Reader
 from mumu_jax.runs.published import open_published, plain, remark_on
 from mumu_jax.runs.ranking import Ranking
-from mumu_jax.runs.scorer import Scorer, Scores
+from mumu_jax.runs.scorer import Scorer, Seen
 from mumu_jax.runs.stems import Together
 from mumu_jax.system.lines import print_remark
 
@@ -60,10 +60,15 @@ class Several:
         reads = {view: reader.read for view, reader in readers.items()}
         return {"songs": replace(next(iter(readers.values())), read=partial(_read_each, reads))}
 
-    def score(self, reads: Sequence[Any], batch_size: int) -> Scores:
-        """Return the scores of songs that could be read."""
-        of_each = [one.score([read.parts[view] for read in reads], batch_size) for view, one in self.scorers]
-        return _means(of_each, self.columns, len(self.labels))
+    def see(self, reads: Sequence[Any], batch_size: int) -> list[Seen]:
+        """Return what is seen in songs that could be read, the networks' vectors side by side.
+
+        Two networks may cut a song into different patches, so that it has scores as a whole alone.
+        """
+        of_each = [one.see([read.parts[view] for read in reads], batch_size) for view, one in self.scorers]
+        scores = _means([np.stack([seen.scores for seen in of]) for of in of_each], self.columns, len(self.labels))
+        vectors = [np.concatenate([seen.vector for seen in of_song]) for of_song in zip(*of_each, strict=True)]
+        return [Seen(of_song, vector, of_song[None]) for of_song, vector in zip(scores, vectors, strict=True)]
 
     def best(self, scores: np.ndarray, n: int, all_tags: bool) -> list[tuple[str, float]]:
         """Return the `n` best labels of a song with their scores, as `Scorer.best`."""

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,27 @@ from mumu_jax.system.lines import print_line, printable, write_name
 FIELDS = ("path", "seconds", "genres", "scores", "error", "run")
 
 
+Genre = tuple[str, float]  # with its score
+
+
 @dataclass(frozen=True)
 class Tags:
-    """A song's genres with their scores, best first; none if none is above its threshold, or if there was an error."""
+    """A song's genres with their scores, best first; none if none is above its threshold, or if there was an error.
+
+    `patches` are the times at which its patches start, each with its own genres; empty unless they are asked for.
+    """
 
     path: Path
     seconds: float
-    genres: list[tuple[str, float]]
+    genres: list[Genre]
     error: str = ""
+    patches: list[tuple[float, list[Genre]]] = field(default_factory=list)
 
 
 class Terminal:
     """An output that prints each song when it is done."""
+
+    path = Path("the terminal")
 
     def has(self, path: Path) -> bool:
         return False
@@ -44,8 +53,13 @@ class Terminal:
         return []
 
     def write(self, tags: Tags) -> None:
-        said = ", ".join(f"{genre} {score:.3f}" for genre, score in tags.genres)
-        print_line(f"{tags.path}: {tags.error or said or 'unknown'}")
+        print_line(f"{tags.path}: {tags.error or _in_words(tags.genres) or 'unknown'}")
+        for start_s, genres in tags.patches:
+            print_line(f"  {start_s:.1f} s: {_in_words(genres)}")
+
+
+def _in_words(genres: Sequence[Genre]) -> str:
+    return ", ".join(f"{genre} {score:.3f}" for genre, score in genres)
 
 
 class TagFile:
@@ -56,7 +70,7 @@ class TagFile:
     """
 
     def __init__(self, path: Path, names: Sequence[str]) -> None:
-        self._path, self._names = path, names
+        self.path, self._names = path, names
         self._format = FORMATS[path.suffix]
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", encoding="utf-8", newline="")
@@ -69,7 +83,7 @@ class TagFile:
 
     def _read_rows(self) -> dict[str, dict[str, Any]]:
         """Return the rows of earlier calls by path, of several the last, and leave nothing else in the file."""
-        content = self._path.read_bytes()
+        content = self.path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]  # a killed call may have left a line unfinished
         text = whole.decode("utf-8", "surrogateescape")  # earlier versions wrote paths of any bytes
         lines = self._format.read(text)
@@ -77,7 +91,7 @@ class TagFile:
         if rest and not self._format.is_part(rest, is_first=not whole):  # else truncating would lose what is not ours
             raise ValueError("its last line is not a row of tags")
         if other := {row["run"] for row in lines} - {*self._names}:
-            raise UserError(f"{self._path} holds tags of another run ({other.pop()}); give another --out or remove it")
+            raise UserError(f"{self.path} holds tags of another run ({other.pop()}); give another --out or remove it")
         rows = {printable(row["path"]): {**row, "path": printable(row["path"])} for row in lines}
         self._is_tidy = list(rows.values()) == lines
         self._file.truncate(len(whole))
@@ -102,7 +116,7 @@ class TagFile:
 
     def write(self, tags: Tags) -> None:
         row = self._format.row(tags, self._names[0])
-        with naming(self._path):
+        with naming(self.path):
             self._file.write(self._format.line(row))
             self._file.flush()
         self._is_tidy &= row["path"] not in self._rows
@@ -110,9 +124,9 @@ class TagFile:
 
     def close(self) -> None:
         """Close the file; let it have one row for each song, if some were tried again."""
-        with naming(self._path), self._file:
+        with naming(self.path), self._file:
             if not self._is_tidy:
-                with replacing(self._path) as temporary:
+                with replacing(self.path) as temporary:
                     lines = [self._format.header, *map(self._format.line, self._rows.values())]
                     temporary.write_text("".join(lines), encoding="utf-8", newline="")
 
@@ -154,15 +168,23 @@ class Csv:
 
 
 class JsonLines:
-    """{"path", "seconds", "genres": [{"genre", "score"}, …], "error", "run"}"""
+    """{"path", "seconds", "genres": [{"genre", "score"}, …], "error", "run"}, and with patches, each as the song
+    itself, "patches": [{"start_s", "genres"}, …].
+    """
 
     header = ""
 
     @staticmethod
     def row(tags: Tags, run: str) -> dict[str, Any]:
-        genres = [{"genre": genre, "score": round(score, 6)} for genre, score in tags.genres]
+        genres = JsonLines._genres(tags.genres)
         row = {"path": written_path(tags.path), "seconds": round(tags.seconds, 2), "genres": genres}
-        return {**row, "error": printable(tags.error) or None, "run": run}
+        row |= {"error": printable(tags.error) or None, "run": run}
+        patches = [{"start_s": round(at, 2), "genres": JsonLines._genres(genres)} for at, genres in tags.patches]
+        return row | {"patches": patches} if patches else row
+
+    @staticmethod
+    def _genres(genres: Sequence[Genre]) -> list[dict[str, Any]]:
+        return [{"genre": genre, "score": round(score, 6)} for genre, score in genres]
 
     @staticmethod
     def line(row: dict[str, Any]) -> str:

@@ -4,11 +4,13 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from importlib.machinery import ModuleSpec
 from itertools import islice
 from multiprocessing.synchronize import Barrier
 from typing import TypeVar
@@ -108,7 +110,7 @@ def _succeeded(future: Future[R]) -> bool:
 def _start_pool(workers: int) -> ProcessPoolExecutor:
     # Spawned, not forked: JAX and Grain run threads in this process, and a fork would copy their locks.
     context = multiprocessing.get_context("spawn")
-    with _STARTING, _one_thread_each(), _without_interrupts_and_stderr():
+    with _STARTING, _one_thread_each(), _without_interrupts_and_stderr(), _without_the_command():
         # The first semaphore starts Python's tracker of them, which would report on standard error what Ctrl-C leaves.
         all_started = context.Barrier(workers)
         pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(all_started,))
@@ -139,6 +141,22 @@ def _without_interrupts_and_stderr() -> Iterator[None]:
         os.close(stderr)
         os.close(null)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextlib.contextmanager
+def _without_the_command() -> Iterator[None]:
+    """Let new processes not import the command that starts them, and JAX with it: no call is defined in a command.
+
+    A user's script is imported: it may register a front end.
+    """
+    main = sys.modules["__main__"]
+    spec = main.__spec__
+    if spec is not None and spec.name.startswith("mumu_jax."):
+        main.__spec__ = ModuleSpec("command.__main__", None)  # multiprocessing imports no module of such a name again
+    try:
+        yield
+    finally:
+        main.__spec__ = spec
 
 
 @contextlib.contextmanager

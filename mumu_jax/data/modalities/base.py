@@ -1,7 +1,7 @@
 """The interface of a modality: how files become records, and records a network's input.
 
-Worker processes import this and every modality: none of them imports JAX or Flax at its head, which would cost each
-process 100 MB and a second.
+Worker processes import this and every modality: none of them imports JAX, Flax or TFDS at its head, which would cost
+each process 200 MB and two seconds.
 """
 
 import dataclasses
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
-import tensorflow_datasets as tfds
 from jaxtyping import Shaped
 
 from mumu_jax.config import Config
@@ -57,10 +56,9 @@ class Read:
 class Field(ABC):
     """A field of a record: its TFDS feature, its value as byte strings of a `tf.train.Example`, and back."""
 
-    @property
     @abstractmethod
-    def feature(self) -> Any:
-        """The TFDS feature."""
+    def feature(self, tfds: Any) -> Any:
+        """Return the feature of `tfds`, the package, which is not imported where records are made or read."""
 
     @abstractmethod
     def encode(self, value: Any) -> list[bytes]:
@@ -81,8 +79,7 @@ class Tensor(Field):
     shape: tuple[int | None, ...]
     dtype: Any
 
-    @property
-    def feature(self) -> Any:
+    def feature(self, tfds: Any) -> Any:
         return tfds.features.Tensor(shape=self.shape, dtype=self.dtype, encoding=tfds.features.Encoding.BYTES)
 
     def check(self, value: np.ndarray) -> None:
@@ -104,8 +101,7 @@ class Tensor(Field):
 class Text(Field):
     """A string; `encode` keeps what is not valid Unicode (surrogates from file names)."""
 
-    @property
-    def feature(self) -> Any:
+    def feature(self, tfds: Any) -> Any:
         return tfds.features.Text()
 
     def encode(self, value: str) -> list[bytes]:
@@ -119,8 +115,7 @@ class Text(Field):
 class Texts(Field):
     """Any number of strings."""
 
-    @property
-    def feature(self) -> Any:
+    def feature(self, tfds: Any) -> Any:
         return tfds.features.Sequence(tfds.features.Text())
 
     def encode(self, value: Sequence[str]) -> list[bytes]:
@@ -240,10 +235,6 @@ class PreparedModality(Modality):
     @abstractmethod
     def fields(self, settings: Any) -> dict[str, Field]:
         """Return the fields of a record, beside its ids and labels."""
-
-    def features(self, settings: Any) -> dict[str, Any]:
-        """Return the TFDS feature of each field."""
-        return {name: one.feature for name, one in self.fields(settings).items()}
 
     def encode(self, values: Mapping[str, Any], settings: Any) -> dict[str, list[bytes]]:
         """Return each field as the byte strings of a `tf.train.Example`."""

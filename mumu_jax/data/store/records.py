@@ -228,7 +228,7 @@ def features(labels: Sequence[Label], modality: PreparedModality, settings: Any)
     """Return the TFDS features of a record."""
     names = tfds.features.ClassLabel(names=[label.name for label in labels])
     ids = {name: tfds.features.Text() for name in _id_fields(modality)}
-    own = modality.features(settings)
+    own = {name: one.feature(tfds) for name, one in modality.fields(settings).items()}
     return tfds.features.FeaturesDict({**ids, "labels": tfds.features.Sequence(names), **own})
 
 

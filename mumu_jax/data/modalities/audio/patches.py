@@ -80,6 +80,19 @@ def spread_starts(n_frames: int, n: int, settings: FrameSettings) -> list[int]:
     return sorted({random_start(n_frames, uniform, settings) for uniform in spread(n)})
 
 
+def start_s(start: int, n_frames: int, seconds: float, settings: FrameSettings) -> float:
+    """Return the time in a recording, which lasts `seconds`, at which a patch starts that starts at frame `start`.
+
+    The last of several excerpts ends with the recording.
+    """
+    size = n_frames_of_excerpt(settings)
+    n_excerpts = max(1, n_frames // size)
+    excerpt, frame = divmod(start, size) if n_excerpts > 1 else (0, start)
+    is_last = 0 < excerpt == n_excerpts - 1
+    excerpt_start_s = seconds - settings.excerpt_s if is_last else excerpt * settings.excerpt_s
+    return excerpt_start_s + frame * settings.hop_length / settings.sr_hz
+
+
 def spread(n: int) -> list[float]:
     """Return the uniforms of `n` evenly spaced patches."""
     return [(i + 0.5) / n for i in range(n)]

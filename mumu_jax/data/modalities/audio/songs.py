@@ -121,6 +121,7 @@ class Songs(PreparedModality):
     def read_file(self, path: Path, config: Config, fitted: None) -> Read:
         """Cut a song into `config.data.patches`, evenly spaced; if that is 0, into as many as cover each excerpt.
 
+        Each has the time at which it starts.
         15 MB an hour of music; the decoding holds one excerpt at a time.
         """
         settings = self.settings_of(config)
@@ -131,4 +132,11 @@ class Songs(PreparedModality):
             starts = patches.spread_starts(len(frames), n, settings)
         else:
             starts = patches.covering_starts(len(frames), settings)
-        return Read(path, [{"patch": patches.cut(frames, start, settings)} for start in starts], seconds)
+        records = [
+            {
+                "patch": patches.cut(frames, start, settings),
+                "start_s": patches.start_s(start, len(frames), seconds, settings),
+            }
+            for start in starts
+        ]
+        return Read(path, records, seconds)
