@@ -10,7 +10,7 @@ from mumu_jax.compression import PRESETS
 from mumu_jax.config import Config, DataSettings, ModelSettings, OptimSettings, TargetSettings
 from mumu_jax.experiments import Experiment, names_of
 
-WEIGHTS = "models/musicnn_msd.safetensors"  # what scripts/pretrained makes
+MSD, MTT = (f"models/musicnn_{vocabulary}.safetensors" for vocabulary in ("msd", "mtt"))  # scripts/pretrained
 LONG = replace(PRESETS["won"], patch_frames=1813)  # 29 s
 PONS = OptimSettings(learning_rate=1e-3, batch_size=32, max_epochs=600, patience=20)
 WON = OptimSettings(
@@ -44,13 +44,13 @@ def _experiment(name, target, family, mel, optim, dropout) -> Experiment:
     return Experiment(config)
 
 
-def _pretrained(name: str, target: str) -> Experiment:
+def _pretrained(name: str, target: str, weights: str) -> Experiment:
     """Return musicnn as published, of which a new output layer trains: good from a handful of songs a genre.
 
-    Its weights have heard songs of the Million Song Dataset, as MuMu's are.
+    MSD's weights have heard songs of the Million Song Dataset, as MuMu's are; MTT's those of MagnaTagATune.
     """
     config = _experiment(name, target, *NETWORKS[0]).config
-    config.model = replace(config.model, weights=WEIGHTS, trainable="^output/")
+    config.model = replace(config.model, weights=weights, trainable="^output/")
     config.data = DataSettings(patches=10)  # as many as 30 s have
     config.optim = OptimSettings(max_epochs=1000, min_steps=200, patience_steps=100)
     return Experiment(config)
@@ -58,10 +58,11 @@ def _pretrained(name: str, target: str) -> Experiment:
 
 EXPERIMENTS = [
     *(
-        _pretrained(name, target)
+        _pretrained(name, target, MSD)
         for target in ("logistic", "cosine", "softmax")
         for name in names_of("audio_musicnn", target, "logistic")
     ),
+    *(_pretrained(name, "logistic", MTT) for name in names_of("audio_musicnn_mtt", "logistic", "logistic")),
     *(
         _experiment(name, target, *row)
         for row in NETWORKS

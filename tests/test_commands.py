@@ -21,6 +21,7 @@ from mumu_jax.data.store import records
 from mumu_jax.data.store.records import open_prepared
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
+from mumu_jax.runs import own_files
 from mumu_jax.runs.constants import fit_constants
 from mumu_jax.runs.folder import load_run
 from mumu_jax.system.seals import SEAL
@@ -277,7 +278,7 @@ def test_without_a_test_split_the_final_evaluation_is_of_val(
     assert written["album"]["roc_auc_macro"] is None
     assert "means over 0 of 2 labels" in capsys.readouterr().out
 
-    monkeypatch.setattr(tag, "map_in_order", lambda call, items, workers, on_death: map(call, items))
+    monkeypatch.setattr(own_files, "map_in_order", lambda call, items, workers, on_death: map(call, items))
     tag.main([f"--workdir={workdir}", str(without_test.parent / "Noise0.wav")])
     [line] = [line for line in capsys.readouterr().out.splitlines() if "Noise0.wav: " in line]
     scores = [float(part.split()[-1]) for part in line.rpartition(": ")[2].split(", ")]

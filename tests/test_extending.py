@@ -62,7 +62,7 @@ def msd_files_of(data: Path) -> list[Path]:
 @pytest.mark.full
 def test_a_front_end(small_data, tmp_path, use, monkeypatch):
     """The energy of equal parts of a frame's hop, computed in this process, which alone knows it."""
-    for module in (shards, tag):
+    for module in (shards, own_files):
         monkeypatch.setattr(module, "map_in_order", lambda call, items, *rest: (call(item) for item in items))
 
     def power(y, settings):

@@ -21,7 +21,7 @@ from mumu_jax.data.loader import array_items
 from mumu_jax.data.manifest import read_manifest
 from mumu_jax.errors import UserError
 from mumu_jax.runs import fusion as fusions
-from mumu_jax.runs import scorer
+from mumu_jax.runs import own_files, scorer
 from mumu_jax.runs.folder import load_run
 from mumu_jax.runs.fusion import FUSION, Features, Source, fuse, join, open_data, read_features, write_features
 from mumu_jax.runs.prediction import predict_once
@@ -422,7 +422,7 @@ def test_runs_that_do_not_fit(small_runs, small_data, tmp_path, monkeypatch):
 @pytest.fixture
 def own(tmp_path, small_data, shared_tmp, monkeypatch) -> Path:
     """Two albums whole, one without a song, one whose song is no song; read in this process."""
-    monkeypatch.setattr(tag, "map_in_order", lambda call, items, workers, on_death: map(call, items))
+    monkeypatch.setattr(own_files, "map_in_order", lambda call, items, workers, on_death: map(call, items))
     folder = tmp_path / "own" / "inner"
     folder.mkdir(parents=True)
     for name, album in zip("abcd", read_manifest(small_data / "manifest.jsonl"), strict=False):

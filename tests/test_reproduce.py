@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from mumu_jax import reproduce
 from mumu_jax.config import flatten
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
-from mumu_jax.reports.plan import describe_changes, make_plan, preset_changes, table_rows
+from mumu_jax.reports.plan import NOT_IN_PAPER, describe_changes, make_plan, preset_changes, table_rows
 from mumu_jax.reports.table2 import (
     COLUMNS,
     Row,
@@ -56,7 +57,7 @@ def test_rows_are_those_of_the_paper_in_its_order():
     printed = re.findall(
         r"^\| [A-Z +()]+ \| (LOGISTIC|COSINE) \| (.+?) \| .*\*?\*?(0\.\d{3})\*?\*? \| 0", SPEC.read_text(), re.M
     )
-    rows = [row for row in table_rows() if row != "image_resnet101_cosine"]
+    rows = [row for row in table_rows() if row not in NOT_IN_PAPER]
     assert len(printed) == len(rows) == 26
     for (target, settings, auc), row in zip(printed, rows, strict=True):
         assert row.endswith(f"_{target.lower()}")
@@ -109,8 +110,27 @@ def test_what_the_data_does_not_allow_is_left_out(small_data, tmp_path):
     assert "linked entity" in found.impossible["text_vsm_sem_cosine"]
     assert found.sources["text"] == "text_vsm_cosine"
     assert "left out: fusion_ti_cosine: the data has no image" in str(found)
+    assert "prepare again with mel among its --modalities" in found.impossible["audio_musicnn_mtt_logistic"]
     with pytest.raises(UserError, match="there is no prepared data in"):
         plan(tmp_path / "nothing")
+
+
+def test_a_row_that_the_paper_does_not_have_is_labelled_and_stops_no_other(training, small_data, tmp_path, monkeypatch):
+    """Mel spectrograms of other settings than its network's, or no published weights."""
+    monkeypatch.chdir(tmp_path)
+    data = tmp_path / "data"
+    shutil.copytree(small_data, data, copy_function=os.symlink)
+    described = json.loads((small_data / "audio" / "prepared.json").read_text())
+    (data / "mel").mkdir()
+    (data / "mel" / "prepared.json").write_text(json.dumps(described))
+    found = plan(data)
+    assert len(found.runs) == 27
+    why = found.impossible["audio_musicnn_mtt_logistic"]
+    assert str(data / "mel") in why
+    assert "there is no models/musicnn_mtt.safetensors, which bash scripts/pretrained makes" in why
+    call(data, tmp_path / "W", "--rows=audio_musicnn_mtt,timbre_mlp")
+    row = next(row for row in read_table(tmp_path / "W" / "table2.csv") if row.row == "audio_musicnn_mtt")
+    assert row.note == f"{NOT_IN_PAPER['audio_musicnn_mtt_logistic']}; {why}"
 
 
 def test_presets_change_what_they_say(small_data):
@@ -244,7 +264,8 @@ def test_failed_row_does_not_stop_the_others_and_is_tried_again(training, small_
     assert call(small_data, tmp_path / "W", "--seeds=1") == 0
     again = {*fails, *(f"fusion_{of}_{target}" for of in ("at", "ti", "ati") for target in ("logistic", "cosine"))}
     assert sorted(training.done) == sorted(f"{name} 0" for name in again)
-    assert all(not row.note for row in read_table(tmp_path / "W" / "table2.csv"))
+    rows = read_table(tmp_path / "W" / "table2.csv")
+    assert all(not row.note for row in rows if f"{row.row}_{row.target}" not in NOT_IN_PAPER)
     assert (logs / "text_vsm_cosine_seed0.log").read_text() == 2 * "training text_vsm_cosine\n"
 
 

@@ -22,7 +22,7 @@ import msgspec
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_experiments
 from mumu_jax.objectives.metrics import KS
-from mumu_jax.reports.plan import Plan, describe_changes, table_rows
+from mumu_jax.reports.plan import NOT_IN_PAPER, Plan, describe_changes, table_rows
 from mumu_jax.system.files import replacing
 from mumu_jax.system.lines import print_line
 from mumu_jax.system.terminal import print_table
@@ -40,7 +40,8 @@ class Row:
     """One row: its experiment is `row`_`target`.  None stands for a number that was not measured or not printed.
 
     The metrics are of the test split's albums, means over `seeds` runs; `epoch_s` is the median, training and
-    validation.  `cuts` says what the preset made smaller, `note` why there is no result.
+    validation.  `cuts` says what the preset made smaller, `note` that the paper does not have it, or why there is no
+    result.
     """
 
     row: str
@@ -110,10 +111,12 @@ def measure(plan: Plan, workdir: Path) -> list[Row]:
 def _measure_row(name: str, plan: Plan, workdir: Path, failures: Mapping[tuple[str, int], str]) -> Iterator[Row]:
     """Yield the row if it was planned or tried."""
     results = [result for run in sorted((workdir / name).glob("seed*")) if (result := read_result(run))]
-    notes = [f"seed {seed} failed: {why}" for (failed, seed), why in failures.items() if failed == name]
-    if not (results or notes or name in plan.rows):
+    failed = [f"seed {seed} failed: {why}" for (row, seed), why in failures.items() if row == name]
+    if not (results or failed or name in plan.rows):
         return
-    values: dict[str, Any] = {"note": plan.impossible.get(name, "; ".join(notes))}
+    impossible = plan.impossible.get(name)
+    notes = [NOT_IN_PAPER.get(name), *([impossible] if impossible else failed)]
+    values: dict[str, Any] = {"note": "; ".join(filter(None, notes))}
     if results:
         aucs = [auc for result in results if (auc := result.album["roc_auc_macro"]) is not None]
         epochs = [result.epoch_s for result in results if result.epoch_s is not None]
