@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 from collections.abc import Iterator
+from importlib import import_module
 
 import pytest
 from conftest import run_python
@@ -105,14 +106,12 @@ def disk(tmp_path) -> Iterator[Disk]:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(
-    ("command", "share"),
-    [
-        *[("prepare", 0.5), ("train", 0), ("train", 0.5), ("train", 0.9)],
-        *[("tag", 0.5), ("report", 0.5), ("figures", 0.5), ("export", 0.5), ("features", 0.5)],
-    ],
-)
-def test_a_full_disk_ends_a_command_in_one_line(command, share, disk, small_data, small_run):  # 22, 30c
+@pytest.mark.parametrize("command", ["prepare", "train", "tag", "report", "figures", "export", "features"])
+def test_a_full_disk_ends_a_command_in_one_line(command, disk, small_data, small_run, capsys):  # 22, 30c
+    """Of half the space that it needs; `benchmarks.promises` tries others.
+
+    Commands whose libraries write in threads, or shards, are processes.
+    """
     folder = disk.folder
     run, manifest = f"--workdir={small_run}", small_data / "manifest.jsonl"
     arguments = {
@@ -137,19 +136,25 @@ def test_a_full_disk_ends_a_command_in_one_line(command, share, disk, small_data
         "features": ("evaluate", run, f"--features={folder / 'features.npz'}"),
     }[command]
 
-    def call():
-        return run_python("-m", f"mumu_jax.{arguments[0]}", *arguments[1:])
+    def call() -> tuple[int, str]:
+        """Return the exit status and what is said on standard error."""
+        if command in ("prepare", "train"):
+            done = run_python("-m", f"mumu_jax.{arguments[0]}", *arguments[1:])
+            return done.returncode, done.stderr
+        with pytest.raises(SystemExit) as end:
+            run_command(import_module(f"mumu_jax.{arguments[0]}").main, arguments[1:])
+        return int(str(end.value.code)), capsys.readouterr().err
 
-    assert call().returncode == 0
+    assert call()[0] == 0
     n_bytes = disk.used
     empty(folder)
-    with disk.filled(round(share * n_bytes)):
-        full = call()
-    assert full.returncode == 2, full.stderr
-    assert "Traceback" not in full.stderr
-    assert "Exception" not in full.stderr
-    (line,) = [line for line in full.stderr.splitlines() if "error" in line]
+    with disk.filled(n_bytes // 2):
+        status, said = call()
+    assert status == 2, said
+    assert "Traceback" not in said
+    assert "Exception" not in said
+    (line,) = [line for line in said.splitlines() if "error" in line]
     assert line.startswith("error: cannot ")
     assert str(folder) in line
     assert "No space left on device" in line
-    assert call().returncode == 0
+    assert call()[0] == 0

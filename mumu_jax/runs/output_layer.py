@@ -87,5 +87,5 @@ def _initial_state(network: Network, optim: OptimSettings, item: Any, run: Run) 
 
 def _keep(checkpoints: Checkpoints, state: TrainState, run: Run) -> None:
     """Write the one checkpoint of a network that is done."""
-    checkpoints.save(state, Progress(finished=True, metrics_bytes=run.log.position), {"next_chunk": 0})
+    checkpoints.save(state, None, Progress(finished=True, metrics_bytes=run.log.position), {"next_chunk": 0})
     checkpoints.close()

@@ -1,15 +1,16 @@
-"""Checkpoints: everything that training carries from step to step, saved as one; the last and the best are kept."""
+"""Checkpoints: everything that training carries from step to step, saved as one; the last two are kept."""
 
 import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from mumu_jax.compute.state import TrainState
@@ -18,6 +19,8 @@ from mumu_jax.system import processes
 from mumu_jax.system.disk import naming
 from mumu_jax.system.files import check_line_of_utf8
 from mumu_jax.system.seals import check_seal, is_sealed, seal
+
+BEST = "best"
 
 
 @dataclass
@@ -34,59 +37,77 @@ class Progress:
 class Checkpoints:
     """The checkpoints of one network's training, in `folder`.
 
-    A checkpoint holds the state, the progress and the loader position of one step.  It is written as a whole or not at
-    all, and its checksums after it: those of the last one are missing if the process was killed before the next.
+    A checkpoint holds the state, the progress and the loader position of one step, and the best variables so far if
+    they are of another step.  It is written as a whole or not at all, and its checksums after it: those of the last one
+    are missing if the process was killed before the next.
     """
 
     def __init__(self, folder: Path, read_only: bool = False) -> None:
         check_line_of_utf8(folder)
-        self._folder, self._best_step = folder, 0
+        self._folder = folder
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=self, read_only=read_only, create=not read_only, cleanup_tmp_directories=not read_only
+            read_only=read_only, create=not read_only, cleanup_tmp_directories=not read_only
         )
         self._manager = ocp.CheckpointManager(
-            folder.absolute(), options=options, item_names=("state", "progress", "data")
+            folder.absolute(), options=options, item_names=("state", BEST, "progress", "data")
         )
         self._sealer = None if read_only or not processes.is_main() else ThreadPoolExecutor(max_workers=1)
         self._sealed: Future[None] | None = None
         last = self.last_step()
         self._unsealed = None if last is None or is_sealed(folder, str(last)) else last
 
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
-        """Keep the last and the best checkpoint (Orbax's `PreservationPolicy`)."""
-        return [c.step in (checkpoints[-1].step, self._best_step) for c in checkpoints]
+    def save(self, state: TrainState, best: Any, progress: Progress, data_state: dict[str, Any]) -> None:
+        """Start to write a checkpoint in the background; `close` waits for it.
 
-    def save(self, state: TrainState, progress: Progress, data_state: dict[str, Any]) -> None:
-        """Start to write a checkpoint in the background; `close` waits for it."""
-        self._best_step = progress.best_step
-        items = ocp.args.Composite(
-            state=ocp.args.PyTreeSave(_fields_with_arrays(vars(state))),  # pyright: ignore[reportCallIssue]
-            progress=ocp.args.JsonSave(dataclasses.asdict(progress)),  # pyright: ignore[reportCallIssue]
-            data=ocp.args.JsonSave(data_state),  # pyright: ignore[reportCallIssue]
-        )
+        `best` are the variables of `progress.best_step`, anything if there was no validation yet.
+        """
+        step = int(state.step)
+        items = {
+            "state": ocp.args.PyTreeSave(_fields_with_arrays(vars(state))),  # pyright: ignore[reportCallIssue]
+            "progress": ocp.args.JsonSave(dataclasses.asdict(progress)),  # pyright: ignore[reportCallIssue]
+            "data": ocp.args.JsonSave(data_state),  # pyright: ignore[reportCallIssue]
+        }
+        if progress.best_step not in (0, step):
+            items[BEST] = ocp.args.PyTreeSave(_fields_with_arrays(best))  # pyright: ignore[reportCallIssue]
         with naming(self._folder):
-            self._manager.save(int(state.step), args=items)  # waits for the one before
+            self._manager.wait_until_finished()
+            for older in sorted(self._manager.all_steps())[:-1]:  # before, so that there is never room for three
+                self._manager.delete(older)
+            self._manager.save(step, args=ocp.args.Composite(**items))
             self._seal_one_before()
-        self._unsealed = int(state.step)
+        self._unsealed = step
 
-    def restore_last(self, like: TrainState) -> tuple[TrainState, Progress, dict[str, Any]] | None:
-        """Return the newest complete checkpoint, in the shapes and shardings of `like`, or None if there is none."""
+    def restore_last(self, like: TrainState) -> tuple[TrainState, Any, Progress, dict[str, Any]] | None:
+        """Return what `save` was given last, in the shapes and shardings of `like`; None if there is no checkpoint."""
         step = self.last_step()
         if step is None:
             return None
         restored = self._read(step, str(step), state=_arguments(vars(like)))
-        self._best_step = restored["progress"].best_step
-        return dataclasses.replace(like, **restored["state"]), restored["progress"], restored["data"]
+        state, progress = dataclasses.replace(like, **restored["state"]), restored["progress"]
+        if progress.best_step == 0:
+            best = None
+        elif progress.best_step == step:
+            best = jax.tree.map(jnp.copy, state.variables)
+        else:
+            best = self._read_best(step, progress, like.variables)
+        return state, best, progress, restored["data"]
 
     def restore_best(self, like: Mapping[str, Any]) -> dict[str, Any]:
         """Return the variables of the least validation loss, alone; raises UserError if training has not finished."""
         last = self.last_step()
         progress = Progress() if last is None else self._read(last, f"{last}/progress", f"{last}/data")["progress"]
-        if not progress.finished:
+        if last is None or not progress.finished:
             name, run = self._folder.name, self._folder.parent
             raise UserError(f"the {name} network in {run} is not trained to its end; its own command resumes it")
-        best = progress.best_step
-        return {**like, **self._read(best, str(best), state=_arguments(like, partial_restore=True))["state"]}
+        return self._read_best(last, progress, like)
+
+    def _read_best(self, last: int, progress: Progress, like: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the best variables: in the last checkpoint, as its state if that is the best, or in the best one."""
+        if (self._manager.directory / str(last) / BEST).exists():
+            step, item = last, BEST
+        else:  # earlier versions kept the checkpoint of the best step
+            step, item = progress.best_step, "state"
+        return {**like, **self._read(step, str(step), **{item: _arguments(like, partial_restore=True)})[item]}
 
     def close(self) -> None:
         """Wait until everything is written."""
@@ -120,9 +141,9 @@ class Checkpoints:
         try:
             restored = dict(self._manager.restore(step, args=items))
             restored["progress"] = Progress(**restored["progress"])
-            for path, leaf in jax.tree_util.tree_leaves_with_path(restored.get("state", {})):
+            for path, leaf in jax.tree_util.tree_leaves_with_path([restored.get(name) for name in state]):
                 if isinstance(leaf, jax.ShapeDtypeStruct):  # a partial restore returns what is missing as it was asked
-                    raise ValueError(f"it has no {jax.tree_util.keystr(path)}")
+                    raise ValueError(f"it has no {jax.tree_util.keystr(path[1:])}")
         except (ValueError, FileNotFoundError, KeyError, TypeError) as error:
             raise UserError(f"checkpoint {folder} cannot be read ({reason_of(error)}); {remedy}") from error
         return restored

@@ -4,7 +4,10 @@ import errno
 import json
 import math
 import os
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,8 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path) -> None:
-        from tensorboardX import SummaryWriter  # here, because it imports PyTorch if that is installed: seconds
+        with _without_pytorch():
+            from tensorboardX import SummaryWriter
 
         unseal(folder, METRICS, PERF)
         self._folder = folder
@@ -88,6 +92,20 @@ class MetricsLog:
             faults = [*faults_of_threads, OSError(errno.EIO, os.strerror(errno.EIO))]
             with naming(self._folder / "events"):
                 raise faults[0]
+
+
+@contextmanager
+def _without_pytorch() -> Iterator[None]:
+    """Let an import not find PyTorch: tensorboardX would import it, which takes seconds, only to know its tensors."""
+    modules: dict[str, Any] = sys.modules
+    hidden = "torch" not in modules
+    if hidden:
+        modules["torch"] = None
+    try:
+        yield
+    finally:
+        if hidden:
+            del modules["torch"]
 
 
 class Silent(MetricsLog):

@@ -1,4 +1,8 @@
-"""The loop that trains one network: chunks of steps, validation after each epoch, early stopping, checkpoints."""
+"""The loop that trains one network: chunks of steps, validation after each epoch, early stopping, checkpoints.
+
+The best variables stay on the devices.  A checkpoint is written every few minutes, at a stop and at the end: epochs may
+take a fraction of a second, and a state hundreds of megabytes.
+"""
 
 import math
 import time
@@ -70,11 +74,12 @@ def fit(task: Task, run: Run) -> Any:
     schedule = Schedule(len(task.train.items), task.optim.batch_size, run.config.loop.chunk_steps, run.config.seed)
     tx = make_optimizer(task.optim, task.network.trainable, schedule.epoch_steps)
     checkpoints = Checkpoints(run.workdir / task.phase)
-    state, progress, next_chunk = _restore_or_start(task, run, tx, checkpoints)
+    state, best, progress, next_chunk = _restore_or_start(task, run, tx, checkpoints)
     run.log.go_on_from(progress.metrics_bytes)
     log = PhaseLog(run.log, task.phase, schedule.epoch_steps)
     if progress.finished:
-        return _best_variables(checkpoints, state)
+        checkpoints.close()
+        return best
 
     # Compiled programs and the first input
     started_at, step = time.monotonic(), int(state.step)
@@ -106,28 +111,30 @@ def fit(task: Task, run: Run) -> Any:
             epoch_ended = step % schedule.epoch_steps == 0
             due = time.monotonic() - saved_at >= 60 * run.config.loop.checkpoint_minutes
             stop, due = processes.any_of_all(bool(run.stop), due)
-            save = epoch_ended or stop or due
 
             # Log the chunks that are done
-            while len(dispatched) > (0 if save else 1):
+            while len(dispatched) > (0 if epoch_ended or stop or due else 1):
                 done = dispatched.popleft()
                 bar.advance(len(done.losses), _log_chunk(done, log, meter, progress, task, run, checkpoints))
 
             # Validate at the end of an epoch
             if epoch_ended:
                 progress = _validate(state.variables, constants, progress, step, log, task, run, checkpoints)
-                if math.isfinite(epoch_at):
-                    log.perf(step, {"perf/epoch_s": time.monotonic() - epoch_at})
+                best = _copy(state.variables) if progress.best_step == step else best
+                meter.restart()
 
             # Save
-            if save:
-                progress = _save(state, progress, schedule.chunk_of(step), task, run, checkpoints)
+            if stop or due or progress.finished:
+                progress = _save(state, best, progress, schedule.chunk_of(step), task, run, checkpoints)
                 saved_at = meter.restart()
+            if epoch_ended and math.isfinite(epoch_at):
+                log.perf(step, {"perf/epoch_s": time.monotonic() - epoch_at})
             if stop:
                 checkpoints.close()
                 raise Interrupted(f"{run.stop or 'a stop'}: {task.phase} network saved at step {step}")
         bar.finish()
-    return _best_variables(checkpoints, state)
+    checkpoints.close()
+    return best
 
 
 # --- state and programs -------------------------------------------------------------------------------------
@@ -135,16 +142,19 @@ def fit(task: Task, run: Run) -> Any:
 
 def _restore_or_start(
     task: Task, run: Run, tx: optax.GradientTransformation, checkpoints: Checkpoints
-) -> tuple[TrainState, Progress, int]:
-    """Return the state, the progress and the number of the next chunk, from the last checkpoint if there is one."""
+) -> tuple[TrainState, Any, Progress, int]:
+    """Return the state, the best variables so far, the progress and the number of the next chunk.
+
+    They are those of the last checkpoint, if there is one.
+    """
     state = jax.jit(
         lambda: create_state(task.network, tx, task.train.items.item, run.config.seed),
         out_shardings=devices.replicated(run.mesh),
     )()
     if (saved := checkpoints.restore_last(state)) is not None:
-        state, progress, position = saved
-        return state, progress, position["next_chunk"]
-    return task.start(state), Progress(metrics_bytes=run.log.position), 0
+        state, best, progress, position = saved
+        return state, best, progress, position["next_chunk"]
+    return task.start(state), None, Progress(metrics_bytes=run.log.position), 0
 
 
 def _compile(
@@ -162,10 +172,10 @@ def _compile(
     return compiled
 
 
-def _best_variables(checkpoints: Checkpoints, like: TrainState) -> Any:
-    best = checkpoints.restore_best(like.variables)
-    checkpoints.close()
-    return best
+@jax.jit
+def _copy(variables: Any) -> Any:
+    """Return variables that stay when the state is given to the next step, which takes its memory."""
+    return jax.tree.map(jnp.copy, variables)
 
 
 # --- results ------------------------------------------------------------------------------------------------
@@ -253,14 +263,14 @@ def _validate(
 
 
 def _save(
-    state: TrainState, progress: Progress, next_chunk: int, task: Task, run: Run, checkpoints: Checkpoints
+    state: TrainState, best: Any, progress: Progress, next_chunk: int, task: Task, run: Run, checkpoints: Checkpoints
 ) -> Progress:
     """Write one checkpoint of everything at this moment, in the background; return the progress in it."""
     if not _all_finite(state.variables):  # the last step's update, which no loss has seen yet
         raise _diverged(f"a parameter is not finite after step {int(state.step)}", task, run, checkpoints)
     run.log.sync()
     progress = replace(progress, metrics_bytes=run.log.position)
-    checkpoints.save(state, progress, {"next_chunk": next_chunk})
+    checkpoints.save(state, best, progress, {"next_chunk": next_chunk})
     return progress
 
 
