@@ -126,6 +126,10 @@ def _with_patches(scorer: Scorer | Several, arguments: argparse.Namespace) -> Sc
     """Return a scorer of all of a song's patches if they are asked for."""
     if not arguments.patches:
         return scorer
+    if arguments.out and arguments.out.suffix == ".csv":
+        raise UserError("a row of a .csv has no place for --patches; give --out=FILE.jsonl, or none")
+    if arguments.threshold or arguments.precision is not None:
+        raise UserError("--threshold and --precision are for whole songs, not for --patches; leave one of them out")
     if not isinstance(scorer, Scorer) or not scorer.has_patches:
         raise UserError(
             "--patches is for one model that sees the patches of songs, and this is a fusion, of several networks, or "

@@ -85,6 +85,14 @@ class Screen:
         return b"".join(parts).decode()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def programs() -> Iterator[None]:
+    """The compiled programs of a file of tests: kept for all of them, they take 5 GB."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+
+
 @pytest.fixture
 def screen() -> Iterator[Screen]:
     reader, writer = pty.openpty()

@@ -22,6 +22,7 @@ from mumu_jax.models.registry import Output, register
 from mumu_jax.objectives import OBJECTIVES
 from mumu_jax.objectives.logits import Logistic
 from mumu_jax.objectives.metrics import METRICS, MULTI_LABEL, Evidence, Metric
+from mumu_jax.runs import own_files
 
 AUDIO = ("--config=audio_low_4x96", "--config.model.width_divisor=32")
 TIMBRE = ("--config=timbre_mlp",)

@@ -38,10 +38,6 @@ def check_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace
         parser.error("--append, --replace, --max_genres, --separator, --dry_run and --journal need --write")
     if arguments.write and arguments.all_tags:
         parser.error("--write puts genres into songs, and --all_tags gives other tags, too; leave one of them out")
-    if arguments.patches and arguments.out and arguments.out.suffix == ".csv":
-        parser.error("--patches needs --out=FILE.jsonl, or the terminal: a row of a .csv has no place for them")
-    if arguments.patches and (arguments.threshold or arguments.precision is not None):
-        parser.error("--patches goes without --threshold and --precision: thresholds are for whole songs")
     if arguments.top_k and (arguments.max_genres or 1) > arguments.top_k:
         parser.error(f"--max_genres={arguments.max_genres} is more than are found; give --top_k as many")
 
