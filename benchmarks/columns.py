@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from benchmarks.options import IMAGES, SIX, experiments
+from benchmarks.options import IMAGES, SIX, TAGGING, experiments
 from mumu_jax.experiments import load_experiments
 
 Row = dict[str, Any]
@@ -131,8 +131,9 @@ def _unmeasured(name: str) -> Row:
     return cells | {"examples_per_s": NOT_MEASURED}
 
 
-def _is_of_images(row: Row) -> bool:
-    return row["n_devices"] == 1 and row["config"] in experiments("image")
+def _sees(modality: str) -> Callable[[Row], bool]:
+    """Return the choice of the rows of one device whose network sees a modality."""
+    return lambda row: row["n_devices"] == 1 and row["config"] in experiments(modality)
 
 
 TABLES = (
@@ -140,8 +141,15 @@ TABLES = (
         title="Training step beside PyTorch's, data on the device",
         benchmark="train_step",
         columns=TRAINING,
-        shows=lambda row: row["n_devices"] == 1 and not _is_of_images(row),
+        shows=_sees("audio"),
         wanted=tuple(map(_unmeasured, SIX)),
+    ),
+    Table(
+        title="Training step of tagging networks beside PyTorch's, which is spared the logarithm of its input",
+        benchmark="train_step",
+        columns=TRAINING,
+        shows=_sees("mel"),
+        wanted=tuple(map(_unmeasured, TAGGING)),
     ),
     Table(
         title="Training step of the text network, beside dense first layers of ours and PyTorch's",
@@ -153,7 +161,7 @@ TABLES = (
         title="Training step of image networks beside PyTorch's, which is spared the augmentation",
         benchmark="train_step",
         columns=TRAINING,
-        shows=_is_of_images,
+        shows=_sees("image"),
         wanted=tuple(map(_unmeasured, IMAGES)),
     ),
     Table("Several devices", "train_step", (*STEP, RATE, STRONG, WEAK), lambda row: row["n_devices"] > 1),

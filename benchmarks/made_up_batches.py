@@ -74,6 +74,10 @@ def _patches(config: Config, shape: Shape, rng: np.random.Generator) -> np.ndarr
     return patches.astype(np.float16)
 
 
+def _mel(config: Config, shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    return rng.uniform(0, 1, (*shape, config.mel.patch_frames, config.mel.n_bins)).astype(np.float16)
+
+
 def _images(config: Config, shape: Shape, rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, 256, (*shape, config.image.side_px, config.image.side_px, 3), np.uint8)
 
@@ -91,6 +95,7 @@ def _texts(config: Config, shape: Shape, rng: np.random.Generator) -> Sparse:
 
 NOISES: dict[str, Callable[[Config, Shape, np.random.Generator], Any]] = {
     "audio": _patches,
+    "mel": _mel,
     "image": _images,
     "text": _texts,
 }
@@ -103,6 +108,7 @@ def _constant(shape: tuple[int, ...], mean: float, std: float) -> Standardisatio
 # Of the noise, about; that of texts leaves dense rows as they are.
 STANDARDISATIONS: dict[str, Callable[[Config], Standardisation]] = {
     "audio": lambda config: _constant((config.audio.patch_frames, config.audio.n_bins), -40, 23),
+    "mel": lambda config: _constant((), 0, 1),  # the networks standardise it themselves
     "image": lambda config: _constant((3,), 0.5, 0.29),
     "text": lambda config: _constant((), 0, 1),
 }

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks import timing
+from benchmarks import timing, torch_tagging
 from benchmarks.made_up_batches import Problem
 from benchmarks.torch_networks import CNN, MLP, NETWORKS, has_bands
 from mumu_jax.batch import Batch
+from mumu_jax.compression import Compression
 from mumu_jax.config import OptimSettings
 from mumu_jax.errors import UserError
 from mumu_jax.models import mlp
@@ -258,4 +259,26 @@ class ImagePeer(Peer):
         return inputs
 
 
-PEERS = {"audio": Peer, "text": TextPeer, "image": ImagePeer}
+class MelPeer(Peer):
+    """A peer of Won et al.'s networks, on ready log-mel patches: it is spared the logarithm."""
+
+    def _choices(self) -> dict[str, tuple[str, ...]]:
+        return {"layout": LAYOUTS, "first": ("ready patches",), "how": HOWS[self.device.type]}
+
+    def _model(self, first: str) -> nn.Module:
+        settings = self._config.model
+        if settings.family not in torch_tagging.NETWORKS:
+            known = ", ".join(torch_tagging.NETWORKS)
+            raise UserError(f"PyTorch's peer has no {settings.family}, only {known}; leave --peer out")
+        return torch_tagging.NETWORKS[settings.family](n_outputs=self._n_outputs, dropout=settings.dropout)
+
+    def _ready(self, inputs: Any) -> Tensor:
+        """Return the values that the network sees, [items, frames, bins]."""
+        mel = self._config.mel
+        return self._put(Compression(mel.level, mel.floor_db)(np.asarray(inputs, np.float32), np))
+
+    def _see(self, inputs: Tensor) -> Tensor:
+        return inputs
+
+
+PEERS = {"audio": Peer, "mel": MelPeer, "text": TextPeer, "image": ImagePeer}

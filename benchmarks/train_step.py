@@ -1,8 +1,9 @@
 """`python -m benchmarks.train_step`: train on items that are already on the device, beside PyTorch.
 
 This is a step without any loading: the ceiling of `benchmarks.end_to_end`.  All layers of image networks train, also
-those of the album-cover study's.  Our step makes its views of the covers, as training does; PyTorch's is given ready
-ones, so that the ratio is a lower bound.  Needs jax, flax, optax and numpy, and torch for `--peer=torch`.
+those of the album-cover study's.  Our step makes its views of the covers and takes the logarithm of mel spectrograms,
+as training does; PyTorch's is given ready ones, so that the ratio is a lower bound.  Needs jax, flax, optax and numpy,
+and torch for `--peer=torch`.
 """
 
 import argparse
@@ -31,8 +32,8 @@ from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
 from mumu_jax.system.terminal import run_command
 
-EPOCHS = {"audio": 117_836, "text": 25_177, "image": 25_177}  # training patches and albums of MuMu
-BATCH_SIZES = {"audio": [32, 256, 1024], "text": [32], "image": [32, 256]}  # the paper's, and larger ones
+EPOCHS = {"audio": 117_836, "mel": 117_836, "text": 25_177, "image": 25_177}  # training patches and albums of MuMu
+BATCH_SIZES = {"audio": [32, 256, 1024], "mel": [32, 256], "text": [32], "image": [32, 256]}  # papers', and larger ones
 MOST_STEPS = 32  # of a chunk, as in training
 
 Rate = Callable[[], float]
@@ -40,7 +41,7 @@ Rate = Callable[[], float]
 
 def main(argv: Sequence[str]) -> int:
     """Measure every combination that the command line asks for; 1 if one of them failed."""
-    return run("train_step", __doc__, argv, options.SIX + options.IMAGES, "audio", "image")
+    return run("train_step", __doc__, argv, options.SIX + options.TAGGING + options.IMAGES, "audio", "mel", "image")
 
 
 def run(name: str, doc: str | None, argv: Sequence[str], default: list[str], *modalities: str) -> int:
@@ -79,11 +80,11 @@ def combinations(batch_sizes: Sequence[int], devices: Sequence[int]) -> list[tup
 
 
 def default_batch_sizes(name: str) -> list[int]:
-    """Return the sizes for an accelerator; on a CPU the paper's, or 8, which saves minutes with the large networks."""
+    """Return the sizes for an accelerator; on a CPU 32, or 8, which saves minutes with the large networks."""
     modality = load_config(name).modality
     if jax.default_backend() != "cpu":
         return BATCH_SIZES[modality]
-    return [8 if name.startswith("audio_high_3x3") or modality == "image" else 32]
+    return [8 if name.startswith("audio_high_3x3") or modality in ("mel", "image") else 32]
 
 
 def measure(
