@@ -50,6 +50,7 @@ PARAMETERS = {
     "covers_vit_b16": (86_567_656 - 769 * 1000 + 769 * 250,),
     # ../shared/spec/siblings.md, B1 and C1, and pretrained-audio.md, 1.4: published counts of 50 outputs, and 200 more.
     "musicnn": (787_159 + 201 * 200, 787_159),
+    "musicnn_mtt": (787_159 + 201 * 200, 787_159),
     "mel_musicnn": (787_159 + 201 * 200, 787_159),
     "mel_vgg": (605_748 + 257 * 200,),
     "mel_musicnn_won": (784_300 + 201 * 200,),
