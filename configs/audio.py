@@ -41,7 +41,7 @@ def _for_few_songs(name: str, target: str) -> Experiment:
         model=ModelSettings(kernel="4x96", width="low", dropout=0.5, pooling="statistics", albums="mean"),
         target=TargetSettings(kind=target),
         data=DataSettings(patch="random", standardise="bin"),
-        optim=OptimSettings(max_epochs=1000, min_steps=400, patience_steps=100),
+        optim=OptimSettings(max_epochs=1000, min_steps=400, patience_steps=100, select="roc_auc"),
     )
     return Experiment(config)
 

@@ -132,7 +132,11 @@ class ImageSettings:
 class FusionSettings:
     """The runs whose feature vectors a fusion joins, one a modality.  Oramas et al. 2017, section 5.4."""
 
-    modalities: str = setting("audio+text+image", ("audio+text", "audio+image", "text+image", "audio+text+image"))
+    modalities: str = setting(
+        "audio+text+image",
+        # One run's vectors alone are for networks of another kind, such as boosted trees.
+        ("audio+text", "audio+image", "text+image", "audio+text+image", "audio", "mel", "text", "image"),
+    )
     missing: str = setting("drop", ("drop", "mask"))  # albums without one of them; mask: zeros replace its vector
 
     @property
@@ -165,7 +169,9 @@ class AugmentSettings:
 
 @dataclass
 class ModelSettings:
-    """The network that sees the items.  `kernel`, `width` and `width_divisor` are the CNN's, `depth` is ResNet's."""
+    """The network that sees the items.  `kernel`, `width` and `width_divisor` are the CNN's, `depth` is ResNet's, and
+    `rounds`, `tree_depth` and `subsample` are those of boosted trees.
+    """
 
     family: str = "cnn"
     kernel: str = "4x70"  # frames × bins
@@ -174,6 +180,9 @@ class ModelSettings:
     pooling: str = setting("flatten", ("flatten", "statistics"))  # what the CNN's dense layer sees; see models/cnn.py
     albums: str = setting("network", ("network", "mean"))  # mean: of its tracks' outputs, before they are normalised
     depth: int = setting(101, (10, 14, 18, 34, 50, 101, 152))  # 10 and 14 are small ones, without published weights
+    rounds: int = positive(500)  # of boosting, at most: a tree for each label in each; Bahuleyan 2018
+    tree_depth: int = setting(5, low=1, high=12)
+    subsample: float = setting(0.8, above=0, high=1)  # the share of the items that a tree is grown on
     weights: str = ""  # a file that scripts/convert_weights.py wrote; "": start from random weights
     trainable: str = ""  # a regular expression: parameters whose path has no match stay as they are; "" matches all
     dropout: float = share(

@@ -16,7 +16,9 @@ from mumu_jax.data.store.pairs import parts_of
 from mumu_jax.data.store.records import Dataset
 from mumu_jax.errors import UserError
 from mumu_jax.evaluate import print_table
+from mumu_jax.models import family_of
 from mumu_jax.runs.baseline import Linear, fit_baseline, write_baseline
+from mumu_jax.runs.boosting import fit_trees
 from mumu_jax.runs.calibration import calibrate, write_calibrator
 from mumu_jax.runs.constants import fit_constants, read_constants
 from mumu_jax.runs.evaluation import evaluate
@@ -148,6 +150,11 @@ def fit_networks(dataset: Dataset, config: Config, workdir: Path, log: MetricsLo
 
     # Step 1: the network of the items
     network = item_network(config, n_labels, constants.fitted)
+    if not family_of(config).by_gradient:
+        variables = fit_trees(network, constants, inputs, records, run)
+        if inputs.level == "track":
+            keep_output_layer(Trained(network, variables, constants), inputs.item, run)
+        return
     is_frozen = not drawn.random and is_frozen_before_output(network, inputs.item)
     feeds = {} if is_frozen else open_feeds({"train": drawn, "val": fixed["val"]}, config.data, run.mesh)
     print_trainable(config, network, inputs.item)

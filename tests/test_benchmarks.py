@@ -372,7 +372,7 @@ def test_table():
         "| 20,000 | 5.00 (4.50–5.50) |"
     ) in rendered
     assert "| 8 × NVIDIA H200 | audio_high_4x70 | bfloat16 | 256 | 600,000 (90,000–110,000) | – | 75% |" in rendered
-    training, _, others = rendered.partition("### Training step of the text network")
+    training, _, others = rendered.partition("### Training step of tagging networks")
     assert "not measured" not in training
     assert "| NVIDIA H200 | image_resnet101 | bfloat16 | 32 | not measured | – | 4,009 |" in others
 

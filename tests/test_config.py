@@ -40,7 +40,10 @@ def test_bare_names_are_the_papers_best_target():
     tagging = ("vgg", "musicnn_won", "fcn", "crnn", "short_chunk", "short_chunk_residual", "cnn_choi", "crnn_choi")
     for stem in (f"mel_{one}" for one in tagging):
         assert load_config(stem) == dataclasses.replace(load_config(f"{stem}_logistic"), name=stem)
-    assert len(names) == 48 + 4 + 5 + 2 * len(tagging)
+    for stem in ("timbre_boosted", "fusion_boosted"):
+        assert load_config(stem) == dataclasses.replace(load_config(f"{stem}_logistic"), name=stem)
+        assert load_config(f"{stem}_softmax").target.kind == "softmax"
+    assert len(names) == 48 + 4 + 5 + 2 * len(tagging) + 2 * 3
 
 
 @pytest.mark.parametrize("name", load_experiments())
@@ -114,7 +117,7 @@ def test_settings_of_the_track_network_alone_are_noted():  # 35
             ["--config=text_vsm", "--config.data.patch=random"],
             ["patch='random' has no effect on text_vsm", "only modality 'audio'"],
         ),
-        ([NAME, "--config.modality=timbre"], ["family is 'cnn'", "choose 'shallow', or another experiment"]),
+        ([NAME, "--config.modality=timbre"], ["family is 'cnn'", "choose 'shallow' or 'trees', or another experiment"]),
         (["--config=text_vsm", "--config.model.depth=50"], ["model.depth=50 has no effect", "model.family 'resnet'"]),
         (["--config=text_vsm", "--config.audio.n_bins=84"], ["audio.n_bins=84 has no effect", "modality 'audio'"]),
         (["--config=text_vsm", "--config.album_optim.patience=9"], ["album_optim.patience=9", "a modality of tracks"]),

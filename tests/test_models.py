@@ -33,11 +33,14 @@ PARAMETERS = {
     "high_4x96": (4_795_386, 3_975_986),
     "low_4x70": (352_890, 301_490),
     "high_4x70": (7_390_202, 6_570_802),
-    # LOW-4x96's 131,456 of the blocks, and the output of means and deviations: 2 × (96 + 64 + 128 + 128 + 64) = 960.
-    "low_4x96_small": (371_706, 179_506),
+    # LOW-4x96's 131,456 of the blocks, and the output of the means and deviations, which are normalised:
+    # 2 × (96 + 64 + 128 + 128 + 64) = 960.
+    "low_4x96_small": (371_706 + 2 * 960, 179_506 + 2 * 960),
     "text_vsm": (25_190_650, 24_780_850),
     "text_vsm_sem": (25_190_650, 24_780_850),
     "timbre_mlp": (12_250, 2_450),
+    # The output layer that hands 250 logits on; trees are no parameters.
+    **dict.fromkeys(("timbre_boosted", "fusion_boosted"), (251 * 250,)),
     # Features of 4,096, 2,048 and 2,048.
     "fusion_at": (1_536_250, 307_250),
     "fusion_ai": (1_536_250, 307_250),

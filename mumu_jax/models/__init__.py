@@ -10,6 +10,7 @@ from mumu_jax.models import (  # noqa: F401  each registers its families
     musicnn,
     resnet,
     tagging,
+    trees,
     vgg,
     vit,
 )

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Key
 
 from mumu_jax.config import ModelSettings
 from mumu_jax.errors import UserError
+from mumu_jax.models.batch_norm import BatchNorm, Members
 from mumu_jax.models.head import Shallow, dropout
 from mumu_jax.models.kernels.conv_pool import Padding, conv_pool
 from mumu_jax.models.registry import Output, fields_of, register
@@ -45,8 +46,8 @@ class CNN(nn.Module):
     """Blocks, flatten, one dense layer.  The blocks compute in `dtype`, everything else in float32.
 
     With `pooling="statistics"` the dense layer sees, in place of the last block's values, the mean and the standard
-    deviation over the frames of the patch and of each block: fewer weights, which few songs suffice for.  Dropout is of
-    these then.
+    deviation over the frames of the patch and of each block, each on one scale by batch normalisation: fewer weights,
+    which few songs suffice for.  Dropout is of these then.
     """
 
     variant: Variant
@@ -58,9 +59,15 @@ class CNN(nn.Module):
 
     @nn.compact
     def __call__(
-        self, patches: Float[Array, "items frames bins"], dropout_keys: Key[Array, " items"] | None = None
+        self,
+        patches: Float[Array, "items frames bins"],
+        dropout_keys: Key[Array, " items"] | None = None,
+        members: Members | None = None,
     ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
-        """Return (output, embedding) of standardised patches; one key an item turns dropout on."""
+        """Return (output, embedding) of standardised patches; one key an item turns dropout on.
+
+        `members` is a training batch, whose own statistics normalise it.
+        """
         x = patches[..., None].astype(self.dtype)
         of_frames = self.pooling == "statistics"
         summaries = [_statistics(x)] if of_frames else []
@@ -76,7 +83,8 @@ class CNN(nn.Module):
             else:
                 x = dropout(x, dropout_keys, self.dropout, layer=i)
         if of_frames:
-            rate, embedding = self.dropout, jnp.concatenate(summaries, axis=1)
+            embedding = BatchNorm(name="statistics")(jnp.concatenate(summaries, axis=1), members)
+            rate = self.dropout
         else:
             rate, embedding = 0.0, jnp.reshape(x, (x.shape[0], -1)).astype(jnp.float32)
         return Shallow(self.n_outputs, self.unit_output, rate, name="output")(embedding, dropout_keys)

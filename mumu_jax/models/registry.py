@@ -21,18 +21,24 @@ Builder = Callable[[ModelSettings, Output], nn.Module]
 
 
 class Family(NamedTuple):
-    """A family of networks: its builder, the modalities that it may see, and the fields of ModelSettings it reads."""
+    """A family of networks: its builder, the modalities that it may see, and the fields of ModelSettings it reads.
+
+    `by_gradient` is False if it is not trained by steps of an optimizer.
+    """
 
     build: Builder
     sees: frozenset[str]
     settings: frozenset[str]
+    by_gradient: bool = True
 
 
 FAMILIES: dict[str, Family] = {}
 Registered = TypeVar("Registered", bound=Builder | type[nn.Module])
 
 
-def register(name: str, sees: Collection[str], settings: Collection[str]) -> Callable[[Registered], Registered]:
+def register(
+    name: str, sees: Collection[str], settings: Collection[str], by_gradient: bool = True
+) -> Callable[[Registered], Registered]:
     """Register the decorated builder, or the network that `fields_of` suffice for, as `config.model.family=name`.
 
     `sees` holds values of `config.modality`, each a modality or several joined by "+".  A network of one modality is
@@ -43,7 +49,7 @@ def register(name: str, sees: Collection[str], settings: Collection[str]) -> Cal
         build: Any = network
         if isinstance(build, type):
             build = partial(_build, build)
-        FAMILIES[name] = Family(build, frozenset(sees), frozenset(settings))
+        FAMILIES[name] = Family(build, frozenset(sees), frozenset(settings), by_gradient)
         return network
 
     return add

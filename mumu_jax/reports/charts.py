@@ -126,6 +126,16 @@ def calibrations(calibration: Calibration, cosine: bool) -> Figure:
     return figure
 
 
+def importances(shares: Mapping[str, float]) -> Figure:
+    """Draw each input's share of what the splits of boosted trees have gained, the largest first."""
+    figure, ax = _new(0.8 + 0.17 * len(shares))
+    ax.barh(range(len(shares)), list(shares.values()), color=COLOURS[0])
+    ax.set_yticks(range(len(shares)), list(shares), fontsize=8)
+    ax.invert_yaxis()
+    ax.set_xlabel("share of the gain")
+    return figure
+
+
 def table2(rows: Sequence[Row]) -> Figure:
     """Draw the AUC of each row, ours with its deviation over the seeds beside the paper's."""
     places, names = np.arange(len(rows)), [f"{row.row}_{row.target}" for row in rows]

@@ -1,5 +1,6 @@
 """One HTML file about a run, or about the runs of Table 2; everything that it shows is stored in it."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,7 @@ from mumu_jax.system.lines import printable
 
 MAX_K = 50
 N_PAIRS = 100
+N_IMPORTANT = 20
 CURVES_AT_FIRST = 6
 
 
@@ -170,6 +172,10 @@ def _training(run: Run) -> Iterator[Chart]:
         for name in sorted({name for line in lines for name in line if name.startswith("val/")} - {"val/loss"}):
             image = charts.as_image(charts.validation(lines, name))
             yield Chart(f"{title}: {metric_name(name.removeprefix('val/'))}, validation", image)
+    if run.importance:
+        largest = dict(itertools.islice(run.importance.items(), N_IMPORTANT))
+        caption = f"The {len(largest)} of {len(run.importance)} inputs whose splits lower the loss most."
+        yield Chart("Inputs that the trees use", charts.as_image(charts.importances(largest)), caption)
 
 
 def _speed(run: Run) -> Iterator[Chart]:

@@ -15,7 +15,7 @@ from mumu_jax.errors import UserError
 from mumu_jax.objectives import metrics
 from mumu_jax.runs.calibration import Calibrator, read_calibrator
 from mumu_jax.runs.constants import read_constants
-from mumu_jax.runs.folder import FINAL_SPLITS, check_run, read_about
+from mumu_jax.runs.folder import FINAL_SPLITS, IMPORTANCE, check_run, read_about
 from mumu_jax.runs.fusion import FUSION, Source, read_kept
 from mumu_jax.system.files import read_npz
 from mumu_jax.system.seals import check_seal
@@ -54,6 +54,7 @@ class Run:
     result: dict[str, Any] | None  # eval_<split>.json
     predictions: Predictions | None
     calibrator: Calibrator | None  # none in a run of earlier versions, or that is not finished
+    importance: dict[str, float]  # of boosted trees: each input's share of the gain, the largest first
 
 
 def read_run(folder: Path, split: str | None) -> Run:
@@ -76,7 +77,7 @@ def read_run(folder: Path, split: str | None) -> Run:
         )
     split = split or (scored or FINAL_SPLITS)[0]
     remedy = "restore it, or remove it; python -m mumu_jax.evaluate scores the run again"
-    check_seal(folder, remedy, f"eval_{split}.json", f"predictions_{split}.npz", METRICS, PERF)
+    check_seal(folder, remedy, f"eval_{split}.json", f"predictions_{split}.npz", METRICS, PERF, IMPORTANCE)
     labels = read_labels(folder / "labels.json")
     result, predictions = folder / f"eval_{split}.json", folder / f"predictions_{split}.npz"
     return Run(
@@ -92,6 +93,7 @@ def read_run(folder: Path, split: str | None) -> Run:
         result=_read_json(result) if result.exists() else None,
         predictions=_read_predictions(predictions, len(labels)) if predictions.exists() else None,
         calibrator=read_calibrator(folder, len(labels)),
+        importance=_read_json(importance) if (importance := folder / IMPORTANCE).exists() else {},
     )
 
 

@@ -159,7 +159,12 @@ def weights_of(trained: Trained) -> dict[str, np.ndarray]:
     constants = trained.constants
     inputs = {name: {"mean": one.mean, "std": one.std} for name, one in constants.inputs.items()}
     tree = {**trained.variables, "constants": {"inputs": inputs, **constants.fitted}}
-    return {name: np.asarray(leaf, np.float32, order="C") for name, leaf in flatten_dict(tree, sep="/").items()}
+    return {name: _stored(np.asarray(leaf)) for name, leaf in flatten_dict(tree, sep="/").items()}
+
+
+def _stored(leaf: np.ndarray) -> np.ndarray:
+    """Return an array as an export has it: numbers as float32, indices as they are."""
+    return np.asarray(leaf, leaf.dtype if np.issubdtype(leaf.dtype, np.integer) else np.float32, order="C")
 
 
 def _constants_from(tree: dict[str, Any], like: Constants) -> Constants:

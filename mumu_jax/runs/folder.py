@@ -45,6 +45,7 @@ from mumu_jax.system.version import commit, versions
 from mumu_jax.training.checkpoint import Checkpoints
 
 BASELINE, CALIBRATION = "baseline.npz", "calibration.npz"
+IMPORTANCE = "importance.json"  # of boosted trees: each column's share of what the splits have gained
 # The files and folders that are checked whenever a run is read: all from before training, but the last two.
 FIXED = (
     *("config.json", "labels.json", run_constants.FILE, VOCABULARY, GAZETTEER, FUSION, "features"),

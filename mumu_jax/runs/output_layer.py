@@ -47,7 +47,7 @@ def fit_output_layer(
     the whole network, when it is done, in `run.workdir/<inputs.level>`, as `fit` leaves them.
     """
     checkpoints = Checkpoints(run.workdir / inputs.level)
-    state = _initial_state(network, run.config.optim, inputs.item, run)
+    state = initial_state(network, run.config.optim, inputs.item, run)
     if checkpoints.last_step() is not None:
         variables = checkpoints.restore_best(state.variables)
         checkpoints.close()
@@ -64,7 +64,7 @@ def fit_output_layer(
     constants = constants_of_vectors(constants, embedding_width(trunk, inputs.item))
     found = fit(Task("output", shallow, constants, feeds["train"], feeds["val"], run.config.optim), run)
     state = replace(state, params={**state.params, "output": found["params"]})
-    _keep(checkpoints, state, run)
+    keep(checkpoints, state, run)
     return state.variables
 
 
@@ -76,16 +76,16 @@ def keep_output_layer(track: Trained, item: Any, run: Run) -> None:
         return
     network = album_network(run.config, len(run.seen), track.constants.fitted)
     vector = {VECTORS: jax.ShapeDtypeStruct((embedding_width(track, item),), np.float32)}
-    state = _initial_state(network, run.config.album_optim, vector, run)
-    _keep(checkpoints, replace(state, params=output_layer(track.variables["params"])), run)
+    state = initial_state(network, run.config.album_optim, vector, run)
+    keep(checkpoints, replace(state, params=output_layer(track.variables["params"])), run)
 
 
-def _initial_state(network: Network, optim: OptimSettings, item: Any, run: Run) -> TrainState:
+def initial_state(network: Network, optim: OptimSettings, item: Any, run: Run) -> TrainState:
     start = partial(create_state, network, make_optimizer(optim, network.trainable), item, run.config.seed)
     return jax.jit(start, out_shardings=devices.replicated(run.mesh))()
 
 
-def _keep(checkpoints: Checkpoints, state: TrainState, run: Run) -> None:
+def keep(checkpoints: Checkpoints, state: TrainState, run: Run) -> None:
     """Write the one checkpoint of a network that is done."""
     checkpoints.save(state, None, Progress(finished=True, metrics_bytes=run.log.position), {"next_chunk": 0})
     checkpoints.close()

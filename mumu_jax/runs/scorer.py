@@ -127,9 +127,9 @@ class Scorer:
         vectors = []
         for width, (name, source) in zip(widths, self.sources.items(), strict=True):
             of_modality = np.zeros((len(reads), width), np.float32)
-            present = [i for i, read in enumerate(reads) if name in read.parts]
-            if present:
-                of_modality[present] = source._see([reads[i].parts[name] for i in present], batch_size)[1]
+            parts = {i: part for i, read in enumerate(reads) if (part := _part(read, name)) is not None}
+            if parts:
+                of_modality[[*parts]] = source._see([*parts.values()], batch_size)[1]
             vectors.append(of_modality)
         return vectors
 
@@ -141,6 +141,11 @@ class Scorer:
         scores, embedding = self.first(self.inputs.arrays(records), batch_size)
         ends = np.cumsum(counts)[:-1]
         return np.split(scores, ends), np.stack([part.mean(axis=0) for part in np.split(embedding, ends)])
+
+
+def _part(read: Read, name: str) -> Read | None:
+    """Return the part of a modality of what was read together; of a model of one modality, all that was read."""
+    return read.parts.get(name) if isinstance(read, Together) else read
 
 
 def _align(reads: Sequence[Read], names: Sequence[str]) -> tuple[dict[str, list[dict[str, Any]]], list[int]]:

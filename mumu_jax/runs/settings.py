@@ -32,7 +32,11 @@ def unused_settings(config: Config) -> dict[str, str]:
     unused = _of_other_modalities(config)
     unused |= _of_others("model.family", config.model, family_of(config), FAMILIES)
     unused |= _of_others("target.kind", config.target, make_objective(config.target), OBJECTIVES)
-    unused |= _of_other_optimizers("optim", config.optim)
+    if family_of(config).by_gradient:
+        unused |= _of_other_optimizers("optim", config.optim)
+    else:
+        others = {*flatten(config.optim)} - {"learning_rate", "patience", "batch_size"}
+        unused |= {f"optim.{name}": "a network that is trained by gradients" for name in others}
     if level_of(config) == "album":
         unused["model.albums"] = "a modality of tracks"
     elif config.model.albums == "network":

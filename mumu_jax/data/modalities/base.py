@@ -187,6 +187,11 @@ class Modality(ABC):
         """Return what `save` was given."""
         return None
 
+    def columns(self, config: Config, fitted: Any) -> tuple[str, ...]:
+        """Return the names of an input's numbers, if an input is a vector."""
+        (width,) = self.shape(config, fitted).shape
+        return tuple(f"{self.name} {i + 1}" for i in range(width))
+
     @abstractmethod
     def describe(self, config: Config, fitted: Any) -> tuple[str, str]:
         """Return the input in plain words, and a line of Python that makes an example, for a model card."""

@@ -91,6 +91,11 @@ class Timbre(PreparedModality):
     def arrays(self, records: Iterable[Mapping[str, Any]], config: Config, fitted: None) -> np.ndarray:
         return np.array([record["timbre"] for record in records], np.float32).reshape(-1, N_VALUES)
 
+    def columns(self, config: Config, fitted: None) -> tuple[str, ...]:
+        """Return the statistic and the coefficient of each value."""
+        statistics = ("mean", "maximum", "variance", "norm")
+        return tuple(f"{statistic} of timbre {i + 1}" for statistic in statistics for i in range(N_COEFFICIENTS))
+
     def is_one(self, path: Path) -> bool:
         return path.suffix.lower() == ".h5"
 

@@ -18,8 +18,8 @@ from mumu_jax.data.modalities.base import Modality, Spec
 from mumu_jax.errors import UserError
 
 FUSION = "fusion.json"
-# Of the paper's best networks: HIGH-4x70, VSM+SEM and ResNet-101.
-FEATURE_WIDTHS = {"audio": 4096, "text": 2048, "image": 2048}
+# Of the paper's best networks, HIGH-4x70, VSM+SEM and ResNet-101; and of musicnn.
+FEATURE_WIDTHS = {"audio": 4096, "text": 2048, "image": 2048, "mel": 200}
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,10 @@ class Vectors(Modality):
 
     def arrays(self, records: Iterable[Mapping[str, Any]], config: Config, fitted: Any) -> np.ndarray:
         return np.stack([record["vector"] for record in records])
+
+    def columns(self, config: Config, fitted: Mapping[str, Source]) -> tuple[str, ...]:
+        """Return the run and the place in its vector of each number."""
+        return tuple(f"{name} {i + 1}" for name, source in fitted.items() for i in range(source.width))
 
     def describe(self, config: Config, fitted: Mapping[str, Source]) -> tuple[str, str]:
         width = sum(source.width for source in fitted.values())
