@@ -16,8 +16,8 @@ from mumu_jax.data.manifest import Label
 from mumu_jax.data.store.records import Dataset
 from mumu_jax.errors import UserError
 from mumu_jax.objectives import Objective
-from mumu_jax.runs.evaluation import score_levels
 from mumu_jax.runs.folder import CALIBRATION, TrainedRun
+from mumu_jax.runs.levels import score_levels
 from mumu_jax.runs.prediction import Watch
 from mumu_jax.runs.ranking import log_odds
 from mumu_jax.system.files import read_npz, write_npz
@@ -63,6 +63,14 @@ class Calibrator(NamedTuple):
         if precision is None:
             return self.threshold
         return self.of_precisions[:, np.searchsorted(PRECISIONS, precision - ROUNDING)]
+
+    def decisions(self, scores: Float[np.ndarray, "items labels"]) -> dict[str, Bool[np.ndarray, "items labels"]]:
+        """Decide by readable scores which genres each item is given, in two ways.
+
+        `at_half` gives the genres whose calibrated probability is 1/2 or more, `best_f1` those whose score reaches the
+        threshold of their best F1.
+        """
+        return {"at_half": self.probability(scores) >= 0.5, "best_f1": scores >= self.threshold}
 
     def remark(self) -> str:
         """Say in one line how many genres have a fit of their own."""
