@@ -10,7 +10,7 @@ from mumu_jax.data.store.records import Dataset
 from mumu_jax.errors import UserError
 from mumu_jax.objectives.decisions import DECISIONS
 from mumu_jax.objectives.metrics import METRICS, MULTI_LABEL, SINGLE_LABEL
-from mumu_jax.runs.calibration import calibrate, write_calibrator
+from mumu_jax.runs.calibration import WAYS, calibrate, write_calibrator
 from mumu_jax.runs.constants import check_single_label
 from mumu_jax.runs.evaluation import evaluate, files_of, is_single_label
 from mumu_jax.runs.folder import CALIBRATION, TrainedRun, difference_of_data, load_run
@@ -23,7 +23,6 @@ from mumu_jax.system.lines import print_line, print_remark
 
 GENRES_SHOWN = 25
 LEVELS = {"track": "tracks", "album": "albums", "baseline": "albums, linear", "chance": "albums by chance"}
-WAYS = {"at_half": "at 0.5", "best_f1": "best F1"}  # of deciding which genres an album is given
 
 
 def main(argv: Sequence[str]) -> None:
@@ -109,7 +108,7 @@ def _print_decisions(decisions: dict[str, dict[str, float | None]], split: str) 
     columns = [metric.title for metric in DECISIONS.values()]
     rows = [(name, *(_format(decisions[way][metric]) for metric in DECISIONS)) for way, name in WAYS.items()]
     terminal.print_table(f"genres given, {split} split", ("", *columns), rows, width=80)
-    print_line("at 0.5: genres of a calibrated probability of 0.5 or more; best F1: those above their own thresholds")
+    print_line("at 0.5: calibrated probabilities of 0.5 or more; best F1: scores from each genre's threshold on")
     if split == "val":
         print_line(
             "these probabilities and thresholds were fitted on the same albums: of other albums the genres given are "

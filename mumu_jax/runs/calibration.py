@@ -28,6 +28,7 @@ LEAST_ITEMS = 10  # with a genre, and as many without it: a fit on fewer is nois
 PRECISIONS = np.arange(101) / 100  # a threshold is kept for each
 ROUNDING = 1e-9  # of a wished precision
 LEAST_STD = 1e-6  # scores that are all the same have no slope
+WAYS = {"at_half": "at 0.5", "best_f1": "best F1"}  # of deciding which genres an item is given, in words
 
 
 class Fit(NamedTuple):
@@ -65,7 +66,7 @@ class Calibrator(NamedTuple):
         return self.of_precisions[:, np.searchsorted(PRECISIONS, precision - ROUNDING)]
 
     def decisions(self, scores: Float[np.ndarray, "items labels"]) -> dict[str, Bool[np.ndarray, "items labels"]]:
-        """Decide by readable scores which genres each item is given, in two ways.
+        """Decide by readable scores which genres each item is given, in each of `WAYS`.
 
         `at_half` gives the genres whose calibrated probability is 1/2 or more, `best_f1` those whose score reaches the
         threshold of their best F1.
