@@ -108,12 +108,9 @@ def _print_decisions(decisions: dict[str, dict[str, float | None]], split: str) 
     columns = [metric.title for metric in DECISIONS.values()]
     rows = [(name, *(_format(decisions[way][metric]) for metric in DECISIONS)) for way, name in WAYS.items()]
     terminal.print_table(f"genres given, {split} split", ("", *columns), rows, width=80)
-    print_line("at 0.5: calibrated probabilities of 0.5 or more; best F1: scores from each genre's threshold on")
+    print_line("at 0.5: by calibrated probability; best F1: by each genre's own threshold")
     if split == "val":
-        print_line(
-            "these probabilities and thresholds were fitted on the same albums: of other albums the genres given are "
-            "less often right"
-        )
+        print_line("both were fitted on these same albums: on others they are less often right")
 
 
 def _is_below_baseline(result: dict[str, Any]) -> bool:

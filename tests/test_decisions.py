@@ -211,7 +211,7 @@ def test_training_and_evaluation_write_decisions(run, capsys):
 def test_evaluation_of_the_split_that_thresholds_were_fitted_on_says_so(run, capsys):
     evaluate.main([f"--workdir={run}", "--split=val"])
     check_decisions(run, "val")
-    assert "fitted on the same albums" in capsys.readouterr().out
+    assert "fitted on these same albums" in capsys.readouterr().out
 
 
 def test_runs_of_earlier_versions_have_no_decisions_until_they_are_calibrated(run, tmp_path, capsys):
@@ -243,7 +243,7 @@ def test_card_has_decisions(run, tmp_path):
 
 
 def made_up_page(folder: Path, split: str) -> str:
-    """Return the page of a made-up run that has decisions, with blanks in one."""
+    """Return the page of a made-up run that has decisions, a value of which is missing."""
     run = make_run(folder)
     result = json.loads((run / "eval_test.json").read_text())
     values = {metric: i / 10 + 0.0321 for i, metric in enumerate(DECISIONS)}
@@ -264,7 +264,7 @@ def test_page_shows_decisions_beside_the_ranking_metrics(tmp_path):
     assert found["Jaccard"] == ["0.032", "0.765"]
     assert found["F1, macro"] == ["0.432", "–"]
     assert {metric.name for metric in DECISIONS.values()} <= found.keys()
-    assert "its own" in section
+    assert "agree with its own" in section
     assert "same albums" not in section
 
 
