@@ -8,8 +8,9 @@ from typing import Any
 from mumu_jax.data.manifest import SPLITS, read_manifest
 from mumu_jax.data.store.records import Dataset
 from mumu_jax.errors import UserError
+from mumu_jax.objectives.decisions import DECISIONS
 from mumu_jax.objectives.metrics import METRICS, MULTI_LABEL, SINGLE_LABEL
-from mumu_jax.runs.calibration import calibrate, write_calibrator
+from mumu_jax.runs.calibration import WAYS, calibrate, write_calibrator
 from mumu_jax.runs.constants import check_single_label
 from mumu_jax.runs.evaluation import evaluate, files_of, is_single_label
 from mumu_jax.runs.folder import CALIBRATION, TrainedRun, difference_of_data, load_run
@@ -88,6 +89,8 @@ def print_table(result: dict[str, Any], remedy: str) -> None:
         said = ", ".join(f"{name} {_format(share) or '–'}" for name, share in of_genres[:GENRES_SHOWN])
         more = f", … (all are in eval_{result['split']}.json)" if len(of_genres) > GENRES_SHOWN else ""
         print_line(f"top-1 accuracy by the album's genre: {said}{more}")
+    if "decisions" in result:
+        _print_decisions(result["decisions"], result["split"])
     if _is_below_baseline(result):
         print_line(
             "the network ranks worse than logistic regression on a summary of the same features (`albums, linear`): "
@@ -98,6 +101,16 @@ def print_table(result: dict[str, Any], remedy: str) -> None:
             f"ROC-AUC and PR-AUC are means over {album['n_labels_scored']} of {album['n_labels']} labels: those that "
             "occur in training, and on some but not all of these albums"
         )
+
+
+def _print_decisions(decisions: dict[str, dict[str, float | None]], split: str) -> None:
+    """Print the metrics of the genres that albums are given, a row for each way to decide."""
+    columns = [metric.title for metric in DECISIONS.values()]
+    rows = [(name, *(_format(decisions[way][metric]) for metric in DECISIONS)) for way, name in WAYS.items()]
+    terminal.print_table(f"genres given, {split} split", ("", *columns), rows, width=80)
+    print_line("at 0.5: by calibrated probability; best F1: by each genre's own threshold")
+    if split == "val":
+        print_line("both were fitted on these same albums: on others they are less often right")
 
 
 def _is_below_baseline(result: dict[str, Any]) -> bool:

@@ -241,6 +241,8 @@ def assert_single_label_metrics(run: Path) -> dict:
     np.testing.assert_array_equal([[int(cell) for cell in row[1:]] for row in rows], matrix)
     by_genre = {name: matrix[i, i] / matrix[i].sum() if matrix[i].any() else None for i, name in enumerate(names)}
     assert result["accuracy_by_genre"] == pytest.approx(by_genre)
+    assert (run / "calibration.npz").exists()
+    assert "decisions" not in result
     with Image.open(run / "confusion_test.png") as picture:
         assert picture.format == "PNG"
     return result

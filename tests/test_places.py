@@ -23,7 +23,9 @@ from conftest import REPOSITORY
 from rich.cells import cell_len
 
 from mumu_jax.evaluate import LEVELS
+from mumu_jax.objectives.decisions import DECISIONS
 from mumu_jax.objectives.metrics import METRICS
+from mumu_jax.runs.calibration import WAYS
 
 pytestmark = pytest.mark.full
 
@@ -108,9 +110,15 @@ def cells(row: Sequence[str]) -> list[str]:
 
 
 def check_metrics(printed: Printed, workdir: Path) -> None:
-    """The table holds what `eval_test.json` holds."""
+    """The tables hold what `eval_test.json` holds."""
     result = json.loads((workdir / "eval_test.json").read_text())
     header, *rows = map(cells, printed.tables)
+    titles, *ways = rows[-1 - len(WAYS) :]
+    del rows[-1 - len(WAYS) :]
+    assert titles == ["", *(metric.title for metric in DECISIONS.values())]
+    for (way, name), row in zip(WAYS.items(), ways, strict=True):
+        values = [result["decisions"][way][metric] for metric in DECISIONS]
+        assert row == [name, *("" if value is None else f"{value:.3f}" for value in values)]
     by_title = {metric.title: name for name, metric in METRICS.items()} | {"items": "n_items"}
     for row in rows:
         level = next(level for level, name in LEVELS.items() if name == row[0])

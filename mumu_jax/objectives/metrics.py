@@ -147,7 +147,7 @@ def precision_at_k(
     mask: Shaped[Array, "items"] | None = None,
 ) -> Float[Array, ""]:
     """Return the share of an item's top k that are its labels, mean over the items (0 to 1)."""
-    return _mean(jnp.mean(_hits(scores, labels, k), axis=1), real_items(mask, len(scores)))
+    return weighted_mean(jnp.mean(_hits(scores, labels, k), axis=1), real_items(mask, len(scores)))
 
 
 @partial(jax.jit, static_argnames="k")
@@ -165,7 +165,7 @@ def ndcg_at_k(
     best = np.cumsum(discount).astype(np.float32)
     n_relevant = jnp.sum(labels != 0, axis=1)
     gain = jnp.sum(_hits(scores, labels, k) * discount.astype(np.float32), axis=1)
-    return _mean(gain / jnp.asarray(best)[jnp.clip(n_relevant, 1, k) - 1], real_items(mask, len(scores)))
+    return weighted_mean(gain / jnp.asarray(best)[jnp.clip(n_relevant, 1, k) - 1], real_items(mask, len(scores)))
 
 
 @partial(jax.jit, static_argnames="k")
@@ -177,7 +177,7 @@ def accuracy_at_k(
 ) -> Float[Array, ""]:
     """Return the share of items whose one label is among their k highest scores (0 to 1)."""
     hit = jnp.any(top_labels(scores, k) == _true_label(labels)[:, None], axis=1)
-    return _mean(hit.astype(jnp.float32), real_items(mask, len(scores)))
+    return weighted_mean(hit.astype(jnp.float32), real_items(mask, len(scores)))
 
 
 @jax.jit
@@ -291,19 +291,19 @@ def _accuracy(k: int) -> Metric:
 def _macro_precision(evidence: Evidence) -> Float[Array, ""]:
     """Return the mean precision of the labels that occur or are predicted; 0 for one that is never predicted."""
     n_hits, n_true, n_predicted = evidence.confusion()
-    return _mean(n_hits / jnp.maximum(n_predicted, 1), n_true + n_predicted > 0)
+    return weighted_mean(n_hits / jnp.maximum(n_predicted, 1), n_true + n_predicted > 0)
 
 
 def _macro_recall(evidence: Evidence) -> Float[Array, ""]:
     """Return the mean recall of the labels that occur or are predicted; 0 for one without items."""
     n_hits, n_true, n_predicted = evidence.confusion()
-    return _mean(n_hits / jnp.maximum(n_true, 1), n_true + n_predicted > 0)
+    return weighted_mean(n_hits / jnp.maximum(n_true, 1), n_true + n_predicted > 0)
 
 
 def _macro_f1(evidence: Evidence) -> Float[Array, ""]:
     """Return the mean F1 of the labels that occur or are predicted."""
     n_hits, n_true, n_predicted = evidence.confusion()
-    return _mean(2 * n_hits / jnp.maximum(n_true + n_predicted, 1), n_true + n_predicted > 0)
+    return weighted_mean(2 * n_hits / jnp.maximum(n_true + n_predicted, 1), n_true + n_predicted > 0)
 
 
 # To add a metric, add a row.  One with a value for each label is averaged over the labels that can be scored.
@@ -412,7 +412,7 @@ def _roc_auc(positives: Int[Array, "labels ranks"], negatives: Int[Array, "label
     """Return the share of positives ranked above a negative, ties counting half, mean over the negatives."""
     n_positives = jnp.sum(positives, axis=1)
     above_twice = 2 * jnp.cumsum(positives, axis=1) - positives
-    auc = _mean(above_twice / jnp.maximum(2 * n_positives, 1)[:, None], negatives)
+    auc = weighted_mean(above_twice / jnp.maximum(2 * n_positives, 1)[:, None], negatives)
     return jnp.where(n_positives > 0, auc, jnp.nan)
 
 
@@ -421,7 +421,7 @@ def _average_precision(
 ) -> Float[Array, "labels"]:
     """Return the precision at the rank of a positive, mean over the positives."""
     retrieved = jnp.cumsum(positives + negatives, axis=1)
-    return _mean(jnp.cumsum(positives, axis=1) / jnp.maximum(retrieved, 1), positives)
+    return weighted_mean(jnp.cumsum(positives, axis=1) / jnp.maximum(retrieved, 1), positives)
 
 
 def _hits(
@@ -431,7 +431,7 @@ def _hits(
     return jnp.take_along_axis(labels != 0, top_labels(scores, k), axis=1)
 
 
-def _mean(values: Float[Array, "... n"], weights: Shaped[Array, "... n"]) -> Float[Array, "..."]:
+def weighted_mean(values: Shaped[Array, "... n"], weights: Shaped[Array, "... n"]) -> Float[Array, "..."]:
     """Return the mean over the last axis, weighted by counts or by a mask; NaN if all weights are 0."""
     return jnp.sum(values * weights, axis=-1) / jnp.sum(weights, axis=-1)
 

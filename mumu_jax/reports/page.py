@@ -20,6 +20,7 @@ from mumu_jax.reports.run import (
     Predictions,
     Run,
     count,
+    decisions_by_way,
     facts,
     metric_name,
     metrics_by_level,
@@ -28,6 +29,7 @@ from mumu_jax.reports.run import (
     share,
 )
 from mumu_jax.reports.table2 import SETTINGS, TABLE, Row, read_table
+from mumu_jax.runs.calibration import WAYS
 from mumu_jax.system.files import replacing
 from mumu_jax.system.lines import printable
 
@@ -101,6 +103,8 @@ def _about_run(run: Run) -> dict[str, Any]:
         "run": run,
         "levels": [title for level, title in LEVELS.items() if level in (run.result or {})],
         "result": metrics_by_level(run.result or {}),
+        "ways": list(WAYS.values()),
+        "decisions": decisions_by_way(run.result or {}),
         "facts": list(facts(run)),
         "settings": settings(run.config),
         "training": list(_training(run)),

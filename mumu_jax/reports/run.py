@@ -13,7 +13,8 @@ from mumu_jax.config import Config, flatten
 from mumu_jax.data.manifest import read_labels
 from mumu_jax.errors import UserError
 from mumu_jax.objectives import metrics
-from mumu_jax.runs.calibration import Calibrator, read_calibrator
+from mumu_jax.objectives.decisions import DECISIONS
+from mumu_jax.runs.calibration import WAYS, Calibrator, read_calibrator
 from mumu_jax.runs.constants import read_constants
 from mumu_jax.runs.folder import FINAL_SPLITS, IMPORTANCE, check_run, read_about
 from mumu_jax.runs.fusion import FUSION, Source, read_kept
@@ -141,9 +142,20 @@ def facts(run: Run) -> Iterator[tuple[str, str]]:
 
 def metrics_by_level(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
     """Return each metric with its value at each level, as text."""
-    levels = [result[level] for level in LEVELS if level in result]
-    metrics = dict.fromkeys(metric for level in levels for metric in level)
-    return [(metric, [_number(level.get(metric)) for level in levels]) for metric in metrics]
+    return _by_metric([result[level] for level in LEVELS if level in result])
+
+
+def decisions_by_way(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return each metric of the genres given with its value for each of `WAYS`, as text; none in earlier versions."""
+    return [
+        (DECISIONS[metric].name, values)
+        for metric, values in _by_metric([result["decisions"][way] for way in WAYS] if "decisions" in result else [])
+    ]
+
+
+def _by_metric(columns: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    metrics = dict.fromkeys(metric for column in columns for metric in column)
+    return [(metric, [_number(column.get(metric)) for column in columns]) for metric in metrics]
 
 
 def settings(config: Config) -> list[tuple[str, Any, Any]]:

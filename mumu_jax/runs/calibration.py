@@ -16,8 +16,8 @@ from mumu_jax.data.manifest import Label
 from mumu_jax.data.store.records import Dataset
 from mumu_jax.errors import UserError
 from mumu_jax.objectives import Objective
-from mumu_jax.runs.evaluation import score_levels
 from mumu_jax.runs.folder import CALIBRATION, TrainedRun
+from mumu_jax.runs.levels import score_levels
 from mumu_jax.runs.prediction import Watch
 from mumu_jax.runs.ranking import log_odds
 from mumu_jax.system.files import read_npz, write_npz
@@ -28,6 +28,7 @@ LEAST_ITEMS = 10  # with a genre, and as many without it: a fit on fewer is nois
 PRECISIONS = np.arange(101) / 100  # a threshold is kept for each
 ROUNDING = 1e-9  # of a wished precision
 LEAST_STD = 1e-6  # scores that are all the same have no slope
+WAYS = {"at_half": "at 0.5", "best_f1": "best F1"}  # of deciding which genres an item is given, in words
 
 
 class Fit(NamedTuple):
@@ -63,6 +64,14 @@ class Calibrator(NamedTuple):
         if precision is None:
             return self.threshold
         return self.of_precisions[:, np.searchsorted(PRECISIONS, precision - ROUNDING)]
+
+    def decisions(self, scores: Float[np.ndarray, "items labels"]) -> dict[str, Bool[np.ndarray, "items labels"]]:
+        """Decide by readable scores which genres each item is given, in each of `WAYS`.
+
+        `at_half` gives the genres whose calibrated probability is 1/2 or more, `best_f1` those whose score reaches the
+        threshold of their best F1.
+        """
+        return {"at_half": self.probability(scores) >= 0.5, "best_f1": scores >= self.threshold}
 
     def remark(self) -> str:
         """Say in one line how many genres have a fit of their own."""

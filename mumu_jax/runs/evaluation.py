@@ -1,8 +1,8 @@
 """The evaluation of a trained run on a split: metrics by album, and by track if it has tracks, and their files."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -10,11 +10,13 @@ from PIL import Image
 from mumu_jax.compute.predict import SplitPredictions
 from mumu_jax.data.store.records import Dataset, Records
 from mumu_jax.errors import UserError
-from mumu_jax.objectives import metrics
+from mumu_jax.objectives import decisions, metrics
 from mumu_jax.objectives.metrics import or_none
 from mumu_jax.runs.baseline import logits, read_baseline, summarize_albums
+from mumu_jax.runs.calibration import read_calibrator
 from mumu_jax.runs.folder import TrainedRun
-from mumu_jax.runs.prediction import Watch, predict_once, see_items
+from mumu_jax.runs.levels import score_levels
+from mumu_jax.runs.prediction import Watch
 from mumu_jax.system import processes
 from mumu_jax.system.files import write_json, write_npz
 from mumu_jax.system.seals import seal, unseal
@@ -22,13 +24,6 @@ from mumu_jax.system.seals import seal, unseal
 MAX_COVERS = 500
 SIDE_PX = 64  # of a cover's thumbnail
 LARGEST = float(np.finfo(np.float16).max)
-
-
-class Level(NamedTuple):
-    """The predictions of one network, and the ids of its items."""
-
-    ids: list[str]
-    predictions: SplitPredictions
 
 
 def is_single_label(run: TrainedRun) -> bool:
@@ -43,7 +38,8 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str, workdir: Path, watch
     them with their feature vectors: covers_<split>.npz.
 
     Track scores are of each track's fixed patch; album scores of the mean penultimate vector of an album's tracks
-    (Oramas et al. 2017, section 5.1), or of the album's own item.  Raises UserError if the split is empty.
+    (Oramas et al. 2017, section 5.1), or of the album's own item.  If albums may have several labels and the run has
+    thresholds, `decisions` are of the labels that they give the albums.  Raises UserError if the split is empty.
     """
     records = dataset.split(split)
     if not len(records):
@@ -56,6 +52,7 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str, workdir: Path, watch
         **{name: _summarize(run, level.predictions.scores, level.predictions.labels) for name, level in levels.items()},
         **_of_baseline(run, records, workdir),
         "chance": metrics.by_chance(len(run.labels), len(albums.scores), is_single_label(run)),
+        **_of_decisions(run, albums, workdir),
     }
     matrix = None
     if is_single_label(run):
@@ -93,15 +90,6 @@ def files_of(run: TrainedRun, split: str) -> Iterator[str]:
         yield f"covers_{split}.npz"
 
 
-def score_levels(run: TrainedRun, records: Records, watch: Watch) -> dict[str, Level]:
-    """Score the tracks, if there are tracks, and the albums."""
-    predictions, albums = see_items(run, records, watch)
-    if run.track is None:
-        return {"album": Level(albums.album_ids, predictions)}
-    of_albums = predict_once(run.album, albums.items, run.config, watch)
-    return {"track": Level(records.item_ids, predictions), "album": Level(albums.album_ids, of_albums)}
-
-
 def _of_baseline(run: TrainedRun, records: Records, workdir: Path) -> dict[str, Any]:
     """Score the albums with the linear baseline, if the run has one."""
     linear = read_baseline(workdir)
@@ -111,8 +99,23 @@ def _of_baseline(run: TrainedRun, records: Records, workdir: Path) -> dict[str, 
     return {"baseline": _summarize(run, np.asarray(logits(linear, albums.inputs)), albums.labels)}
 
 
+def _of_decisions(run: TrainedRun, albums: SplitPredictions, workdir: Path) -> dict[str, Any]:
+    """Score the genres that the run's thresholds give the albums; nothing in runs of earlier versions."""
+    calibrator = None if is_single_label(run) else read_calibrator(workdir, len(run.labels))
+    if calibrator is None:
+        return {}
+    given = calibrator.decisions(np.asarray(run.album.network.objective.readable(albums.scores)))
+    return {
+        "decisions": {way: _finite(decisions.summarize(one, albums.labels, run.seen)) for way, one in given.items()}
+    }
+
+
 def _summarize(run: TrainedRun, scores: np.ndarray, labels: np.ndarray) -> dict[str, float | int | None]:
-    values = metrics.summarize(scores, labels, run.seen, single_label=is_single_label(run))
+    return _finite(metrics.summarize(scores, labels, run.seen, single_label=is_single_label(run)))
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float | int | None]:
+    """Return metrics for JSON, which has no NaN."""
     return {name: or_none(value) for name, value in values.items()}
 
 
