@@ -114,6 +114,10 @@ HARM = Column("harm", "config", width=13)
 COMMAND = Column("command", "mode", width=14)
 TRIES = Column("tries", "tries", grouped)
 SURVIVORS = Column("survivors", "survivors", grouped)
+TRAINED = Column("clips a genre", "mode")
+ACCURACY = Column("right", "accuracy", percent)
+ROC_AUC = Column("ROC-AUC", "roc_auc", "{:.3f}".format)
+TESTED = Column("clips tested", "n_items", grouped)
 
 BENCHMARK = Column("benchmark", "benchmark")
 PEER_NAME = Column("peer", "peer")
@@ -190,6 +194,7 @@ TABLES = (
         columns=(DEVICE, CONFIG, MODE, ALBUMS, RUNS, FAILED, EPOCHS, MINUTES),
         wanted=({"device": WANTED, "albums": 31_471, "mode": "paper", "seconds": NOT_MEASURED},),
     ),
+    Table("Genres from few songs", "few_songs", (DEVICE, CONFIG, TRAINED, ACCURACY, ROC_AUC, TESTED, SECONDS)),
     Table("Harm done to commands", "promises", (DEVICE, HARM, COMMAND, TRIES, SURVIVORS, MINUTES)),
     Table("Programs compiled for an H200, not run", "h200_module", (*STEP, KERNELS, MOVED, GIANT)),
 )

@@ -19,6 +19,7 @@ from mumu_jax.system.terminal import run_command
 
 HERE = Path(__file__).parent
 README, BENCHMARKS, CODE = HERE.parent / "README.md", HERE / "README.md", HERE.parent / "mumu_jax" / "README.md"
+CONFIGS = HERE.parent / "configs" / "README.md"
 MARK = "†"
 NOTE = f"{MARK} from a changed tree: no commit holds the code that was measured, and the row cannot be made again."
 UNMEASURED = f"Nothing is measured on an {WANTED} yet."
@@ -90,6 +91,7 @@ def all_blocks() -> dict[Path, dict[str, str]]:
     tables, markdown = render(rows), table2.as_markdown(paper).strip()
     return {
         README: {"results": summary(rows, paper)},
+        CONFIGS: {"few songs": few_songs(rows)},
         CODE: {"promises": promises(rows)},
         BENCHMARKS: {"commands": commands(), "benchmarks": tables, "table2": markdown},
     }
@@ -173,6 +175,21 @@ def promises(rows: list[Row]) -> str:
         files = ", ".join(f"`tests/{test}.py`" for test in tests.split())
         figures = (total(column, harm) for column in ("tries", "survivors"))
         lines.append(f"| {words} | {' | '.join([harm or columns.ABSENT, *figures])} | {files} |")
+    return "\n".join(lines)
+
+
+def few_songs(rows: list[Row]) -> str:
+    """Return how many clips each way to learn from few songs gets right, a column for each number of clips."""
+    newest = {(row["config"], row["mode"]): row for row in rows if row["benchmark"] == "few_songs"}
+    numbers = sorted({mode for _, mode in newest}, key=int)
+    ways = dict.fromkeys(config for config, _ in newest)
+
+    def cell(way: str, mode: str) -> str:
+        row = newest.get((way, mode))
+        return columns.ABSENT if row is None else f"{row['accuracy']:.2f} ({row['roc_auc']:.3f})"
+
+    lines = [f"| clips a genre to train on | {' | '.join(numbers)} |", f"| --- |{' ---: |' * len(numbers)}"]
+    lines += [f"| {way} | {' | '.join(cell(way, mode) for mode in numbers)} |" for way in ways]
     return "\n".join(lines)
 
 
