@@ -8,10 +8,10 @@ from pathlib import Path
 import librosa
 import numpy as np
 import pytest
-import scipy.stats
 import soundfile
 from conftest import SHARED, succeed
 
+from benchmarks.librosa_descriptors import plain_descriptors
 from mumu_jax import prepare
 from mumu_jax.config import Config, DescriptorsSettings, validate
 from mumu_jax.data.manifest import Rejected, write_manifest
@@ -20,7 +20,7 @@ from mumu_jax.data.modalities.audio import decode
 from mumu_jax.data.modalities.base import Content, read_item, read_own
 from mumu_jax.data.modalities.descriptors import COLUMNS, descriptors_of
 from mumu_jax.data.modalities.descriptors.chroma import tuning
-from mumu_jax.data.modalities.descriptors.spectra import power_spectrum
+from mumu_jax.data.modalities.descriptors.spectra import power_spectra
 from mumu_jax.data.sources.synthetic import make as make_synthetic
 from mumu_jax.data.store.records import open_prepared
 from mumu_jax.errors import UserError
@@ -36,28 +36,6 @@ def music(seconds: float, sr_hz: int = SR_HZ, detuned: float = 0.0) -> np.ndarra
     notes_hz = 440 * 2 ** ((np.array([-24, -17, -12, 0, 4, 12, 31]) + detuned) / 12)
     tones = sum(np.sin(2 * np.pi * hz * t) * np.exp(-((4 * t) % 2)) for hz in notes_hz)
     return (0.1 * tones + 0.01 * rng.standard_normal(len(t))).astype(np.float32)
-
-
-def plain_librosa(y: np.ndarray, sr_hz: int = SR_HZ) -> np.ndarray:
-    """Return the columns as the author's code has them, with `rms`, `tempo` and the last bandwidth of today."""
-    feature, higher, raised = librosa.feature, y + np.float32(1e-4), y + np.float32(0.01)
-    parts = [
-        [np.abs(y).mean(), y.std(), scipy.stats.skew(np.abs(y)), scipy.stats.kurtosis(y)],
-        statistics(feature.zero_crossing_rate(higher, frame_length=2048, hop_length=512)),
-        statistics(feature.rms(y=higher)),
-        feature.tempo(y=y, sr=sr_hz),
-        statistics(feature.spectral_centroid(y=raised, sr=sr_hz)),
-        *(statistics(feature.spectral_bandwidth(y=raised, sr=sr_hz, p=p)) for p in (2, 3, 4)),
-        statistics(feature.spectral_contrast(y=y, sr=sr_hz, n_bands=6, fmin=200.0)),
-        statistics(feature.spectral_rolloff(y=raised, sr=sr_hz, roll_percent=0.85)),
-        statistics(feature.mfcc(y=y, sr=sr_hz, n_mfcc=20)),
-        statistics(feature.chroma_stft(y=y, sr=sr_hz, hop_length=1024)),
-    ]
-    return np.concatenate(parts)
-
-
-def statistics(frames: np.ndarray) -> np.ndarray:
-    return np.concatenate([frames.mean(axis=1), frames.std(axis=1)])
 
 
 def assert_equal(found: np.ndarray, expected: np.ndarray) -> None:
@@ -85,7 +63,7 @@ def test_the_columns_are_97_and_in_the_authors_order():
 @pytest.mark.parametrize("path", SONGS, ids=lambda path: path.name)
 def test_real_songs_have_librosas_numbers(path):
     y = next(decode.excerpts(path, SETTINGS))
-    assert_equal(descriptors_of(y, SR_HZ), plain_librosa(y))
+    assert_equal(descriptors_of(y, SR_HZ), plain_descriptors(y, SR_HZ))
 
 
 @pytest.mark.parametrize(
@@ -104,13 +82,13 @@ def test_real_songs_have_librosas_numbers(path):
     ids=["chords", "detuned", "16 kHz", "44 kHz", "late", "noise", "quiet", "whole frames", "a sample less"],
 )
 def test_synthetic_sounds_have_librosas_numbers(y, sr_hz):
-    assert_equal(descriptors_of(y, sr_hz), plain_librosa(y, sr_hz))
+    assert_equal(descriptors_of(y, sr_hz), plain_descriptors(y, sr_hz))
 
 
 def test_less_than_a_frame_has_librosas_numbers():
     y = music(0.05)
     with warnings.catch_warnings(action="ignore"):  # librosa warns of every transform
-        expected = plain_librosa(y)
+        expected = plain_descriptors(y, SR_HZ)
     assert_equal(descriptors_of(y, SR_HZ), expected)
 
 
@@ -121,7 +99,7 @@ def test_the_bandwidth_of_order_4_is_not_that_of_order_3():
 
 @pytest.mark.parametrize("detuned", [0.0, 0.2, -0.3])
 def test_tuning_is_found(detuned):
-    power = power_spectrum(music(4, detuned=detuned))[::2]
+    power = power_spectra(music(4, detuned=detuned), 0)[0][::2]
     assert tuning(power, SR_HZ) == pytest.approx(detuned, abs=0.03)
     assert tuning(power, SR_HZ) == librosa.estimate_tuning(S=power.T, sr=SR_HZ, bins_per_octave=12)
 

@@ -50,8 +50,8 @@ def descriptors_of(y: Float32[np.ndarray, " samples"], sr_hz: int) -> Float32[np
     silence, and 0.01 before centroid, bandwidths and roll-off, which brings these to 0 Hz in silence.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # samples of 1e30: the result is not finite, which is rejected
-        power = spectra.power_spectrum(y)
-        raised = np.sqrt(spectra.power_spectrum(y + np.float32(0.01)))
+        power, raised = spectra.power_spectra(y, offset=0.01)
+        raised = np.sqrt(raised)
         mel = spectra.mel_db(power, sr_hz)
         parts = (
             samples.moments(y),

@@ -8,29 +8,26 @@ _ZERO = 1e-10  # librosa takes a smaller sample for 0
 
 
 def moments(y: Float32[np.ndarray, " samples"]) -> list[float]:
-    """Return the mean of |y|, the standard deviation of y, the skewness of |y| and the excess kurtosis of y."""
-    samples = y.astype(np.float64)
-    magnitudes = np.abs(samples)
-    return [
-        float(magnitudes.mean()),
-        float(samples.std()),
-        _standardised_moment(magnitudes, 3),
-        _standardised_moment(samples, 4) - 3,
-    ]
+    """Return the mean of |y|, the standard deviation of y, the skewness of |y| and the excess kurtosis of y.
 
-
-def _standardised_moment(values: Float64[np.ndarray, " n"], order: int) -> float:
-    """Return the third or fourth central moment over that power of the deviation, biased as in SciPy.
-
-    Values that differ by float32's rounding alone have none: 0 for the third, and 3, a Gaussian's, for the fourth.
+    Skewness and kurtosis are biased, as in SciPy; 0 for samples that differ by rounding alone, which have none.
     """
-    mean = values.mean()
-    deviations = values - mean
+    mean, _, skewness, _ = _four_moments(np.abs(y))
+    _, std, _, kurtosis = _four_moments(y)
+    return [mean, std, skewness, kurtosis]
+
+
+def _four_moments(values: Float32[np.ndarray, " n"]) -> tuple[float, float, float, float]:
+    """Return mean, standard deviation, skewness and excess kurtosis."""
+    mean = float(values.mean(dtype=np.float64))
+    deviations = values - np.float32(mean)
+    std = float(np.sqrt((deviations * deviations).mean(dtype=np.float64)))
+    if std <= np.finfo(np.float32).eps * abs(mean):
+        return mean, std, 0.0, 0.0
+    deviations /= np.float32(std)
     squares = deviations * deviations
-    variance = squares.mean()
-    if np.sqrt(variance) <= np.finfo(np.float32).eps * abs(mean):
-        return 0.0 if order == 3 else 3.0
-    return float((squares @ (deviations if order == 3 else squares)) / len(values) / variance ** (order / 2))
+    skewness = float((deviations * squares).mean(dtype=np.float64))
+    return mean, std, skewness, float((squares * squares).mean(dtype=np.float64)) - 3
 
 
 def zero_crossing_rate(y: Float32[np.ndarray, " samples"]) -> Float64[np.ndarray, " frames"]:

@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Complex128, Float32, Float64, Int
 
 from mumu_jax.data.modalities.descriptors.samples import HOP_LENGTH, N_FFT
 from mumu_jax.data.modalities.mel import window_and_bank
@@ -16,19 +16,40 @@ AMIN, RANGE_DB = 1e-10, 80.0  # librosa.power_to_db's
 _BLOCK_FRAMES = 64  # what a core's cache holds
 
 
-def power_spectrum(y: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, "frames bins"]:
-    """Return the power of the Fourier transform of each frame, with a Hann window, zeros beyond the signal's ends.
+def power_spectra(
+    y: Float32[np.ndarray, " samples"], offset: float
+) -> tuple[Float32[np.ndarray, "frames bins"], Float32[np.ndarray, "frames bins"]]:
+    """Return the power of the Fourier transform of each frame, with a Hann window, of y and of y + `offset`.
+
+    Beyond the signal's ends are zeros.  A constant has no other bins than the first two in a frame that does not reach
+    beyond them, so that few frames are transformed twice.
+    """
+    starts = np.arange(1 + len(y) // HOP_LENGTH) * HOP_LENGTH - N_FFT // 2
+    at_ends = (starts < 0) | (starts + N_FFT > len(y))
+    power, first_bins = _power(y, np.arange(len(starts)))
+    raised = power.copy()
+    raised[:, :2] = np.abs(first_bins + offset * np.array([N_FFT / 2, -N_FFT / 4])) ** 2
+    raised[at_ends], _ = _power(y + np.float32(offset), np.flatnonzero(at_ends))
+    return power, raised
+
+
+def _power(
+    y: Float32[np.ndarray, " samples"], which: Int[np.ndarray, " frames"]
+) -> tuple[Float32[np.ndarray, "frames bins"], Complex128[np.ndarray, "frames 2"]]:
+    """Return the power of some frames, and the two first bins of their Fourier transform.
 
     Computed in float64 as `librosa.stft`: in float32, a band without sound would be rounding noise.
     """
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(y, N_FFT // 2), N_FFT)[::HOP_LENGTH]
-    power = np.empty((len(frames), N_FFT // 2 + 1), np.float32)
-    for low in range(0, len(frames), _BLOCK_FRAMES):
+    power = np.empty((len(which), N_FFT // 2 + 1), np.float32)
+    first_bins = np.empty((len(which), 2), np.complex128)
+    for low in range(0, len(which), _BLOCK_FRAMES):
         block = slice(low, low + _BLOCK_FRAMES)
-        spectrum = np.fft.rfft(frames[block] * window, axis=1)
+        spectrum = np.fft.rfft(frames[which[block]] * window, axis=1)
         power[block] = spectrum.real**2 + spectrum.imag**2
-    return power
+        first_bins[block] = spectrum[:, :2]
+    return power, first_bins
 
 
 def frequencies_hz(sr_hz: int) -> Float64[np.ndarray, " bins"]:
