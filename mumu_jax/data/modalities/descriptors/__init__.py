@@ -1,4 +1,4 @@
-"""Descriptors: a record a track, 97 classic numbers of its sound.  Bahuleyan 2018 (arXiv 1804.01149), section 4.2.
+"""Descriptors: a record a track, 97 classic numbers of its sound.  Bahuleyan 2018 (arXiv 1804.01149).
 
 The numbers are librosa's, from one Fourier transform for all of them where librosa makes one for each; librosa itself
 takes a second and 200 MB in every process.  Signals and parameters are those of the author's code, but for the last
@@ -47,7 +47,7 @@ def descriptors_of(y: Float32[np.ndarray, " samples"], sr_hz: int) -> Float32[np
     """Return the COLUMNS of an excerpt.
 
     The author adds 1e-4 to the samples before crossings and loudness are computed, which counts no crossings in
-    silence, and 0.01 before centroid, bandwidths and roll-off, which brings these to 0 Hz in silence.
+    silence, and 0.01 before centroid, bandwidths and roll-off, which brings these near 0 Hz in silence.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # samples of 1e30: the result is not finite, which is rejected
         power, raised = spectra.power_spectra(y, offset=0.01)
