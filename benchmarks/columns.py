@@ -79,7 +79,7 @@ percent, grouped = "{:.0%}".format, "{:,}".format
 DEVICE = Column("device", "device", width=16)
 DEVICES = Column("device", devices, width=16)
 CONFIG = Column("config", "config", width=24)
-MODE = Column("mode", "mode", width=10)
+MODE = Column("mode", "mode", width=11)
 PRECISION = Column("precision", "precision")
 BATCH = Column("batch", "batch_size", grouped)
 RATE = Column("examples/s", quartiles("examples_per_s"), digits, 26)

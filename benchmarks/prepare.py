@@ -1,5 +1,6 @@
-"""`python -m benchmarks.prepare`: turn mp3s into log-CQTs on one core, beside plain librosa, and on several.
+"""`python -m benchmarks.prepare`: turn mp3s into log-CQTs and descriptors, beside plain librosa, and on several cores.
 
+`descriptors` are the 97 numbers of `modalities/descriptors` of decoded songs, `described` those of files.
 Without --input it makes 30 s previews itself: a few of the synthetic dataset's songs as 44.1 kHz stereo mp3.
 """
 
@@ -19,10 +20,11 @@ from benchmarks import results, timing
 from benchmarks.benchmark import Benchmark
 from benchmarks.columns import Row
 from benchmarks.options import numbers
-from mumu_jax.config import AudioSettings
+from mumu_jax.config import AudioSettings, DescriptorsSettings
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.audio import decode
 from mumu_jax.data.modalities.base import Content, read_item
+from mumu_jax.data.modalities.descriptors import describe_track, descriptors_of
 from mumu_jax.data.store import shards
 from mumu_jax.errors import UserError
 from mumu_jax.system.terminal import run_command
@@ -31,6 +33,8 @@ N_SONGS = 8
 PREVIEW_S = 30
 TRACKS_A_WORKER = (40, 120)  # the rate is that of the tracks which the second number has more
 SETTINGS, AUDIO = AudioSettings(), MODALITIES["audio"]
+DESCRIPTORS = DescriptorsSettings()  # of the same rate and excerpts
+PARTS = ("decode", "cqt", "track", "descriptors", "described")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -50,8 +54,10 @@ def main(argv: Sequence[str]) -> None:
 
 
 def rows_of_one_core(paths: list[Path], repeats: int) -> list[Row]:
-    """Return rows of decoding, the log-CQT, and both: tracks a second, ours and librosa's taking turns."""
+    """Return a row of each of PARTS: tracks a second, ours and librosa's taking turns."""
     import librosa
+
+    from benchmarks.librosa_descriptors import plain_descriptors
 
     signals = [next(decode.excerpts(path, SETTINGS)) for path in paths]
 
@@ -69,6 +75,9 @@ def rows_of_one_core(paths: list[Path], repeats: int) -> list[Row]:
         )
         return librosa.power_to_db(np.abs(transform) ** 2, ref=np.max)
 
+    def describe(y: np.ndarray) -> np.ndarray:
+        return plain_descriptors(y, DESCRIPTORS.sr_hz)
+
     def rate(work: Callable[[Any], Any], items: Sequence[Any]) -> float:
         return timing.rate(lambda: [work(item) for item in items], len(items))
 
@@ -79,12 +88,15 @@ def rows_of_one_core(paths: list[Path], repeats: int) -> list[Row]:
         "librosa cqt": partial(rate, log_cqt, signals),
         "track": partial(rate, lambda path: decode.track_cqt(path, SETTINGS), paths),
         "librosa track": partial(rate, lambda path: log_cqt(load(path)).T.astype(np.float16), paths),
+        "descriptors": partial(rate, lambda y: descriptors_of(y, DESCRIPTORS.sr_hz), signals),
+        "librosa descriptors": partial(rate, describe, signals),
+        "described": partial(rate, lambda path: describe_track(path, DESCRIPTORS), paths),
+        "librosa described": partial(rate, lambda path: describe(load(path)), paths),
     }
     timing.take_turns(sides, 1)
     rates = timing.take_turns(sides, repeats)
     return [
-        {"mode": part, "peer": "librosa", **timing.figures(rates[part], rates[f"librosa {part}"])}
-        for part in ("decode", "cqt", "track")
+        {"mode": part, "peer": "librosa", **timing.figures(rates[part], rates[f"librosa {part}"])} for part in PARTS
     ]
 
 

@@ -23,7 +23,7 @@ def _experiment(name: str, modality: str, target: str) -> Experiment:
 
 EXPERIMENTS = [
     _experiment(name, modality, target)
-    for modality in ("timbre", "fusion")
+    for modality in ("descriptors", "timbre", "fusion")
     for target in ("logistic", "softmax")
     for name in names_of(f"{modality}_boosted", target, "logistic")
 ]

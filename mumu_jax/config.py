@@ -110,6 +110,14 @@ class MelSettings:
 
 
 @dataclass
+class DescriptorsSettings:
+    """The settings that make prepared descriptors.  Bahuleyan 2018, and the author's code."""
+
+    sr_hz: int = setting(22_050, above=12_800)  # the last band of the contrast begins at 6,400 Hz
+    excerpt_s: float = positive(30.0)  # a longer song is described by the mean over its excerpts
+
+
+@dataclass
 class TextSettings:
     """The settings that make prepared text.  Oramas et al. 2017, section 5.2, and the authors' code."""
 
@@ -271,6 +279,7 @@ class Config:
     parallel: str = setting("auto", ("auto", "jit", "pmap"))  # how a step is split over the devices; auto: jit
     audio: AudioSettings = dataclasses.field(default_factory=AudioSettings)
     mel: MelSettings = dataclasses.field(default_factory=MelSettings)
+    descriptors: DescriptorsSettings = dataclasses.field(default_factory=DescriptorsSettings)
     text: TextSettings = dataclasses.field(default_factory=TextSettings)
     timbre: TimbreSettings = dataclasses.field(default_factory=TimbreSettings)
     image: ImageSettings = dataclasses.field(default_factory=ImageSettings)

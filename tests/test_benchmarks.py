@@ -12,7 +12,7 @@ import pytest
 from conftest import REPOSITORY, complain, run_python, succeed
 
 from benchmarks import __main__ as all_benchmarks
-from benchmarks import h200_module, harm, options, promises, results, reviews, table, timing, train_step
+from benchmarks import h200_module, harm, options, prepare, promises, results, reviews, table, timing, train_step
 from benchmarks.benchmark import Benchmark
 from mumu_jax.config import Config
 from mumu_jax.data.store.records import open_prepared
@@ -77,6 +77,13 @@ def test_covers():
     done = succeed("benchmarks.covers", "--sides=64", *QUICK)
     for mode in ("read_image", "prepare"):
         assert re.search(rf"JPEG 64 × 64 +{mode} +{RATE} +[\d,.]+ +{RATE}", done.stdout)
+
+
+@pytest.mark.full
+def test_preparing_on_one_core_beside_librosa(tmp_path):
+    rows = timing.alone(prepare.rows_of_one_core, [prepare.make_preview(tmp_path, 0)], 1)
+    assert [row["mode"] for row in rows] == [*prepare.PARTS]
+    assert all(row["peer"] == "librosa" and row["ratio"] > 0 for row in rows)
 
 
 def test_loader():

@@ -29,6 +29,7 @@ def test_bare_names_are_the_papers_best_target():
         "text_vsm": "cosine",
         "text_vsm_sem": "cosine",
         "timbre_mlp": "logistic",
+        "descriptors_mlp": "logistic",
         "image_resnet101": "logistic",
     }
     others |= {"audio_musicnn": "logistic", "mel_musicnn": "logistic"}
@@ -40,10 +41,10 @@ def test_bare_names_are_the_papers_best_target():
     tagging = ("vgg", "musicnn_won", "fcn", "crnn", "short_chunk", "short_chunk_residual", "cnn_choi", "crnn_choi")
     for stem in (f"mel_{one}" for one in tagging):
         assert load_config(stem) == dataclasses.replace(load_config(f"{stem}_logistic"), name=stem)
-    for stem in ("timbre_boosted", "fusion_boosted"):
+    for stem in ("descriptors_boosted", "timbre_boosted", "fusion_boosted"):
         assert load_config(stem) == dataclasses.replace(load_config(f"{stem}_logistic"), name=stem)
         assert load_config(f"{stem}_softmax").target.kind == "softmax"
-    assert len(names) == 48 + 4 + 5 + 2 * len(tagging) + 2 * 3
+    assert len(names) == 48 + 4 + 4 + 5 + 2 * len(tagging) + 3 * 3
 
 
 @pytest.mark.parametrize("name", load_experiments())

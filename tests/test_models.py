@@ -25,7 +25,8 @@ from mumu_jax.runs.settings import MUMU_LABELS, count_params
 
 EXPERIMENTS = load_experiments()
 
-# ../shared/spec/oramas2017.md, "Audio CNN": derived from the paper's Table 2; text and timbre counted by hand.
+# ../shared/spec/oramas2017.md, "Audio CNN": derived from the paper's Table 2; text, timbre and
+# descriptors counted by hand.
 PARAMETERS = {
     "low_3x3": (488_122, 334_322),
     "high_3x3": (16_364_794, 15_545_394),
@@ -40,7 +41,8 @@ PARAMETERS = {
     "text_vsm_sem": (25_190_650, 24_780_850),
     "timbre_mlp": (12_250, 2_450),
     # The output layer that hands 250 logits on; trees are no parameters.
-    **dict.fromkeys(("timbre_boosted", "fusion_boosted"), (251 * 250,)),
+    **dict.fromkeys(("descriptors_boosted", "timbre_boosted", "fusion_boosted"), (251 * 250,)),
+    "descriptors_mlp": ((97 + 1) * 250, (97 + 1) * 50),
     # Features of 4,096, 2,048 and 2,048.
     "fusion_at": (1_536_250, 307_250),
     "fusion_ai": (1_536_250, 307_250),

@@ -94,7 +94,9 @@ def test_every_command_is_listed():
 @each_readme
 def test_experiments_exist(readme):
     used = re.findall(r"--config=([a-z][\w,]*)", readme.read_text())
-    listed = re.findall(r"`((?:audio|text|image|covers|fusion|timbre)_[\w{},]+)`", without_code(readme.read_text()))
+    listed = re.findall(
+        r"`((?:audio|text|image|covers|fusion|timbre|descriptors)_[\w{},]+)`", without_code(readme.read_text())
+    )
     names = [name for one in used for name in one.split(",")] + [name for one in listed for name in expand(one)]
     assert {*names} - load_experiments().keys() == set()
 

@@ -27,6 +27,7 @@ assert "tensorflow" not in sys.modules
 """
 FIELDS = {
     "audio": ["album_id", "cqt", "labels", "track_id"],
+    "descriptors": ["album_id", "descriptors", "labels", "track_id"],
     "text": ["album_id", "categories", "labels", "text"],
     "timbre": ["album_id", "labels", "timbre", "track_id"],
 }

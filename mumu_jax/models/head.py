@@ -58,7 +58,7 @@ def output_layer(params: Mapping[str, Any]) -> Mapping[str, Any]:
     return params.get("output", params)
 
 
-@register("shallow", sees=("timbre", "fusion"), settings=("dropout",))
+@register("shallow", sees=("timbre", "descriptors", "fusion"), settings=("dropout",))
 def build_shallow(settings: ModelSettings, output: Output) -> Shallow:
     """Build the shallow network that sees items themselves."""
     return Shallow(output.size, output.unit, settings.dropout)

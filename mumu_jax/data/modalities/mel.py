@@ -93,7 +93,7 @@ def mel_power(y: Float32[np.ndarray, " samples"], settings: MelSettings) -> Floa
 
     The reference is `librosa.feature.melspectrogram(center=True, pad_mode="reflect", power=2)`.
     """
-    window, bank = _window_and_bank(
+    window, bank = window_and_bank(
         settings.sr_hz,
         settings.n_fft,
         settings.n_bins,
@@ -113,9 +113,10 @@ def mel_power(y: Float32[np.ndarray, " samples"], settings: MelSettings) -> Floa
 
 
 @lru_cache
-def _window_and_bank(
+def window_and_bank(
     sr_hz: int, n_fft: int, n_bins: int, fmin_hz: float, fmax_hz: float, scale: str, norm: str
 ) -> tuple[Float32[np.ndarray, " samples"], Float32[np.ndarray, "frequencies bins"]]:
+    """Return the periodic Hann window, and the weight of each frequency of the Fourier transform in each mel band."""
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
     to_mel, to_hz = _SCALES[scale]
     lowest, highest = to_mel(np.array([fmin_hz, fmax_hz]))

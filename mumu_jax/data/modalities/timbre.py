@@ -4,7 +4,7 @@ Oramas et al. 2017, section 6.1 (TIMBRE-MLP).
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,14 +15,18 @@ from jaxtyping import Float, Float32
 
 from mumu_jax.config import Config, TimbreSettings
 from mumu_jax.data.manifest import Album, Rejected
-from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, Tensor
+from mumu_jax.data.modalities.base import Content, Read
+from mumu_jax.data.modalities.values import Values
 from mumu_jax.system.files import open_regular
 
 DATASET = "analysis/segments_timbre"
 N_COEFFICIENTS = 12
-N_VALUES = 4 * N_COEFFICIENTS
+COLUMNS = tuple(
+    f"{statistic} of timbre {i + 1}"
+    for statistic in ("mean", "maximum", "variance", "norm")
+    for i in range(N_COEFFICIENTS)
+)
 MOST_SEGMENTS = 1_000_000  # a song has about a thousand; a file may declare more than the memory holds
-LEAST_STD = 1e-6  # a value that is the same in all training tracks is left as it is
 
 
 def read_timbre(path: Path) -> Float32[np.ndarray, " values"]:
@@ -58,13 +62,13 @@ def timbre_statistics(segments: Float[np.ndarray, "segments 12"]) -> Float32[np.
     return np.concatenate(parts).astype(np.float32)
 
 
-class Timbre(PreparedModality):
+class Timbre(Values):
     """Timbre statistics of the Million Song Dataset."""
 
     name, item, settings, sections = "timbre", "track", TimbreSettings, ("timbre",)
     sees, files = "the timbre statistics of songs", ".h5"
     versions: ClassVar[dict[str, str]] = {"h5py": version("h5py")}
-    shard_records = 4096
+    shard_records, column_names = 4096, COLUMNS
 
     def inputs(self, album: Album, folder: Path) -> Iterator[tuple[str, Path | None]]:
         """Yield each track's id and `.h5` file."""
@@ -72,29 +76,6 @@ class Timbre(PreparedModality):
 
     def read(self, source: Path, settings: TimbreSettings) -> Content:
         return Content({"timbre": read_timbre(source)})
-
-    def fields(self, settings: TimbreSettings) -> dict[str, Tensor]:
-        return {"timbre": Tensor((N_VALUES,), np.float32)}
-
-    def statistics(
-        self, records: Iterable[dict[str, Any]], settings: TimbreSettings
-    ) -> tuple[Float32[np.ndarray, " values"], Float32[np.ndarray, " values"]]:
-        """Return mean and standard deviation of each value over the records, in float64; 0 and 1 without records."""
-        rows = [record["timbre"] for record in records]
-        values = np.array(rows, np.float64) if rows else np.array([[-1.0], [1.0]]) * np.ones(N_VALUES)
-        std = values.std(axis=0)
-        return values.mean(axis=0).astype(np.float32), np.where(std > LEAST_STD, std, 1).astype(np.float32)
-
-    def shape(self, config: Config, fitted: None) -> Spec:
-        return Spec((N_VALUES,), np.dtype(np.float32))
-
-    def arrays(self, records: Iterable[Mapping[str, Any]], config: Config, fitted: None) -> np.ndarray:
-        return np.array([record["timbre"] for record in records], np.float32).reshape(-1, N_VALUES)
-
-    def columns(self, config: Config, fitted: None) -> tuple[str, ...]:
-        """Return the statistic and the coefficient of each value."""
-        statistics = ("mean", "maximum", "variance", "norm")
-        return tuple(f"{statistic} of timbre {i + 1}" for statistic in statistics for i in range(N_COEFFICIENTS))
 
     def is_one(self, path: Path) -> bool:
         return path.suffix.lower() == ".h5"

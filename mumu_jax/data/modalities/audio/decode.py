@@ -11,13 +11,15 @@ from typing import NamedTuple
 
 import numpy as np
 import soxr
-from jaxtyping import Float16, Float32
+from jaxtyping import Float, Float16, Float32
 
-from mumu_jax.config import AudioSettings, MelSettings
+from mumu_jax.config import AudioSettings, DescriptorsSettings, MelSettings
 from mumu_jax.data.manifest import Rejected
 from mumu_jax.data.modalities.audio.containers import open_sound
 from mumu_jax.data.modalities.audio.front_ends import front_end_of
 from mumu_jax.data.modalities.audio.sound import check_length
+
+ExcerptSettings = AudioSettings | MelSettings | DescriptorsSettings
 
 EXCERPT_TOLERANCE_S = 0.5  # mp3 padding beyond 30 s does not make a second excerpt
 SHORTEST_S = 1.0  # the lowest octave's filters need 0.75 s; shorter recordings are padded with zeros
@@ -50,6 +52,20 @@ def track_frames(
     All excerpts of a file with more than one have `patches.n_frames_of_excerpt(settings)` frames.  Raises Rejected as
     `excerpts`.
     """
+    frames, seconds = transformed_excerpts(path, settings, lambda piece: transform(piece).astype(np.float16))
+    silent = all(part.max() <= silence for part in frames)
+    return TrackFrames(np.concatenate(frames), seconds, silent)
+
+
+def transformed_excerpts(
+    path: Path,
+    settings: ExcerptSettings,
+    transform: Callable[[Float32[np.ndarray, " samples"]], Float[np.ndarray, "..."]],
+) -> tuple[list[Float[np.ndarray, "..."]], float]:
+    """Return the transform of each of the file's excerpts, and its duration in seconds.  Raises Rejected as `excerpts`.
+
+    One that is shorter than TOO_SHORT_S is rejected, too.
+    """
     n_samples = 0
 
     def count(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -60,12 +76,11 @@ def track_frames(
 
     pieces = _cut(count(decode(path, settings.sr_hz)), settings)
     with np.errstate(over="ignore"):  # samples of 1e30: what is not finite is rejected
-        frames = [transform(piece).astype(np.float16) for piece in pieces]
+        transforms = [transform(piece) for piece in pieces]
     seconds = n_samples / settings.sr_hz
     if seconds < TOO_SHORT_S:
         raise Rejected("short", f"expected at least {TOO_SHORT_S:g} s of sound, found {seconds:.3f} s")
-    silent = all(part.max() <= silence for part in frames)
-    return TrackFrames(np.concatenate(frames), seconds, silent)
+    return transforms, seconds
 
 
 def log_cqt(y: Float32[np.ndarray, " samples"], settings: AudioSettings) -> Float32[np.ndarray, "frames bins"]:
@@ -88,7 +103,7 @@ def padded(y: Float32[np.ndarray, " samples"], sr_hz: int) -> Float32[np.ndarray
     return np.pad(y, (0, max(0, round(SHORTEST_S * sr_hz) - len(y))))
 
 
-def excerpts(path: Path, settings: AudioSettings | MelSettings) -> Iterator[Float32[np.ndarray, " samples"]]:
+def excerpts(path: Path, settings: ExcerptSettings) -> Iterator[Float32[np.ndarray, " samples"]]:
     """Yield the recording in mono at `sr_hz`, in consecutive pieces of `excerpt_s`.
 
     A file of at most `excerpt_s` + EXCERPT_TOLERANCE_S is one piece.  In a longer file every piece is `excerpt_s`
@@ -100,7 +115,7 @@ def excerpts(path: Path, settings: AudioSettings | MelSettings) -> Iterator[Floa
     return _cut(decode(path, settings.sr_hz), settings)
 
 
-def _cut(blocks: Iterable[np.ndarray], settings: AudioSettings | MelSettings) -> Iterator[np.ndarray]:
+def _cut(blocks: Iterable[np.ndarray], settings: ExcerptSettings) -> Iterator[np.ndarray]:
     size = round(settings.excerpt_s * settings.sr_hz)
     tolerance = round(EXCERPT_TOLERANCE_S * settings.sr_hz)
     previous, pending, n_pending = np.zeros(0, np.float32), [], 0

@@ -2,37 +2,24 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-import soundfile
 from jaxtyping import Float16, Float32
 
 from mumu_jax.config import Config
-from mumu_jax.data.manifest import Album, Rejected
 from mumu_jax.data.modalities.audio import patches
 from mumu_jax.data.modalities.audio.decode import TrackFrames
 from mumu_jax.data.modalities.audio.duplicates import alike, likeness
-from mumu_jax.data.modalities.audio.foreign import libav_versions
-from mumu_jax.data.modalities.base import Content, PreparedModality, Read, Spec, Tensor
-from mumu_jax.data.modalities.suffixes import is_audio, is_foreign
-
-SILENT = Rejected("silent", "there is no sound in it")  # nothing to tag; kept for training, at the floor
+from mumu_jax.data.modalities.audio.recordings import SILENT, Recordings
+from mumu_jax.data.modalities.base import Content, Read, Spec, Tensor
 
 
-class Songs(PreparedModality):
+class Songs(Recordings):
     """Songs as frames of a time-frequency transform, whose settings are `config.<name>`."""
 
-    item = "track"
-    sees, files, streamed = "songs", "audio", True
-    versions: ClassVar[dict[str, str]] = {
-        "libsndfile": soundfile.__libsndfile_version__,
-        "soxr": version("soxr"),
-    }
-    shard_records = 256  # 32 MB of 30 s tracks
-    counts = ("silent", "seconds")
+    streamed = True
     has_likeness, likeness_words = True, ("songs", "sound like")
     later_settings = frozenset({"patch_frames", "patch_seed"})  # patches are cut when the records are read
 
@@ -54,19 +41,10 @@ class Songs(PreparedModality):
         """Return the section of `config` that describes the frames."""
         return getattr(config, self.name)
 
-    def inputs(self, album: Album, folder: Path) -> Iterator[tuple[str, Path | None]]:
-        """Yield each track's id and audio file."""
-        return ((track.track_id, track.audio) for track in album.tracks)
-
     def read(self, source: Path, settings: Any) -> Content:
         """Decode a track."""
         frames, seconds, silent = self.frames_of(source, settings)
         return Content({self.field(settings): frames}, {"seconds": seconds, "silent": int(silent)})
-
-    def versions_of(self, sources: Iterable[Path | None]) -> Mapping[str, str]:
-        """Return the versions of the decoder and the resampler; of FFmpeg's if a name says that it is needed."""
-        needed = any(source is not None and is_foreign(source) for source in sources)
-        return {**self.versions, **libav_versions()} if needed else self.versions
 
     def likeness(self, fields: Mapping[str, Any], settings: Any) -> bytes:
         """Return the likeness of the first excerpt."""
@@ -113,10 +91,6 @@ class Songs(PreparedModality):
         settings = self.settings_of(config)
         tracks = (self.levels_db(record[self.field(settings)], settings) for record in records)
         return np.stack([np.concatenate([frames.mean(axis=0), frames.std(axis=0)]) for frames in tracks])
-
-    def is_one(self, path: Path) -> bool:
-        """Return True for the suffixes of audio."""
-        return is_audio(path)
 
     def read_file(self, path: Path, config: Config, fitted: None) -> Read:
         """Cut a song into `config.data.patches`, evenly spaced; if that is 0, into as many as cover each excerpt.
