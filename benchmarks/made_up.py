@@ -15,7 +15,7 @@ from mumu_jax.data.manifest import Album, Label, Track, write_labels, write_mani
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.audio import patches
 from mumu_jax.data.modalities.base import Content, PreparedModality
-from mumu_jax.data.modalities.timbre import N_VALUES
+from mumu_jax.data.modalities.timbre import COLUMNS
 from mumu_jax.data.store import shards
 from mumu_jax.system.terminal import positive
 
@@ -96,7 +96,7 @@ def _cqt(settings: Any, rng: np.random.Generator) -> Fields:
 
 
 def _timbre(settings: Any, rng: np.random.Generator) -> Fields:
-    return {"timbre": rng.standard_normal(N_VALUES).astype(np.float32)}
+    return {"timbre": rng.standard_normal(len(COLUMNS)).astype(np.float32)}
 
 
 def _text(settings: Any, rng: np.random.Generator) -> Fields:
