@@ -12,6 +12,7 @@ from quick import quick_jit
 from mumu_jax.config import ModelSettings
 from mumu_jax.errors import UserError
 from mumu_jax.models.batch_norm import Members
+from mumu_jax.models.kernels import padded
 from mumu_jax.models.kernels.backend import traced_for
 from mumu_jax.models.kernels.extremes import convolve_frames, convolve_to_extremes
 from mumu_jax.models.kernels.padded import convolve, max_pool_tiles
@@ -192,8 +193,11 @@ def test_layer_in_inference_equals_its_definition(form):
 
 
 @pytest.mark.parametrize(("stride", "padding"), [(1, ((3, 3), (0, 0))), (2, ((1, 2), (0, 1))), (1, ((0, 0), (31, 32)))])
-def test_gradients_of_a_convolution_on_a_cpu(stride, padding):
-    x, kernel = jnp.asarray(patches((12, 9, 2))), jnp.asarray(patches((7, 5, 2), n=3).transpose(1, 2, 3, 0))
+@pytest.mark.parametrize(("channels", "large_bytes"), [(2, 2**23), (2, 0), (1, 2**23)])
+def test_gradients_of_a_convolution_on_a_cpu(stride, padding, channels, large_bytes, monkeypatch):
+    monkeypatch.setattr(padded, "LARGE_BYTES", large_bytes)
+    x = jnp.asarray(patches((12, 9, channels)))
+    kernel = jnp.asarray(patches((7, 5, channels), n=3).transpose(1, 2, 3, 0))
 
     def plain(x, kernel):
         numbers = ("NHWC", "HWIO", "NHWC")
