@@ -1,7 +1,7 @@
 """`python -m mumu_jax.evaluate`: a trained run's metrics on a split, by album, and by track if it has tracks."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,21 +76,14 @@ def print_table(result: dict[str, Any], remedy: str) -> None:
     `remedy` says what to do if the linear baseline is better.
     """
     album = result["album"]
-    kind = SINGLE_LABEL if "accuracy_by_genre" in result else MULTI_LABEL
-    columns = {name: metric.title for name, metric in METRICS.items() if kind in metric.columns} | {"n_items": "items"}
-    rows = [
-        (name, *(_format(result[level].get(key)) for key in columns))
-        for level, name in LEVELS.items()
-        if level in result
-    ]
-    terminal.print_table(f"{result['split']} split", ("", *columns.values()), rows, width=100)
+    print_scores(f"{result['split']} split", {name: result[level] for level, name in LEVELS.items() if level in result})
     if "accuracy_by_genre" in result:
         of_genres = sorted(result["accuracy_by_genre"].items(), key=lambda item: -(item[1] or 0))
         said = ", ".join(f"{name} {_format(share) or '–'}" for name, share in of_genres[:GENRES_SHOWN])
         more = f", … (all are in eval_{result['split']}.json)" if len(of_genres) > GENRES_SHOWN else ""
         print_line(f"top-1 accuracy by the album's genre: {said}{more}")
     if "decisions" in result:
-        _print_decisions(result["decisions"], result["split"])
+        print_decisions(result["decisions"], result["split"])
     if _is_below_baseline(result):
         print_line(
             "the network ranks worse than logistic regression on a summary of the same features (`albums, linear`): "
@@ -103,7 +96,15 @@ def print_table(result: dict[str, Any], remedy: str) -> None:
         )
 
 
-def _print_decisions(decisions: dict[str, dict[str, float | None]], split: str) -> None:
+def print_scores(title: str, scores: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print the metrics of `metrics.summarize` as a table, a row each."""
+    kind = SINGLE_LABEL if "f1_macro" in next(iter(scores.values())) else MULTI_LABEL
+    columns = {name: metric.title for name, metric in METRICS.items() if kind in metric.columns} | {"n_items": "items"}
+    rows = [(name, *(_format(values.get(key)) for key in columns)) for name, values in scores.items()]
+    terminal.print_table(title, ("", *columns.values()), rows, width=100)
+
+
+def print_decisions(decisions: dict[str, dict[str, float | None]], split: str) -> None:
     """Print the metrics of the genres that albums are given, a row for each way to decide."""
     columns = [metric.title for metric in DECISIONS.values()]
     rows = [(name, *(_format(decisions[way][metric]) for metric in DECISIONS)) for way, name in WAYS.items()]

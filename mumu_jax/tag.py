@@ -19,10 +19,11 @@ from mumu_jax.data.modalities.base import Read
 from mumu_jax.data.modalities.suffixes import is_audio
 from mumu_jax.errors import UserError
 from mumu_jax.runs.calibration import open_thresholds
+from mumu_jax.runs.ensemble import Ensemble, is_ensemble, open_ensemble
 from mumu_jax.runs.exported import open_export
-from mumu_jax.runs.own_files import find_items, score_items
+from mumu_jax.runs.own_files import Model, find_items, score_items
 from mumu_jax.runs.scorer import Scorer, Seen, open_run
-from mumu_jax.runs.several import Several, open_models
+from mumu_jax.runs.several import open_models
 from mumu_jax.runs.song_options import add_writing_options, check_options, open_writer, undo_and_print
 from mumu_jax.runs.stems import Stem
 from mumu_jax.runs.tags import Genre, TagFile, Tags, Terminal, open_tags
@@ -101,7 +102,7 @@ def song_of(item: Any) -> Path | None:
     return next(filter(is_audio, item.files.values()), None) if isinstance(item, Stem) else item
 
 
-def _open(arguments: argparse.Namespace) -> Scorer | Several:
+def _open(arguments: argparse.Namespace) -> Model:
     """Open what the command line names to tag with."""
     models = arguments.model or []
     if models and all(model.suffix == ".safetensors" for model in models):
@@ -111,7 +112,7 @@ def _open(arguments: argparse.Namespace) -> Scorer | Several:
             f"--model is given {len(models)} times, and one is not a .safetensors file; only published networks "
             "can be joined: name one model"
         )
-    scorer = open_export(models[0]) if models else open_run(arguments.workdir)
+    scorer = open_export(models[0]) if models else _open_folder(arguments.workdir)
     if arguments.all_tags:
         raise UserError("--all_tags is for published networks (--model=FILE.safetensors); leave it out")
     if arguments.gazetteer:
@@ -122,7 +123,12 @@ def _open(arguments: argparse.Namespace) -> Scorer | Several:
     return _with_patches(scorer, arguments)
 
 
-def _with_patches(scorer: Scorer | Several, arguments: argparse.Namespace) -> Scorer | Several:
+def _open_folder(workdir: Path) -> Scorer | Ensemble:
+    """Open a run, or an ensemble of runs."""
+    return open_ensemble(workdir) if is_ensemble(workdir) else open_run(workdir)
+
+
+def _with_patches(scorer: Model, arguments: argparse.Namespace) -> Model:
     """Return a scorer of all of a song's patches if they are asked for."""
     if not arguments.patches:
         return scorer
@@ -138,7 +144,7 @@ def _with_patches(scorer: Scorer | Several, arguments: argparse.Namespace) -> Sc
     return scorer.with_covering_patches()
 
 
-def _choice(arguments: argparse.Namespace, scorer: Scorer | Several) -> tuple[Choose, Sequence[str]]:
+def _choice(arguments: argparse.Namespace, scorer: Model) -> tuple[Choose, Sequence[str]]:
     """Return the choice of a file's genres by its scores, and the names of the run that its rows may have.
 
     Rows by thresholds have another name: their scores are other numbers.

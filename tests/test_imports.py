@@ -10,7 +10,7 @@ from graphlib import TopologicalSorter
 from conftest import REPOSITORY
 
 GROUND = {"config", "errors", "experiments", "batch", "compression"}
-COMMANDS = {"train", "boost", "evaluate", "prepare", "tag", "doctor", "reproduce", "report", "export"}
+COMMANDS = {"train", "boost", "ensemble", "evaluate", "prepare", "tag", "doctor", "reproduce", "report", "export"}
 # The folders that each folder may import from, beside itself and the ground.
 BELOW = {
     "system": set(),

@@ -105,16 +105,14 @@ def _of_decisions(run: TrainedRun, albums: SplitPredictions, workdir: Path) -> d
     if calibrator is None:
         return {}
     given = calibrator.decisions(np.asarray(run.album.network.objective.readable(albums.scores)))
-    return {
-        "decisions": {way: _finite(decisions.summarize(one, albums.labels, run.seen)) for way, one in given.items()}
-    }
+    return {"decisions": {way: finite(decisions.summarize(one, albums.labels, run.seen)) for way, one in given.items()}}
 
 
 def _summarize(run: TrainedRun, scores: np.ndarray, labels: np.ndarray) -> dict[str, float | int | None]:
-    return _finite(metrics.summarize(scores, labels, run.seen, single_label=is_single_label(run)))
+    return finite(metrics.summarize(scores, labels, run.seen, single_label=is_single_label(run)))
 
 
-def _finite(values: Mapping[str, float]) -> dict[str, float | int | None]:
+def finite(values: Mapping[str, float]) -> dict[str, float | int | None]:
     """Return metrics for JSON, which has no NaN."""
     return {name: or_none(value) for name, value in values.items()}
 

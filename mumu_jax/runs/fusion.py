@@ -180,11 +180,11 @@ def keep_features(
     if runs is None:
         wanted = ",".join(f"{name}=RUN" for name in config.fusion.names)
         raise UserError(f"{config.name} joins the vectors of trained runs; name their folders: --runs={wanted}")
-    opened = {name: _open_source(name, path, data_dir) for name, path in runs.items()}
+    opened = {name: _open_run_of(name, path, data_dir) for name, path in runs.items()}
     first, dataset = next(iter(opened.values()))
     data_dir = data_dir or first.data_dir
     for name, (_, other) in opened.items():
-        _check_same_data(other, runs[name], dataset, next(iter(runs.values())))
+        check_same_data(other, runs[name], dataset, next(iter(runs.values())))
     read_albums(dataset, data_dir)
     features = {name: extract_features(run, of_run, watch) for name, (run, of_run) in opened.items()}
 
@@ -198,21 +198,27 @@ def keep_features(
     return data_dir
 
 
-def _open_source(name: str, path: Path, data_dir: Path | None) -> tuple[TrainedRun, Dataset]:
-    """Open a run and the data that it was trained on; raises UserError if they do not fit."""
-    run = load_run(path)
+def _open_run_of(name: str, path: Path, data_dir: Path | None) -> tuple[TrainedRun, Dataset]:
+    """Open a run of a modality and the data that it was trained on; raises UserError if they do not fit."""
+    run, dataset = open_source(path, data_dir)
     if run.config.modality != name:
         raise UserError(
             f"--runs: {name}={path} is a run of {run.config.modality} ({run.config.name}); name one of {name}"
         )
-    dataset = open_dataset(run.config, data_dir or run.data_dir)
+    return run, dataset
+
+
+def open_source(path: Path, data_dir: Path | None = None) -> tuple[TrainedRun, Dataset]:
+    """Open a run and the data that it was trained on, which may be elsewhere; raises UserError if it has changed."""
+    run = load_run(path)
+    dataset = open_data(run.config, data_dir or run.data_dir, path)
     if dataset.checksum != run.data_checksum:
         difference = difference_of_data(path, run.data_dir, data_dir or run.data_dir)
         raise UserError(f"{difference}; train it again on that data, or give the --data_dir that it was trained on")
     return run, dataset
 
 
-def _check_same_data(dataset: Dataset, run: Path, expected: Dataset, first: Path) -> None:
+def check_same_data(dataset: Dataset, run: Path, expected: Dataset, first: Path) -> None:
     """Raise UserError unless the data of a run has the labels and albums of the first run's."""
     for what, same in (
         ("labels", dataset.labels == expected.labels),

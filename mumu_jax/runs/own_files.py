@@ -8,10 +8,13 @@ from typing import Any
 from mumu_jax.data.modalities.base import Read, Reader, died
 from mumu_jax.data.sources.files import files_below
 from mumu_jax.errors import UserError
+from mumu_jax.runs.ensemble import Ensemble
 from mumu_jax.runs.scorer import Scorer, Seen
 from mumu_jax.runs.several import Several
 from mumu_jax.runs.stems import Stem, find_stems, put_together
 from mumu_jax.system.workers import map_in_order
+
+Model = Scorer | Several | Ensemble
 
 
 def find_files(paths: Sequence[Path], reader: Reader) -> list[Path]:
@@ -37,7 +40,7 @@ def find_items(paths: Sequence[Path], readers: Mapping[str, Reader]) -> dict[Pat
 
 
 def score_items(
-    scorer: Scorer | Several, items: Sequence[Any], batch_size: int, workers: int
+    scorer: Model, items: Sequence[Any], batch_size: int, workers: int
 ) -> Iterator[tuple[Read, Seen | None]]:
     """Yield each of `find_items` in order with what the model sees in it, None if it could not be read."""
     reads = _read_items(scorer, items, workers)
@@ -48,7 +51,7 @@ def score_items(
             yield read, next(seen) if read.records else None
 
 
-def _read_items(scorer: Scorer | Several, items: Sequence[Any], workers: int) -> Iterator[Read]:
+def _read_items(scorer: Model, items: Sequence[Any], workers: int) -> Iterator[Read]:
     if len(scorer.readers) == 1:
         [reader] = scorer.readers.values()
         return _read(items, reader, workers)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mumu_jax.config import flatten
+from mumu_jax.config import Config, flatten
 from mumu_jax.data.manifest import Label
 from mumu_jax.data.modalities.base import Read, Reader
 from mumu_jax.runs.published import open_published, plain, remark_on
@@ -16,6 +16,8 @@ from mumu_jax.runs.ranking import Ranking
 from mumu_jax.runs.scorer import Scorer, Seen
 from mumu_jax.runs.stems import Together
 from mumu_jax.system.lines import print_remark
+
+SONGS = ("audio", "mel", "descriptors")  # modalities that are read of songs, by their settings alone
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Several:
         rankings = [scorer.ranking for scorer in scorers if scorer.ranking is not None]
         is_genre = _means([one.is_genre[None].astype(np.float32) for one in rankings], columns, len(labels))[0] > 0
         prior = _means([one.prior[None] for one in rankings], columns, len(labels))[0]
-        viewed = [(_view(scorer), scorer) for scorer in scorers]
+        viewed = [(view_of(scorer.inputs.config), scorer) for scorer in scorers]
         return cls(viewed, list(labels.values()), columns, Ranking(is_genre, prior))
 
     @property
@@ -58,7 +60,7 @@ class Several:
         """One reader, which reads a song once for each of the networks' views of it."""
         readers = {view: next(iter(scorer.readers.values())) for view, scorer in self.scorers}
         reads = {view: reader.read for view, reader in readers.items()}
-        return {"songs": replace(next(iter(readers.values())), read=partial(_read_each, reads))}
+        return {"songs": replace(next(iter(readers.values())), read=partial(read_each, reads))}
 
     def see(self, reads: Sequence[Any], batch_size: int) -> list[Seen]:
         """Return what is seen in songs that could be read, the networks' vectors side by side.
@@ -93,13 +95,14 @@ def _means(parts: Sequence[np.ndarray], columns: Sequence[list[int]], n_labels: 
     return total / counts
 
 
-def _view(scorer: Scorer) -> str:
-    """Return what a scorer sees of a song, in words that are the same for two that see the same."""
-    config = scorer.inputs.config
-    return repr((config.modality, flatten(config.mel), config.data.patches))
+def view_of(config: Config) -> str:
+    """Return what a model sees of a song, in words that are the same for two that see the same; "" if it sees none."""
+    if config.modality not in SONGS:
+        return ""
+    return repr((config.modality, flatten(getattr(config, config.modality)), config.data.patches))
 
 
-def _read_each(reads: Mapping[str, Callable[[Path], Read]], path: Path) -> Read:
+def read_each(reads: Mapping[str, Callable[[Path], Read]], path: Path) -> Read:
     """Read a song for each view; if it cannot be read for one, it is not read."""
     parts = {view: read(path) for view, read in reads.items()}
     failed = next((part for part in parts.values() if not part.records), None)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from mumu_jax.errors import UserError
-from mumu_jax.runs.scorer import Scorer, Seen
-from mumu_jax.runs.several import Several
+from mumu_jax.runs.own_files import Model
+from mumu_jax.runs.scorer import Seen
 from mumu_jax.runs.tags import written_path
 from mumu_jax.system.files import read_npz, write_npz
 
@@ -50,7 +50,7 @@ class VectorFile:
 
 
 @contextmanager
-def open_vectors(path: Path | None, scorer: Scorer | Several) -> Iterator[VectorFile | None]:
+def open_vectors(path: Path | None, scorer: Model) -> Iterator[VectorFile | None]:
     """Open a file of vectors, None without a path; an interrupted call keeps what it has seen.
 
     Raises UserError on a file that is something else.

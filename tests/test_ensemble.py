@@ -1,0 +1,156 @@
+"""Ensembles: the mean of several runs' scores, matched by album, evaluated, kept and tagged with."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LinearRegression
+
+from mumu_jax import ensemble as command
+from mumu_jax import tag
+from mumu_jax.errors import UserError
+from mumu_jax.objectives import metrics
+from mumu_jax.runs import ensemble as ensembles
+from mumu_jax.runs.ensemble import ABOUT, Scored, open_ensemble
+from mumu_jax.runs.folder import load_run
+
+
+@pytest.fixture(scope="module")
+def joined(small_runs, tmp_path_factory) -> Path:
+    """An ensemble of the runs of audio and of text, which both give cosines."""
+    folder = tmp_path_factory.mktemp("ensemble") / "joined"
+    command.main(["--runs", *(str(small_runs[name]) for name in ("audio", "text")), f"--workdir={folder}"])
+    return folder
+
+
+def predictions(folder: Path) -> dict[str, np.ndarray]:
+    with np.load(folder / "predictions_test.npz") as arrays:
+        return {name.removeprefix("album_"): arrays[name] for name in arrays if name.startswith("album_")}
+
+
+def test_scores_are_the_mean_of_the_same_albums(joined, small_runs):
+    found, parts = predictions(joined), [predictions(small_runs[name]) for name in ("audio", "text")]
+    shared = [album_id for album_id in parts[0]["ids"] if album_id in {*parts[1]["ids"]}]
+    assert found["ids"].tolist() == shared
+    rows = [[part["ids"].tolist().index(album_id) for album_id in shared] for part in parts]
+    expected = np.mean([part["scores"][chosen] for part, chosen in zip(parts, rows, strict=True)], axis=0)
+    np.testing.assert_allclose(found["scores"], expected, atol=1e-6)
+    np.testing.assert_array_equal(found["labels"], parts[0]["labels"][rows[0]])
+
+    result, seen = json.loads((joined / "eval_test.json").read_text()), load_run(small_runs["audio"]).seen
+    expected = metrics.summarize(found["scores"], found["labels"], seen)
+    assert result["album"] == pytest.approx(expected)
+    assert result["runs"].keys() == result["weights"].keys() == {str(small_runs["audio"]), str(small_runs["text"])}
+    assert {*result["weights"].values()} == {0.5}
+    assert result["decisions"].keys() == {"at_half", "best_f1"}
+
+
+def test_an_ensemble_of_a_run_and_itself_is_the_run(small_runs, tmp_path):
+    """By the function, which does not ask if the two are one."""
+    ensembles.make_ensemble([small_runs["audio"]] * 2, tmp_path / "joined", weighted=True)
+    alone, twice = predictions(small_runs["audio"]), predictions(tmp_path / "joined")
+    np.testing.assert_allclose(twice["scores"], alone["scores"], atol=1e-6)
+
+
+def test_weights_are_those_of_least_squares():
+    rng = np.random.default_rng(0)
+    labels = (rng.random((200, 5)) < 0.3).astype(np.uint8)
+    scores = np.stack([labels + rng.normal(size=labels.shape) * noise for noise in (0.5, 1.0)]).astype(np.float32)
+    weights = ensembles._fitted_weights(Scored([], labels, scores))
+    columns = scores.reshape(2, -1).T
+    expected = LinearRegression(fit_intercept=False, positive=True).fit(columns, labels.ravel()).coef_
+    np.testing.assert_allclose(weights, expected / expected.sum(), rtol=1e-5)
+    assert weights.sum() == pytest.approx(1)
+    useless = Scored([], labels, -np.stack([labels, labels]).astype(np.float32))
+    np.testing.assert_array_equal(ensembles._fitted_weights(useless), [0.5, 0.5])
+
+
+def test_tags_are_the_mean_of_the_runs_tags(joined, small_runs, small_data, tmp_path, capsys):
+    audio = sorted((small_data.parent / "small_source" / "audio").rglob("*.mp3"))[0]
+    shutil.copy(audio, tmp_path / "a.mp3")
+    (tmp_path / "a.txt").write_text("A guitar and a voice, a song of the blues.")
+    shutil.copy(audio, tmp_path / "alone.mp3")
+
+    def tags(model: Path, *files: Path) -> dict[str, dict[str, float]]:
+        out = tmp_path / f"{model.name}.jsonl"
+        tag.main([f"--workdir={model}", *map(str, files), f"--out={out}", "--top_k=100"])
+        rows = map(json.loads, out.read_text().splitlines())
+        return {Path(row["path"]).stem: {one["genre"]: one["score"] for one in row["genres"]} for row in rows}
+
+    whole = tags(joined, tmp_path / "a.mp3", tmp_path / "alone.mp3")
+    parts = [tags(small_runs["audio"], tmp_path / "a.mp3")["a"], tags(small_runs["text"], tmp_path / "a.txt")["a"]]
+    for genre, score in whole["a"].items():
+        assert score == pytest.approx(np.mean([part[genre] for part in parts]), abs=2e-6)
+    assert whole["alone"] == {}
+    assert "missing: .txt (no file)" in (tmp_path / "joined.jsonl").read_text()
+    capsys.readouterr()
+    tag.main([f"--workdir={joined}", str(tmp_path / "a.mp3"), "--threshold"])
+    assert "a: " in capsys.readouterr().out
+
+
+def test_cosines_and_probabilities_are_joined_calibrated(small_runs, small_data, tmp_path, capsys):
+    folder = tmp_path / "joined"
+    runs = [str(small_runs[name]) for name in ("audio", "image")]
+    assert command.main(["--runs", *runs, f"--workdir={folder}", "--weighted"]) == 0
+    printed = capsys.readouterr()
+    assert "the mean is of all runs' calibrated probabilities" in printed.err
+    assert "albums that not all runs have are left out" in printed.err or len(predictions(folder)["ids"]) == 24
+    scores = predictions(folder)["scores"]
+    assert ((scores >= 0) & (scores <= 1)).all()
+    opened = open_ensemble(folder)
+    assert all(calibrator is not None for calibrator in opened.calibrators)
+    song = sorted((small_data.parent / "small_source" / "audio").rglob("*.mp3"))[0]
+    shutil.copy(song, tmp_path / "b.mp3")
+    shutil.copy(sorted((small_data.parent / "small_source").rglob("*.jpg"))[0], tmp_path / "b.jpg")
+    tag.main([f"--workdir={folder}", str(tmp_path / "b.mp3")])
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'b'}: ")
+
+
+def test_a_fusion_may_be_a_member(small_runs, small_fusion, small_data, tmp_path, capsys):
+    folder = tmp_path / "joined"
+    command.main(["--runs", str(small_fusion), str(small_runs["image"]), f"--workdir={folder}"])
+    song = sorted((small_data.parent / "small_source" / "audio").rglob("*.mp3"))[0]
+    shutil.copy(song, tmp_path / "c.mp3")
+    (tmp_path / "c.txt").write_text("A song.")
+    shutil.copy(sorted((small_data.parent / "small_source").rglob("*.jpg"))[0], tmp_path / "c.jpg")
+    capsys.readouterr()
+    tag.main([f"--workdir={folder}", str(tmp_path / "c.mp3")])
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'c'}: ")
+
+
+def test_made_again_it_has_the_same_bytes(joined, small_runs):
+    before = {path.name: path.read_bytes() for path in joined.iterdir() if path.name != ABOUT}
+    command.main(["--runs", *(str(small_runs[name]) for name in ("audio", "text")), f"--workdir={joined}"])
+    assert {path.name: path.read_bytes() for path in joined.iterdir() if path.name != ABOUT} == before
+
+
+def test_runs_are_found_where_they_moved_with_it_and_checked(joined, small_runs, tmp_path, monkeypatch):
+    about = json.loads((joined / ABOUT).read_text())
+    assert [member["weight"] for member in about["members"]] == [0.5, 0.5]
+    member = ensembles.Member("/gone/audio", "../audio", "audio-0", 1.0)
+    (tmp_path / "joined").mkdir()
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio" / "config.json").touch()
+    assert ensembles._place(tmp_path / "joined", member).resolve() == tmp_path / "audio"
+    other = ensembles.open_run(small_runs["text"])
+    monkeypatch.setattr(ensembles, "open_run", lambda place: other)
+    with pytest.raises(UserError, match=r"has the run audio_low_4x96-\w+: expected it in .*, found text_vsm-\w+; move"):
+        open_ensemble(joined)
+    copy = Path(shutil.copytree(joined, tmp_path / "copy"))
+    (copy / ABOUT).write_text((copy / ABOUT).read_text().replace("0.5", "0.6"))
+    with pytest.raises(UserError, match=r"ensemble.json"):
+        open_ensemble(copy)
+
+
+def test_errors(small_runs, small_data, tmp_path):
+    audio = str(small_runs["audio"])
+    with pytest.raises(UserError, match="--runs needs two different runs or more"):
+        command.main(["--runs", audio, audio, f"--workdir={tmp_path / 'joined'}"])
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").touch()
+    with pytest.raises(UserError, match="is not an ensemble, and not empty; give another folder"):
+        command.main(["--runs", audio, str(small_runs["text"]), f"--workdir={tmp_path / 'full'}"])
+    with pytest.raises(UserError, match="is not a run"):
+        command.main(["--runs", audio, str(tmp_path / "full"), f"--workdir={tmp_path / 'joined'}"])
