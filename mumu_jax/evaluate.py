@@ -22,7 +22,15 @@ from mumu_jax.system.files import only_one
 from mumu_jax.system.lines import print_line, print_remark
 
 GENRES_SHOWN = 25
-LEVELS = {"track": "tracks", "album": "albums", "baseline": "albums, linear", "chance": "albums by chance"}
+LEVELS = {
+    "patch": "patches",
+    "track_votes": "tracks by vote",
+    "track_shares": "tracks by share",
+    "track": "tracks",
+    "album": "albums",
+    "baseline": "albums, linear",
+    "chance": "albums by chance",
+}
 
 
 def main(argv: Sequence[str]) -> None:

@@ -238,6 +238,9 @@ def test_a_new_output_layer_on_a_published_networks_vectors(weights, mel_data, s
     losses = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["phase"] for row in losses if "val/loss" in row] == ["output"] * 3
     assert losses[-1]["val/loss"] < losses[1]["val/loss"] * 1.2
+    result = json.loads((run / "eval_val.json").read_text())
+    assert result["patch"]["n_items"] == 2 * result["track"]["n_items"] == 2 * result["track_votes"]["n_items"]
+    assert result["track_shares"]["roc_auc_macro"] is not None
     assert tag.main([f"--workdir={run}", str(songs / "0.wav"), "--workers=1"]) == 0
     assert train.main([*command, f"--config.model.weights={weights}"]) == 0  # nothing is left to do
     assert "is finished" in capsys.readouterr().out

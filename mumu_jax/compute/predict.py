@@ -17,12 +17,16 @@ from mumu_jax.compute.step import Predictions, predict_step
 
 
 class SplitPredictions(NamedTuple):
-    """Predictions for all items of a split, in its order; on the host."""
+    """Predictions for all items of a split, in its order; on the host.
+
+    `patches` are the scores of the patches of each track, if the scores are those of several together.
+    """
 
     loss: float
     scores: Float[np.ndarray, "items labels"]
     labels: UInt8[np.ndarray, "items labels"]
     embedding: Float[np.ndarray, "items d"]  # d = 0 if it was not asked for
+    patches: Float[np.ndarray, "items patches labels"] | None = None
 
 
 def predict(

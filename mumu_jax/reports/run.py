@@ -22,7 +22,15 @@ from mumu_jax.system.files import read_npz
 from mumu_jax.system.seals import check_seal
 from mumu_jax.training.log import METRICS, PERF, read_lines
 
-LEVELS = {"track": "tracks", "album": "albums", "baseline": "albums, linear baseline", "chance": "by chance"}
+LEVELS = {
+    "patch": "patches",
+    "track_votes": "tracks by vote",
+    "track_shares": "tracks by share",
+    "track": "tracks",
+    "album": "albums",
+    "baseline": "albums, linear baseline",
+    "chance": "by chance",
+}
 COUNT_NAMES = {
     "n_items": "items",
     "n_labels": "labels",

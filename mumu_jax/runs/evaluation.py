@@ -10,10 +10,11 @@ from PIL import Image
 from mumu_jax.compute.predict import SplitPredictions
 from mumu_jax.data.store.records import Dataset, Records
 from mumu_jax.errors import UserError
-from mumu_jax.objectives import decisions, metrics
+from mumu_jax.objectives import Objective, decisions, metrics
 from mumu_jax.objectives.metrics import or_none
 from mumu_jax.runs.baseline import logits, read_baseline, summarize_albums
 from mumu_jax.runs.calibration import read_calibrator
+from mumu_jax.runs.constants import Seen
 from mumu_jax.runs.folder import TrainedRun
 from mumu_jax.runs.levels import score_levels
 from mumu_jax.runs.prediction import Watch
@@ -45,10 +46,11 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str, workdir: Path, watch
     if not len(records):
         raise UserError(f"split {split!r} of {dataset.folder} has no {dataset.item}; choose another --split")
     levels, label_names = score_levels(run, records, watch), [label.name for label in run.labels]
-    albums = levels["album"].predictions
+    albums, tracks = levels["album"].predictions, levels["track"].predictions if "track" in levels else None
     result = {
         "split": split,
         "data": {"dir": str(dataset.folder), "checksum": dataset.checksum},
+        **_of_patches(run.first.network.objective, run.seen, tracks),
         **{name: _summarize(run, level.predictions.scores, level.predictions.labels) for name, level in levels.items()},
         **_of_baseline(run, records, workdir),
         "chance": metrics.by_chance(len(run.labels), len(albums.scores), is_single_label(run)),
@@ -88,6 +90,28 @@ def files_of(run: TrainedRun, split: str) -> Iterator[str]:
         yield from (f"confusion_{split}.csv", f"confusion_{split}.png")
     if "image" in run.config.inputs:
         yield f"covers_{split}.npz"
+
+
+def _of_patches(objective: Objective, seen: Seen, tracks: SplitPredictions | None) -> dict[str, Any]:
+    """Score patches by themselves, and tracks by their votes and by the mean of their shares, beside their mean score.
+
+    A patch's share of a label is its score over the sum of its scores, of probabilities alone; it votes for its best
+    label, and the mean of what it gives decides between labels of as many votes.
+    """
+    if tracks is None or tracks.patches is None or tracks.patches.shape[1] < 2:
+        return {}
+    n, n_labels = tracks.patches.shape[1:]
+    of_patches = np.asarray(objective.readable(tracks.patches.reshape(-1, n_labels)))
+    levels, scores = {"patch": (of_patches, tracks.labels.repeat(n, axis=0))}, of_patches.reshape(-1, n, n_labels)
+    votes, given = np.eye(n_labels, dtype=np.float32)[scores.argmax(axis=2)].sum(axis=1), scores
+    if not objective.unit_output:
+        given = scores / np.maximum(scores.sum(axis=2, keepdims=True), np.finfo(np.float32).tiny)
+        levels["track_shares"] = (given.mean(axis=1), tracks.labels)
+    levels["track_votes"] = (votes + given.mean(axis=1) / 2, tracks.labels)  # less than a vote
+    return {
+        name: finite(metrics.summarize(*level, seen, single_label=objective.single_label))
+        for name, level in levels.items()
+    }
 
 
 def _of_baseline(run: TrainedRun, records: Records, workdir: Path) -> dict[str, Any]:

@@ -63,8 +63,12 @@ def predict_tracks(
         return predict_once(trained, items, inputs.config, watch)
     predictions = predict_once(trained, spread_items(items, spread(n)), inputs.config, watch)
     scores, embedding = (one.reshape(-1, n, one.shape[1]) for one in (predictions.scores, predictions.embedding))
-    scores = trained.network.objective.of_patches(scores)
-    return predictions._replace(scores=scores, labels=predictions.labels[::n], embedding=embedding.mean(axis=1))
+    return predictions._replace(
+        scores=trained.network.objective.of_patches(scores),
+        labels=predictions.labels[::n],
+        embedding=embedding.mean(axis=1),
+        patches=scores,
+    )
 
 
 def see_items(run: TrainedRun, records: Records, watch: Watch = iter) -> tuple[SplitPredictions, AlbumVectors]:
