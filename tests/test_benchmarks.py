@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,19 @@ import pytest
 from conftest import REPOSITORY, complain, run_python, succeed
 
 from benchmarks import __main__ as all_benchmarks
-from benchmarks import h200_module, harm, options, prepare, promises, results, reviews, table, timing, train_step
+from benchmarks import (
+    few_songs,
+    h200_module,
+    harm,
+    options,
+    prepare,
+    promises,
+    results,
+    reviews,
+    table,
+    timing,
+    train_step,
+)
 from benchmarks.benchmark import Benchmark
 from mumu_jax.config import Config
 from mumu_jax.data.store.records import open_prepared
@@ -368,6 +381,38 @@ def test_whole_table(tmp_path):
     for modality in ("audio", "timbre", "text", "image"):
         prepared = open_prepared(tmp_path / "data", getattr(Config(), modality))
         assert [len(prepared.split(split)) > 0 for split in ("train", "val", "test")] == [True] * 3
+
+
+def test_rounds_of_few_songs_test_each_clip_once(tmp_path):
+    files = [Path(f"{i}.wav") for i in range(7)]
+    rounds = [few_songs._splits(files, 2, k) for k in range(3)]
+    assert [split for _, split in rounds[2]] == ["test", "test", "val", "train", "train"]
+    assert [file.name for file, _ in rounds[2]] == ["4.wav", "5.wav", "6.wav", "0.wav", "1.wav"]
+    tested = [file for one in rounds for file, split in one if split == "test"]
+    assert len(tested) == len({*tested}) == 6
+    for genre, n in (("blues", 5), ("rock", 4)):
+        (tmp_path / genre).mkdir()
+        for i in range(n):
+            (tmp_path / genre / f"{i}.wav").touch()
+    assert {genre: len(clips) for genre, clips in few_songs._clips(tmp_path, 1).items()} == {"blues": 5, "rock": 4}
+    with pytest.raises(UserError, match=r"with 5 clips or more; too few are in: rock 4; give fewer with --train"):
+        few_songs._clips(tmp_path, 2)
+
+
+def test_scores_of_few_songs():
+    scores = np.array([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2], [0.3, 0.7]])
+    truth = np.array(["blues", "rock", "rock", "rock"])
+    found = few_songs._scores(scores, truth, np.array(["blues", "rock"]))
+    assert found == {"accuracy": 0.75, "roc_auc": 1.0, "n_items": 4}
+    row = {"device": "a CPU", "config": "audio_musicnn", "accuracy": 0.5, "roc_auc": 0.8, "n_items": 4}
+    rows = [results.make_row("few_songs", {**row, "mode": mode}) for mode in ("10", "2")]
+    rows.append(results.make_row("few_songs", {**row, "mode": "2", "config": "other", "accuracy": 0.25}))
+    assert table.few_songs(rows).splitlines() == [
+        "| clips a genre to train on | 2 | 10 |",
+        "| --- | ---: | ---: |",
+        "| audio_musicnn | 0.50 (0.800) | 0.50 (0.800) |",
+        "| other | 0.25 (0.800) | – |",
+    ]
 
 
 def test_table():
