@@ -136,7 +136,7 @@ def test_settings_of_the_track_network_alone_are_noted():  # 35
         ([], ["--config=NAME", "--list"]),
     ],
 )
-def test_mistakes_are_named(arguments, fragments):
+def test_mistakes_are_named(arguments, fragments):  # 33
     with pytest.raises(UserError) as caught:
         parse_flags(arguments)
     for fragment in fragments:

@@ -99,7 +99,7 @@ def test_every_length_has_librosas_frames(n_samples: int):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_each_form_equals_its_librosa(form: str):
+def test_each_form_equals_its_librosa(form: str):  # 15
     power = cqt_power(notes(1, 22_050), AudioSettings(fmin_hz=37.0, cqt=form))
     found_db = 10 * np.log10(power.mean(0)[3::8])
     np.testing.assert_allclose(found_db, RECORDED_DB[form], rtol=0, atol=NEAR_DB)

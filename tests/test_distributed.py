@@ -75,7 +75,7 @@ def one_process(tmp_path_factory, small_data) -> Path:
     return workdir
 
 
-def test_two_processes_train_like_one(one_process, small_data, tmp_path):
+def test_two_processes_train_like_one(one_process, small_data, tmp_path):  # 26
     """And the first two are killed in mid-epoch: two others, which stream, and use pmap, go on to the same end."""
     workdir = tmp_path / "run"
     arguments = (*SETTINGS, f"--data_dir={small_data}", f"--workdir={workdir}")

@@ -371,7 +371,7 @@ def test_pictures_of_more_than_one_split_are_listed(tmp_path, in_this_process):
 # --- what cannot be done ------------------------------------------------------------------------------------
 
 
-def test_nothing_to_prepare(tmp_path, in_this_process):
+def test_nothing_to_prepare(tmp_path, in_this_process):  # 21
     manifest = make_collection(tmp_path)
     for a in range(9):
         (tmp_path / f"{a}.flac").unlink()

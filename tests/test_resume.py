@@ -141,7 +141,7 @@ def test_resident_and_streaming_end_with_the_same_bytes(tmp_path, small_data):
     assert [name for name in expected if ours[name] != expected[name]] == []
 
 
-def test_perf_says_how_long_devices_waited_for_input_and_the_compiler(uninterrupted):
+def test_perf_says_how_long_devices_waited_for_input_and_the_compiler(uninterrupted):  # 9
     lines = [json.loads(line) for line in (uninterrupted / "perf.jsonl").read_text().splitlines()]
     chunks = [line for line in lines if "perf/input_wait_fraction" in line]
     metrics = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
@@ -149,6 +149,10 @@ def test_perf_says_how_long_devices_waited_for_input_and_the_compiler(uninterrup
     assert [(line["phase"], line["step"]) for line in chunks] == steps
     assert all(0 <= line["perf/input_wait_fraction"] <= 1 < line["perf/examples_per_s"] for line in chunks)
     assert [line["phase"] for line in lines if "perf/compile_s" in line] == ["track", "album"]
+    ends = [(line["phase"], line["step"]) for line in metrics if "val/loss" in line]
+    epochs = [line for line in lines if "perf/epoch_s" in line]
+    assert [(line["phase"], line["step"]) for line in epochs] == ends  # of each epoch, validation in it
+    assert all(line["perf/epoch_s"] > 0 for line in epochs)
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_second_call_makes_only_what_is_missing_and_another_seed_starts_anew(tmp
 
 
 @pytest.mark.parametrize("name", ["audio/mine.mp3", "audio/mini0-train-000-1.flac", "gazetteer/names.tsv"])
-def test_a_folder_that_holds_other_files_is_refused_and_left_as_it_is(tmp_path: Path, name: str):
+def test_a_folder_that_holds_other_files_is_refused_and_left_as_it_is(tmp_path: Path, name: str):  # 1
     mine = tmp_path / "source" / name
     mine.parent.mkdir(parents=True)
     mine.write_bytes(b"not ours")

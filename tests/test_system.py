@@ -34,7 +34,7 @@ def test_an_error_leaves_the_file_as_it_was(tmp_path):
     assert os.listdir(tmp_path) == ["a.json"]
 
 
-def test_files_of_killed_writers_are_removed_once_nobody_can_be_writing_them(tmp_path):
+def test_files_of_killed_writers_are_removed_once_nobody_can_be_writing_them(tmp_path):  # 10
     (tmp_path / "inner").mkdir()
     abandoned = tmp_path / "inner" / f".a.txt.0123abcd{files.UNFINISHED}"
     recent = tmp_path / f".b.txt.0123abcd{files.UNFINISHED}"
@@ -48,7 +48,7 @@ def test_files_of_killed_writers_are_removed_once_nobody_can_be_writing_them(tmp
         assert [path.exists() for path in (abandoned, recent, users)] == [False, True, True]
 
 
-def test_versions_need_no_installation():
+def test_versions_need_no_installation():  # 29
     assert versions("mumu_jax", "no such package") == {"mumu_jax": mumu_jax.__version__}
     assert versions("numpy").keys() == {"numpy"}
 
@@ -58,7 +58,7 @@ def test_nearest_name():
     assert nearest("timbre", ("text", "audio")) is None
 
 
-def test_the_other_processes_hear_of_any_error_of_the_first(monkeypatch):
+def test_the_other_processes_hear_of_any_error_of_the_first(monkeypatch):  # 25
     told = []
     monkeypatch.setattr(processes, "any_of_all", lambda failed: told.append(failed) or [failed])
     with pytest.raises(ZeroDivisionError):

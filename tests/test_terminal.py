@@ -17,7 +17,7 @@ from mumu_jax.system.terminal import progress_bar
 NOTE = "epoch 12, loss 0.0312, 10450 examples/s, best val loss 0.0299"
 
 
-def test_a_terminal_shows_bar_and_time_left_beside_a_long_note(screen, monkeypatch):
+def test_a_terminal_shows_bar_and_time_left_beside_a_long_note(screen, monkeypatch):  # 43
     monkeypatch.setattr(sys, "stderr", screen.file)
     with progress_bar(40, "track network", done=10) as bar:
         bar.advance(10, NOTE)
@@ -26,7 +26,7 @@ def test_a_terminal_shows_bar_and_time_left_beside_a_long_note(screen, monkeypat
     assert len(last) <= 80
 
 
-def test_results_reach_a_file_while_the_bar_is_on_the_terminal(screen, tmp_path, monkeypatch):
+def test_results_reach_a_file_while_the_bar_is_on_the_terminal(screen, tmp_path, monkeypatch):  # 2
     monkeypatch.setattr(sys, "stderr", screen.file)
     with (tmp_path / "out").open("w") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)

@@ -206,7 +206,7 @@ def test_files_of_the_first_version_are_read(tmp_path):
         ({METADATA_KEY: "[]"}, "Expected `object`, got `array`"),
     ],
 )
-def test_metadata_of_converted_files_is_checked(tmp_path, metadata, says):
+def test_metadata_of_converted_files_is_checked(tmp_path, metadata, says):  # 30f
     with pytest.raises(UserError, match=says) as caught:
         load_pretrained(converted(tmp_path, metadata))
     assert "scripts/convert_weights.py --from=" in str(caught.value)

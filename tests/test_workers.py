@@ -49,7 +49,7 @@ def test_no_items_start_no_process():
     assert list(map_in_order(square, [], 2, lambda x: -1)) == []
 
 
-def test_a_dead_process_costs_one_item_only():
+def test_a_dead_process_costs_one_item_only():  # 28
     assert list(map_in_order(die_at_5, range(12), 2, lambda x: -x)) == [-5 if x == 5 else x * x for x in range(12)]
 
 
