@@ -1,10 +1,11 @@
 """`python -m mumu_jax.boost`: train boosted trees on prepared numbers of tracks, or on the vectors of a trained run.
 
-It is `mumu_jax.train` with an experiment that is chosen by what there is: of albums with one genre each, one forest
-tells them apart; else each genre has its own.
+It is `mumu_jax.train` with an experiment that the data choose: one forest for all genres if each album has one genre,
+else one for each genre.
 """
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,20 +52,20 @@ def _choose(data_dir: str | None, runs: str | None) -> list[str]:
     """Return the flags that name the experiment.  Raises UserError if there is nothing to see."""
     if runs is not None:
         name, _, path = runs.partition("=")
-        if not name or not path:
+        if not name or not path or re.search(r",\w+=", path):
             raise UserError(f"--runs is {runs!r}; give one run with its modality, such as --runs=audio=RUN")
         folder = Path(data_dir) if data_dir else load_run(Path(path)).data_dir
         return [f"--config=fusion_boosted_{_target(folder)}", f"--config.fusion.modalities={name}"]
     if not data_dir:
         raise UserError("no data named; add --data_dir=DATA (what mumu_jax.prepare wrote), or --runs=NAME=RUN")
     folder = Path(data_dir)
-    found = [name for name in NUMBERS if (folder / name).is_dir()]
-    if not found:
+    prepared = [name for name in NUMBERS if (folder / name).is_dir()]
+    if not prepared:
         raise UserError(
             f"{folder} has neither {' nor '.join(NUMBERS)}, which trees see; prepare it with --modalities=descriptors, "
             "or give a trained run: --runs=NAME=RUN"
         )
-    return [f"--config={found[0]}_boosted_{_target(folder)}"]
+    return [f"--config={prepared[0]}_boosted_{_target(folder)}"]
 
 
 def _target(folder: Path) -> str:

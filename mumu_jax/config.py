@@ -189,7 +189,7 @@ class ModelSettings:
     albums: str = setting("network", ("network", "mean"))  # mean: of its tracks' outputs, before they are normalised
     depth: int = setting(101, (10, 14, 18, 34, 50, 101, 152))  # 10 and 14 are small ones, without published weights
     rounds: int = positive(500)  # of boosting, at most: a tree for each label in each; Bahuleyan 2018
-    tree_depth: int = setting(5, low=1, high=12)
+    tree_depth: int = setting(5, low=1, high=8)  # all trees are stored complete: 2^depth leaves
     subsample: float = setting(0.8, above=0, high=1)  # the share of the items that a tree is grown on
     weights: str = ""  # a file that scripts/convert_weights.py wrote; "": start from random weights
     trainable: str = ""  # a regular expression: parameters whose path has no match stay as they are; "" matches all

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mumu_jax.errors import UserError
 from mumu_jax.evaluate import print_decisions, print_scores
-from mumu_jax.runs.ensemble import is_ensemble, make_ensemble
+from mumu_jax.runs.ensemble import foreign_files, make_ensemble
 from mumu_jax.system.cache import keep_compiled_programs
 from mumu_jax.system.files import only_one
 from mumu_jax.system.lines import print_line
@@ -20,12 +20,14 @@ def main(argv: Sequence[str]) -> int:
     workdir = arguments.workdir
     if len({path.resolve() for path in arguments.runs}) < max(2, len(arguments.runs)):
         raise UserError("--runs needs two different runs or more, as in --runs runs/audio runs/boosted")
-    if workdir.exists() and any(workdir.iterdir()) and not is_ensemble(workdir):
-        raise UserError(f"--workdir={workdir} is not an ensemble, and not empty; give another folder")
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"--workdir={workdir} is a file; give a folder")
+    if foreign := foreign_files(workdir):
+        raise UserError(f"--workdir={workdir} holds {foreign[0]}, which is not an ensemble's; give another folder")
     keep_compiled_programs()
     with only_one(workdir, "joining runs"), stop_on_signal() as stop:
         try:
-            result = make_ensemble(arguments.runs, workdir, arguments.weighted, stop.watch)
+            result = make_ensemble(arguments.runs, workdir, arguments.weighted, arguments.data_dir, stop.watch)
         except Interrupted as interrupted:
             print_line(f"{interrupted}: nothing was written")
             return EXIT_INTERRUPTED
@@ -47,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="weights by least squares on the validation split, none negative; by default all runs count alike",
     )
+    parser.add_argument("--data_dir", type=Path, help="the runs' prepared data, if it has moved")
     return parser
 
 

@@ -101,6 +101,13 @@ def test_cosines_and_probabilities_are_joined_calibrated(small_runs, small_data,
     assert ((scores >= 0) & (scores <= 1)).all()
     opened = open_ensemble(folder)
     assert all(calibrator is not None for calibrator in opened.calibrators)
+    other = tmp_path / "other"
+    command.main(["--runs", *reversed(runs), f"--workdir={other}"])
+    command.main(["--runs", *runs, f"--workdir={folder}"])
+    np.testing.assert_allclose(predictions(other)["scores"], predictions(folder)["scores"], atol=1e-6)
+    with np.load(other / "calibration.npz") as one, np.load(folder / "calibration.npz") as same:
+        np.testing.assert_allclose(one["slope"], same["slope"], rtol=1e-4)
+    capsys.readouterr()
     song = sorted((small_data.parent / "small_source" / "audio").rglob("*.mp3"))[0]
     shutil.copy(song, tmp_path / "b.mp3")
     shutil.copy(sorted((small_data.parent / "small_source").rglob("*.jpg"))[0], tmp_path / "b.jpg")
@@ -121,9 +128,9 @@ def test_a_fusion_may_be_a_member(small_runs, small_fusion, small_data, tmp_path
 
 
 def test_made_again_it_has_the_same_bytes(joined, small_runs):
-    before = {path.name: path.read_bytes() for path in joined.iterdir() if path.name != ABOUT}
+    before = {path.name: path.read_bytes() for path in joined.iterdir()}
     command.main(["--runs", *(str(small_runs[name]) for name in ("audio", "text")), f"--workdir={joined}"])
-    assert {path.name: path.read_bytes() for path in joined.iterdir() if path.name != ABOUT} == before
+    assert {path.name: path.read_bytes() for path in joined.iterdir()} == before
 
 
 def test_runs_are_found_where_they_moved_with_it_and_checked(joined, small_runs, tmp_path, monkeypatch):
@@ -144,13 +151,30 @@ def test_runs_are_found_where_they_moved_with_it_and_checked(joined, small_runs,
         open_ensemble(copy)
 
 
+def test_a_call_that_failed_can_be_repeated(small_runs, tmp_path, monkeypatch):
+    runs = [str(small_runs[name]) for name in ("audio", "text")]
+    arguments = ["--runs", *runs, f"--workdir={tmp_path / 'joined'}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(ensembles, "seal", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            command.main(arguments)
+    with pytest.raises(UserError, match=r"is not a run"):
+        tag.main([f"--workdir={tmp_path / 'joined'}", "a.mp3"])
+    assert command.main(arguments) == 0
+
+
 def test_errors(small_runs, small_data, tmp_path):
     audio = str(small_runs["audio"])
     with pytest.raises(UserError, match="--runs needs two different runs or more"):
         command.main(["--runs", audio, audio, f"--workdir={tmp_path / 'joined'}"])
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").touch()
-    with pytest.raises(UserError, match="is not an ensemble, and not empty; give another folder"):
-        command.main(["--runs", audio, str(small_runs["text"]), f"--workdir={tmp_path / 'full'}"])
+    for workdir, says in (
+        (tmp_path / "full", "holds mine.txt, which is not an ensemble's"),
+        (tmp_path / "f", "a file"),
+    ):
+        (tmp_path / "f").touch()
+        with pytest.raises(UserError, match=says):
+            command.main(["--runs", audio, str(small_runs["text"]), f"--workdir={workdir}"])
     with pytest.raises(UserError, match="is not a run"):
         command.main(["--runs", audio, str(tmp_path / "full"), f"--workdir={tmp_path / 'joined'}"])

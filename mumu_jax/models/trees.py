@@ -1,4 +1,4 @@
-"""Boosted trees as a network: what a run's folder holds, how it is scored, tagged with and exported is as of others.
+"""Boosted trees as a Flax module, so that runs, scores, tags and exports treat them as any network.
 
 `runs/boosting.py` grows the trees (Chen and Guestrin, XGBoost, 2016); no gradient reaches them.
 """

@@ -33,7 +33,7 @@ from mumu_jax.training.checkpoint import Checkpoints
 from mumu_jax.training.log import PhaseLog
 from mumu_jax.training.loop import Run
 
-GROWN = "boosting"  # the folder of what is grown before all is
+GROWN = "boosting"  # the folder of the trees of single genres, until all are grown
 SMOOTHING = 0.5  # items added to either side, so that a genre on no training item has finite odds
 
 
@@ -59,8 +59,7 @@ class Grown(NamedTuple):
 def fit_trees(network: Network, constants: Constants, inputs: Inputs, records: Mapping[str, Records], run: Run) -> Any:
     """Grow the trees, and keep them as `fit` keeps a network's best variables; return these.
 
-    Several processes grow the same.  Raises UserError without XGBoost, and Interrupted after a signal.
-    """
+    Raises UserError without XGBoost, and Interrupted after a signal."""
     model, level = network.model, inputs.level
     assert isinstance(model, Trees)
     checkpoints = Checkpoints(run.workdir / level)
@@ -70,7 +69,8 @@ def fit_trees(network: Network, constants: Constants, inputs: Inputs, records: M
         checkpoints.close()
         return variables
     splits = {split: _rows(network, constants, inputs, one, len(run.seen)) for split, one in records.items()}
-    outputs = [slice(None)] if network.objective.single_label else [slice(i, i + 1) for i in range(len(run.seen))]
+    n_labels = len(run.seen)
+    outputs = [slice(None)] if network.objective.single_label else [slice(i, i + 1) for i in range(n_labels)]
     grown = list(_grow_all(splits["train"], splits["val"], outputs, run))
     forest = _joined(grown, model)
     _log(grown, level, run)
@@ -131,22 +131,28 @@ def _write_importance(workdir: Path, inputs: Inputs, grown: list[Grown]) -> None
 
 
 def _grow_all(train: Rows, val: Rows, outputs: list[slice], run: Run) -> Iterator[Grown]:
-    """Yield the trees of each of the outputs, grown or read.  Raises Interrupted after a signal."""
+    """Yield the trees of each of the outputs, which process 0 grows, or has grown before.
+
+    Raises Interrupted after a signal.
+    """
     rounds = run.config.model.rounds
     with progress_bar(len(outputs) * rounds, "boosting", shown=processes.is_main()) as bar:
         for i, output in enumerate(outputs):
             path = run.workdir / GROWN / f"{i:05}.npz"
-            if path.exists():
-                found = Grown(**read_npz(path, "remove it: it is grown again", *Grown._fields))
-            else:
-                labels = [rows.labels[:, output] for rows in (train, val)]
-                found = _grow(Rows(train.x, labels[0]), Rows(val.x, labels[1]), run.config, lambda: bool(run.stop))
-                if run.stop:
-                    raise Interrupted(f"{run.stop}: {i} of {len(outputs)} genres' trees are saved")
-                if len(outputs) > 1:
-                    processes.main_first(lambda path=path, found=found: _write(path, found), str(run.workdir))
-            bar.advance(rounds, f"{len(found.value)} rounds, val loss {found.val_loss.min():.4f}")
-            yield found
+
+            def grow(path: Path = path, output: slice = output) -> None:
+                if not path.exists():
+                    of_train, of_val = (Rows(one.x, one.labels[:, output]) for one in (train, val))
+                    trees = _grow(of_train, of_val, run.config, lambda: bool(run.stop))
+                    if not run.stop:
+                        _write(path, trees)
+
+            processes.main_first(grow, str(path))
+            if processes.any_of_all(bool(run.stop))[0]:
+                raise Interrupted(f"{run.stop}: the trees of {i} of {len(outputs)} genres are saved")
+            trees = Grown(**read_npz(path, "remove it: it is grown again", *Grown._fields))
+            bar.advance(rounds, f"{len(trees.value)} rounds, val loss {trees.val_loss.min():.4f}")
+            yield trees
         bar.finish()
 
 
@@ -194,9 +200,9 @@ def _grow(train: Rows, val: Rows, config: Config, stop: Callable[[], bool]) -> G
         verbose_eval=False,
     )
     train_loss, val_loss = (np.array(losses[name][settings["eval_metric"]]) for name in ("train", "val"))
-    return Grown(
-        *_trees(booster, n_outputs, config.model.tree_depth), start, train_loss, val_loss, _gain(booster, train.x)
-    )
+    feature, threshold, value = _trees(booster, n_outputs, config.model.tree_depth)
+    threshold = between_values(feature, threshold, train.x)
+    return Grown(feature, threshold, value, start, train_loss, val_loss, _gain(booster, train.x))
 
 
 def _log_odds(labels: Shaped[np.ndarray, "items labels"]) -> Float32[np.ndarray, " labels"]:
@@ -221,7 +227,7 @@ def _gain(booster: Any, x: np.ndarray) -> Float[np.ndarray, " d"]:
 
 def _trees(booster: Any, n_outputs: int, depth: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the features, thresholds and values of a booster's trees, by round and output."""
-    found = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]["model"]
+    model = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]["model"]
     parts = [
         complete(
             left=np.array(tree["left_children"], np.int32),
@@ -230,7 +236,7 @@ def _trees(booster: Any, n_outputs: int, depth: int) -> tuple[np.ndarray, np.nda
             condition=np.array(tree["split_conditions"], np.float32),
             depth=depth,
         )
-        for tree in found["trees"]
+        for tree in model["trees"]
     ]
     feature, threshold, value = (np.stack(arrays) for arrays in zip(*parts, strict=True))
     by_round = (-1, n_outputs)
@@ -239,6 +245,26 @@ def _trees(booster: Any, n_outputs: int, depth: int) -> tuple[np.ndarray, np.nda
         threshold.reshape(*by_round, feature.shape[1]),
         value.reshape(*by_round, value.shape[1]),
     )
+
+
+def between_values(
+    feature: Int32[np.ndarray, "*trees splits"],
+    threshold: Float32[np.ndarray, "*trees splits"],
+    x: Float32[np.ndarray, "items d"],
+) -> Float32[np.ndarray, "*trees splits"]:
+    """Return thresholds halfway to the next smaller value in training, so that rounding changes no item's side.
+
+    XGBoost's are values themselves, and an item's may differ in the last digit where another program standardises it.
+    """
+    moved = threshold.copy()
+    for column in np.unique(feature):
+        values, chosen = np.unique(x[:, column]), feature == column
+        place = np.searchsorted(values, threshold[chosen])  # the number of smaller values
+        below = values[np.maximum(place - 1, 0)]
+        halfway = below + (threshold[chosen] - below) / 2
+        is_between = (place > 0) & (place < len(values)) & (halfway > below)
+        moved[chosen] = np.where(is_between, halfway, threshold[chosen])
+    return moved
 
 
 def complete(
@@ -251,7 +277,7 @@ def complete(
     """Return the features, thresholds and leaves' values of a tree of XGBoost's, made complete to `depth`.
 
     `condition` is a split's threshold or a leaf's value; a leaf has no children (-1).  Where a branch ends early, its
-    value is behind every split that it lacks.
+    value is behind every split that is missing.
     """
     nodes, features, thresholds = np.zeros(1, np.int32), [], []
     for _ in range(depth):

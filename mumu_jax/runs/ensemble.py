@@ -3,13 +3,16 @@
 ensemble.json         the runs, each with its path, fingerprint and weight
 labels.json           label names and parents, in column order
 calibration.npz       thresholds and calibrated probabilities of the mean, fitted on validation
+members/              of runs with different kinds of scores: the calibration of each, by its place in ensemble.json
 predictions_*.npz, eval_*.json   as in a run's folder; album_scores are the mean
 """
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,12 +36,13 @@ from mumu_jax.runs.prediction import Watch
 from mumu_jax.runs.scorer import Scorer, Seen, open_run
 from mumu_jax.runs.several import read_each, view_of
 from mumu_jax.runs.stems import Together
-from mumu_jax.system.files import read_checked_json, write_checked_json, write_json, write_npz
+from mumu_jax.system.files import LOCK, read_checked_json, sha256_of, write_checked_json, write_json, write_npz
 from mumu_jax.system.lines import print_remark
-from mumu_jax.system.seals import check_seal, seal, unseal
+from mumu_jax.system.seals import SEAL, check_seal, seal, unseal
 
-ABOUT = "ensemble.json"
-NO_WEIGHT = 1e-9  # a sum of weights that is none
+ABOUT, MEMBERS = "ensemble.json", "members"
+OWN = (ABOUT, MEMBERS, "labels.json", CALIBRATION, SEAL, LOCK)  # and eval_*.json, predictions_*.npz
+LEAST_SUM = 1e-9  # of weights; less is rounding
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -77,7 +81,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Scored:
-    """The albums of a split that all members have, and what each says of them."""
+    """The albums of a split that all members have, with the scores of each member."""
 
     album_ids: list[str]
     labels: Shaped[np.ndarray, "albums labels"]
@@ -87,13 +91,16 @@ class Scored:
 # --- making one ---------------------------------------------------------------------------------------------
 
 
-def make_ensemble(paths: Sequence[Path], workdir: Path, weighted: bool, watch: Watch = iter) -> dict[str, Any]:
+def make_ensemble(
+    paths: Sequence[Path], workdir: Path, weighted: bool, data_dir: Path | None = None, watch: Watch = iter
+) -> dict[str, Any]:
     """Score the runs, join them and write the folder; return the evaluation.
 
-    With `weighted`, the weights are those of least squares on validation, none negative (Breiman, Stacked regressions,
-    1996), else all alike.  Raises UserError if the runs are not of the same data.
+    With `weighted`, the weights are those of least squares on validation, none negative (as in Breiman, Stacked
+    regressions, 1996), divided by their sum; else all are alike.  `data_dir` is where the runs' data is now.  Raises
+    UserError if the runs are not of the same data.
     """
-    opened = [_open(path) for path in paths]
+    opened = [_open(path, data_dir) for path in paths]
     first = opened[0]
     for other in opened[1:]:
         check_same_data(other.dataset, other.path, first.dataset, first.path)
@@ -104,18 +111,30 @@ def make_ensemble(paths: Sequence[Path], workdir: Path, weighted: bool, watch: W
     scored = {split: _score(opened, split, calibrated, watch) for split in {"val": 0, final: 0}}
     weights = _fitted_weights(scored["val"]) if weighted else np.full(len(opened), 1 / len(opened))
     means = {split: np.tensordot(weights, one.scores, axes=1).astype(np.float32) for split, one in scored.items()}
-    objective = make_objective(first.run.config.target)
+    of_mean = next((one for one in opened if not one.is_cosine), first)  # what the mean is: probabilities, if any is
+    objective = make_objective(of_mean.run.config.target)
     calibrator = fit_calibrator(means["val"], scored["val"].labels, objective)
-    workdir.mkdir(parents=True, exist_ok=True)
     result = _evaluation(opened, scored[final], means[final], final, calibrator)
     result["weights"] = {str(one.path): float(weight) for one, weight in zip(opened, weights, strict=True)}
-    _write(workdir, opened, weights, calibrated, calibrator, scored, means, result)
+    members = [
+        Member(str(one.path.absolute()), os.path.relpath(one.path, workdir), one.run.fingerprint, float(weight))
+        for one, weight in zip(opened, weights, strict=True)
+    ]
+    calibrators = [one.calibrator for one in opened] if calibrated else []
+    _write(workdir, About(members, calibrated), first.run.labels, [calibrator, *calibrators], scored, means, result)
     return result
 
 
-def _open(path: Path) -> Opened:
+def foreign_files(folder: Path) -> list[str]:
+    """Return the names in a folder that `make_ensemble` does not write."""
+    patterns = (*OWN, "eval_*.json", "predictions_*.npz")
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return [name for name in names if not any(fnmatch(name, pattern) for pattern in patterns)]
+
+
+def _open(path: Path, data_dir: Path | None) -> Opened:
     """Open a run, the data that it was trained on, and its calibration, which is fitted if it has none."""
-    run, dataset = open_source(path)
+    run, dataset = open_source(path, data_dir)
     return Opened(path, run, dataset, read_calibrator(path, len(run.labels)) or calibrate(run, dataset))
 
 
@@ -138,10 +157,10 @@ def _score(opened: Sequence[Opened], split: str, calibrated: bool, watch: Watch)
 
 
 def _fitted_weights(val: Scored) -> Float[np.ndarray, " members"]:
-    """Return the weights, which sum to 1, whose mean is nearest the labels; all alike if that is none of the runs."""
+    """Return the weights of least squares, none negative, divided by their sum; all alike if they are all zero."""
     columns = val.scores.reshape(len(val.scores), -1).T.astype(np.float64)
     weights, _ = nnls(columns, val.labels.ravel().astype(np.float64))
-    if weights.sum() < NO_WEIGHT:
+    if weights.sum() < LEAST_SUM:
         return np.full(len(weights), 1 / len(weights))
     return weights / weights.sum()
 
@@ -154,7 +173,8 @@ def _evaluation(
     calibrator: Calibrator,
 ) -> dict[str, Any]:
     """Return the metrics of the mean and of each run on the same albums."""
-    seen, single_label = opened[0].run.seen, all(one.is_single_label for one in opened)
+    seen = np.all([one.run.seen for one in opened], axis=0)
+    single_label = all(one.is_single_label for one in opened)
 
     def summarize(scores: np.ndarray) -> dict[str, float | int | None]:
         return finite(metrics.summarize(scores, scored.labels, seen, single_label=single_label))
@@ -174,22 +194,28 @@ def _evaluation(
 
 def _write(
     workdir: Path,
-    opened: Sequence[Opened],
-    weights: Float[np.ndarray, " members"],
-    calibrated: bool,
-    calibrator: Calibrator,
+    about: About,
+    labels: list[Label],
+    calibrators: Sequence[Calibrator],
     scored: Mapping[str, Scored],
     means: Mapping[str, np.ndarray],
     result: dict[str, Any],
 ) -> None:
-    """Write everything, ensemble.json last: it makes the folder an ensemble."""
-    labels = opened[0].run.labels
+    """Write everything, ensemble.json last: it makes the folder an ensemble.
+
+    `calibrators` are the mean's, and those of the members if the mean is of their calibrated probabilities.
+    """
     evaluation = f"eval_{result['split']}.json"
-    names = ["labels.json", evaluation, *(f"predictions_{split}.npz" for split in scored)]
+    names = ["labels.json", MEMBERS, evaluation, *(f"predictions_{split}.npz" for split in scored)]
+    workdir.mkdir(parents=True, exist_ok=True)
     (workdir / ABOUT).unlink(missing_ok=True)
     unseal(workdir, *names)
+    shutil.rmtree(workdir / MEMBERS, ignore_errors=True)
     write_labels(workdir / "labels.json", labels)
-    write_calibrator(workdir, calibrator)
+    write_calibrator(workdir, calibrators[0])
+    for i, one in enumerate(calibrators[1:]):
+        (workdir / MEMBERS / str(i)).mkdir(parents=True)
+        write_calibrator(workdir / MEMBERS / str(i), one)
     for split, one in scored.items():
         write_npz(
             workdir / f"predictions_{split}.npz",
@@ -201,11 +227,7 @@ def _write(
         )
     write_json(workdir / evaluation, result)
     seal(workdir, *names)
-    members = [
-        Member(str(one.path.absolute()), os.path.relpath(one.path, workdir), one.run.fingerprint, float(weight))
-        for one, weight in zip(opened, weights, strict=True)
-    ]
-    write_checked_json(workdir / ABOUT, msgspec.to_builtins(About(members, calibrated)))
+    write_checked_json(workdir / ABOUT, msgspec.to_builtins(about))
 
 
 # --- tagging with one ---------------------------------------------------------------------------------------
@@ -271,7 +293,7 @@ def is_ensemble(folder: Path) -> bool:
 
 def open_ensemble(folder: Path) -> Ensemble:
     """Open what `make_ensemble` wrote.  Raises UserError if a run is missing or has changed, or a file has."""
-    check_seal(folder, "restore it, or make the ensemble again", "labels.json", CALIBRATION)
+    check_seal(folder, "restore it, or make the ensemble again", "labels.json", CALIBRATION, MEMBERS)
     path = folder / ABOUT
     try:
         about = msgspec.convert(read_checked_json(path), About)
@@ -285,14 +307,16 @@ def open_ensemble(folder: Path) -> Ensemble:
                 f"{folder} has the run {member.fingerprint}: expected it in {place}, found {scorer.names[0]}; move "
                 "that run back, or make the ensemble again"
             )
-    content = repr([(member.fingerprint, member.weight) for member in about.members])
-    labels = read_labels(folder / "labels.json")
+    labels, indices = read_labels(folder / "labels.json"), range(len(scorers))
+    folders = [folder / MEMBERS / str(i) for i in indices] if about.calibrated else []
+    digests = [sha256_of(one / CALIBRATION) for one in folders]
+    content = repr([*((member.fingerprint, member.weight) for member in about.members), *digests])
     return Ensemble(
         names=(f"ensemble-{hashlib.sha256(content.encode()).hexdigest()[:12]}",),
         labels=labels,
         scorers=scorers,
         weights=[member.weight for member in about.members],
-        calibrators=[read_calibrator(place, len(labels)) if about.calibrated else None for place in places],
+        calibrators=[read_calibrator(one, len(labels)) for one in folders] or [None for _ in indices],
     )
 
 

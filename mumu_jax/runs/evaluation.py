@@ -24,6 +24,7 @@ from mumu_jax.system.seals import seal, unseal
 
 MAX_COVERS = 500
 SIDE_PX = 64  # of a cover's thumbnail
+MOST_PATCH_SCORES = 10**8  # metrics sort them, and take the memory of several copies
 LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -101,6 +102,8 @@ def _of_patches(objective: Objective, seen: Seen, tracks: SplitPredictions | Non
     if tracks is None or tracks.patches is None or tracks.patches.shape[1] < 2:
         return {}
     n, n_labels = tracks.patches.shape[1:]
+    if tracks.patches.size > MOST_PATCH_SCORES:
+        return {}
     of_patches = np.asarray(objective.readable(tracks.patches.reshape(-1, n_labels)))
     levels, scores = {"patch": (of_patches, tracks.labels.repeat(n, axis=0))}, of_patches.reshape(-1, n, n_labels)
     votes, given = np.eye(n_labels, dtype=np.float32)[scores.argmax(axis=2)].sum(axis=1), scores

@@ -97,6 +97,11 @@ def check_network(config: Config) -> None:
             f"config.model.albums='mean' needs a network that ends in `Shallow` of models/head.py, and "
             f"config.model.family={config.model.family!r} does not; use 'network'"
         )
+    if not family_of(config).by_gradient and level_of(config) == "track" and config.model.albums != "mean":
+        raise UserError(
+            f"config.model.albums={config.model.albums!r} trains a network on the mean vectors of albums, and "
+            f"config.model.family={config.model.family!r} has no such vectors; use 'mean'"
+        )
     pattern = config.model.trainable
     if not any(trains(pattern, path) for path in flatten_dict(params)):
         names = sorted(params, key=len)[:LAYERS_SHOWN]

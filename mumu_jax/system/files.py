@@ -24,6 +24,7 @@ from mumu_jax.system.disk import UNFINISHED, naming
 from mumu_jax.system.lines import print_remark
 
 _NAME_BYTES = 200
+LOCK = ".lock"  # of `only_one`
 ABANDONED_AFTER_S = 3600.0  # without a write, nobody is writing it any more
 
 
@@ -83,7 +84,7 @@ def only_one(folder: Path, doing: str) -> Iterator[BinaryIO]:
     """
     check_line_of_utf8(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("wb") as lock:
+    with (folder / LOCK).open("wb") as lock:
         hold(lock, folder, doing)
         _remove_abandoned(folder)
         yield lock

@@ -9,7 +9,7 @@ from jaxtyping import Float32
 from mumu_jax.config import Config
 from mumu_jax.data.modalities.base import PreparedModality, Spec, Tensor
 
-LEAST_STD = 1e-6  # a value that is the same in all training items is left as it is
+LEAST_STD = 1e-6  # a value that is the same in all training items is only centred
 
 
 class Values(PreparedModality):

@@ -123,12 +123,14 @@ def _products(x: Array, g: Array, kernel: Array, stride: int, padding: Any, prec
         x, g = (part[None] for part in item)
         columns = g.reshape(-1, g.shape[3])
         products = [
-            jnp.matmul(seen.reshape(-1, seen.shape[3]).T, columns, precision=precision)
+            jnp.matmul(
+                seen.reshape(-1, seen.shape[3]).T, columns, precision=precision, preferred_element_type=jnp.float32
+            )
             for seen in _seen_by_places(x, g, kernel, stride, padding)
         ]
         return total + jnp.stack(products).reshape(kernel.shape), None
 
-    return lax.scan(add_item, jnp.zeros(kernel.shape, g.dtype), (x, g))[0]
+    return lax.scan(add_item, jnp.zeros(kernel.shape, jnp.float32), (x, g))[0].astype(kernel.dtype)
 
 
 def _seen_by_places(x: Array, g: Array, kernel: Array, stride: int, padding: Any) -> Iterator[Array]:

@@ -137,6 +137,6 @@ def _cosines() -> Float32[np.ndarray, "mels 20"]:
 
 
 def decibels(power: Float32[np.ndarray, "frames bins"]) -> Float32[np.ndarray, "frames bins"]:
-    """Return `librosa.power_to_db`: 10 log10, of at least 1e-10, and at least 80 dB below the largest."""
+    """Return `librosa.power_to_db`: 10 log10, of at least 1e-10, and at most 80 dB below the largest."""
     levels = np.float32(10) * np.log10(np.maximum(power, np.float32(AMIN)))
     return np.maximum(levels, levels.max() - np.float32(RANGE_DB))
