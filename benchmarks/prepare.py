@@ -1,6 +1,7 @@
 """`python -m benchmarks.prepare`: turn mp3s into log-CQTs and descriptors, beside plain librosa, and on several cores.
 
-`descriptors` are the 97 numbers of `modalities/descriptors` of decoded songs, `described` those of files.
+`mel` are files to musicnn's mel spectrograms, `descriptors` the 97 numbers of `modalities/descriptors` of decoded songs,
+`described` those of files.
 Without --input it makes 30 s previews itself: a few of the synthetic dataset's songs as 44.1 kHz stereo mp3.
 """
 
@@ -20,11 +21,12 @@ from benchmarks import results, timing
 from benchmarks.benchmark import Benchmark
 from benchmarks.columns import Row
 from benchmarks.options import numbers
-from mumu_jax.config import AudioSettings, DescriptorsSettings
+from mumu_jax.config import AudioSettings, DescriptorsSettings, MelSettings
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.audio import decode
 from mumu_jax.data.modalities.base import Content, read_item
 from mumu_jax.data.modalities.descriptors import describe_track, descriptors_of
+from mumu_jax.data.modalities.mel import Mel
 from mumu_jax.data.store import shards
 from mumu_jax.errors import UserError
 from mumu_jax.system.terminal import run_command
@@ -34,7 +36,8 @@ PREVIEW_S = 30
 TRACKS_A_WORKER = (40, 120)  # the rate is that of the tracks which the second number has more
 SETTINGS, AUDIO = AudioSettings(), MODALITIES["audio"]
 DESCRIPTORS = DescriptorsSettings()  # of the same rate and excerpts
-PARTS = ("decode", "cqt", "track", "descriptors", "described")
+MEL = MelSettings()  # musicnn's
+PARTS = ("decode", "cqt", "track", "mel", "descriptors", "described")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -75,6 +78,12 @@ def rows_of_one_core(paths: list[Path], repeats: int) -> list[Row]:
         )
         return librosa.power_to_db(np.abs(transform) ** 2, ref=np.max)
 
+    def mel(path: Path) -> np.ndarray:
+        y = librosa.load(path, sr=MEL.sr_hz, mono=True)[0]
+        return librosa.feature.melspectrogram(
+            y=y, sr=MEL.sr_hz, n_fft=MEL.n_fft, hop_length=MEL.hop_length, n_mels=MEL.n_bins, fmax=MEL.fmax_hz
+        )
+
     def describe(y: np.ndarray) -> np.ndarray:
         return plain_descriptors(y, DESCRIPTORS.sr_hz)
 
@@ -88,6 +97,8 @@ def rows_of_one_core(paths: list[Path], repeats: int) -> list[Row]:
         "librosa cqt": partial(rate, log_cqt, signals),
         "track": partial(rate, lambda path: decode.track_cqt(path, SETTINGS), paths),
         "librosa track": partial(rate, lambda path: log_cqt(load(path)).T.astype(np.float16), paths),
+        "mel": partial(rate, lambda path: Mel().frames_of(path, MEL), paths),
+        "librosa mel": partial(rate, mel, paths),
         "descriptors": partial(rate, lambda y: descriptors_of(y, DESCRIPTORS.sr_hz), signals),
         "librosa descriptors": partial(rate, describe, signals),
         "described": partial(rate, lambda path: describe_track(path, DESCRIPTORS), paths),
