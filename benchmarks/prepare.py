@@ -1,7 +1,7 @@
 """`python -m benchmarks.prepare`: turn mp3s into log-CQTs and descriptors, beside plain librosa, and on several cores.
 
-`mel` are files to musicnn's mel spectrograms, `descriptors` the 97 numbers of `modalities/descriptors` of decoded songs,
-`described` those of files.
+`mel` makes musicnn's mel spectrograms of files, `descriptors` the 97 numbers of `modalities/descriptors` of decoded
+songs, `described` those of files.
 Without --input it makes 30 s previews itself: a few of the synthetic dataset's songs as 44.1 kHz stereo mp3.
 """
 
