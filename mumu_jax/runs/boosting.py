@@ -59,7 +59,8 @@ class Grown(NamedTuple):
 def fit_trees(network: Network, constants: Constants, inputs: Inputs, records: Mapping[str, Records], run: Run) -> Any:
     """Grow the trees, and keep them as `fit` keeps a network's best variables; return these.
 
-    Raises UserError without XGBoost, and Interrupted after a signal."""
+    Raises UserError without XGBoost, and Interrupted after a signal.
+    """
     model, level = network.model, inputs.level
     assert isinstance(model, Trees)
     checkpoints = Checkpoints(run.workdir / level)
