@@ -216,7 +216,10 @@ def _xgboost() -> Any:
     try:
         import xgboost
     except ImportError as error:
-        raise UserError("boosting needs the package xgboost; install the extra: pip install -e '.[boost]'") from error
+        raise UserError(
+            "boosting needs the package xgboost; install the extra: pip install -e '.[boost]' (700 MB, of which most is "
+            "for GPUs; pip install xgboost-cpu is 6 MB)"
+        ) from error
     return xgboost
 
 
