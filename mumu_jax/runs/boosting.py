@@ -217,7 +217,7 @@ def _xgboost() -> Any:
         import xgboost
     except ImportError as error:
         raise UserError(
-            "boosting needs the package xgboost; install the extra: pip install -e '.[boost]' (700 MB, of which most is "
+            "boosting needs the package xgboost; install the extra: pip install -e '.[boost]' (700 MB, most of it "
             "for GPUs; pip install xgboost-cpu is 6 MB)"
         ) from error
     return xgboost
