@@ -12,7 +12,7 @@ from mumu_jax.objectives.decisions import DECISIONS
 from mumu_jax.objectives.metrics import METRICS, MULTI_LABEL, SINGLE_LABEL
 from mumu_jax.runs.calibration import WAYS, calibrate, write_calibrator
 from mumu_jax.runs.constants import check_single_label
-from mumu_jax.runs.evaluation import evaluate, files_of, is_single_label
+from mumu_jax.runs.evaluation import LEVELS, evaluate, files_of, is_single_label
 from mumu_jax.runs.folder import CALIBRATION, TrainedRun, difference_of_data, load_run
 from mumu_jax.runs.fusion import extract_features, open_data, write_features
 from mumu_jax.runs.settings import remedy_of_few
@@ -22,15 +22,6 @@ from mumu_jax.system.files import only_one
 from mumu_jax.system.lines import print_line, print_remark
 
 GENRES_SHOWN = 25
-LEVELS = {
-    "patch": "patches",
-    "track_votes": "tracks by vote",
-    "track_shares": "tracks by share",
-    "track": "tracks",
-    "album": "albums",
-    "baseline": "albums, linear",
-    "chance": "albums by chance",
-}
 
 
 def main(argv: Sequence[str]) -> None:

@@ -145,16 +145,16 @@ def fit_networks(dataset: Dataset, config: Config, workdir: Path, log: MetricsLo
     inputs, n_labels = Inputs.load(config, workdir), len(dataset.labels)
     run = Run(config, workdir, devices.make_mesh(), log, stop, seen)
     records = {split: dataset.split(split) for split in ("train", "val")}
-    fixed = {split: inputs.items(one, n_labels) for split, one in records.items()}
-    drawn = inputs.items(records["train"], n_labels, "random") if config.data.patch == "random" else fixed["train"]
-
-    # Step 1: the network of the items
     network = item_network(config, n_labels, constants.fitted)
     if not family_of(config).by_gradient:
         variables = fit_trees(network, constants, inputs, records, run)
         if inputs.level == "track":
             keep_output_layer(Trained(network, variables, constants), inputs.item, run)
         return
+
+    # Step 1: the network of the items
+    fixed = {split: inputs.items(one, n_labels) for split, one in records.items()}
+    drawn = inputs.items(records["train"], n_labels, "random") if config.data.patch == "random" else fixed["train"]
     is_frozen = not drawn.random and is_frozen_before_output(network, inputs.item)
     feeds = {} if is_frozen else open_feeds({"train": drawn, "val": fixed["val"]}, config.data, run.mesh)
     print_trainable(config, network, inputs.item)

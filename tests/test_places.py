@@ -22,10 +22,10 @@ import soundfile
 from conftest import REPOSITORY
 from rich.cells import cell_len
 
-from mumu_jax.evaluate import LEVELS
 from mumu_jax.objectives.decisions import DECISIONS
 from mumu_jax.objectives.metrics import METRICS
 from mumu_jax.runs.calibration import WAYS
+from mumu_jax.runs.evaluation import LEVELS
 
 pytestmark = pytest.mark.full
 

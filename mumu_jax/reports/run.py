@@ -14,6 +14,7 @@ from mumu_jax.data.manifest import read_labels
 from mumu_jax.errors import UserError
 from mumu_jax.objectives import metrics
 from mumu_jax.objectives.decisions import DECISIONS
+from mumu_jax.runs import evaluation
 from mumu_jax.runs.calibration import WAYS, Calibrator, read_calibrator
 from mumu_jax.runs.constants import read_constants
 from mumu_jax.runs.folder import FINAL_SPLITS, IMPORTANCE, check_run, read_about
@@ -22,15 +23,7 @@ from mumu_jax.system.files import read_npz
 from mumu_jax.system.seals import check_seal
 from mumu_jax.training.log import METRICS, PERF, read_lines
 
-LEVELS = {
-    "patch": "patches",
-    "track_votes": "tracks by vote",
-    "track_shares": "tracks by share",
-    "track": "tracks",
-    "album": "albums",
-    "baseline": "albums, linear baseline",
-    "chance": "by chance",
-}
+LEVELS = {**evaluation.LEVELS, "baseline": "albums, linear baseline", "chance": "by chance"}
 COUNT_NAMES = {
     "n_items": "items",
     "n_labels": "labels",

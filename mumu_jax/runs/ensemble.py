@@ -26,14 +26,14 @@ from mumu_jax.data.manifest import Label, read_labels, write_labels
 from mumu_jax.data.modalities.base import Read, Reader
 from mumu_jax.data.store.records import Dataset
 from mumu_jax.errors import UserError
-from mumu_jax.objectives import decisions, make_objective, metrics
+from mumu_jax.objectives import metrics
 from mumu_jax.runs.calibration import Calibrator, calibrate, fit_calibrator, read_calibrator, write_calibrator
-from mumu_jax.runs.evaluation import finite
+from mumu_jax.runs.evaluation import finite, score_decisions
 from mumu_jax.runs.folder import CALIBRATION, FINAL_SPLITS, TrainedRun
 from mumu_jax.runs.fusion import check_same_data, open_source
 from mumu_jax.runs.levels import score_levels
 from mumu_jax.runs.prediction import Watch
-from mumu_jax.runs.scorer import Scorer, Seen, open_run
+from mumu_jax.runs.scorer import Scorer, Seen, best_scores, open_run
 from mumu_jax.runs.several import read_each, view_of
 from mumu_jax.runs.stems import Together
 from mumu_jax.system.files import LOCK, read_checked_json, sha256_of, write_checked_json, write_json, write_npz
@@ -108,12 +108,11 @@ def make_ensemble(
     if calibrated:
         print_remark("some runs give cosines and some probabilities: the mean is of all runs' calibrated probabilities")
     final = next(split for split in FINAL_SPLITS if len(first.dataset.split(split)))
-    scored = {split: _score(opened, split, calibrated, watch) for split in {"val": 0, final: 0}}
+    scored = {split: _score(opened, split, calibrated, watch) for split in dict.fromkeys(("val", final))}
     weights = _fitted_weights(scored["val"]) if weighted else np.full(len(opened), 1 / len(opened))
     means = {split: np.tensordot(weights, one.scores, axes=1).astype(np.float32) for split, one in scored.items()}
     of_mean = next((one for one in opened if not one.is_cosine), first)  # what the mean is: probabilities, if any is
-    objective = make_objective(of_mean.run.config.target)
-    calibrator = fit_calibrator(means["val"], scored["val"].labels, objective)
+    calibrator = fit_calibrator(means["val"], scored["val"].labels, of_mean.run.album.network.objective)
     result = _evaluation(opened, scored[final], means[final], final, calibrator)
     result["weights"] = {str(one.path): float(weight) for one, weight in zip(opened, weights, strict=True)}
     members = [
@@ -187,8 +186,7 @@ def _evaluation(
         "chance": metrics.by_chance(len(seen), len(mean), single_label),
     }
     if not single_label:
-        given = calibrator.decisions(mean)
-        result["decisions"] = {way: finite(decisions.summarize(one, scored.labels, seen)) for way, one in given.items()}
+        result["decisions"] = score_decisions(calibrator, mean, scored.labels, seen)
     return result
 
 
@@ -279,7 +277,7 @@ class Ensemble:
 
     def best(self, scores: Float[np.ndarray, " labels"], n: int, all_tags: bool) -> list[tuple[str, float]]:
         """Return the `n` best genres of an item with their scores, best first."""
-        return [(self.labels[i].name, float(scores[i])) for i in np.argsort(-scores, kind="stable")[:n]]
+        return best_scores(self.labels, scores, n)
 
     def with_gazetteer(self, path: Path) -> "Ensemble":
         """Return the ensemble with another gazetteer for texts."""

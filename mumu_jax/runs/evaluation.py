@@ -13,7 +13,7 @@ from mumu_jax.errors import UserError
 from mumu_jax.objectives import Objective, decisions, metrics
 from mumu_jax.objectives.metrics import or_none
 from mumu_jax.runs.baseline import logits, read_baseline, summarize_albums
-from mumu_jax.runs.calibration import read_calibrator
+from mumu_jax.runs.calibration import Calibrator, read_calibrator
 from mumu_jax.runs.constants import Seen
 from mumu_jax.runs.folder import TrainedRun
 from mumu_jax.runs.levels import score_levels
@@ -25,6 +25,16 @@ from mumu_jax.system.seals import seal, unseal
 MAX_COVERS = 500
 SIDE_PX = 64  # of a cover's thumbnail
 MOST_PATCH_SCORES = 10**8  # metrics sort them, and take the memory of several copies
+# The parts of an evaluation that have the metrics of `metrics.summarize`, with their names in a table.
+LEVELS = {
+    "patch": "patches",
+    "track_votes": "tracks by vote",
+    "track_shares": "tracks by share",
+    "track": "tracks",
+    "album": "albums",
+    "baseline": "albums, linear",
+    "chance": "albums by chance",
+}
 LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -131,8 +141,16 @@ def _of_decisions(run: TrainedRun, albums: SplitPredictions, workdir: Path) -> d
     calibrator = None if is_single_label(run) else read_calibrator(workdir, len(run.labels))
     if calibrator is None:
         return {}
-    given = calibrator.decisions(np.asarray(run.album.network.objective.readable(albums.scores)))
-    return {"decisions": {way: finite(decisions.summarize(one, albums.labels, run.seen)) for way, one in given.items()}}
+    scores = np.asarray(run.album.network.objective.readable(albums.scores))
+    return {"decisions": score_decisions(calibrator, scores, albums.labels, run.seen)}
+
+
+def score_decisions(
+    calibrator: Calibrator, scores: np.ndarray, labels: np.ndarray, seen: Seen
+) -> dict[str, dict[str, float | int | None]]:
+    """Return the metrics of the genres that readable scores give, for each way to decide."""
+    given = calibrator.decisions(scores)
+    return {way: finite(decisions.summarize(one, labels, seen)) for way, one in given.items()}
 
 
 def _summarize(run: TrainedRun, scores: np.ndarray, labels: np.ndarray) -> dict[str, float | int | None]:

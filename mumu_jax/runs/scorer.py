@@ -119,7 +119,7 @@ class Scorer:
         """Return the `n` best genres of an item with their scores, best first; of all published tags if `all_tags`."""
         if self.ranking is not None:
             return self.ranking.best(self.labels, scores, n, all_tags)
-        return [(self.labels[i].name, float(scores[i])) for i in np.argsort(-scores, kind="stable")[:n]]
+        return best_scores(self.labels, scores, n)
 
     def _vectors_of_sources(self, reads: Sequence[Any], batch_size: int) -> list[Embedding]:
         """Return each modality's vectors, seen by its own model; zeros for those that are missing."""
@@ -141,6 +141,11 @@ class Scorer:
         scores, embedding = self.first(self.inputs.arrays(records), batch_size)
         ends = np.cumsum(counts)[:-1]
         return np.split(scores, ends), np.stack([part.mean(axis=0) for part in np.split(embedding, ends)])
+
+
+def best_scores(labels: Sequence[Label], scores: Float[np.ndarray, " labels"], n: int) -> list[tuple[str, float]]:
+    """Return the names of the `n` labels with the highest scores, with these, best first."""
+    return [(labels[i].name, float(scores[i])) for i in np.argsort(-scores, kind="stable")[:n]]
 
 
 def _part(read: Read, name: str) -> Read | None:
