@@ -14,7 +14,9 @@ from benchmarks import columns, results
 from benchmarks.columns import TABLES, WANTED, Column, Row, Table
 from benchmarks.options import SIX
 from mumu_jax.errors import UserError
-from mumu_jax.reports import table2
+from mumu_jax.reports.tables.output import as_markdown, read_table
+from mumu_jax.reports.tables.table2 import TABLE2
+from mumu_jax.reports.tables.table2 import Row as PaperRow
 from mumu_jax.system.terminal import run_command
 
 HERE = Path(__file__).parent
@@ -70,7 +72,7 @@ PROMISES = (
         *(None, "test_baseline test_census"),
     ),
 )
-TABLE2 = ("audio_high_4x70_cosine", "text_vsm_sem_cosine", "image_resnet101_logistic", "fusion_ati_logistic")
+SHOWN = ("audio_high_4x70_cosine", "text_vsm_sem_cosine", "image_resnet101_logistic", "fusion_ati_logistic")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -87,8 +89,8 @@ def main(argv: Sequence[str]) -> int:
 
 def all_blocks() -> dict[Path, dict[str, str]]:
     """Return each README's generated blocks in Markdown, by the marker that they stand behind."""
-    rows, paper = results.read(), table2.read_table(results.FOLDER / table2.TABLE)
-    tables, markdown = render(rows), table2.as_markdown(paper).strip()
+    rows, paper = results.read(), read_table(TABLE2, results.FOLDER / TABLE2.csv)
+    tables, markdown = render(rows), as_markdown(TABLE2, paper).strip()
     return {
         README: {"results": summary(rows, paper)},
         CONFIGS: {"few songs": few_songs(rows)},
@@ -154,10 +156,10 @@ def with_efficiency(rows: list[Row]) -> list[Row]:
     return [complete(row) if row["benchmark"] == "train_step" else row for row in rows]
 
 
-def summary(rows: list[Row], paper: Sequence[table2.Row]) -> str:
+def summary(rows: list[Row], paper: Sequence[PaperRow]) -> str:
     """Return the top README's few rows of speed and of Table 2."""
     speed = _markdown(columns.SUMMARY, [_newest(rows, values) for values in SPEED])
-    scores = table2.as_markdown([row for row in paper if f"{row.row}_{row.target}" in TABLE2])
+    scores = as_markdown(TABLE2, [row for row in paper if TABLE2.job_of(row) in SHOWN])
     measured = any(WANTED in row["device"] and row["examples_per_s"] for row in rows)
     return "\n\n".join([speed, *([] if measured else [UNMEASURED]), scores.strip()])
 

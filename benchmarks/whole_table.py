@@ -15,8 +15,8 @@ from benchmarks.benchmark import Benchmark
 from benchmarks.columns import Row
 from benchmarks.made_up import N_DIFFERENT, TRACKS_PER_ALBUM, make
 from mumu_jax.errors import UserError
-from mumu_jax.reports.plan import PRESETS
-from mumu_jax.reports.table2 import TIMES
+from mumu_jax.reports.tables.results import TIMES
+from mumu_jax.reports.tables.table2 import TABLE2
 from mumu_jax.system.terminal import positive, run_command
 from mumu_jax.training.log import read_lines
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     benchmark.option("--albums", type=positive, default=MUMU_ALBUMS, help="default MuMu's: 25 GB, five tracks each")
     benchmark.option("--rows", default="*", help="rows of the table, as in mumu_jax.reproduce; default: all")
     benchmark.option("--seeds", type=positive, default=1, help="default: %(default)s")
-    benchmark.option("--preset", choices=PRESETS, default="paper", help="default: %(default)s")
+    benchmark.option("--preset", choices=TABLE2.presets, default="paper", help="default: %(default)s")
     benchmark.option("--folder", type=Path, help="keeps the data and the runs; default: a temporary one")
     arguments = benchmark.start(argv)
     temporary = tempfile.TemporaryDirectory(prefix="mumu_jax_benchmark_")

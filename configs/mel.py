@@ -1,5 +1,8 @@
 """Networks of audio tagging on mel spectrograms: Pons et al. 2018 (musicnn), Won et al. 2020 and Choi et al. 2017.
 
+Choi's are also those of the multiframe system (Jiménez and José): trained on pieces of 29 s from all of a song, which
+is scored by all its pieces.  There every piece of a song is in every epoch, here a random one.
+
 A track's scores are the mean over 16 patches, or of one if it is nearly as long as an excerpt; an album's are the mean
 over its tracks.  Optimizers are the papers', but for Won's later phases of SGD; early stopping is our own.
 """
@@ -17,6 +20,7 @@ WON = OptimSettings(
     algorithm="adamw", learning_rate=1e-4, weight_decay=1e-4, batch_size=16, max_epochs=200, patience=20
 )
 CHOI = OptimSettings(learning_rate=1e-3, batch_size=32, max_epochs=200, patience=20)
+MULTIFRAME = OptimSettings(learning_rate=1e-3, batch_size=100, max_epochs=40, patience=40)
 NETWORKS = [
     # family           mel                optimizer  dropout
     ("musicnn", PRESETS["musicnn"], PONS, 0.5),
@@ -32,15 +36,23 @@ NETWORKS = [
 
 
 def _experiment(name, target, family, mel, optim, dropout) -> Experiment:
+    sizes = {"width": "low"} if family.startswith("musicnn") else {}
     config = Config(
         name=name,
         modality="mel",
         mel=mel,
         data=DataSettings(patch="random", patches=1 if mel is LONG else 16),
-        model=ModelSettings(family=family, width="low", albums="mean", dropout=dropout),
+        model=ModelSettings(family=family, albums="mean", dropout=dropout, **sizes),
         target=TargetSettings(kind=target),
         optim=optim,
     )
+    return Experiment(config)
+
+
+def _multiframe(name: str, target: str, family: str, dropout: float) -> Experiment:
+    """Return a network of 29.12 s at a time; a song is scored by 8 pieces, about as many as their songs had."""
+    config = _experiment(name, target, family, PRESETS["choi"], MULTIFRAME, dropout).config
+    config.data = DataSettings(patch="random", patches=8)
     return Experiment(config)
 
 
@@ -68,5 +80,11 @@ EXPERIMENTS = [
         for row in NETWORKS
         for target in ("logistic", *(["cosine"] if row[0] == "musicnn" else []))
         for name in names_of(f"mel_{row[0]}", target, "logistic")
+    ),
+    *(
+        _multiframe(name, target, family, dropout)
+        for family, dropout in (("cnn_choi", 0.0), ("crnn_choi", 0.3))
+        for target in ("shares", "logistic")
+        for name in names_of(f"mel_multiframe_{family.removesuffix('_choi')}", target, "shares")
     ),
 ]

@@ -1,4 +1,4 @@
-"""The text networks of Oramas et al. 2017, Table 2: {VSM, VSM+SEM} × {logistic, cosine}."""
+"""The text networks of Oramas et al. 2017, Table 2: {VSM, VSM+SEM} × {logistic, cosine}; and of one genre an album."""
 
 from mumu_jax.config import Config, ModelSettings, TargetSettings, TfidfSettings
 from mumu_jax.experiments import Experiment, Paper, names_of
@@ -12,15 +12,21 @@ TABLE_2 = [
 ]
 
 
-def _experiment(name, variant, target, params, epoch_s, roc_auc, *coverage) -> Experiment:
-    config = Config(
+def _config(name: str, variant: str, target: str) -> Config:
+    return Config(
         name=name,
         modality="text",
         tfidf=TfidfSettings(categories=variant == "vsm_sem"),
         model=ModelSettings(family="mlp", dropout=0.5),
         target=TargetSettings(kind=target),
     )
-    return Experiment(config, Paper(params, epoch_s, roc_auc, coverage))
 
 
-EXPERIMENTS = [_experiment(name, *row) for row in TABLE_2 for name in names_of(f"text_{row[0]}", row[1], "cosine")]
+EXPERIMENTS = [
+    *(
+        Experiment(_config(name, *row[:2]), Paper(*row[2:5], row[5:]))
+        for row in TABLE_2
+        for name in names_of(f"text_{row[0]}", row[1], "cosine")
+    ),
+    Experiment(_config("text_vsm_softmax", "vsm", "softmax")),
+]

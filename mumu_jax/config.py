@@ -177,8 +177,10 @@ class AugmentSettings:
 
 @dataclass
 class ModelSettings:
-    """The network that sees the items.  `kernel`, `width` and `width_divisor` are the CNN's, `depth` is ResNet's, and
-    `rounds`, `tree_depth` and `subsample` are those of boosted trees.
+    """The network that sees the items.
+
+    `kernel` and `width` are the CNN's, and `width_divisor` also that of tagging networks of 3 × 3 convolutions; `depth`
+    is ResNet's; `rounds`, `tree_depth` and `subsample` are those of boosted trees.
     """
 
     family: str = "cnn"

@@ -1,7 +1,7 @@
-"""`python -m mumu_jax.reproduce`: train every row of the paper's Table 2 that the data allows, and show both tables.
+"""`python -m mumu_jax.reproduce`: make every row of a published table that the data allows, and show both tables.
 
-Each run is a process of its own, `python -m mumu_jax.train`.  What is finished is not done again; a row that fails, or
-whose process is killed, is told at the end, and the same command tries it again.
+Each run is a process of its own, `python -m mumu_jax.train` or another command.  What is finished is not done again; a
+row that fails, or whose process is killed, is told at the end, and the same command tries it again.
 """
 
 import argparse
@@ -19,11 +19,12 @@ from typing import Any
 import jax
 
 from mumu_jax.errors import UserError
-from mumu_jax.experiments import load_config
-from mumu_jax.reports import table2
 from mumu_jax.reports.page import write_page
-from mumu_jax.reports.plan import PRESETS, Plan, joined, make_plan
-from mumu_jax.reports.table2 import MARKDOWN, SETTINGS, TABLE, TIMES, read_failures, read_result, run_folder
+from mumu_jax.reports.tables import TABLES, table_in
+from mumu_jax.reports.tables.base import Plan
+from mumu_jax.reports.tables.output import as_markdown, print_rows, write_table
+from mumu_jax.reports.tables.plan import make_plan
+from mumu_jax.reports.tables.results import SETTINGS, TIMES, read_failures, read_result, run_folder
 from mumu_jax.system.files import only_one, replacing, write_json
 from mumu_jax.system.lines import print_line, print_lines, print_remark
 from mumu_jax.system.signals import EXIT_INTERRUPTED, Interrupted, StopRequest, stop_on_signal
@@ -32,7 +33,10 @@ from mumu_jax.training.log import read_lines
 from mumu_jax.training.weights import load_for
 
 REPORT = "report.html"
-TRAIN = (sys.executable, "-m", "mumu_jax.train")
+COMMANDS = {
+    name: (sys.executable, "-m", f"mumu_jax.{module}")
+    for name, module in (("train", "train"), ("ensemble", "ensemble"), ("estimators", "runs.estimators"))
+}
 # Runs share their small compiled programs, too; what a killed one printed is in its log.
 ENVIRONMENT = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "PYTHONUNBUFFERED": "1"}
 INTERRUPTED = "interrupted"
@@ -44,8 +48,9 @@ def main(argv: Sequence[str]) -> int:
     """Train what is not trained yet, and show the table; return 1 if a row failed."""
     arguments = _parser().parse_args(argv)
     jax.config.update("jax_platforms", "cpu")  # the accelerator is for the runs' processes
-    plan = make_plan(arguments.data_dir, arguments.rows, arguments.preset, arguments.seeds, arguments.image_weights)
-    workdir = arguments.workdir
+    table, workdir = TABLES[arguments.table], arguments.workdir
+    seeds = arguments.seeds or table.seeds
+    plan = make_plan(table, arguments.data_dir, arguments.rows, arguments.preset, seeds, arguments.image_weights)
     # No wait: the row must get the signal while it still takes it for a repetition of its own.
     with only_one(workdir, "reproducing the table in") as lock, stop_on_signal(repeat_s=0.0) as stop:
         os.set_inheritable(lock.fileno(), True)  # if this process is killed, the row's still holds it
@@ -58,14 +63,14 @@ def main(argv: Sequence[str]) -> int:
             return EXIT_INTERRUPTED
         rows = _write(workdir, plan)
     write_page(workdir / REPORT, workdir)
-    table2.print_rows(rows)
+    print_rows(table, rows)
     times = [(line["row"], line["seed"], line["seconds"]) for line in read_lines(workdir / TIMES)]
     n_timed = len({time[:2] for time in times})
     print_line(f"{n_timed} run{'s' * (n_timed != 1)} took {sum(time[2] for time in times) / 60:.1f} min")
     for (row, seed), why in failures.items():
         log, folder = _log(workdir, row, seed), run_folder(workdir, row, seed)
         print_remark(f"failed: {row}, seed {seed}: {why} (see {log}; to start it over, remove {folder})")
-    print_line(f"written: {', '.join(str(workdir / name) for name in (TABLE, MARKDOWN, REPORT))}")
+    print_line(f"written: {', '.join(str(workdir / name) for name in (table.csv, table.markdown, REPORT))}")
     return 1 if failures else 0
 
 
@@ -76,11 +81,11 @@ def reproduce(plan: Plan, workdir: Path, stop: StopRequest) -> dict[tuple[str, i
     n_before = n_runs - len(todo)
     if n_before:
         print_line(f"{n_before} of {n_runs} runs are finished already")
-    with progress_bar(n_runs, "Table 2", n_before) as bar:
+    with progress_bar(n_runs, plan.table.title, n_before) as bar:
         for n_done, (row, seed) in enumerate(stop.watch(todo), n_before + 1):
             bar.advance(0, f"{row}, seed {seed}")
             start = time.monotonic()
-            failure = train_row(plan, workdir, row, seed, stop)
+            failure = make_run(plan, workdir, row, seed, stop)
             line = {"row": row, "seed": seed, "seconds": time.monotonic() - start, "failed": failure}
             with (workdir / TIMES).open("a", encoding="utf-8") as file:
                 file.write(f"{json.dumps(line)}\n")
@@ -93,17 +98,13 @@ def reproduce(plan: Plan, workdir: Path, stop: StopRequest) -> dict[tuple[str, i
     return {run: why for run, why in read_failures(workdir).items() if run in todo}
 
 
-def train_row(plan: Plan, workdir: Path, row: str, seed: int, stop: StopRequest) -> str:
-    """Train and evaluate one row in a process of its own; return why it failed, or nothing."""
-    folder = run_folder(workdir, row, seed)
-    sources = {name: run_folder(workdir, plan.sources[name], seed) for name in joined(load_config(row))}
-    for run in sources.values():
-        if read_result(run) is None:
+def make_run(plan: Plan, workdir: Path, row: str, seed: int, stop: StopRequest) -> str:
+    """Make one row's run in a process of its own; return why it failed, or nothing."""
+    folder, job = run_folder(workdir, row, seed), plan.jobs[row]
+    for other in job.joins.values():
+        if read_result(run := run_folder(workdir, other, seed)) is None:
             return f"it joins {run}, which failed; fix that one first"
-    command = [*TRAIN, f"--config={row}", f"--data_dir={plan.data_dir}", f"--workdir={folder}"]
-    command += [f"--config.{name}={value}" for name, value in plan.settings(row, seed).items()]
-    if sources:
-        command.append(f"--runs={','.join(f'{name}={run}' for name, run in sources.items())}")
+    command = [*COMMANDS[job.command], *plan.arguments(row, seed, workdir)]
     status, output = run_logged(command, _log(workdir, row, seed), stop)
     if status and stop:
         return INTERRUPTED
@@ -147,6 +148,9 @@ def _claim(workdir: Path, plan: Plan) -> None:
     """Raise UserError if `workdir` holds another table: its rows could not be compared."""
     if (workdir / "config.json").exists():
         raise UserError(f"{workdir} is the folder of a single run; give another --workdir")
+    other = table_in(workdir)
+    if other and other is not plan.table:
+        raise UserError(f"{workdir} holds the runs of --table={other.name}; give another --workdir")
     path = workdir / SETTINGS
     options = {"preset": plan.preset}
     models = [plan.config(row, seed).model for row, seed in plan.runs if row.startswith("image")]
@@ -167,23 +171,25 @@ def _claim(workdir: Path, plan: Plan) -> None:
                 f"{workdir} holds a table of other data: the {name} of {plan.data_dir} has changed; give another "
                 "--workdir"
             )
-    data = {"data_dir": str(plan.data_dir.absolute()), "about_data": plan.data}
+    data = {"table": plan.table.name, "data_dir": str(plan.data_dir.absolute()), "about_data": plan.data}
     write_json(path, {**before, **options, **data, "data": {**before["data"], **plan.checksums}})
 
 
-def _write(workdir: Path, plan: Plan) -> list[table2.Row]:
-    rows = table2.measure(plan, workdir)
-    table2.write_table(workdir / TABLE, rows)
-    with replacing(workdir / MARKDOWN) as part:
-        part.write_text(f"On {plan.data}.\n\n{table2.as_markdown(rows)}", encoding="utf-8", errors="backslashreplace")
+def _write(workdir: Path, plan: Plan) -> list[Any]:
+    rows = plan.table.measure(plan, workdir)
+    write_table(plan.table, workdir / plan.table.csv, rows)
+    with replacing(workdir / plan.table.markdown) as part:
+        text = f"On {plan.data}.\n\n{as_markdown(plan.table, rows)}"
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
     return rows
 
 
 def _summary(folder: Path) -> str:
     result = read_result(folder)
     assert result is not None  # else the row failed
-    auc = result.album["roc_auc_macro"]
+    auc, accuracy = result.album["roc_auc_macro"], result.album.get("accuracy_at_1")
     text = "no album AUC" if auc is None else f"album AUC {auc:.3f}"
+    text = text if accuracy is None else f"top-1 accuracy {accuracy:.3f}"
     return text if result.epoch_s is None else f"{text}, {result.epoch_s:.3g} s/epoch"
 
 
@@ -193,6 +199,12 @@ def _log(workdir: Path, row: str, seed: int) -> Path:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m mumu_jax.reproduce", description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "--table",
+        choices=TABLES,
+        default="table2",
+        help=f"{'; '.join(f'{name}: {table.about}' for name, table in TABLES.items())} (default: %(default)s)",
+    )
     parser.add_argument("--data_dir", type=Path, required=True, help="the prepared data")
     parser.add_argument("--workdir", type=Path, required=True, help="the folder for the runs and the table")
     parser.add_argument(
@@ -201,9 +213,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ROWS",
         help="experiments, with * and ?, separated by commas: 'audio_*_cosine,text_vsm' (default: all)",
     )
-    parser.add_argument("--seeds", type=positive, default=5, help="runs a row, from seed 0 on (default: %(default)s)")
+    n_seeds = ", ".join(f"{table.seeds} of {name}" for name, table in TABLES.items())
+    parser.add_argument("--seeds", type=positive, help=f"runs a row, from seed 0 on (default: {n_seeds})")
     parser.add_argument(
-        "--preset", choices=PRESETS, default="paper", help="smoke: smaller networks and fewer epochs, for small data"
+        "--preset",
+        choices=("paper", "smoke"),
+        default="paper",
+        help="smoke: smaller networks and fewer epochs, for small data",
     )
     parser.add_argument(
         "--image_weights",

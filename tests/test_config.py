@@ -11,7 +11,7 @@ from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
 from mumu_jax.models.registry import FAMILIES
 from mumu_jax.runs.flags import parse_flags
-from mumu_jax.runs.settings import check_network
+from mumu_jax.runs.settings import check_network, check_settings
 
 NAME = "--config=audio_low_4x96"
 
@@ -49,6 +49,7 @@ def test_bare_names_are_the_papers_best_target():
 
 @pytest.mark.parametrize("name", load_experiments())
 def test_every_experiment_resolves_and_round_trips(name):
+    check_settings(load_config(name))
     config = load_config(name)
     validate(config)
     assert config.name == name

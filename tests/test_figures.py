@@ -18,7 +18,7 @@ from mumu_jax.errors import UserError
 from mumu_jax.objectives import cosine
 from mumu_jax.reports import figures
 from mumu_jax.reports.figures import figures_of
-from mumu_jax.reports.table2 import TABLE
+from mumu_jax.reports.tables.table2 import TABLE2
 from mumu_jax.runs import evaluation
 from mumu_jax.runs.folder import load_run
 from mumu_jax.system.files import read_npz, write_npz
@@ -182,7 +182,7 @@ def test_reasons(run, tmp_path):
     reasons = [drawing.caption for drawing in figures_of(few)]
     assert str(few / "constants.npz") in reasons[0]
     assert str(few / "covers_test.npz") in reasons[1]
-    with pytest.raises(UserError, match=r"neither config\.json nor table2\.csv"):
+    with pytest.raises(UserError, match=r"neither config\.json nor a table"):
         figures_of(tmp_path)
 
 
@@ -198,7 +198,7 @@ def test_of_many_runs_the_first_that_has_it(tmp_path):
     make_covers(make_run(tmp_path / "W" / "b_unfinished" / "seed0", data, finished=False))
     make_run(tmp_path / "W" / "c_cosine" / "seed0", data)
     make_covers(make_run(tmp_path / "W" / "d_image" / "seed0", data))
-    (tmp_path / "W" / TABLE).touch()
+    (tmp_path / "W" / TABLE2.csv).touch()
     first, second = figures_of(tmp_path / "W")
     assert "run c_cosine/seed0." in first.caption
     assert "run d_image/seed0." in second.caption

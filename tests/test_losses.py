@@ -7,7 +7,7 @@ import pytest
 
 from mumu_jax.objectives import Objective
 from mumu_jax.objectives.cosine import Cosine, cosine_loss
-from mumu_jax.objectives.logits import Logistic, Softmax
+from mumu_jax.objectives.logits import Logistic, Shares, Softmax
 
 
 def binary_cross_entropy(logits, labels):
@@ -106,6 +106,24 @@ def test_summed_loss_leaves_out_what_does_not_count():
     value, gradient = jax.value_and_grad(lambda v: summed(v, [1, 1, 1, 1], [0, 0, 0, 0])[0])(values)
     assert value == 0
     np.testing.assert_array_equal(gradient, 0)
+
+
+def test_shares_are_sigmoids_over_their_sum():
+    """As Keras 1 takes categorical cross-entropy of sigmoid outputs; also where sigmoids are below the least number."""
+    rng = np.random.default_rng(0)
+    output, true = rng.normal(size=(50, 7)).astype(np.float32) * 3, rng.integers(0, 7, 50)
+    sigmoids = 1 / (1 + np.exp(-output.astype(np.float64)))
+    shares = sigmoids / sigmoids.sum(axis=1, keepdims=True)
+    labels = jnp.asarray(np.eye(7, dtype=np.uint8)[true])
+    loss, weight = Shares().loss(jnp.asarray(output), labels, {})
+    np.testing.assert_allclose(loss, -np.log(shares[np.arange(50), true]), rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(weight, 1)
+    scores = Shares().scores(jnp.asarray(output), {})
+    np.testing.assert_allclose(Shares().readable(scores), shares, rtol=1e-5)
+    of_songs = Shares().of_patches(np.asarray(scores).reshape(10, 5, 7))
+    np.testing.assert_allclose(Shares().readable(of_songs), shares.reshape(10, 5, 7).mean(axis=1), rtol=1e-5)
+    tiny, _ = Shares().loss(jnp.full((1, 7), -200.0), labels[:1], {})
+    np.testing.assert_allclose(tiny, np.log(7), rtol=1e-6)
 
 
 def test_softmax_equals_numpy():

@@ -83,7 +83,7 @@ DROPOUT = {
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_parameter_count(name):
     config = EXPERIMENTS[name].config
-    counts = PARAMETERS[re.sub("^audio_|_(cosine|logistic|softmax)$", "", name)]
+    counts = PARAMETERS[re.sub("^audio_|_(cosine|logistic|softmax|shares)$", "", name)]
     assert count_params(config) == counts[config.target.kind == "cosine"]
 
 
@@ -129,7 +129,7 @@ def test_network_contract(name):
         np.testing.assert_allclose(jnp.linalg.norm(eager, axis=1), lengths, rtol=1e-5)
     dropped = config.model.dropout > 0
     assert (float(jnp.abs(embedding - without_dropout).max()) > 0.01) == dropped
-    assert config.model.dropout == DROPOUT.get(re.sub("_(cosine|logistic|softmax)$", "", name), 0) * (
+    assert config.model.dropout == DROPOUT.get(re.sub("_(cosine|logistic|softmax|shares)$", "", name), 0) * (
         kind == "cosine" or "small" in name or "musicnn" in name or not name.startswith(("audio", "fusion"))
     )
 

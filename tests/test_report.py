@@ -19,7 +19,8 @@ from mumu_jax.objectives.cosine import Cosine
 from mumu_jax.objectives.logits import Logistic, Softmax
 from mumu_jax.reports import scores as measured
 from mumu_jax.reports.page import make_page
-from mumu_jax.reports.table2 import TABLE, Row, write_table
+from mumu_jax.reports.tables.output import write_table
+from mumu_jax.reports.tables.table2 import TABLE2, Row
 from mumu_jax.system.version import commit
 
 IMAGE = "data:image/svg+xml;base64,"
@@ -234,7 +235,7 @@ def test_large_run_stays_small(tmp_path):
 
 
 def test_names_in_the_chart_of_table_2_are_literal(tmp_path):
-    write_table(tmp_path / TABLE, [Row("$x_{$", "$uicideboy$", roc_auc_mean=0.5)])
+    write_table(TABLE2, tmp_path / TABLE2.csv, [Row("$x_{$", "$uicideboy$", roc_auc_mean=0.5)])
     [image] = Page(make_page(tmp_path, None)).images()
     assert "$x_{$_$uicideboy$" in {text.strip() for text in image.itertext()}
 
@@ -244,7 +245,7 @@ def test_table_2(tmp_path):
         Row("audio_x", "cosine", 123_456, 1.5, 0.9, 0.01, 0.1, 0.2, 0.3, 2, "epochs ÷ 4", "", "0.5M", 100.0, 0.888),
         Row("image_y", "logistic", note="no <b>covers</b>", paper_roc_auc=0.743),
     ]
-    write_table(tmp_path / TABLE, rows)
+    write_table(TABLE2, tmp_path / TABLE2.csv, rows)
     for name in ("seed0", "seed1"):
         make_run(tmp_path / "audio_x_cosine" / name)
     (tmp_path / "audio_x_cosine" / "seed1" / "report.html").touch()
@@ -257,7 +258,7 @@ def test_table_2(tmp_path):
 
 
 def test_what_is_no_run_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"no config\.json and no table2\.csv"):
+    with pytest.raises(UserError, match=r"no config.json and no table"):
         make_page(tmp_path, None)
     run = make_run(tmp_path / "run")
     with pytest.raises(UserError, match=r"mumu_jax\.evaluate --workdir=.* --split=val"):

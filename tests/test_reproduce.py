@@ -22,19 +22,10 @@ from mumu_jax import reproduce
 from mumu_jax.config import flatten
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
-from mumu_jax.reports.plan import NOT_IN_PAPER, describe_changes, make_plan, preset_changes, table_rows
-from mumu_jax.reports.table2 import (
-    COLUMNS,
-    Row,
-    as_markdown,
-    cells,
-    finding,
-    read_failures,
-    read_result,
-    read_table,
-    run_folder,
-    write_table,
-)
+from mumu_jax.reports.tables.output import as_markdown, read_table, write_table
+from mumu_jax.reports.tables.plan import describe_changes, make_plan
+from mumu_jax.reports.tables.results import read_failures, read_result, run_folder
+from mumu_jax.reports.tables.table2 import COLUMNS, NOT_IN_PAPER, TABLE2, Row, finding, table_rows
 from mumu_jax.runs.flags import parse_flags
 from mumu_jax.system.seals import SEAL
 from mumu_jax.system.signals import EXIT_INTERRUPTED
@@ -46,7 +37,7 @@ SPEC = REPOSITORY.parent / "shared" / "spec" / "oramas2017.md"
 
 
 def plan(data_dir: Path, rows: str = "*", seeds: int = 1, preset: str = "smoke"):
-    return make_plan(data_dir, rows, preset, seeds, "")
+    return make_plan(TABLE2, data_dir, rows, preset, seeds, "")
 
 
 # --- the plan -----------------------------------------------------------------------------------------------
@@ -108,7 +99,7 @@ def test_what_the_data_does_not_allow_is_left_out(small_data, tmp_path):
     (data / "text" / "prepared.json").write_text(json.dumps(described))
     found = plan(data)
     assert "linked entity" in found.impossible["text_vsm_sem_cosine"]
-    assert found.sources["text"] == "text_vsm_cosine"
+    assert found.jobs["fusion_ati_cosine"].joins["text"] == "text_vsm_cosine"
     assert "left out: fusion_ti_cosine: the data has no image" in str(found)
     assert "prepare again with mel among its --modalities" in found.impossible["audio_musicnn_mtt_logistic"]
     with pytest.raises(UserError, match="there is no prepared data in"):
@@ -129,7 +120,7 @@ def test_a_row_that_the_paper_does_not_have_is_labelled_and_stops_no_other(train
     assert str(data / "mel") in why
     assert "there is no models/musicnn_mtt.safetensors, which bash scripts/pretrained makes" in why
     call(data, tmp_path / "W", "--rows=audio_musicnn_mtt,timbre_mlp")
-    row = next(row for row in read_table(tmp_path / "W" / "table2.csv") if row.row == "audio_musicnn_mtt")
+    row = next(row for row in read_table(TABLE2, tmp_path / "W" / "table2.csv") if row.row == "audio_musicnn_mtt")
     assert row.note == f"{NOT_IN_PAPER['audio_musicnn_mtt_logistic']}; {why}"
 
 
@@ -138,11 +129,11 @@ def test_presets_change_what_they_say(small_data):
     for row in found.rows:
         named, run = flatten(load_config(row)), flatten(found.config(row, 3))
         changed = {name: run[name] for name in run if run[name] != named[name] and name != "seed"}
-        assert changed == preset_changes("smoke", row)
+        assert changed == TABLE2.changes("smoke", row)
         assert run["seed"] == 3
-        described = describe_changes("smoke", row)
+        described = describe_changes(TABLE2, "smoke", row)
         assert all(name in described for name in changed)
-    assert "optim.max_epochs 100 → 20 (÷ 5)" in describe_changes("smoke", "audio_low_3x3")
+    assert "optim.max_epochs 100 → 20 (÷ 5)" in describe_changes(TABLE2, "smoke", "audio_low_3x3")
     paper = plan(small_data, preset="paper")
     assert paper.config("audio_high_4x70_cosine", 0) == load_config("audio_high_4x70_cosine")
 
@@ -157,21 +148,31 @@ ROWS = [
 
 
 def test_table_survives_its_file(tmp_path):
-    write_table(tmp_path / "table2.csv", ROWS)
-    assert read_table(tmp_path / "table2.csv") == ROWS
+    write_table(TABLE2, tmp_path / "table2.csv", ROWS)
+    assert read_table(TABLE2, tmp_path / "table2.csv") == ROWS
     with (tmp_path / "table2.csv").open(newline="") as file:
         assert next(csv.reader(file))[:6] == ["row", "target", "params", "epoch_s", "roc_auc_mean", "roc_auc_sd"]
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match="not a table"):
-        read_table(tmp_path / "other.csv")
+        read_table(TABLE2, tmp_path / "other.csv")
 
 
 def test_text_says_all_there_is():
-    assert cells(ROWS[0])[:9] == ["text_vsm", "cosine", "24.78M", "25M", "0.5", "11", "5", "0.900 ± 0.010", "0.901"]
-    assert all(len(cells(row)) == len(COLUMNS) for row in ROWS)
+    assert TABLE2.cells(ROWS[0])[:9] == [
+        "text_vsm",
+        "cosine",
+        "24.78M",
+        "25M",
+        "0.5",
+        "11",
+        "5",
+        "0.900 ± 0.010",
+        "0.901",
+    ]
+    assert all(len(TABLE2.cells(row)) == len(COLUMNS) for row in ROWS)
     assert "text_vsm cosine (0.900), best fusion fusion_at cosine (0.930)" in finding(ROWS)[0]
     assert finding(ROWS[:1]) == []
-    lines = as_markdown(ROWS).splitlines()
+    lines = as_markdown(TABLE2, ROWS).splitlines()
     assert len({line.count("|") for line in lines[2:7]}) == 1
     assert "* fusion_at: optim.max_epochs 100 → 20 (÷ 5)" in lines
 
@@ -206,7 +207,7 @@ class FakeTraining:
 def training(monkeypatch, tmp_path_factory) -> FakeTraining:
     fake = FakeTraining(tmp_path_factory.mktemp("fake"))
     fake.tell()
-    monkeypatch.setattr(reproduce, "TRAIN", fake.command)
+    monkeypatch.setitem(reproduce.COMMANDS, "train", fake.command)
     return fake
 
 
@@ -225,7 +226,7 @@ def test_whole_table(training, small_data, tmp_path, capsys):
     planned = plan(small_data, seeds=2)
     assert call(small_data, tmp_path / "W", "--seeds=2") == 0
     assert len(training.done) == 54
-    rows = read_table(tmp_path / "W" / "table2.csv")
+    rows = read_table(TABLE2, tmp_path / "W" / "table2.csv")
     assert [f"{row.row}_{row.target}" for row in rows] == table_rows()
     fused = next(row for row in rows if (row.row, row.target) == ("fusion_ati", "cosine"))
     assert fused.roc_auc_mean == pytest.approx(0.905)
@@ -235,7 +236,8 @@ def test_whole_table(training, small_data, tmp_path, capsys):
     assert [flags.config for flags in parsed] == [planned.config(*run) for run in planned.runs]
     assert {flags.data_dir for flags in parsed} == {str(small_data)}
     joined = {flags.workdir: flags.runs for flags in parsed}
-    expected = {name: run_folder(tmp_path / "W", f"{row}", 1) for name, row in planned.sources.items()}
+    joins = planned.jobs["fusion_ati_cosine"].joins
+    expected = {name: run_folder(tmp_path / "W", row, 1) for name, row in joins.items()}
     assert joined[str(tmp_path / "W" / "fusion_ati_cosine" / "seed1")] == expected
     assert joined[str(tmp_path / "W" / "text_vsm_cosine" / "seed1")] is None
     said = capsys.readouterr().out
@@ -248,7 +250,7 @@ def test_failed_row_does_not_stop_the_others_and_is_tried_again(training, small_
     fails = {"text_vsm_sem_cosine": "bug", "timbre_mlp_logistic": "user error", "text_vsm_cosine": "out of memory"}
     training.tell(fails=fails)
     assert call(small_data, tmp_path / "W", "--seeds=1") == 1
-    rows = {f"{row.row}_{row.target}": row for row in read_table(tmp_path / "W" / "table2.csv")}
+    rows = {f"{row.row}_{row.target}": row for row in read_table(TABLE2, tmp_path / "W" / "table2.csv")}
     assert rows["text_vsm_sem_cosine"].note == "seed 0 failed: ValueError: broken"
     assert rows["text_vsm_cosine"].note == "seed 0 failed: its process was killed by SIGKILL, as for lack of memory"
     assert "text_vsm_sem_cosine/seed0, which failed" in rows["fusion_at_cosine"].note
@@ -264,7 +266,7 @@ def test_failed_row_does_not_stop_the_others_and_is_tried_again(training, small_
     assert call(small_data, tmp_path / "W", "--seeds=1") == 0
     again = {*fails, *(f"fusion_{of}_{target}" for of in ("at", "ti", "ati") for target in ("logistic", "cosine"))}
     assert sorted(training.done) == sorted(f"{name} 0" for name in again)
-    rows = read_table(tmp_path / "W" / "table2.csv")
+    rows = read_table(TABLE2, tmp_path / "W" / "table2.csv")
     assert all(not row.note for row in rows if f"{row.row}_{row.target}" not in NOT_IN_PAPER)
     assert (logs / "text_vsm_cosine_seed0.log").read_text() == 2 * "training text_vsm_cosine\n"
 
@@ -284,7 +286,9 @@ def test_interrupted_table_goes_on(training, small_data, tmp_path, capsys):
 def test_a_row_outlives_a_killed_table_and_keeps_its_lock(training, small_data, tmp_path):
     training.tell(fails={"timbre_mlp_logistic": "sleep"})
     arguments = [f"--data_dir={small_data}", f"--workdir={tmp_path / 'W'}", "--preset=smoke", "--rows=timbre_mlp"]
-    code = f"from mumu_jax import reproduce; reproduce.TRAIN = {training.command}; reproduce.main({arguments})"
+    code = (
+        f"from mumu_jax import reproduce; reproduce.COMMANDS['train'] = {training.command}; reproduce.main({arguments})"
+    )
     table = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
     log = tmp_path / "W" / "logs" / "timbre_mlp_logistic_seed0.log"
     wait_for(lambda: log.exists() and "training" in log.read_text())
@@ -303,14 +307,14 @@ def test_row_without_a_result_fails_alone(training, small_data, tmp_path):
     """No album of the test split has all modalities; no label has a positive and a negative there."""
     training.tell(split={"text_vsm_cosine": "val"}, auc={"text_vsm_logistic": None})
     assert call(small_data, tmp_path / "W", "--rows=text_*,timbre_mlp", "--seeds=1") == 1
-    found = {f"{row.row}_{row.target}": row for row in read_table(tmp_path / "W" / "table2.csv")}
+    found = {f"{row.row}_{row.target}": row for row in read_table(TABLE2, tmp_path / "W" / "table2.csv")}
     assert "there is no result of the data's own test albums" in found["text_vsm_cosine"].note
     assert (found["text_vsm_logistic"].roc_auc_mean, found["text_vsm_logistic"].seeds) == (None, 1)
     assert found["timbre_mlp_logistic"].roc_auc_mean == pytest.approx(0.7)
     training.tell()
     assert call(small_data, tmp_path / "W", "--rows=timbre_mlp", "--seeds=1") == 0
     assert training.done == []
-    found = {f"{row.row}_{row.target}": row for row in read_table(tmp_path / "W" / "table2.csv")}
+    found = {f"{row.row}_{row.target}": row for row in read_table(TABLE2, tmp_path / "W" / "table2.csv")}
     assert "there is no result" in found["text_vsm_cosine"].note  # of rows that were not asked for now
 
 
@@ -341,7 +345,7 @@ def test_weights_that_do_not_fit_are_told_before_anything_is_done(training, smal
     with pytest.raises(UserError, match=r"nothing\.safetensors"):
         call(small_data, tmp_path / "W", f"--image_weights={tmp_path / 'nothing.safetensors'}")
     assert call(small_data, tmp_path / "W", "--rows=image_*", "--seeds=1") == 0
-    assert all("from random weights" in row.cuts for row in read_table(tmp_path / "W" / "table2.csv"))
+    assert all("from random weights" in row.cuts for row in read_table(TABLE2, tmp_path / "W" / "table2.csv"))
 
 
 def test_trains_for_real_and_goes_on(small_data, tmp_path, capsys):
@@ -351,7 +355,7 @@ def test_trains_for_real_and_goes_on(small_data, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "1 of 2 runs are finished already" in said
     assert "2 runs took " in said
-    [row] = read_table(tmp_path / "W" / "table2.csv")
+    [row] = read_table(TABLE2, tmp_path / "W" / "table2.csv")
     assert row.seeds == 2
     assert row.epoch_s is not None
     assert "96 albums (60 train, 12 val, 24 test)" in (tmp_path / "W" / "report.html").read_text()
@@ -390,7 +394,7 @@ def test_smoke_table_of_the_mini_dataset(tmp_path):
     succeed("mumu_jax.prepare", "--source=synthetic", f"--data_dir={data}")
     where = (f"--data_dir={data}", f"--workdir={workdir}")
     succeed("mumu_jax.reproduce", *where, "--preset=smoke", "--seeds=1", timeout=3600)
-    auc = {f"{row.row}_{row.target}": row.roc_auc_mean for row in read_table(workdir / "table2.csv")}
+    auc = {f"{row.row}_{row.target}": row.roc_auc_mean for row in read_table(TABLE2, workdir / "table2.csv")}
     assert len(auc) == 27
     assert all(value is not None and value > 0.55 for value in auc.values())
     fused = max(value for name, value in auc.items() if value and name.startswith("fusion"))

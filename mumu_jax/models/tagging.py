@@ -170,12 +170,9 @@ def _not_empty(x: Array, patches: Array, pools: tuple[Size, ...]) -> Array:
     return x
 
 
-def _register(name: str, build: Any) -> None:
-    register(name, sees=("mel",), settings=SETTINGS)(build)
-
-
 def _tagger(form: Form, settings: ModelSettings, output: Output) -> Tagger:
-    return Tagger(form, **fields_of(settings, output))
+    filters = tuple(n // settings.width_divisor for n in form.filters)
+    return Tagger(form._replace(filters=filters), **fields_of(settings, output))
 
 
 def _short_chunk(residual: bool, settings: ModelSettings, output: Output) -> ShortChunk:
@@ -183,6 +180,6 @@ def _short_chunk(residual: bool, settings: ModelSettings, output: Output) -> Sho
 
 
 for _name, _form in FORMS.items():
-    _register(_name, partial(_tagger, _form))
-_register("short_chunk", partial(_short_chunk, False))
-_register("short_chunk_residual", partial(_short_chunk, True))
+    register(_name, sees=("mel",), settings=(*SETTINGS, "width_divisor"))(partial(_tagger, _form))
+for _name, _residual in (("short_chunk", False), ("short_chunk_residual", True)):
+    register(_name, sees=("mel",), settings=SETTINGS)(partial(_short_chunk, _residual))

@@ -1,4 +1,4 @@
-"""Objectives whose output is a logit for each label: independent labels (LOGISTIC), and one label an item (softmax).
+"""Objectives whose output is a logit for each label: independent labels (LOGISTIC), and one label an item.
 
 Losses are computed in float32 or better, whatever the network's precision, and all gradients are finite.
 """
@@ -60,6 +60,27 @@ class Softmax(Objective):
     def of_patches(self, scores: Float[np.ndarray, "items patches labels"]) -> Float[np.ndarray, "items labels"]:
         """Return the logarithms of the mean probabilities, but for what is the same for all patches."""
         return np.asarray(logsumexp(jax.nn.log_softmax(scores), axis=1))
+
+
+@dataclass(frozen=True)
+class Shares(Softmax):
+    """Cross-entropy of an item's one label among sigmoids that are divided by their sum.
+
+    Keras takes categorical cross-entropy of a sigmoid layer so, and the multiframe system trains with that (Jiménez
+    and José, after Choi et al. 2017).
+    """
+
+    meaning: ClassVar[str] = "shares of an album's one genre, which sum to 1"
+
+    def loss(
+        self, output: Float[Array, "items labels"], labels: Shaped[Array, "items labels"], fitted: Fitted
+    ) -> tuple[Float[Array, " items"], Float[Array, " items"]]:
+        """Return each item's cross-entropy in nats; its labels (0 or 1, or probabilities) sum to 1."""
+        return super().loss(jax.nn.log_sigmoid(at_least_float32(output)), labels, fitted)
+
+    def scores(self, output: Float[Array, "items labels"], fitted: Fitted) -> Float[Array, "items labels"]:
+        """Return the logarithm of each label's share."""
+        return jax.nn.log_softmax(jax.nn.log_sigmoid(output))
 
 
 def at_least_float32(x: Shaped[Array, "..."]) -> Float[Array, "..."]:

@@ -11,7 +11,7 @@ from jaxtyping import Float64
 from matplotlib.figure import Figure
 
 from mumu_jax.reports.scores import Calibration, Curve
-from mumu_jax.reports.table2 import Row
+from mumu_jax.reports.tables.base import Point
 from mumu_jax.system.pictures import render
 
 # Okabe and Ito's colours without black and yellow: told apart by the colour-blind, on a light ground and a dark one.
@@ -136,18 +136,21 @@ def importances(shares: Mapping[str, float]) -> Figure:
     return figure
 
 
-def table2(rows: Sequence[Row]) -> Figure:
-    """Draw the AUC of each row, ours with its deviation over the seeds beside the paper's."""
-    places, names = np.arange(len(rows)), [f"{row.row}_{row.target}" for row in rows]
-    figure, ax = _new(0.8 + 0.17 * len(rows))
-    ours = [np.nan if row.roc_auc_mean is None else row.roc_auc_mean for row in rows]
-    spread = [row.roc_auc_sd or 0.0 for row in rows]
-    printed = [np.nan if row.paper_roc_auc is None else row.paper_roc_auc for row in rows]
+def published(points: Sequence[Point], axis: str, chance: float | None) -> Figure:
+    """Draw the main metric of a table's rows, ours with its deviation over the seeds beside the printed number."""
+    places = np.arange(len(points))
+    figure, ax = _new(0.8 + 0.17 * len(points))
+    ours, printed = (
+        [np.nan if value is None else value for value in values]
+        for values in ([point.ours for point in points], [point.printed for point in points])
+    )
+    spread = [point.sd or 0.0 for point in points]
     ax.errorbar(ours, places, xerr=spread, fmt="o", markersize=4.5, capsize=2, elinewidth=1, label="ours, ± sd")
-    ax.plot(printed, places, "D", markersize=4.5, markerfacecolor="none", color=COLOURS[1], label="the paper")
-    ax.axvline(0.5, linestyle=":", **FAINT)
-    ax.set_yticks(places, names, fontsize=8)
-    ax.set(ylim=(len(rows) - 0.4, -0.6), xlabel="ROC-AUC (dotted: chance)")
+    ax.plot(printed, places, "D", markersize=4.5, markerfacecolor="none", color=COLOURS[1], label="published")
+    if chance is not None:
+        ax.axvline(chance, linestyle=":", **FAINT)
+    ax.set_yticks(places, [point.name for point in points], fontsize=8)
+    ax.set(ylim=(len(points) - 0.4, -0.6), xlabel=axis if chance is None else f"{axis} (dotted: chance)")
     figure.legend(loc="outside upper center", ncols=2)
     return figure
 

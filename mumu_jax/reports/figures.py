@@ -18,7 +18,7 @@ from mumu_jax.data.loader import multi_hot
 from mumu_jax.data.manifest import SPLITS, Label, read_labels, read_manifest
 from mumu_jax.errors import UserError
 from mumu_jax.objectives.cosine import item_factors
-from mumu_jax.reports.table2 import TABLE
+from mumu_jax.reports.tables import table_in
 from mumu_jax.runs.constants import read_constants
 from mumu_jax.runs.folder import check_run, read_about
 from mumu_jax.system.files import read_npz
@@ -69,9 +69,9 @@ def _runs_in(workdir: Path) -> list[Path]:
     """Return the run itself, or the finished runs of `reproduce`."""
     if (workdir / "config.json").exists():
         return [workdir]
-    if not (workdir / TABLE).exists():
+    if table_in(workdir) is None:
         raise UserError(
-            f"{workdir} has neither config.json nor {TABLE}; give the --workdir of a run or of mumu_jax.reproduce"
+            f"{workdir} has neither config.json nor a table; give the --workdir of a run or of mumu_jax.reproduce"
         )
     return sorted(path.parent for path in workdir.glob("*/seed*/config.json") if _saved(path.parent, "predictions"))
 

@@ -1,4 +1,4 @@
-"""One HTML file about a run, or about the runs of Table 2; everything that it shows is stored in it."""
+"""One HTML file about a run, or about the runs of a table; everything that it shows is stored in it."""
 
 import itertools
 import json
@@ -28,7 +28,10 @@ from mumu_jax.reports.run import (
     settings,
     share,
 )
-from mumu_jax.reports.table2 import SETTINGS, TABLE, Row, read_table
+from mumu_jax.reports.tables import table_in
+from mumu_jax.reports.tables.base import Table
+from mumu_jax.reports.tables.output import read_table
+from mumu_jax.reports.tables.results import SETTINGS
 from mumu_jax.runs.calibration import WAYS
 from mumu_jax.system.files import replacing
 from mumu_jax.system.lines import printable
@@ -80,12 +83,12 @@ def make_page(workdir: Path, split: str | None) -> str:
     )
     environment.filters |= {"share": share, "count": count, "metric_name": metric_name, "json": _json}
     with charts.style():
-        if (workdir / TABLE).exists():
+        if table := table_in(workdir):
             if split:
                 raise UserError(
-                    f"--split={split} is for a run, and {workdir} holds Table 2, of test albums; leave it out"
+                    f"--split={split} is for a run, and {workdir} holds {table.title}, of test albums; leave it out"
                 )
-            content = _about_table(workdir)
+            content = _about_table(workdir, table)
         else:
             content = _about_run(read_run(workdir, split))
     return environment.get_template("report.html.j2").render(**content, figures=list(_figures(workdir)))
@@ -149,23 +152,25 @@ def _about_scores(run: Run, predictions: Predictions) -> dict[str, Any]:
     }
 
 
-def _about_table(workdir: Path) -> dict[str, Any]:
-    rows = read_table(workdir / TABLE)
-    path = workdir / SETTINGS
+def _about_table(workdir: Path, table: Table) -> dict[str, Any]:
+    rows, path = read_table(table, workdir / table.csv), workdir / SETTINGS
+    points = table.points(rows)
     return {
-        "title": "Table 2",
+        "title": table.title,
         "run": None,
         "labels": None,
-        "table": rows,
-        "links": {(row.row, row.target): list(_reports(workdir, row)) for row in rows},
-        "by_row": charts.as_image(charts.table2(rows)),
+        "table": table,
+        "rows": rows,
+        "n_measured": sum(point.ours is not None for point in points),
+        "links": {job: list(_reports(workdir, job)) for job in map(table.job_of, rows)},
+        "by_row": charts.as_image(charts.published(points, table.axis, table.chance)),
         "about": json.loads(path.read_text(encoding="utf-8")) if path.exists() else {},
     }
 
 
-def _reports(workdir: Path, row: Row) -> Iterator[tuple[str, str]]:
-    """Yield (name, address relative to the page) of the reports that a row's runs have."""
-    for report in sorted(workdir.glob(f"{row.row}_{row.target}/seed*/report.html")):
+def _reports(workdir: Path, job: str) -> Iterator[tuple[str, str]]:
+    """Yield (name, address relative to the page) of the reports that a job's runs have."""
+    for report in sorted(workdir.glob(f"{job}/seed*/report.html")):
         yield report.parent.name, quote(report.relative_to(workdir).as_posix())
 
 

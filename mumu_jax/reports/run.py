@@ -66,7 +66,7 @@ def read_run(folder: Path, split: str | None) -> Run:
     """
     if not (folder / "config.json").exists():
         raise UserError(
-            f"{folder} is neither a run nor a folder of runs: it has no config.json and no table2.csv; give the "
+            f"{folder} is neither a run nor a folder of runs: it has no config.json and no table; give the "
             "--workdir of mumu_jax.train or of mumu_jax.reproduce"
         )
     check_run(folder)

@@ -34,7 +34,8 @@ def fit_constants(config: Config, dataset: Dataset, data_dir: Path) -> tuple[Con
     every = read_albums(dataset, data_dir)
     albums = [album for album in every if album.split in ("train", "val")]
     if objective.single_label:
-        check_single_label(every, data_dir)
+        needing = f"config.target.kind={config.target.kind!r}"
+        check_single_label(every, data_dir, needing, "train with 'logistic' or 'cosine'")
     labels = _multi_hot_labels(albums, dataset.labels)
     train, val = ({*dataset.split(split).album_ids} for split in ("train", "val"))
     seen = np.asarray(labels[[album.album_id in train for album in albums]].any(axis=0))
@@ -63,15 +64,18 @@ def standardisation(dataset: Dataset, unit: str) -> Standardisation:
     return Standardisation(mean, std)
 
 
-def check_single_label(albums: Sequence[Album], data_dir: Path) -> None:
-    """Raise UserError unless each album has one genre, and not all the same."""
+def check_single_label(albums: Sequence[Album], data_dir: Path, needing: str, instead: str = "") -> None:
+    """Raise UserError unless each album has one genre, and not all the same; `needing` is what needs that.
+
+    `instead` is what else could be done, after "or".
+    """
     if len({genre for album in albums for genre in album.genres}) < 2:
-        raise UserError(f"all albums of {data_dir} have the same genre; config.target.kind='softmax' needs several")
+        raise UserError(f"all albums of {data_dir} have the same genre; {needing} needs several")
     for album in albums:
         if len(album.genres) != 1:
             raise UserError(
-                f"album {album.album_id!r} of {data_dir} has {len(album.genres)} genres, and config.target.kind="
-                "'softmax' needs one each; give data of one genre an album, or train with 'logistic' or 'cosine'"
+                f"album {album.album_id!r} of {data_dir} has {len(album.genres)} genres, and {needing} needs one each; "
+                f"give data of one genre an album{instead and f', or {instead}'}"
             )
 
 

@@ -24,6 +24,12 @@ def _make_synthetic(path: Path | None, request: Request) -> Collection:
     return read(path, request)
 
 
+def _make_synthetic_single(path: Path | None, request: Request) -> Collection:
+    from mumu_jax.data.sources.synthetic import read_single
+
+    return read_single(path, request)
+
+
 def _read_own_manifest(path: Path, request: Request) -> Collection:
     albums = [_with_found_files(album) for album in read_manifest(path)]
     return Collection(albums, labels_of(albums))
@@ -47,6 +53,12 @@ SYNTHETIC = Source(
     layout="nothing: the mini dataset is made, not read",
     needs_input=False,
 )
+SYNTHETIC_SINGLE = Source(
+    name="synthetic_single",
+    read=_make_synthetic_single,
+    layout="nothing: long songs of one genre each are made, not read",
+    needs_input=False,
+)
 MANIFEST = Source(
     name="manifest",
     read=_read_own_manifest,
@@ -66,6 +78,7 @@ def register(source: Source) -> None:
 
 for _source in (
     SYNTHETIC,
+    SYNTHETIC_SINGLE,
     tartarus.SOURCE,
     mumu.SOURCE,
     folder.SOURCE,

@@ -1,17 +1,19 @@
-"""The mini dataset: a stand-in for MuMu that is made, not downloaded.
+"""The mini datasets: a stand-in for MuMu that is made, not downloaded, and another of one genre an album.
 
 Audio files with their timbre, review texts and covers are drawn from what an album's genres favour (`sound`, `reviews`,
 `covers`), with noise of its own in each: a modality alone tells something of the genres, several together tell more.
 None tells all: half the albums lie on several branches of the taxonomy, whose traits mix; a genre shares traits with
-its family; and each modality has stray traits, of genres that the album does not have.
+its family; and each modality has stray traits, of genres that the album does not have.  With one genre an album, songs
+are longer, so that a network sees several pieces of each.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 
 import h5py
@@ -20,13 +22,13 @@ import soundfile
 import soxr
 from PIL import Image
 
-from mumu_jax.data.manifest import SPLITS, Album, Track
+from mumu_jax.data.manifest import SPLITS, Album, Label, Track
 from mumu_jax.data.modalities.text.entities import write_gazetteer
 from mumu_jax.data.sources.base import Collection, Request
 from mumu_jax.data.sources.synthetic.covers import draw_cover
 from mumu_jax.data.sources.synthetic.genres import BRANCHES, LABELS, with_parents
 from mumu_jax.data.sources.synthetic.reviews import GAZETTEER, write_reviews
-from mumu_jax.data.sources.synthetic.sound import SR_HZ, render_track, segments_timbre
+from mumu_jax.data.sources.synthetic.sound import DURATION_S, SR_HZ, STRAY, render_track, segments_timbre
 from mumu_jax.errors import UserError
 from mumu_jax.system.files import replacing
 from mumu_jax.system.terminal import progress_bar
@@ -36,6 +38,11 @@ SEED = 0
 N_ALBUMS = {"train": 180, "val": 40, "test": 200}
 N_BRANCHES = (0.50, 0.38, 0.12)  # chance of an album on one, two, three branches of the taxonomy
 MAX_TRACKS = {"train": 3, "val": 3, "test": 1}
+# With one genre an album: two of each of five families, as many songs of each, and three pieces of 29 s a song.
+SINGLE_GENRES = ("Bebop", "Blues Rock", "Dub", "House", "Jazz", "Pop", "Reggae", "Rock", "Techno", "Vocal Pop")
+N_SINGLES = {"train": 100, "val": 30, "test": 100}
+SINGLE_DURATION_S = (90.0, 100.0)
+SINGLE_STRAYS = (0.9, 0.9, 0.9)  # chances of a second voice in each third: a piece tells less than the song
 
 # Most files are in the plainest format, a few in others, as in anyone's collection.  An mp3 costs half a second.
 # (suffix, sample rate in Hz, channels, share of the tracks)
@@ -56,7 +63,10 @@ class Plan:
     album_id: str
     split: str
     branches: tuple[str, ...]
-    n_tracks: int
+    genres: tuple[str, ...]
+    n_tracks: int = 1
+    duration_s: tuple[float, float] = DURATION_S
+    stray_chances: tuple[float, ...] = (STRAY,)
 
     def rng(self, item: str) -> np.random.Generator:
         """Return the random numbers that the album's cover, text or a track is made of."""
@@ -73,19 +83,32 @@ def read(path: Path | None, request: Request) -> Collection:
     return Collection(albums, LABELS, gazetteer=folder / "gazetteer")
 
 
+def read_single(path: Path | None, request: Request) -> Collection:
+    """Make the mini dataset of one genre an album, as `read`."""
+    if path is not None:
+        raise UserError(f"the synthetic_single source is made, not read: leave out --input={path}")
+    folder = request.data_dir / "source"
+    albums = make_planned(folder, plan_singles(SEED), request.workers)
+    return Collection(albums, [Label(genre) for genre in SINGLE_GENRES])
+
+
 def write_names(path: Path) -> None:
     """Write the made-up names that the texts mention, and their categories, as a gazetteer."""
     write_gazetteer(path, {name: name for name in GAZETTEER}, GAZETTEER)
 
 
 def make(folder: Path, seed: int, workers: int, n_albums: Mapping[str, int] = N_ALBUMS) -> list[Album]:
-    """Return the albums of `seed`, with their files in `folder`.
+    """Return the albums of `seed`, with their files in `folder`, as `make_planned`."""
+    return make_planned(folder, plan_albums(seed, n_albums), workers)
 
-    Finished files of the same recipe (this code and these arguments) are used again; those of another are removed.
+
+def make_planned(folder: Path, plans: Sequence[Plan], workers: int) -> list[Album]:
+    """Return the planned albums, with their files in `folder`.
+
+    Finished files of the same recipe (this code and these plans) are used again; those of another are removed.
     Raises UserError if the folder holds files but no recipe: they are not ours.
     """
-    plans = plan_albums(seed, n_albums)
-    _start_recipe(folder, repr((seed, sorted(n_albums.items()))))
+    _start_recipe(folder, repr(plans))
     made = map_in_order(partial(_make_files, folder=folder), plans, workers, _died)
     with closing(made), progress_bar(len(plans), "making the mini dataset") as bar:
         albums = []
@@ -126,12 +149,25 @@ def _plan_split(seed: int, split: str, n_albums: int) -> list[Plan]:
     rng = np.random.default_rng((seed, SPLITS.index(split)))
     while True:
         plans = [
-            Plan(f"mini{seed}-{split}-{i:03d}", split, _draw_branches(rng), int(rng.integers(MAX_TRACKS[split])) + 1)
+            _plan_album(f"mini{seed}-{split}-{i:03d}", split, _draw_branches(rng), int(rng.integers(MAX_TRACKS[split])))
             for i in range(n_albums)
         ]
         count = Counter(genre for plan in plans for genre in with_parents(plan.branches))
         if min(count[genre] for genre in BRANCHES) >= min(8, n_albums // 22):
             return plans
+
+
+def _plan_album(album_id: str, split: str, branches: tuple[str, ...], n_more_tracks: int) -> Plan:
+    return Plan(album_id, split, branches, with_parents(branches), n_more_tracks + 1)
+
+
+def plan_singles(seed: int) -> list[Plan]:
+    """Plan albums of one song and one genre, split after split."""
+    return [
+        Plan(f"mini{seed}-single-{split}-{i:03d}", split, (genre,), (genre,), 1, SINGLE_DURATION_S, SINGLE_STRAYS)
+        for split, n in N_SINGLES.items()
+        for i, genre in enumerate(islice(cycle(SINGLE_GENRES), n))
+    ]
 
 
 def _draw_branches(rng: np.random.Generator) -> tuple[str, ...]:
@@ -145,10 +181,10 @@ def _draw_branches(rng: np.random.Generator) -> tuple[str, ...]:
 
 def _make_files(plan: Plan, folder: Path) -> Album:
     """Make the missing files of an album, and describe it."""
-    genres, text = with_parents(plan.branches), write_reviews(plan.branches, plan.rng("text"))
+    text = write_reviews(plan.branches, plan.rng("text"))
     tracks = tuple(_make_track(plan, number, folder) for number in range(1, plan.n_tracks + 1))
     cover = _make_cover(plan, folder)
-    return Album(plan.album_id, genres, tracks, plan.split, text, cover, n_reviews=len(text.splitlines()))
+    return Album(plan.album_id, plan.genres, tracks, plan.split, text, cover, n_reviews=len(text.splitlines()))
 
 
 def _make_track(plan: Plan, number: int, folder: Path) -> Track:
@@ -158,7 +194,7 @@ def _make_track(plan: Plan, number: int, folder: Path) -> Track:
     track_id = f"{plan.album_id}-{number}"
     audio, timbre = folder / "audio" / f"{track_id}.{suffix}", folder / "msd" / f"{track_id}.h5"
     if not (audio.exists() and timbre.exists()):
-        samples = render_track(plan.branches, rng)
+        samples = render_track(plan.branches, rng, plan.duration_s, plan.stray_chances)
         with replacing(timbre) as path, h5py.File(path, "w") as file:
             file.create_dataset("analysis/segments_timbre", data=segments_timbre(samples))
         samples = soxr.resample(samples, SR_HZ, sr_hz)

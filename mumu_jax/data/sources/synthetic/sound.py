@@ -79,17 +79,27 @@ STYLES = {
 # fmt: on
 
 
-def render_track(branches: tuple[str, ...], rng: np.random.Generator) -> Float32[np.ndarray, " samples"]:
-    """Return mono samples at SR_HZ in (-1, 1), DURATION_S long: all branches at once, at times a stray one."""
-    n_samples = int(rng.uniform(*DURATION_S) * SR_HZ)
+def render_track(
+    branches: tuple[str, ...],
+    rng: np.random.Generator,
+    duration_s: tuple[float, float] = DURATION_S,
+    stray_chances: tuple[float, ...] = (STRAY,),
+) -> Float32[np.ndarray, " samples"]:
+    """Return mono samples at SR_HZ in (-1, 1), as long as a draw from `duration_s`.
+
+    All branches play at once.  Of as many sections as there are chances, each may have a stray one, too.
+    """
+    n_samples = int(rng.uniform(*duration_s) * SR_HZ)
     key = int(rng.integers(-TRANSPOSE, TRANSPOSE + 1))
     step_s = 15 / (STYLES[branches[0]].tempo_bpm * rng.uniform(1 - SPREAD, 1 + SPREAD))
     starts = np.arange(0, n_samples, step_s * SR_HZ).astype(int)
-    stray = (str(rng.choice(list(STYLES))),) if rng.random() < STRAY else ()
+    strays = [str(rng.choice(list(STYLES))) if rng.random() < chance else None for chance in stray_chances]
     music = np.zeros(n_samples, np.float32)
-    for branch in branches + stray:
-        voice = _play(STYLES[branch], key, starts, n_samples, rng)
-        music += voice * np.float32(10 ** (rng.normal(0, LEVEL_SD_DB) / 20) / voice.std())
+    sections = np.array_split(music, len(strays))
+    for branch, part in [*((branch, music) for branch in branches), *zip(strays, sections, strict=True)]:
+        if branch is not None:
+            voice = _play(STYLES[branch], key, starts, n_samples, rng)
+            part += (voice * np.float32(10 ** (rng.normal(0, LEVEL_SD_DB) / 20) / voice.std()))[: len(part)]
     return music * np.float32(rng.uniform(0.5, 0.95) / np.abs(music).max())
 
 
