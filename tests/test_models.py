@@ -64,6 +64,8 @@ PARAMETERS = {
     "mel_short_chunk": (3_687_348 + 513 * 200,),
     "mel_short_chunk_residual": (12_104_244 + 513 * 200,),
     "mel_cnn_choi": (865_950 + 257 * 200,),
+    "mel_multiframe_cnn": (865_950 + 257 * 200,),
+    "mel_multiframe_crnn": (396_786 + 33 * 200,),
     "mel_crnn_choi": (396_786 + 33 * 200,),  # the README's number; 400,562 with running statistics
 }
 
@@ -72,7 +74,13 @@ PARAMETERS = {
 # AlexNet: torchvision's.
 DROPOUT = {
     **dict.fromkeys(("audio_high_3x3", "audio_high_4x96", "audio_high_4x70", "text_vsm", "text_vsm_sem"), 0.5),
-    **{"audio_low_4x96_small": 0.5, "audio_musicnn": 0.5, "audio_musicnn_mtt": 0.5, "mel_crnn_choi": 0.3},
+    **{
+        "audio_low_4x96_small": 0.5,
+        "audio_musicnn": 0.5,
+        "audio_musicnn_mtt": 0.5,
+        "mel_crnn_choi": 0.3,
+        "mel_multiframe_crnn": 0.3,
+    },
     **dict.fromkeys(("mel_musicnn", "mel_vgg", "mel_musicnn_won", "mel_fcn", "mel_crnn"), 0.5),
     **dict.fromkeys(("mel_short_chunk", "mel_short_chunk_residual"), 0.5),
     **{"covers_alexnet": 0.5, "covers_densenet201": 0.7, "covers_vit_b16": 0.7},

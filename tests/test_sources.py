@@ -58,9 +58,19 @@ def by_id(albums: list[Album]) -> dict[str, Album]:
 
 
 def test_registry_describes_every_source() -> None:
-    assert list(SOURCES) == ["synthetic", "tartarus", "mumu", "folder", "covers", "csv", "tags", "manifest"]
+    assert list(SOURCES) == [
+        "synthetic",
+        "synthetic_single",
+        "tartarus",
+        "mumu",
+        "folder",
+        "covers",
+        "csv",
+        "tags",
+        "manifest",
+    ]
     assert all(source.name == name and source.layout for name, source in SOURCES.items())
-    assert [name for name, source in SOURCES.items() if not source.needs_input] == ["synthetic"]
+    assert [name for name, source in SOURCES.items() if not source.needs_input] == ["synthetic", "synthetic_single"]
     assert [name for name, source in SOURCES.items() if source.folders] == ["mumu"]
 
 
@@ -95,8 +105,9 @@ def test_real_data_never_pays_for_the_renderer() -> None:
 def test_input_that_no_source_can_read(tmp_path: Path) -> None:
     fails("tartaru", tmp_path, "no source 'tartaru'; did you mean 'tartarus'?")
     fails("spotify", tmp_path, "no source 'spotify'; choose one of synthetic, tartarus,")
-    fails("synthetic", tmp_path, "leave out --input")
-    for name in set(SOURCES) - {"synthetic"}:
+    for name in ("synthetic", "synthetic_single"):
+        fails(name, tmp_path, f"the {name} source is made, not read: leave out --input")
+    for name in set(SOURCES) - {"synthetic", "synthetic_single"}:
         fails(name, None, f"--source={name} expects", "found none: add --input=PATH")
         fails(name, tmp_path / "gone", f"--source={name} expects", f"found nothing at {tmp_path / 'gone'}")
     (tmp_path / "empty").touch()
