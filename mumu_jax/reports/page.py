@@ -146,6 +146,7 @@ def _about_scores(run: Run, predictions: Predictions) -> dict[str, Any]:
         "calibrated_error": calibrated and calibrated.error,
         "sharing": run.calibrator and int((~run.calibrator.own).sum()),
         "target": run.config.target.kind,
+        "single_label": objective.single_label,
         "n_bins": len(scores.PROBABILITIES) - 1,
         "max_pairs": N_PAIRS,
         "pairs": scores.confused_pairs(predicted, labels, N_PAIRS),
