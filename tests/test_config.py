@@ -44,7 +44,9 @@ def test_bare_names_are_the_papers_best_target():
     for stem in ("descriptors_boosted", "timbre_boosted", "fusion_boosted"):
         assert load_config(stem) == dataclasses.replace(load_config(f"{stem}_logistic"), name=stem)
         assert load_config(f"{stem}_softmax").target.kind == "softmax"
-    assert len(names) == 48 + 4 + 4 + 5 + 2 * len(tagging) + 3 * 3
+    for stem in ("mel_multiframe_cnn", "mel_multiframe_crnn"):
+        assert load_config(stem) == dataclasses.replace(load_config(f"{stem}_shares"), name=stem)
+    assert len(names) == 48 + 1 + 4 + 4 + 5 + 2 * len(tagging) + 3 * 3 + 2 * 3
 
 
 @pytest.mark.parametrize("name", load_experiments())
