@@ -176,6 +176,21 @@ class AugmentSettings:
 
 
 @dataclass
+class JointSettings:
+    """Networks of two modalities: Ru et al. 2023, who print `contrast` alone, and Nguyen & Okatani 2018."""
+
+    width: int = positive(256)  # of the attention
+    heads: int = positive(1)
+    attention: bool = True  # of each modality to the other; else the means of both are joined
+    fuse: str = setting("flatten", ("flatten", "mean"))  # all places of both side by side, or their means
+    fused: int = positive(512)  # width of the vector of both
+    contrast: float = share(0.3)  # the share of the contrastive loss in the whole one
+    projection: int = positive(256)  # width in which the contrastive loss compares
+    depth: int = positive(3)  # layers of co-attention
+    empty: int = positive(3)  # learned places that attention may choose in the place of real ones
+
+
+@dataclass
 class ModelSettings:
     """The network that sees the items.
 
@@ -193,6 +208,7 @@ class ModelSettings:
     rounds: int = positive(500)  # of boosting, at most: a tree for each label in each; Bahuleyan 2018
     tree_depth: int = setting(5, low=1, high=8)  # all trees are stored complete: 2^depth leaves
     subsample: float = setting(0.8, above=0, high=1)  # the share of the items that a tree is grown on
+    joint: JointSettings = dataclasses.field(default_factory=JointSettings)
     weights: str = ""  # a file that scripts/convert_weights.py wrote; "": start from random weights
     trainable: str = ""  # a regular expression: parameters whose path has no match stay as they are; "" matches all
     dropout: float = share(
@@ -218,6 +234,8 @@ class TargetSettings:
 
     kind: str = "cosine"
     n_factors: int = positive(50)  # section 6: d = 50; fewer if the label matrix has a smaller rank
+    # graph: the last layer's weights are those that a graph network makes of the genres; Ru et al. 2023
+    head: str = setting("dense", ("dense", "graph"))
 
 
 @dataclass

@@ -23,7 +23,7 @@ from mumu_jax.compute.step import train_step
 from mumu_jax.config import OptimSettings
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
-from mumu_jax.models.batch_norm import trains
+from mumu_jax.models.batch_norm import Members, trains
 from mumu_jax.models.resnet import ResNet
 from mumu_jax.objectives import make_objective
 from mumu_jax.objectives.cosine import Cosine
@@ -173,7 +173,8 @@ def test_a_frozen_batch_norm_keeps_its_statistics(trainable, moves):
     images = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
     model = ResNet(blocks=(), bottleneck=True, n_outputs=N_LABELS, unit_output=False)
     network, variables = Network(model, Logistic(), trainable), model.init(jax.random.key(1), images)
-    _, found = apply_in_training(network, variables, images, jax.random.split(jax.random.key(2), 2), jnp.ones(2), None)
+    keys, members = jax.random.split(jax.random.key(2), 2), Members(jnp.ones(2), None, trainable)
+    found = apply_in_training(network, variables, images, Constants({}, {}), keys, members).batch_stats
     assert bool(jnp.any(found["bn1"]["mean"] != 0)) == moves
 
 

@@ -9,12 +9,13 @@ from torch_weights import by_name
 
 from benchmarks.made_up_batches import Problem
 from benchmarks.options import SIX
-from mumu_jax.compute.network import Network, apply, apply_in_training, see
+from mumu_jax.compute.network import Constants, Network, apply, apply_in_training, see
 from mumu_jax.compute.optim import make_optimizer
 from mumu_jax.config import OptimSettings
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
 from mumu_jax.models import pretrained
+from mumu_jax.models.batch_norm import Members
 from mumu_jax.models.densenet import DenseNet
 from mumu_jax.models.resnet import ResNet
 from mumu_jax.models.vit import ViT
@@ -44,7 +45,7 @@ def test_the_peer_is_the_same_network(name):
     @jax.jit
     def ours(params, patches):
         def loss(params):
-            output, _ = apply(network, {"params": params}, patches)
+            output, _ = apply(network, {"params": params}, patches, constants)
             total, weight = network.objective.summed_loss(output, batch.labels, constants.fitted, batch.mask)
             return total / weight, output
 
@@ -111,7 +112,8 @@ def test_image_networks_are_the_same_in_training(family):
     def step(params):
         def loss(params):
             keys = jax.random.split(jax.random.key(0), 6)
-            output, _ = apply_in_training(network, {**variables, "params": params}, images, keys, mask, None)
+            of_params = {**variables, "params": params}
+            output = apply_in_training(network, of_params, images, Constants({}, {}), keys, Members(mask)).output
             total, weight = network.objective.summed_loss(output, labels, {}, mask)
             return total / weight, output
 

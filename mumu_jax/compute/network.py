@@ -16,13 +16,15 @@ from mumu_jax.compute.augment import Augmentation, augment, centre_view
 from mumu_jax.config import Config
 from mumu_jax.models import family_of
 from mumu_jax.models.batch_norm import Members
-from mumu_jax.models.head import Shallow
+from mumu_jax.models.head import GRAPH, Shallow
 from mumu_jax.models.registry import Output
 from mumu_jax.objectives import Fitted, Objective, make_objective
+from mumu_jax.objectives.label_graph import ADJACENCY, FEATURES
 
 Keys = Key[Array, " items"]
 Inputs = Mapping[str, Any]  # by modality, as `Batch.inputs`
 
+PAIRS = "pairs"  # the collection in which a model sows `contrast`, two embeddings of each item
 VECTORS = "vectors"  # the input of an album network: the mean feature vector of an album's tracks
 
 
@@ -50,6 +52,8 @@ class Network(NamedTuple):
     trainable: str = ""  # as in config.model
     views: tuple[tuple[str, Augmentation], ...] = ()  # by modality, of those that are seen in random views
     compressions: tuple[tuple[str, Compression], ...] = ()  # likewise, of those whose logarithm is seen
+    contrast: float = 0.0  # the share of the contrastive loss, of a model that sows pairs
+    graph: tuple[int, int] | None = None  # of a graph head: the labels, and the width of their features
 
 
 def item_network(config: Config, n_labels: int, fitted: Fitted) -> Network:
@@ -60,14 +64,25 @@ def item_network(config: Config, n_labels: int, fitted: Fitted) -> Network:
     views = tuple(view for view in views if view[0] in config.inputs)
     compressions = (("mel", Compression(config.mel.level, config.mel.floor_db)),)
     compressions = tuple(one for one in compressions if one[0] in config.inputs)
-    model = family_of(config).build(config.model, output)
-    return Network(model, objective, config.model.trainable, views, compressions)
+    family = family_of(config)
+    model = family.build(config.model, output)
+    contrast = config.model.joint.contrast if "joint.contrast" in family.settings else 0.0
+    graph = _graph_shape(config, n_labels, fitted)
+    return Network(model, objective, config.model.trainable, views, compressions, contrast, graph)
 
 
 def album_network(config: Config, n_labels: int, fitted: Fitted) -> Network:
     """Build the network that sees the mean feature vectors of albums, as VECTORS (Oramas et al. 2017, section 5.1)."""
     objective = make_objective(config.target)
-    return Network(Shallow(objective.n_outputs(n_labels, fitted), objective.unit_output), objective)
+    model = Shallow(objective.n_outputs(n_labels, fitted), objective.unit_output)
+    return Network(model, objective, graph=_graph_shape(config, n_labels, fitted))
+
+
+def _graph_shape(config: Config, n_labels: int, fitted: Fitted) -> tuple[int, int] | None:
+    """Return the labels and the width of their features, at most if nothing is fitted; None without a graph head."""
+    if config.target.head != "graph":
+        return None
+    return n_labels, fitted[FEATURES].shape[1] if fitted else min(config.target.n_factors, n_labels)
 
 
 def constants_of_vectors(constants: Constants, width: int) -> Constants:
@@ -108,21 +123,48 @@ def example_of(network: Network, item: Inputs) -> Any:
     return see(network, zeros, Constants(unchanged, {}))
 
 
+def initial_variables(network: Network, key: Key[Array, ""], item: Inputs) -> dict[str, Any]:
+    """Return the first parameters and running statistics, for inputs of the shapes and dtypes of `item`."""
+    graph = {}
+    if network.graph is not None:
+        n_labels, width = network.graph
+        graph = _graph(network, {ADJACENCY: jnp.zeros((n_labels, n_labels)), FEATURES: jnp.zeros((n_labels, width))})
+    kept = nn.DenyList(["intermediates", GRAPH])
+    _, variables = network.model.apply(graph, example_of(network, item), rngs={"params": key}, mutable=kept)
+    return {name: variables.get(name, {}) for name in ("params", "batch_stats")}
+
+
 def apply(
-    network: Network, variables: Any, inputs: Any
+    network: Network, variables: Any, inputs: Any, constants: Constants
 ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
     """Return the network's output and penultimate vectors for what it sees."""
+    variables = {**variables, **_graph(network, constants.fitted)}
     output, embedding = cast(tuple[Array, Array], network.model.apply(variables, inputs))
     return output, embedding
 
 
-def apply_in_training(
-    network: Network, variables: Any, inputs: Any, dropout_keys: Keys, mask: Float[Array, " items"], axis: str | None
-) -> tuple[Float[Array, "items outputs"], Any]:
-    """Return the output and new running statistics, with dropout and the batch's own statistics.
+class InTraining(NamedTuple):
+    """The results of a network in training for a batch."""
 
-    The batch is the real items, `mask`, on all devices of `axis`.
-    """
-    members = (Members(mask, axis, network.trainable),) if variables["batch_stats"] else ()
-    (output, _), new = network.model.apply(variables, inputs, dropout_keys, *members, mutable=["batch_stats"])
-    return output, new.get("batch_stats", {})
+    output: Float[Array, "items outputs"]
+    batch_stats: Any  # the new running statistics
+    pair: Any  # of a model that sows pairs: two embeddings of each item, and the logarithm of the temperature
+
+
+def apply_in_training(
+    network: Network, variables: Any, inputs: Any, constants: Constants, dropout_keys: Keys, members: Members
+) -> InTraining:
+    """Apply the network with dropout and the statistics of the batch, whose `members` are on all devices."""
+    of_batch = (members,) if variables["batch_stats"] else ()
+    collections = ["batch_stats", PAIRS] if network.contrast else ["batch_stats"]
+    variables = {**variables, **_graph(network, constants.fitted)}
+    (output, _), new = network.model.apply(variables, inputs, dropout_keys, *of_batch, mutable=collections)
+    return InTraining(output, new.get("batch_stats", {}), new[PAIRS]["contrast"] if network.contrast else None)
+
+
+def _graph(network: Network, fitted: Fitted) -> dict[str, Any]:
+    """Return the collection of variables in which the output layer finds the graph of the labels; none without one."""
+    if network.graph is None:
+        return {}
+    graph = {"adjacency": fitted[ADJACENCY], "features": fitted[FEATURES]}
+    return {GRAPH: graph if isinstance(network.model, Shallow) else {"output": graph}}

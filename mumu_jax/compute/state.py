@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from mumu_jax.compute.network import Network, example_of
+from mumu_jax.compute.network import Network, initial_variables
 
 
 @struct.dataclass
@@ -32,9 +32,9 @@ class TrainState:
 def create_state(network: Network, tx: optax.GradientTransformation, item: Any, seed: int) -> TrainState:
     """Return the initial state for inputs of the shapes and dtypes of `item`; the same seed gives the same bytes."""
     init_key, item_key = jax.random.split(jax.random.key(seed))
-    variables = network.model.init(init_key, example_of(network, item))
+    variables = initial_variables(network, init_key, item)
     params = variables["params"]
-    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), item_key, variables.get("batch_stats", {}))
+    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), item_key, variables["batch_stats"])
 
 
 def n_values(tree: Any) -> int:

@@ -10,6 +10,8 @@ from jaxtyping import Array, Float, Key
 from mumu_jax.batch import Batch
 from mumu_jax.compute.network import Constants, Network, apply, apply_in_training, see
 from mumu_jax.compute.state import TrainState
+from mumu_jax.models.batch_norm import Members
+from mumu_jax.objectives.contrastive import contrastive_loss
 
 VIEW = 1 << 16  # folded into an item's key for its random view; no dropout layer has this number
 
@@ -36,13 +38,17 @@ def train_step(
     With `axis`, which names the devices, `batch` is one device's part.
     """
     keys = _item_keys(state, len(batch.mask), axis)
+    members = Members(batch.mask, axis, network.trainable)
     inputs = see(network, batch.inputs, constants, jax.vmap(jax.random.fold_in, (0, None))(keys, VIEW))
 
     def loss_sum(params: Any) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Any]]:
         variables = {**state.variables, "params": params}
-        output, batch_stats = apply_in_training(network, variables, inputs, keys, batch.mask, axis)
-        loss, weight = network.objective.summed_loss(output, batch.labels, constants.fitted, batch.mask)
-        return loss, (weight, batch_stats)
+        trained = apply_in_training(network, variables, inputs, constants, keys, members)
+        loss, weight = network.objective.summed_loss(trained.output, batch.labels, constants.fitted, batch.mask)
+        if network.contrast:
+            of_pairs = contrastive_loss(*trained.pair, batch.mask, axis).sum()
+            loss = (1 - network.contrast) * loss + network.contrast * of_pairs
+        return loss, (weight, trained.batch_stats)
 
     (loss, (weight, batch_stats)), gradients = jax.value_and_grad(loss_sum, has_aux=True)(state.params)
     if axis is not None:  # all at once, so that it becomes one message
@@ -69,7 +75,7 @@ def train_chunk(
 
 def predict_step(variables: Any, batch: Batch, constants: Constants, network: Network) -> Predictions:
     """Return loss, scores and penultimate vectors of one batch, without dropout."""
-    output, embedding = apply(network, variables, see(network, batch.inputs, constants))
+    output, embedding = apply(network, variables, see(network, batch.inputs, constants), constants)
     loss, weight = network.objective.summed_loss(output, batch.labels, constants.fitted, batch.mask)
     scores = network.objective.scores(output, constants.fitted)
     return Predictions(loss, weight, scores, embedding)

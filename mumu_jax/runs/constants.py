@@ -46,12 +46,22 @@ def fit_constants(config: Config, dataset: Dataset, data_dir: Path) -> tuple[Con
         fitted = {name: np.asarray(array) for name, array in objective.fit(labels).items()}
     except ValueError as error:
         raise UserError(f"{data_dir}: {error} (an experiment whose name ends in _logistic)") from error
+    if config.target.head == "graph":
+        fitted |= _fit_graph(labels[[album.album_id in train for album in albums]], config, data_dir)
     targeted = objective.has_target(len(seen), fitted)
     _warn(f"are on no training album with {dataset.name}: {objective.unseen}", dataset, ~seen & targeted)
     _warn(objective.untargeted, dataset, ~targeted)
     parts = parts_of(dataset, config)
     inputs = {name: standardisation(parts[name], config.data.standardise) for name in config.inputs}
     return Constants(inputs, fitted), seen
+
+
+def _fit_graph(labels: Shaped[np.ndarray, "albums labels"], config: Config, data_dir: Path) -> dict[str, np.ndarray]:
+    """Return the graph of the labels of the training albums; its nodes are described by their label factors."""
+    try:
+        return fit_label_graph(labels, np.asarray(label_factors(ppmi(labels), config.target.n_factors)))
+    except ValueError as error:
+        raise UserError(f"{data_dir}: {error}, and config.target.head='dense'") from error
 
 
 def standardisation(dataset: Dataset, unit: str) -> Standardisation:

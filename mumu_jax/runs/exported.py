@@ -132,7 +132,7 @@ def program_of(network: Network, trained: Trained, item: Mapping[str, Any]) -> e
         dense = {
             name: densify(part, part.n_columns) if isinstance(part, Sparse) else part for name, part in arrays.items()
         }
-        output, embedding = apply(network, variables, see(network, dense, constants))
+        output, embedding = apply(network, variables, see(network, dense, constants), constants)
         scores = network.objective.scores(output, constants.fitted)
         return network.objective.readable(scores)[0], embedding[0]
 

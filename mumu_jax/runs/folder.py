@@ -198,7 +198,7 @@ def load_run(workdir: Path) -> TrainedRun:
 def embedding_width(trained: Trained, item: Any) -> int:
     """Return the width of a network's penultimate vectors."""
     example = example_of(trained.network, item)
-    return jax.eval_shape(partial(apply, trained.network), trained.variables, example)[1].shape[1]
+    return jax.eval_shape(partial(apply, trained.network), trained.variables, example, trained.constants)[1].shape[1]
 
 
 def source_of_weights(workdir: Path) -> dict[str, str] | None:

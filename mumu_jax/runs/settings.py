@@ -32,6 +32,8 @@ def unused_settings(config: Config) -> dict[str, str]:
     unused = _of_other_modalities(config)
     unused |= _of_others("model.family", config.model, family_of(config), FAMILIES)
     unused |= _of_others("target.kind", config.target, make_objective(config.target), OBJECTIVES)
+    if config.target.head == "graph":
+        unused.pop("target.n_factors", None)
     if family_of(config).by_gradient:
         unused |= _of_other_optimizers("optim", config.optim)
     else:
@@ -76,6 +78,11 @@ def check_settings(config: Config) -> None:
     Starts no device: several processes are joined after this.
     """
     modalities_of(config)
+    if config.target.head == "graph" and make_objective(config.target).unit_output:
+        raise UserError(
+            f"config.target.head='graph' makes a score for each genre, and config.target.kind={config.target.kind!r} "
+            "predicts label factors; choose 'logistic' or 'softmax'"
+        )
     values, defaults = flatten(config), flatten(Config())
     for name, owner in unused_settings(config).items():
         if values[name] != defaults[name]:
