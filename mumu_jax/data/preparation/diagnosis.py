@@ -15,21 +15,18 @@ from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.image.read import read_image
 from mumu_jax.data.modalities.suffixes import AUDIO_SUFFIXES, IMAGE_SUFFIXES
 from mumu_jax.data.modalities.timbre import DATASET, read_timbre
+from mumu_jax.data.sources.downloads import ARCHIVES, other_than_data, read_head
 from mumu_jax.data.sources.files import files_below, read_list
 from mumu_jax.data.sources.finding import SEVERITIES, Finding, Report, Severity, some
-from mumu_jax.data.sources.mumu import H5_SUFFIXES, Contents, read_files, taxonomy
+from mumu_jax.data.sources.folders import H5_SUFFIXES, find_folder, index_files
+from mumu_jax.data.sources.mumu import Contents, read_files, taxonomy
 from mumu_jax.data.sources.mumu.release import (
-    ARCHIVES,
     COPY_AGAIN,
     FROM_HOME,
     GENRE_LABELS,
     METADATA,
     REVIEWS,
     SPLITS_FOLDER,
-    find_folder,
-    index_files,
-    other_than_data,
-    read_head,
 )
 from mumu_jax.data.sources.mumu.tables import DATASETS, TARTARUS, albums_by_id
 from mumu_jax.data.sources.tartarus import LABELS_PREFIX, items_index
