@@ -91,7 +91,7 @@ def read_source(name: str, path: Path | None, request: Request) -> Collection:
         raise UserError(f"{expected}; found none: add --input=PATH")
     if path is not None and not os.path.exists(path):  # unlike Path.exists, False also if we have no permission
         raise UserError(f"{expected}; found nothing at {path}: correct the path")
-    _check_options(source, request)
+    check_options(source, request)
     try:
         collection = source.read(path, request)
     except OSError as error:
@@ -162,7 +162,7 @@ def _find_source(name: str) -> Source:
     return SOURCES[name]
 
 
-def _check_options(source: Source, request: Request) -> None:
+def check_options(source: Source, request: Request) -> None:
     """Raise UserError if the request names something that the source does not have."""
     for kind in request.folders:
         if kind not in source.folders:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from mumu_jax.data.manifest import SPLITS
 from mumu_jax.data.sources.finding import Report
 from mumu_jax.errors import UserError
 
@@ -113,7 +114,7 @@ class Dataset:
             raise UserError(f"--fold={fold}: {self.title} has {there}; {remedy}")
         return Choice(subset or next(iter(self.subsets)), fold or 0)
 
-    def sizes(self, choice: Choice) -> Sizes | None:
-        """Return the published sizes of the splits, None if there are none."""
+    def sizes(self, choice: Choice) -> dict[str, int]:
+        """Return the published number of tracks of each split, of none if there are no published splits."""
         sizes = self.subsets[choice.subset].sizes
-        return sizes[choice.fold] if sizes else None
+        return dict(zip(SPLITS, sizes[choice.fold], strict=True)) if sizes else {}

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mumu_jax.data.sources.dataset import Choice, Dataset, Entry, File, Listing, Subset
-from mumu_jax.data.sources.finding import Finding, Report, rejecter
+from mumu_jax.data.sources.finding import Report, rejecter
 from mumu_jax.data.sources.public.reading import source_of
 from mumu_jax.data.sources.public.tables import read_lines
 
@@ -23,9 +23,6 @@ LINE = re.compile(rf"(?:({'|'.join(GENRES)})/)?({'|'.join(GENRES)})\.(\d{{5}})(?
 def list_tracks(files: Mapping[str, Path], choice: Choice, report: Report) -> Listing:
     """Return the clips of the three lists, or all clips, which a hash of their names splits."""
     if choice.subset == "all":
-        found = "none: clips of an artist, and repetitions of a clip, may be in several splits"
-        remedy = "add --subset=filtered, if scores are to be compared or believed"
-        report(Finding("warning", Path("GTZAN"), "artists to split by", found, remedy))
         return Listing([_entry(genre, f"{number:05d}", None) for genre in GENRES for number in range(N_CLIPS)])
     entries = []
     for split, path in files.items():

@@ -49,7 +49,7 @@ def read(dataset: Dataset, kinds: Sequence[str], root: Path, request: Request) -
         labels_of(albums, listing.parents),
         rejected=[finding.rejected_line() for finding in findings if finding.reason] + texts.rejected,
         notes=[
-            f"{dataset.title}, {choice.subset}: {dataset.licence}; cite {dataset.citation}; {dataset.home}",
+            f"{dataset.title}, {choice.subset}; licence: {dataset.licence}; cite {dataset.citation}; {dataset.home}",
             _note_of_splits(dataset, choice, albums),
             *(str(finding) for finding in findings if finding.severity == "warning" and not finding.reason),
             _note_of_songs(dataset, albums, places["audio"]),
@@ -60,8 +60,8 @@ def read(dataset: Dataset, kinds: Sequence[str], root: Path, request: Request) -
 def _note_of_splits(dataset: Dataset, choice: Choice, albums: Sequence[Album]) -> str:
     counts = Counter(album.split for album in albums for _ in album.tracks)
     found = ", ".join(f"{counts[split]:,} {split}" for split in SPLITS)
-    if dataset.sizes(choice) is None:
-        return f"splits: {found} tracks"
+    if not dataset.sizes(choice):
+        return f"splits: {found} tracks, by a hash of the artist, or of the track where none is known"
     fold = f", fold {choice.fold}" if dataset.n_folds > 1 else ""
     return f"splits: {found} tracks, by the published lists{fold}"
 
@@ -87,7 +87,7 @@ def examine(dataset: Dataset, root: Path, choice: Choice, report: Report) -> Lis
         return Listing([])
     listing = dataset.list_tracks(files, choice, report)
     entries = _without_repeated(listing.entries, root, report)
-    _check_counts(dataset, choice, files, root, entries, report)
+    _check_counts(dataset, choice, {key: files.get(key, root) for key in (*SPLITS, "")}, entries, report)
     _check_artists(entries, root, report)
     if not dataset.keeps_unlabelled:
         labelled = [entry for entry in entries if entry.genres]
@@ -135,30 +135,24 @@ def _without_repeated(entries: Sequence[Entry], root: Path, report: Report) -> l
 
 
 def _check_counts(
-    dataset: Dataset,
-    choice: Choice,
-    files: Mapping[str, Path],
-    root: Path,
-    entries: Sequence[Entry],
-    report: Report,
+    dataset: Dataset, choice: Choice, files: Mapping[str, Path], entries: Sequence[Entry], report: Report
 ) -> None:
-    """Compare the numbers of tracks and labels with the published ones."""
+    """Compare the numbers of tracks and labels with the published ones; `files` has the list of each split."""
     subset, counts = dataset.subsets[choice.subset], Counter(entry.split for entry in entries)
-    remedy = f"nothing to do, if that is meant so; else copy the files again from {dataset.home}"
-    for split, n_published in zip(SPLITS, dataset.sizes(choice) or (), strict=False):
-        if counts[split] != n_published:
-            path = files.get(split, root)
-            expected = f"{split}: {n_published:,} tracks as published"
-            report(Finding("warning", path, expected, f"{counts[split]:,}", remedy))
-    if subset.n_tracks not in (None, len(entries)):
-        expected = f"{subset.n_tracks:,} tracks as published"
-        report(Finding("warning", root, expected, f"{len(entries):,}", remedy))
     n_labels = len({genre for entry in entries for genre in entry.genres})
-    if subset.n_labels not in (None, n_labels):
-        report(Finding("warning", root, f"{subset.n_labels} labels as published", f"{n_labels}", remedy))
+    expected = [
+        *((split, f"tracks in {split}", n, counts[split]) for split, n in dataset.sizes(choice).items()),
+        ("", "tracks", subset.n_tracks, len(entries)),
+        ("", "labels", subset.n_labels, n_labels),
+    ]
+    for key, unit, n_published, n in expected:
+        if n_published not in (None, n):
+            remedy = "nothing to do, if that is meant so; else copy the files of one release again"
+            report(Finding("warning", files[key], f"{n_published:,} {unit}, as published", f"{n:,}", remedy))
 
 
 def _check_artists(entries: Sequence[Entry], root: Path, report: Report) -> None:
+    """Find artists that published splits share, and tracks to split whose artist is not known."""
     splits = defaultdict(set)
     for entry in entries:
         if entry.artist and entry.split:
@@ -168,6 +162,11 @@ def _check_artists(entries: Sequence[Entry], root: Path, report: Report) -> None
         found = f"{len(shared):,} of {len(splits):,} in several: {some(shared)}"
         remedy = "nothing to do: the published splits are so, and scores on them are too good"
         report(Finding("note", root, "each artist in one split", found, remedy))
+    unknown = [entry.track_id for entry in entries if not (entry.artist or entry.split)]
+    if unknown:
+        found = f"no artist of {len(unknown):,}: {some(unknown)}"
+        remedy = "choose a --subset with published splits: an artist, and a repeated song, may be in several now"
+        report(Finding("warning", root, "the artists of tracks without a published split", found, remedy))
 
 
 # --- the owner's folders ------------------------------------------------------------------------------------
