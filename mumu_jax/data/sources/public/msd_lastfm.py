@@ -138,7 +138,7 @@ SOURCE = source_of(
         citation="Bertin-Mahieux et al., The Million Song Dataset, ISMIR 2011, and the authors of the lists",
         licence="none is stated for the lists; the songs are not public",
         home="http://millionsongdataset.com/lastfm",
-        n_tracks=241_889,
+        n_tracks=242_854,
         subsets={
             "won": Subset("most frequent tags, the lists of Won et al. 2020", N_TAGS, ((N_TRAIN, 11_774, 28_435),)),
             "choi": Subset("most frequent tags, the lists of Choi et al. 2016", N_TAGS, ((201_680, 12_634, 28_540),)),
