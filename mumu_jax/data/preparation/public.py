@@ -1,5 +1,6 @@
 """Diagnosis of a public data set: what its reader finds, which of its files are there, and if training can start."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def _check_files(
         report(Finding(severity, place, expected, found, remedy))
 
     wanted = _wanted(kind, albums)
-    files = {name: path for name, (_, path) in wanted.items() if path and path.exists()}
+    files = {name: path for name, (_, path) in wanted.items() if path and os.path.exists(path)}
     missing = [name for name in wanted if name not in files]
     if missing:
         found = f"none for {len(missing):,} of {len(wanted):,}: {some(missing)}"

@@ -81,7 +81,8 @@ class Dataset:
     `files` are the released files that a choice needs, by a key for the reader `list_tracks`, which gets the paths of
     those that are there, and reports what is not as expected.  A file of a split's list has the split's name as key.
     `audio` says where songs are to be had, `audio_folders` the folder of a subset's songs if it has one of its own.
-    `faults` are known faults of the released songs, by track id.
+    `faults` are known faults of the released songs, by track id.  Tracks without a label are left out, unless the
+    published results are of these, too (`keeps_unlabelled`).
     """
 
     title: str

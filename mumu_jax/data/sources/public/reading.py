@@ -1,5 +1,6 @@
 """Reading of any public data set: files by name, tracks checked against what is published, songs found by name."""
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -68,7 +69,7 @@ def _note_of_splits(dataset: Dataset, choice: Choice, albums: Sequence[Album]) -
 
 def _note_of_songs(dataset: Dataset, albums: Sequence[Album], folder: Path) -> str:
     tracks = [track for album in albums for track in album.tracks]
-    n_there = sum(track.audio.exists() for track in tracks)
+    n_there = sum(os.path.exists(track.audio) for track in tracks)
     note = f"audio: {n_there:,} of {len(tracks):,} songs are in {folder}"
     return note if n_there == len(tracks) else f"{note}; {dataset.audio}, or name their folder by --audio_dir"
 
@@ -165,7 +166,7 @@ def _check_artists(entries: Sequence[Entry], root: Path, report: Report) -> None
     unknown = [entry.track_id for entry in entries if not (entry.artist or entry.split)]
     if unknown:
         found = f"no artist of {len(unknown):,}: {some(unknown)}"
-        remedy = "choose a --subset with published splits: an artist, and a repeated song, may be in several now"
+        remedy = "an artist, and a repeated song, may be in several splits: choose a --subset with published ones"
         report(Finding("warning", root, "the artists of tracks without a published split", found, remedy))
 
 
