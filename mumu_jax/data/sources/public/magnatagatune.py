@@ -30,42 +30,38 @@ def list_tracks(files: Mapping[str, Path], choice: Choice, report: Report) -> Li
         of_clip = tuple(name for name, cell in zip(at, cells, strict=False) if cell == "1" and name in tags)
         clips.setdefault(cells[at[PATH]], []).append((cells[at[CLIP]], of_clip))
     counts = Counter(tag for same in clips.values() for _, of_clip in same for tag in of_clip)
-    kept = (
-        set(counts) if choice.subset == "all_tags" else {*sorted(counts, key=lambda tag: (-counts[tag], tag))[:N_TAGS]}
-    )
-    splits = _clean(files, clips, report) if choice.subset == "clean" else {path: _split_of(path) for path in clips}
-    entries = [
-        # the name begins with the artist's
-        Entry(
-            clip, tuple(filter(kept.__contains__, of_clip)), (path,), split, path.rpartition("/")[2].partition("-")[0]
-        )
-        for path, split in splits.items()
-        for clip, of_clip in clips[path]
-        if clip not in BROKEN
-    ]
+    by_frequency = sorted(counts, key=lambda tag: (-counts[tag], tag))
+    kept = {*(by_frequency if choice.subset == "all_tags" else by_frequency[:N_TAGS])}
+    is_clean = choice.subset == "clean"
+    listed = _clean(files, clips, report) if is_clean else [(path, _split_of(path)) for path in clips]
+    entries = []
+    for path, split in listed:
+        artist = path.rpartition("/")[2].partition("-")[0]
+        for clip, of_clip in clips[path]:
+            if clip not in BROKEN:
+                labels = tuple(tag for tag in of_clip if tag in kept)
+                entries.append(Entry(clip, labels, (path,), split, artist))
     return Listing(entries)
 
 
-def _split_of(path: str) -> str:
-    return next((split for split, letters in FOLDERS.items() if path[:1] in letters), "train")
+def _split_of(path: str) -> str | None:
+    return next((split for split, letters in FOLDERS.items() if path[:1] in letters), None)
 
 
-def _clean(files: Mapping[str, Path], clips: Mapping[str, object], report: Report) -> dict[str, str]:
-    """Return the split of each clip on the three lists, by its path."""
-    splits = {}
+def _clean(files: Mapping[str, Path], clips: Mapping[str, object], report: Report) -> list[tuple[str, str]]:
+    """Return path and split of each clip on the three lists."""
+    listed = []
     for split in FOLDERS:
         array = read_array(files[split], report)
-        lines = (
-            [] if array is None else [line.decode() if isinstance(line, bytes) else str(line) for line in array.flat]
-        )
+        lines = [] if array is None else array.astype(str).tolist()
         paths = [line.partition("\t")[2] for line in lines]
         unknown = [path for path in paths if path not in clips]
         if unknown:
             found = f"{len(unknown):,} others: {some(unknown)}"
             remedy = "take the lists and the annotations from one release"
             report(Finding("warning", files[split], "row<TAB>mp3_path of clips with annotations", found, remedy))
-        splits |= {path: split for path in paths if path in clips}
-    return splits
+        listed += [(path, split) for path in paths if path in clips]
+    return listed
 
 
 def _files(choice: Choice) -> dict[str, File]:
