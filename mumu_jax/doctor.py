@@ -1,4 +1,4 @@
-"""`python -m mumu_jax.doctor`: check a MuMu folder before training, or count the contents of prepared data."""
+"""`python -m mumu_jax.doctor`: check MuMu or a public data set before training, or count what prepared data holds."""
 
 import argparse
 import textwrap
@@ -11,11 +11,12 @@ from rich.table import Table
 
 from mumu_jax.data.manifest import read_labels, read_manifest
 from mumu_jax.data.modalities import MODALITIES
-from mumu_jax.data.preparation import census, duplicates
+from mumu_jax.data.preparation import census, duplicates, public
 from mumu_jax.data.preparation.diagnosis import Coverage, Diagnosis, diagnose
 from mumu_jax.data.preparation.duplicates import DUPLICATES
 from mumu_jax.data.preparation.job import LABELS, MANIFEST
-from mumu_jax.data.sources import mumu
+from mumu_jax.data.sources import SOURCES, check_options, mumu
+from mumu_jax.data.sources.base import Request
 from mumu_jax.data.sources.finding import SEVERITIES
 from mumu_jax.data.store import records
 from mumu_jax.errors import UserError
@@ -23,22 +24,31 @@ from mumu_jax.system.lines import print_line, print_lines, printable
 from mumu_jax.system.terminal import run_command, wide_console
 
 OWNED = mumu.SOURCE.folders
+KNOWN = [name for name, source in SOURCES.items() if source.dataset or source is mumu.SOURCE]
 TOP = 10  # labels shown from either end, as in the paper's Table 1
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the findings in a MuMu folder, or the statistics of prepared data; return 1 if training cannot start."""
+    """Print the findings in a data set's folder, or what prepared data holds; return 1 if training cannot start."""
     options = _parse(argv)
     if options.statistics:
         print_statistics(statistics(options.statistics))
         for note in duplicates.notes_of(duplicates.read_lines(options.statistics), options.statistics / DUPLICATES):
             print_lines(f"\n{note}")
         return 0
-    if (options.mumu / MANIFEST).is_file():
-        print_prepared(options.mumu)
+    path = options.input or options.mumu
+    if (path / MANIFEST).is_file():
+        print_prepared(path)
         return 0
-    folders = {name: getattr(options, f"{name}_dir") for name in OWNED}
-    diagnosis = diagnose(options.mumu, {name: folder for name, folder in folders.items() if folder is not None})
+    named = {name: getattr(options, f"{name}_dir") for name in OWNED}
+    folders = {name: folder for name, folder in named.items() if folder is not None}
+    source = SOURCES[options.source]
+    check_options(source, Request(path, folders=folders, subset=options.subset, fold=options.fold))
+    if source.dataset:
+        choice = source.dataset.choose(options.subset, options.fold)
+        diagnosis = public.diagnose(source, source.dataset, path, choice, folders)
+    else:
+        diagnosis = diagnose(path, folders)
     print_diagnosis(diagnosis)
     return 0 if diagnosis.can_start else 1
 
@@ -157,13 +167,18 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         metavar="MUMU",
         help="the folder of MuMu's released files, or one of the two CSV files in it; or prepared data",
     )
+    subject.add_argument("--input", type=Path, metavar="PATH", help="the same, or the folder of --source")
     subject.add_argument("--statistics", type=Path, metavar="OUT", help="prepared data, to be counted instead")
-    parser.add_argument("--audio_dir", type=Path, help="the owner's audio, named by MSD track id")
-    parser.add_argument("--covers_dir", type=Path, help="the owner's covers, named by amazon_id")
+    parser.add_argument("--source", choices=KNOWN, default=mumu.SOURCE.name, help="the data set (mumu)", metavar="NAME")
+    parser.add_argument("--subset", metavar="NAME", help="the part of a public data set, see mumu_jax.prepare --help")
+    parser.add_argument("--fold", type=int, metavar="N", help="the number of its division into splits (0)")
+    parser.add_argument("--audio_dir", type=Path, help="the owner's audio, named as the data set names it")
+    parser.add_argument("--covers_dir", type=Path, help="the owner's covers, likewise")
     parser.add_argument("--msd_dir", type=Path, help="the Million Song Dataset's .h5 files")
     options = parser.parse_args(argv)
-    if options.statistics and any(getattr(options, f"{name}_dir") for name in OWNED):
-        parser.error("--statistics counts prepared data, which needs no folder of the owner's: leave it out")
+    others = [*(f"{name}_dir" for name in OWNED), "subset", "fold"]
+    if options.statistics and any(getattr(options, name) is not None for name in others):
+        parser.error("--statistics counts prepared data, which needs no other folder and no part: leave it out")
     return options
 
 

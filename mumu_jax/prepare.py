@@ -13,6 +13,7 @@ from mumu_jax.data.modalities.base import PreparedModality
 from mumu_jax.data.preparation.job import CORES, MAX_BAD, Job, prepare
 from mumu_jax.data.preparation.summary import BAD_FILES_ALLOWED
 from mumu_jax.data.sources import SOURCES
+from mumu_jax.data.sources.dataset import Dataset
 from mumu_jax.data.sources.same import WAYS
 from mumu_jax.data.store.beam import for_each_under
 from mumu_jax.errors import UserError
@@ -22,9 +23,9 @@ from mumu_jax.system.terminal import positive, run_command
 TOO_MANY_BAD = 3  # exit status
 FOLDERS = {  # that may be named beside the input
     "entities": "ALBUM_ID.json files of Babelfy or ELVIS",
-    "audio": "the folder of the songs (--source=mumu)",
-    "covers": "the folder of the covers (--source=mumu)",
-    "msd": "the folder of the MSD's .h5 files (--source=mumu)",
+    "audio": "the folder of the songs",
+    "covers": "the folder of the covers",
+    "msd": "the folder of the MSD's .h5 files",
 }
 
 
@@ -49,6 +50,8 @@ def main(argv: Sequence[str]) -> int:
             duplicates=options.duplicates,
             genre_map=options.map,
             taxonomy=options.taxonomy,
+            subset=options.subset,
+            fold=options.fold,
             for_each=for_each,
         )
     )
@@ -76,7 +79,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         prog="python -m mumu_jax.prepare",
         description="Turn a collection into data to train on.  After a kill, the same call continues.",
         epilog="sources:\n"
-        + "\n".join(f"  {source.name:<10} --input is {source.layout}" for source in SOURCES.values())
+        + "\n".join(f"  {source.name:<14} --input is {source.layout}" for source in SOURCES.values())
+        + "\n\npublic data sets:\n"
+        + "\n".join(_about(source.name, source.dataset) for source in SOURCES.values() if source.dataset)
         + "\n\nexit status: 0 done, 2 wrong input, 3 done but too many files are damaged, 130 interrupted",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -138,7 +143,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="a file made by scripts/build_gazetteer.py, which links entities; later calls keep it",
     )
     for name, content in FOLDERS.items():
-        parser.add_argument(f"--{name}_dir", type=Path, metavar="DIR", help=content)
+        users = ", ".join(source.name for source in SOURCES.values() if name in source.folders)
+        help_of_folder = f"{content} (--source={users})" if users else content
+        parser.add_argument(f"--{name}_dir", type=Path, metavar="DIR", help=help_of_folder)
+    parser.add_argument("--subset", metavar="NAME", help="the part of a public data set, see below")
+    parser.add_argument("--fold", type=int, metavar="N", help="the number of its division into splits (0)")
     for modality in MODALITIES.values():
         if modality.presets:
             names = ", ".join(modality.presets)
@@ -149,6 +158,15 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
             choices = " or ".join(map(str, setting.metadata.get("choices", ())))
             parser.add_argument(option, type=type(default), help=f"{choices} ({default})".strip())
     return parser.parse_args(argv)
+
+
+def _about(name: str, dataset: Dataset) -> str:
+    subsets = "; ".join(f"{name}: {subset}" for name, subset in dataset.subsets.items())
+    folds = f"; --fold=0 to {dataset.n_folds - 1}" if dataset.n_folds > 1 else ""
+    return (
+        f"  {name:<14} {dataset.title}, {dataset.n_tracks:,} tracks; {dataset.home}\n"
+        f"{'':17}{dataset.licence}\n{'':17}--subset=NAME of {subsets}{folds}"
+    )
 
 
 def _modalities(text: str) -> tuple[str, ...]:

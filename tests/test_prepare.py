@@ -462,7 +462,8 @@ def test_files_that_are_all_gone_do_not_empty_what_was_prepared(tmp_path, in_thi
 
 def test_folders_that_the_source_does_not_use(tmp_path):
     job = Job("manifest", make_collection(tmp_path), tmp_path / "out", folders={"msd": tmp_path})
-    with pytest.raises(UserError, match=r"--msd_dir is for --source=mumu; manifest names its own files: leave it out"):
+    says = r"--msd_dir is for --source=mumu, msd_lastfm, msdi; manifest names its own files: leave it out"
+    with pytest.raises(UserError, match=says):
         prepare_job(job)
     with pytest.raises(UserError, match=r"--entities_dir=.* has 0 \.json files, but no file is named after an album"):
         prepare_job(replace(job, folders={"entities": tmp_path}))

@@ -58,20 +58,13 @@ def by_id(albums: list[Album]) -> dict[str, Album]:
 
 
 def test_registry_describes_every_source() -> None:
-    assert list(SOURCES) == [
-        "synthetic",
-        "synthetic_single",
-        "tartarus",
-        "mumu",
-        "folder",
-        "covers",
-        "csv",
-        "tags",
-        "manifest",
-    ]
+    ours = ["synthetic", "synthetic_single", "tartarus", "mumu", "folder", "covers", "csv", "tags", "manifest"]
+    public = ["jamendo", "magnatagatune", "fma", "gtzan", "music4all", "msd_lastfm", "msdi"]
+    assert list(SOURCES) == [*ours, *public]
     assert all(source.name == name and source.layout for name, source in SOURCES.items())
     assert [name for name, source in SOURCES.items() if not source.needs_input] == ["synthetic", "synthetic_single"]
-    assert [name for name, source in SOURCES.items() if source.folders] == ["mumu"]
+    assert [name for name, source in SOURCES.items() if source.folders] == ["mumu", *public]
+    assert [name for name, source in SOURCES.items() if source.dataset] == public
 
 
 def read_songs(path: Path, request: Request) -> Collection:
@@ -93,7 +86,7 @@ def test_a_source_from_outside_the_package(tmp_path: Path, monkeypatch: pytest.M
     assert sum(split["records"] for split in summary.splits["text"].values()) == 40
     assert {album.split for album in read_manifest(tmp_path / "data" / "manifest.jsonl")} == {"train", "val", "test"}
     fails("songs", None, "--source=songs expects --input to be a text file with GENRE:WORDS", "add --input=PATH")
-    with pytest.raises(UserError, match="--audio_dir is for --source=mumu; songs names its own files: leave it out"):
+    with pytest.raises(UserError, match=r"--audio_dir is for --source=mumu, .*; songs names its own files: leave it"):
         read_source("songs", tmp_path / "songs.txt", Request(tmp_path, folders={"audio": tmp_path}))
 
 

@@ -270,6 +270,12 @@ def assign_splits(albums: Sequence[Album]) -> list[Album]:
     return [msgspec.structs.replace(album, split=splits[album.album_id]) for album in albums]
 
 
+def split_groups(names: Iterable[str]) -> dict[str, str]:
+    """Return a split for each group of albums, such as an artist's, as if it were an album of that name."""
+    groups = assign_splits([Album(name, (), ()) for name in dict.fromkeys(names)])
+    return {group.album_id: str(group.split) for group in groups}
+
+
 def _fill_empty_splits(splits: dict[str, str], free: Sequence[str]) -> None:
     """Move one of the `free` albums into each empty split: the one whose hash is nearest to the split's interval.
 

@@ -1,6 +1,7 @@
 """Diagnosis of an owner's MuMu folder: what its readers find, how the files agree, and what training can start with."""
 
 import contextlib
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -15,21 +16,18 @@ from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.image.read import read_image
 from mumu_jax.data.modalities.suffixes import AUDIO_SUFFIXES, IMAGE_SUFFIXES
 from mumu_jax.data.modalities.timbre import DATASET, read_timbre
+from mumu_jax.data.sources.downloads import ARCHIVES, other_than_data, read_head
 from mumu_jax.data.sources.files import files_below, read_list
 from mumu_jax.data.sources.finding import SEVERITIES, Finding, Report, Severity, some
-from mumu_jax.data.sources.mumu import H5_SUFFIXES, Contents, read_files, taxonomy
+from mumu_jax.data.sources.folders import H5_SUFFIXES, find_folder, index_files
+from mumu_jax.data.sources.mumu import Contents, read_files, taxonomy
 from mumu_jax.data.sources.mumu.release import (
-    ARCHIVES,
     COPY_AGAIN,
     FROM_HOME,
     GENRE_LABELS,
     METADATA,
     REVIEWS,
     SPLITS_FOLDER,
-    find_folder,
-    index_files,
-    other_than_data,
-    read_head,
 )
 from mumu_jax.data.sources.mumu.tables import DATASETS, TARTARUS, albums_by_id
 from mumu_jax.data.sources.tartarus import LABELS_PREFIX, items_index
@@ -65,6 +63,9 @@ class Diagnosis:
     findings: list[Finding]
     coverage: list[Coverage]
 
+    def __post_init__(self) -> None:
+        self.findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+
     @property
     def can_start(self) -> bool:
         """Tell if the data can be prepared and something be trained on it."""
@@ -83,13 +84,13 @@ def diagnose(path: Path, folders: Mapping[str, Path]) -> Diagnosis:
     places = {kind.name: find_folder(kind.name, root, folders) for kind in KINDS}
     findings: list[Finding] = []
     contents = read_files(path, max_chars=1, report=findings.append)
-    findings = [*_merged(findings), *_check_downloads(root), *_check_tables(contents, findings)]
+    findings = [*merged(findings), *_check_downloads(root), *_check_tables(contents, findings)]
     coverage = []
     if contents.listed:
         findings += [*_check_splits(contents), *_check_reviews(contents)]
         split_of = _all_splits(contents)
         texts = contents.reviews.texts
-        coverage.append(Coverage("text", "albums", len(texts), len(contents.listed), _can_start(texts, split_of)))
+        coverage.append(Coverage("text", "albums", len(texts), len(contents.listed), can_start(texts, split_of)))
         for kind in KINDS:
             coverage.append(_check_folder(places[kind.name], kind, contents, split_of, findings.append))
         if not any(modality.can_start for modality in coverage):
@@ -98,7 +99,7 @@ def diagnose(path: Path, folders: Mapping[str, Path]) -> Diagnosis:
             found = f"not both; of {len(split_of):,} albums {sizes['train']:,} are in train, {sizes['val']:,} in val"
             remedy = f"add reviews, audio, MSD files or covers; {FROM_HOME}"
             findings.append(Finding("error", root, expected, found, remedy))
-    return Diagnosis(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)), coverage)
+    return Diagnosis(findings, coverage)
 
 
 _REASONS = {
@@ -109,7 +110,7 @@ _REASONS = {
 }
 
 
-def _merged(findings: Sequence[Finding]) -> list[Finding]:
+def merged(findings: Sequence[Finding]) -> list[Finding]:
     """Return one finding for all lines of a file that are rejected for the same reason."""
     merged = []
     lines: dict[tuple[Path, str], list[Finding]] = {}
@@ -131,7 +132,7 @@ def _all_splits(contents: Contents) -> dict[str, str | None]:
     return {album.album_id: album.split for album in assign_splits(albums)}
 
 
-def _can_start(albums: Collection[str], split_of: Mapping[str, str | None]) -> bool:
+def can_start(albums: Collection[str], split_of: Mapping[str, str | None]) -> bool:
     """Tell if there is something to learn from, and something to stop by."""
     return {"train", "val"} <= {split_of[album_id] for album_id in albums}
 
@@ -368,6 +369,9 @@ KINDS = (
 )
 
 
+Add = Callable[[Severity, str, str, str], None]  # takes what a report takes, for a path that is known
+
+
 def _check_folder(
     path: Path, kind: Kind, contents: Contents, split_of: Mapping[str, str | None], report: Report
 ) -> Coverage:
@@ -385,21 +389,25 @@ def _check_folder(
     elif wanted:
         remedy = f"name it by --{kind.name}_dir, or do without {kind.modality}"
         add("warning", f"a folder with {kind.content} of the {kind.unit}", "none", remedy)
-    named = sorted(files.keys() & wanted)
-    opened = named[:: -(-len(named) // N_OPENED)] if named else []
+    files = {name: files[name] for name in sorted(files.keys() & wanted)}
+    ids, n_opened = look_into(kind, path, files, add)
+    starts = can_start({album_of[name] for name in ids}, split_of)
+    return Coverage(kind.modality, kind.unit, len(ids), len(wanted), starts, f"{n_opened:,} files looked into")
+
+
+def look_into(kind: Kind, folder: Path, files: Mapping[str, Path], add: Add) -> tuple[set[str], int]:
+    """Open at most N_OPENED files; return the names of all but those of another kind, and the number of opened ones."""
+    names = list(files)
+    opened = names[:: -(-len(names) // N_OPENED)] if names else []
     others = {name: other for name in opened if (other := _other_than(kind, files[name]))}
     for other in sorted(set(others.values())):
-        paths = [files[name].relative_to(path).as_posix() for name in others if others[name] == other]
+        paths = [os.path.relpath(files[name], folder) for name in others if others[name] == other]
         found = f"{other} in {len(paths):,} of {len(opened):,} files looked into: {some(paths)}"
         add("warning", f"{kind.content} in every file", found, "get them again, or remove them: they are left out")
-    ids = {*named} - others.keys()
-    can_start = _can_start({album_of[name] for name in ids}, split_of)
-    return Coverage(kind.modality, kind.unit, len(ids), len(wanted), can_start, f"{len(opened):,} files looked into")
+    return {*names} - others.keys(), len(opened)
 
 
-def _check_names(
-    path: Path, files: Mapping[str, Path], wanted: Set[str], kind: Kind, add: Callable[[Severity, str, str, str], None]
-) -> None:
+def _check_names(path: Path, files: Mapping[str, Path], wanted: Set[str], kind: Kind, add: Add) -> None:
     """Compare the names of the files in a folder with the ids that are wanted."""
     strange = sorted(files.keys() - wanted)
     lengths = {len(name) for name in wanted}

@@ -23,7 +23,7 @@ from mumu_jax.data.preparation import duplicates
 from mumu_jax.data.preparation.census import FOR_FEW_SONGS, LABEL_MORE, warning_of_few
 from mumu_jax.data.preparation.duplicates import DUPLICATES
 from mumu_jax.data.preparation.summary import MISSING, REJECTED, SILENT, Summary
-from mumu_jax.data.sources import read_source
+from mumu_jax.data.sources import SOURCES, read_source
 from mumu_jax.data.sources.base import Collection, Request
 from mumu_jax.data.sources.files import files_below
 from mumu_jax.data.store import records
@@ -31,6 +31,7 @@ from mumu_jax.data.store.beam import ForEach
 from mumu_jax.data.store.shards import Shard, Store, Written
 from mumu_jax.errors import UserError
 from mumu_jax.system.files import only_one, replacing
+from mumu_jax.system.lines import print_remark
 from mumu_jax.system.seals import check_seal
 
 MANIFEST, LABELS = "manifest.jsonl", "labels.json"
@@ -56,6 +57,8 @@ class Job:
     duplicates: str | None = None
     genre_map: Path | None = None
     taxonomy: str | None = None
+    subset: str | None = None
+    fold: int | None = None
     shard_records: int | None = None
     for_each: ForEach | None = None
 
@@ -84,6 +87,8 @@ def prepare(job: Job) -> Summary:
         parts = [store.write(shards, job.workers, job.for_each) for store, shards in reversed(plans)][::-1]
         rejected, missing = _write_lists(job, collection, parts)
         if not any(sidecar.records for part in parts for _, sidecar in part.shards):
+            for note in collection.notes:  # they say where missing files are to be had
+                print_remark(note)
             raise UserError(_nothing_prepared(job, missing, rejected))
         # A manifest is written when no shards of an earlier one are left beside it.
         write_manifest(job.data_dir / MANIFEST, collection.albums)
@@ -106,8 +111,8 @@ def _read_collection(job: Job) -> Collection:
     """Read the source's albums with their entity files; raises UserError if they must not replace what is prepared."""
     max_chars = job.settings_of("text").max_chars
     folders = {kind: folder for kind, folder in job.folders.items() if kind != "entities"}
-    changes = {"duplicates": job.duplicates, "genre_map": job.genre_map, "taxonomy": job.taxonomy}
-    request = Request(job.data_dir, job.workers, max_chars, folders, **changes)
+    options = {name: getattr(job, name) for name in ("duplicates", "genre_map", "taxonomy", "subset", "fold")}
+    request = Request(job.data_dir, job.workers, max_chars, folders, **options)
     collection = read_source(job.source, job.input, request)
     _check_settings(job)
     n_gone = _check_albums(job.data_dir, collection.albums)
@@ -285,7 +290,9 @@ def _nothing_prepared(job: Job, missing: Sequence[Line], rejected: Sequence[Line
     if not rejected:
         kinds = ", ".join(dict.fromkeys(line["modality"] for line in missing))
         first = next(line["file"] for line in missing if line["file"])
-        return f"none of the {len(missing)} {kinds} files exists (first: {first}); check --input"
+        folders = ", ".join(f"--{kind}_dir" for kind in SOURCES[job.source].folders)
+        remedy = f"check --input{folders and f', or name their folder by {folders}'}"
+        return f"none of the {len(missing):,} {kinds} files exists (first: {first}); {remedy}"
     first = rejected[0]
     line_number = f":{first['line']}" if "line" in first else ""
     return (

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from mumu_jax.data.manifest import Album, Label, assign_splits, labels_of, read_manifest
-from mumu_jax.data.sources import covers, folder, mumu, same, table, tags, tartarus
+from mumu_jax.data.sources import covers, folder, mumu, public, same, table, tags, tartarus
 from mumu_jax.data.sources.base import Collection, Request, Source
 from mumu_jax.data.sources.files import check_paths, clean_name, composed, in_any_form
 from mumu_jax.data.sources.genre_map import map_genres
@@ -86,6 +86,7 @@ for _source in (
     table.SOURCE,
     tags.SOURCE,
     MANIFEST,
+    *public.SOURCES,
 ):
     register(_source)
 
@@ -103,7 +104,7 @@ def read_source(name: str, path: Path | None, request: Request) -> Collection:
         raise UserError(f"{expected}; found none: add --input=PATH")
     if path is not None and not os.path.exists(path):  # unlike Path.exists, False also if we have no permission
         raise UserError(f"{expected}; found nothing at {path}: correct the path")
-    _check_folders(source, request)
+    check_options(source, request)
     try:
         collection = source.read(path, request)
     except OSError as error:
@@ -174,8 +175,16 @@ def _find_source(name: str) -> Source:
     return SOURCES[name]
 
 
-def _check_folders(source: Source, request: Request) -> None:
+def check_options(source: Source, request: Request) -> None:
+    """Raise UserError if the request names something that the source does not have."""
     for kind in request.folders:
         if kind not in source.folders:
             users = ", ".join(other.name for other in SOURCES.values() if kind in other.folders)
             raise UserError(f"--{kind}_dir is for --source={users}; {source.name} names its own files: leave it out")
+    if source.dataset:
+        source.dataset.choose(request.subset, request.fold)
+        return
+    for option in ("subset", "fold"):
+        if getattr(request, option) is not None:
+            users = ", ".join(other.name for other in SOURCES.values() if other.dataset)
+            raise UserError(f"--{option} is for --source={users}; {source.name} has no such parts: leave it out")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mumu_jax.data.manifest import Album, Label
+from mumu_jax.data.sources.dataset import Dataset
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class Request:
     `data_dir` is where a source may put files that it makes with `workers` processes.  A text is wanted up to
     `max_chars` characters.  `folders` are the user's own places of files, by their names in `Source.folders`.
     `duplicates` is one of `same.WAYS` to settle files that several albums have, None for the source's own.
-    `genre_map` and `taxonomy` change the genres: a map's file, and a tree's or "beets" (`genre_map.py`).
+    `genre_map` and `taxonomy` change the genres: a map's file, and a tree's or "beets" (`genre_map.py`).  `subset` and
+    `fold` choose a part of a public data set, None its first.
     """
 
     data_dir: Path
@@ -25,6 +27,8 @@ class Request:
     duplicates: str | None = None
     genre_map: Path | None = None
     taxonomy: str | None = None
+    subset: str | None = None
+    fold: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ class Source:
 
     `read` gets the user's input, a path that exists, or None if none is given, which only a source without
     `needs_input` sees.  `layout` says for help and errors what --input must be.  `folders` are the kinds of files
-    (audio, covers, msd) that may be stored outside the input, in folders that the user names.
+    (audio, covers, msd) that may be stored outside the input, in folders that the user names.  `dataset` is the public
+    data set that the source reads.
     """
 
     name: str
@@ -56,3 +61,4 @@ class Source:
     layout: str
     needs_input: bool = True
     folders: tuple[str, ...] = ()
+    dataset: Dataset | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mumu_jax.data.manifest import Album, Rejected, Track, assign_splits, labels_of
+from mumu_jax.data.manifest import Album, Rejected, Track, labels_of, split_groups
 from mumu_jax.data.modalities.suffixes import is_audio
 from mumu_jax.data.sources.base import Collection, Request, Source
 from mumu_jax.data.sources.files import as_id, files_below
@@ -62,8 +62,7 @@ def read(root: Path, request: Request) -> Collection:
     for song in tagged:
         members[normal(song.artist), normal(song.album) or song.track_id].append(song)
     owners = {key: _owner(*key) for key in members}
-    # as if each artist were an album: a split that would be empty gets one, too
-    splits = {one.album_id: one.split for one in assign_splits([Album(name, (), ()) for name in {*owners.values()}])}
+    splits = split_groups(owners.values())
     albums = [_album(of_album, splits[owners[key]]) for key, of_album in members.items()]
     return Collection(albums, labels_of(albums), rejected, [*_notes(songs, joined), _note_of_splits(owners)])
 
@@ -144,7 +143,7 @@ def _owner(artist: str, album: str) -> str:
     return album if not artist or artist in MANY_ARTISTS else artist
 
 
-def _album(songs: Sequence[Song], split: str | None) -> Album:
+def _album(songs: Sequence[Song], split: str) -> Album:
     artist, title = songs[0].artist, songs[0].album
     return Album(
         album_id=" / ".join(filter(None, (artist, title))) if title else songs[0].track_id,

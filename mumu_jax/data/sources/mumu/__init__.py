@@ -12,9 +12,10 @@ from mumu_jax.data.manifest import Album, Label, Track
 from mumu_jax.data.modalities.suffixes import AUDIO_SUFFIXES, IMAGE_SUFFIXES
 from mumu_jax.data.sources.base import Collection, Request, Source
 from mumu_jax.data.sources.finding import Finding, Report, stop_at_errors
+from mumu_jax.data.sources.folders import FOLDERS, H5_SUFFIXES, find_folder, index_files
 from mumu_jax.data.sources.mumu import taxonomy
 from mumu_jax.data.sources.mumu.amazon import Entry, Reviews, read_metadata, read_reviews
-from mumu_jax.data.sources.mumu.release import FOLDERS, Release, find_folder, find_release, index_files
+from mumu_jax.data.sources.mumu.release import Release, find_release
 from mumu_jax.data.sources.mumu.tables import (
     Listed,
     Splits,
@@ -24,8 +25,6 @@ from mumu_jax.data.sources.mumu.tables import (
     read_labels,
     read_splits,
 )
-
-H5_SUFFIXES = frozenset({".h5"})
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mumu_jax.data.manifest import SPLITS
+from mumu_jax.data.sources.downloads import other_than_data
 from mumu_jax.data.sources.files import read_list
 from mumu_jax.data.sources.finding import Finding, Reject, Report, rejecter, some
 from mumu_jax.data.sources.mumu import taxonomy
 from mumu_jax.data.sources.mumu.amazon import Entry
-from mumu_jax.data.sources.mumu.release import COPY_AGAIN, FROM_HOME, SPLITS_FOLDER, Release, is_data, other_than_data
+from mumu_jax.data.sources.mumu.release import COPY_AGAIN, FROM_HOME, SPLITS_FOLDER, Release, is_data
 from mumu_jax.data.sources.tartarus import items_index
 
 HEADER = ("amazon_id", "album_mbid", "MSD_track_id", "recording_mbid", "artist_mbid", "genres")
