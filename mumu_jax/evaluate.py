@@ -15,7 +15,7 @@ from mumu_jax.runs.constants import check_single_label
 from mumu_jax.runs.ensemble import evaluate_ensemble, is_ensemble
 from mumu_jax.runs.evaluation import LEVELS, evaluate, files_of, is_single_label
 from mumu_jax.runs.folder import CALIBRATION, TrainedRun, difference_of_data, load_run
-from mumu_jax.runs.fusion import extract_features, open_data, write_features
+from mumu_jax.runs.fusion import extract_features, open_data, origin_of, write_features
 from mumu_jax.runs.settings import remedy_of_few
 from mumu_jax.system import terminal
 from mumu_jax.system.cache import keep_compiled_programs
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
     dataset = _open_same_data(run, arguments.workdir, arguments.data_dir)
     if out:
         features = extract_features(run, dataset)
-        write_features(out, features)
+        write_features(out, features, origin_of(features, run, arguments.workdir, dataset, out))
         n_albums, width = features.vectors.shape
         print_line(f"written: {out}, the vectors ({width} wide) of {n_albums} albums")
         return
