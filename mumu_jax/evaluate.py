@@ -12,7 +12,7 @@ from mumu_jax.objectives.decisions import DECISIONS
 from mumu_jax.objectives.metrics import METRICS, MULTI_LABEL, SINGLE_LABEL
 from mumu_jax.runs.calibration import WAYS, calibrate, write_calibrator
 from mumu_jax.runs.constants import check_single_label
-from mumu_jax.runs.ensemble import evaluate_ensemble, is_ensemble
+from mumu_jax.runs.ensemble import evaluate_ensemble, is_ensemble, metrics_of_runs
 from mumu_jax.runs.evaluation import LEVELS, evaluate, files_of, is_single_label
 from mumu_jax.runs.folder import CALIBRATION, TrainedRun, difference_of_data, load_run
 from mumu_jax.runs.fusion import extract_features, open_data, origin_of, write_features
@@ -114,9 +114,8 @@ def print_table(result: dict[str, Any], remedy: str) -> None:
 
 def print_ensemble(result: dict[str, Any]) -> None:
     """Print the metrics of an ensemble: a row for each run with its weight, one for the mean, and one for chance."""
-    weights = result["weights"]
-    runs = {f"{name} × {weights[name]:.2f}": scores for name, scores in result["runs"].items()}
-    print_scores(f"{result['split']} split", {**runs, "ensemble": result["album"], "by chance": result["chance"]})
+    runs, chance = metrics_of_runs(result), result["chance"]
+    print_scores(f"{result['split']} split", {**runs, "ensemble": result["album"], "by chance": chance})
     _print_genres(result)
 
 

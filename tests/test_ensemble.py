@@ -12,7 +12,6 @@ from mumu_jax import ensemble as command
 from mumu_jax import evaluate, prepare, report, tag
 from mumu_jax.errors import UserError
 from mumu_jax.objectives import metrics
-from mumu_jax.reports import run as reports
 from mumu_jax.runs import ensemble as ensembles
 from mumu_jax.runs.ensemble import ABOUT, Scored, open_ensemble
 from mumu_jax.runs.folder import load_run
@@ -227,9 +226,9 @@ def test_page(joined, small_runs, tmp_path):
     (joined / "report.html").unlink()
 
 
-def test_page_of_runs_with_one_name_names_their_paths():
-    result = {"album": {}, "chance": {}, "runs": {"a/run": {}, "b/run": {}}, "weights": {"a/run": 0.25, "b/run": 0.75}}
-    assert [*reports._levels_of_ensemble(result)] == ["ensemble", "a/run × 0.25", "b/run × 0.75", "by chance"]
+def test_runs_with_one_name_are_told_apart_by_their_paths():
+    result = {"runs": {"a/run": {}, "b/run": {}}, "weights": {"a/run": 0.25, "b/run": 0.75}}
+    assert [*ensembles.metrics_of_runs(result)] == ["a/run × 0.25", "b/run × 0.75"]
 
 
 def test_errors(small_runs, small_data, tmp_path):

@@ -18,7 +18,7 @@ from mumu_jax.runs import evaluation
 from mumu_jax.runs.calibration import WAYS, Calibrator, read_calibrator
 from mumu_jax.runs.constants import Seen as SeenLabels
 from mumu_jax.runs.constants import read_constants
-from mumu_jax.runs.ensemble import About, is_ensemble, read_ensemble
+from mumu_jax.runs.ensemble import About, is_ensemble, metrics_of_runs, read_ensemble
 from mumu_jax.runs.folder import FINAL_SPLITS, IMPORTANCE, check_run, read_about
 from mumu_jax.runs.fusion import FUSION, Source, read_kept
 from mumu_jax.system.files import read_npz
@@ -125,7 +125,9 @@ def _read_ensemble(folder: Path, split: str | None) -> Run:
         perf=[],
         split=split,
         result=result,
-        levels=_levels_of_ensemble(result) if result else {},
+        levels={"ensemble": result["album"], **metrics_of_runs(result), LEVELS["chance"]: result["chance"]}
+        if result
+        else {},
         predictions=_read_predictions(folder, split, len(labels), readable=lambda scores: scores),
         calibrator=calibrator,
         importance={},
@@ -138,15 +140,6 @@ def _target_of(result: dict[str, Any] | None, calibrator: Calibrator | None) -> 
     if calibrator and not calibrator.log_odds:  # of scores that are no probabilities
         return "cosine"
     return "logistic" if result and "decisions" in result else "softmax"
-
-
-def _levels_of_ensemble(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the metrics of the mean, of each run by its folder's name and weight, and by chance."""
-    names = {path: Path(path).name for path in result["runs"]}
-    if len({*names.values()}) < len(names):
-        names = {path: path for path in names}
-    runs = {f"{names[path]} × {result['weights'][path]:.2f}": scores for path, scores in result["runs"].items()}
-    return {"ensemble": result["album"], **runs, LEVELS["chance"]: result["chance"]}
 
 
 def _split_of(folder: Path, split: str | None) -> str:

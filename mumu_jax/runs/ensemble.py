@@ -250,6 +250,14 @@ def evaluate_ensemble(
     return result
 
 
+def metrics_of_runs(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the runs' metrics in an evaluation by the runs' names and weights; a name that two have is the path."""
+    names = {path: Path(path).name for path in result["runs"]}
+    if len({*names.values()}) < len(names):
+        names = {path: path for path in names}
+    return {f"{names[path]} × {result['weights'][path]:.2f}": scores for path, scores in result["runs"].items()}
+
+
 def _score(opened: Sequence[Opened], split: str, watch: Watch) -> Scored:
     """Score a split with each run; says how many albums not all of them have."""
     levels = [score_levels(one.run, records_of(one.dataset, split), watch)["album"] for one in opened]
