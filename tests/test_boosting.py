@@ -40,6 +40,10 @@ def test_a_tree_made_complete():
     forest = Forest(features[None, None], thresholds[None, None], values[None, None], np.full(1, 0.5, np.float32))
     rows = np.array([[0, 0, 4], [0, 0, 5], [1, 0, 5]], np.float32)
     np.testing.assert_array_equal(forest.outputs(jnp.asarray(rows))[:, 0], [7.5, 8.5, 9.5])
+    padded = Forest(*(np.pad(one, ((0, 3), (0, 0), (0, 0))) for one in forest[:3]), forest.start)
+    np.testing.assert_array_equal(padded.outputs(jnp.asarray(rows))[:, 0], [7.5, 8.5, 9.5])
+    none = padded._replace(value=np.zeros_like(padded.value))
+    np.testing.assert_array_equal(none.outputs(jnp.asarray(rows))[:, 0], [0.5] * 3)
 
 
 @pytest.mark.parametrize("n_outputs", [1, 3])
