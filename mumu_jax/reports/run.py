@@ -16,8 +16,7 @@ from mumu_jax.objectives import Objective, make_objective, metrics
 from mumu_jax.objectives.decisions import DECISIONS
 from mumu_jax.runs import evaluation
 from mumu_jax.runs.calibration import WAYS, Calibrator, read_calibrator
-from mumu_jax.runs.constants import Seen as SeenLabels
-from mumu_jax.runs.constants import read_constants
+from mumu_jax.runs.constants import Seen, read_constants
 from mumu_jax.runs.ensemble import About, is_ensemble, metrics_of_runs, read_ensemble
 from mumu_jax.runs.folder import FINAL_SPLITS, IMPORTANCE, check_run, read_about
 from mumu_jax.runs.fusion import FUSION, Source, read_kept
@@ -45,7 +44,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Run:
-    """What a page shows of a run, as far as it is there, or of an ensemble: one that was not scored has no `result`."""
+    """The content of a page about a run, as far as it is there, or an ensemble: without scores there is no `result`."""
 
     folder: Path
     title: str
@@ -54,7 +53,7 @@ class Run:
     settings: list[tuple[str, Any, Any]]  # name, value, default; those that differ first
     objective: Objective
     label_names: list[str]
-    seen: SeenLabels  # labels with a positive in training
+    seen: Seen  # labels with a positive in training
     metrics: list[dict[str, Any]]  # lines of metrics.jsonl
     perf: list[dict[str, Any]]
     split: str
@@ -188,7 +187,7 @@ def _facts(
     about: dict[str, Any],
     config: Config,
     sources: dict[str, Source],
-    seen: SeenLabels,
+    seen: Seen,
     result: dict[str, Any] | None,
 ) -> Iterator[tuple[str, str]]:
     """Yield (term, value) for the network, the data, and the place where it was trained."""
@@ -214,7 +213,7 @@ def _facts(
 
 
 def _facts_of_ensemble(
-    folder: Path, about: About, seen: SeenLabels, result: dict[str, Any] | None
+    folder: Path, about: About, seen: Seen, result: dict[str, Any] | None
 ) -> Iterator[tuple[str, str]]:
     """Yield (term, value) for the runs with their weights, and for the data that they were scored on."""
     for member in about.members:
@@ -225,7 +224,7 @@ def _facts_of_ensemble(
     yield "Folder", str(folder.absolute())
 
 
-def _fact_of_labels(seen: SeenLabels) -> tuple[str, str]:
+def _fact_of_labels(seen: Seen) -> tuple[str, str]:
     return "Labels", f"{len(seen):,}, of which {int(seen.sum()):,} occur in training"
 
 
