@@ -143,7 +143,10 @@ class FusionSettings:
     modalities: str = setting(
         "audio+text+image",
         # One run's vectors alone are for networks of another kind, such as boosted trees.
-        ("audio+text", "audio+image", "text+image", "audio+text+image", "audio", "mel", "text", "image"),
+        (
+            *("audio+text", "audio+image", "text+image", "audio+text+image"),
+            *("audio", "mel", "descriptors", "timbre", "text", "image"),
+        ),
     )
     missing: str = setting("drop", ("drop", "mask"))  # albums without one of them; mask: zeros replace its vector
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mumu_jax.errors import UserError
-from mumu_jax.evaluate import print_decisions, print_scores
+from mumu_jax.evaluate import print_ensemble
 from mumu_jax.runs.ensemble import foreign_files, make_ensemble
 from mumu_jax.system.cache import keep_compiled_programs
 from mumu_jax.system.files import only_one
@@ -31,11 +31,7 @@ def main(argv: Sequence[str]) -> int:
         except Interrupted as interrupted:
             print_line(f"{interrupted}: nothing was written")
             return EXIT_INTERRUPTED
-    names = {name: f"{name} × {weight:.2f}" for name, weight in result["weights"].items()}
-    scores = {names[name]: of_run for name, of_run in result["runs"].items()}
-    print_scores(f"{result['split']} split", {**scores, "ensemble": result["album"], "by chance": result["chance"]})
-    if "decisions" in result:
-        print_decisions(result["decisions"], result["split"])
+    print_ensemble(result)
     print_line(f"ensemble: {workdir}; python -m mumu_jax.tag --workdir={workdir} tags with it")
     return 0
 

@@ -1,7 +1,7 @@
-"""`python -m mumu_jax.evaluate`: a trained run's metrics on a split, by album, and by track if it has tracks."""
+"""`python -m mumu_jax.evaluate`: the metrics of a trained run on a split, by album and by track, or of an ensemble."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from mumu_jax.objectives.decisions import DECISIONS
 from mumu_jax.objectives.metrics import METRICS, MULTI_LABEL, SINGLE_LABEL
 from mumu_jax.runs.calibration import WAYS, calibrate, write_calibrator
 from mumu_jax.runs.constants import check_single_label
+from mumu_jax.runs.ensemble import evaluate_ensemble, is_ensemble, metrics_of_runs
 from mumu_jax.runs.evaluation import LEVELS, evaluate, files_of, is_single_label
 from mumu_jax.runs.folder import CALIBRATION, TrainedRun, difference_of_data, load_run
-from mumu_jax.runs.fusion import extract_features, open_data, write_features
+from mumu_jax.runs.fusion import extract_features, open_data, origin_of, write_features
 from mumu_jax.runs.settings import remedy_of_few
 from mumu_jax.system import terminal
 from mumu_jax.system.cache import keep_compiled_programs
@@ -31,11 +32,14 @@ def main(argv: Sequence[str]) -> None:
     if out and out.suffix != ".npz":
         raise UserError(f"--features={out} ends in {out.suffix or 'nothing'!r}; give a file that ends in .npz")
     keep_compiled_programs()
+    if is_ensemble(arguments.workdir):
+        _evaluate_ensemble(arguments)
+        return
     run = load_run(arguments.workdir)
-    dataset = _open_same_data(run, arguments)
+    dataset = _open_same_data(run, arguments.workdir, arguments.data_dir)
     if out:
         features = extract_features(run, dataset)
-        write_features(out, features)
+        write_features(out, features, origin_of(features, run, arguments.workdir, dataset, out))
         n_albums, width = features.vectors.shape
         print_line(f"written: {out}, the vectors ({width} wide) of {n_albums} albums")
         return
@@ -45,23 +49,42 @@ def main(argv: Sequence[str]) -> None:
             write_calibrator(arguments.workdir, calibrator)
             print_line(f"written: {arguments.workdir / CALIBRATION}; {calibrator.remark()}")
             return
-        print_table(evaluate(run, dataset, arguments.split, arguments.workdir), remedy_of_few(run.config))
-    names = files_of(run, arguments.split)
-    print_line(f"written: {', '.join(str(arguments.workdir / name) for name in names)}")
+        result = evaluate(run, dataset, arguments.split, arguments.workdir)
+        print_table(result, remedy_of_few(run.config))
+    _print_files(arguments.workdir, files_of(result, "image" in run.config.inputs))
 
 
-def _open_same_data(run: TrainedRun, arguments: argparse.Namespace) -> Dataset:
-    """Open the run's data, or other data of the same labels if it is named; says how that differs."""
-    data_dir = arguments.data_dir or run.data_dir
-    dataset = open_data(run.config, data_dir, arguments.workdir)
+def _evaluate_ensemble(arguments: argparse.Namespace) -> None:
+    """Score a split with the runs of an ensemble, and print the table of the ensemble and of each run."""
+    workdir = arguments.workdir
+    if arguments.features:
+        raise UserError(f"{workdir} is an ensemble, which has no vectors of its own; give --features one of its runs")
+    if arguments.calibrate:
+        raise UserError(f"{workdir} is an ensemble, which was calibrated when it was made; leave --calibrate out")
+    with only_one(workdir, "evaluating"):
+        result = evaluate_ensemble(
+            workdir, arguments.split, lambda run, path: _open_same_data(run, path, arguments.data_dir)
+        )
+    print_ensemble(result)
+    _print_files(workdir, files_of(result, covers=False))
+
+
+def _print_files(workdir: Path, names: Iterable[str]) -> None:
+    print_line(f"written: {', '.join(str(workdir / name) for name in names)}")
+
+
+def _open_same_data(run: TrainedRun, workdir: Path, named: Path | None) -> Dataset:
+    """Open the data of the run in `workdir`, or other data of the same labels if it is named; says how that differs."""
+    data_dir = named or run.data_dir
+    dataset = open_data(run.config, data_dir, workdir)
     if dataset.labels != run.labels:
         raise UserError(
-            f"{data_dir} has other labels ({len(dataset.labels)}) than {arguments.workdir} was trained on "
+            f"{data_dir} has other labels ({len(dataset.labels)}) than {workdir} was trained on "
             f"({len(run.labels)}), or in another order; give the --data_dir of the run, now {run.data_dir}"
         )
     if dataset.checksum != run.data_checksum:
-        difference = difference_of_data(arguments.workdir, run.data_dir, data_dir)
-        if arguments.data_dir is None:
+        difference = difference_of_data(workdir, run.data_dir, data_dir)
+        if named is None:
             raise UserError(f"{difference}; add --data_dir={data_dir} to score it all the same")
         print_remark(f"warning: {difference}")
         if is_single_label(run):
@@ -76,13 +99,7 @@ def print_table(result: dict[str, Any], remedy: str) -> None:
     """
     album = result["album"]
     print_scores(f"{result['split']} split", {name: result[level] for level, name in LEVELS.items() if level in result})
-    if "accuracy_by_genre" in result:
-        of_genres = sorted(result["accuracy_by_genre"].items(), key=lambda item: -(item[1] or 0))
-        said = ", ".join(f"{name} {_format(share) or '–'}" for name, share in of_genres[:GENRES_SHOWN])
-        more = f", … (all are in eval_{result['split']}.json)" if len(of_genres) > GENRES_SHOWN else ""
-        print_line(f"top-1 accuracy by the album's genre: {said}{more}")
-    if "decisions" in result:
-        print_decisions(result["decisions"], result["split"])
+    _print_genres(result)
     if _is_below_baseline(result):
         print_line(
             "the network ranks worse than logistic regression on a summary of the same features (`albums, linear`): "
@@ -93,6 +110,24 @@ def print_table(result: dict[str, Any], remedy: str) -> None:
             f"ROC-AUC and PR-AUC are means over {album['n_labels_scored']} of {album['n_labels']} labels: those that "
             "occur in training, and on some but not all of these albums"
         )
+
+
+def print_ensemble(result: dict[str, Any]) -> None:
+    """Print the metrics of an ensemble: a row for each run with its weight, one for the mean, and one for chance."""
+    runs, chance = metrics_of_runs(result), result["chance"]
+    print_scores(f"{result['split']} split", {**runs, "ensemble": result["album"], "by chance": chance})
+    _print_genres(result)
+
+
+def _print_genres(result: dict[str, Any]) -> None:
+    """Print the accuracy of each genre, of albums with one each, or the metrics of the genres that are given."""
+    if "accuracy_by_genre" in result:
+        of_genres = sorted(result["accuracy_by_genre"].items(), key=lambda item: -(item[1] or 0))
+        said = ", ".join(f"{name} {_format(share) or '–'}" for name, share in of_genres[:GENRES_SHOWN])
+        more = f", … (all are in eval_{result['split']}.json)" if len(of_genres) > GENRES_SHOWN else ""
+        print_line(f"top-1 accuracy by the album's genre: {said}{more}")
+    if "decisions" in result:
+        print_decisions(result["decisions"], result["split"])
 
 
 def print_scores(title: str, scores: Mapping[str, Mapping[str, Any]]) -> None:
@@ -126,7 +161,7 @@ def _format(value: float | int | None) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m mumu_jax.evaluate", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--workdir", type=Path, required=True, help="the folder of a finished run")
+    parser.add_argument("--workdir", type=Path, required=True, help="the folder of a finished run, or of an ensemble")
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--data_dir", type=Path, help="prepared data; the run's own by default")
     instead = parser.add_mutually_exclusive_group()

@@ -1,4 +1,4 @@
-"""`python -m mumu_jax.report`: a page about a run or about Table 2, the paper's figures, and the words of genres."""
+"""`python -m mumu_jax.report`: pages about runs, ensembles and Table 2, the paper's figures, and genres' words."""
 
 import argparse
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def report_run(arguments: argparse.Namespace) -> None:
-    """Write the page of a run, or of the runs of mumu_jax.reproduce."""
+    """Write the page of a run, of an ensemble, or of the runs of mumu_jax.reproduce."""
     if arguments.workdir is None:
         raise UserError("give the --workdir of a run, or the name of another report; --help lists them")
     out = arguments.out or arguments.workdir / "report.html"
@@ -77,7 +77,9 @@ def report_figures(arguments: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m mumu_jax.report", description=__doc__, allow_abbrev=False)
     parser.set_defaults(make=report_run)
-    parser.add_argument("--workdir", type=Path, help="the folder of a run, finished or not, or of mumu_jax.reproduce")
+    parser.add_argument(
+        "--workdir", type=Path, help="the folder of a run, finished or not, of an ensemble, or of mumu_jax.reproduce"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page; WORKDIR/report.html by default")
     parser.add_argument("--split", choices=SPLITS, help="the scored split to show; by default test, else val")
     reports = parser.add_subparsers(metavar="REPORT", title="other reports")

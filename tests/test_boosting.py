@@ -14,7 +14,7 @@ from mumu_jax import boost, evaluate, export, report, tag, train
 from mumu_jax.config import Config, ModelSettings, OptimSettings
 from mumu_jax.errors import UserError
 from mumu_jax.models.trees import Forest
-from mumu_jax.runs import boosting
+from mumu_jax.runs import boosting, fusion
 from mumu_jax.runs.boosting import Rows, complete
 from mumu_jax.runs.folder import IMPORTANCE, load_run
 from mumu_jax.system.signals import EXIT_INTERRUPTED, StopRequest
@@ -40,6 +40,10 @@ def test_a_tree_made_complete():
     forest = Forest(features[None, None], thresholds[None, None], values[None, None], np.full(1, 0.5, np.float32))
     rows = np.array([[0, 0, 4], [0, 0, 5], [1, 0, 5]], np.float32)
     np.testing.assert_array_equal(forest.outputs(jnp.asarray(rows))[:, 0], [7.5, 8.5, 9.5])
+    padded = Forest(*(np.pad(one, ((0, 3), (0, 0), (0, 0))) for one in forest[:3]), forest.start)
+    np.testing.assert_array_equal(padded.outputs(jnp.asarray(rows))[:, 0], [7.5, 8.5, 9.5])
+    none = padded._replace(value=np.zeros_like(padded.value))
+    np.testing.assert_array_equal(none.outputs(jnp.asarray(rows))[:, 0], [0.5] * 3)
 
 
 @pytest.mark.parametrize("n_outputs", [1, 3])
@@ -141,7 +145,7 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(boosted, small_data,
         assert (run / name).read_bytes() == (boosted / name).read_bytes(), name
 
 
-def test_the_vectors_of_a_run(small_runs, small_data, tmp_path):
+def test_the_vectors_of_a_run(small_runs, small_data, tmp_path, monkeypatch, capsys):
     pytest.importorskip("xgboost")
     run = tmp_path / "run"
     assert boost.main([f"--runs=audio={small_runs['audio']}", f"--workdir={run}", *FEW]) == 0
@@ -150,6 +154,50 @@ def test_the_vectors_of_a_run(small_runs, small_data, tmp_path):
     song = sorted((small_data.parent / "small_source" / "audio").rglob("*.mp3"))[0]
     done = succeed("mumu_jax.tag", f"--workdir={run}", song)
     assert len(done.stdout.splitlines()) == 1
+
+    file, of_file = tmp_path / "audio.npz", tmp_path / "of_file"
+    evaluate.main([f"--workdir={small_runs['audio']}", f"--features={file}"])
+    with monkeypatch.context() as patch:
+        patch.setattr(fusion, "extract_features", lambda *_: pytest.fail("the file has them"))
+        assert boost.main([f"--features={file}", f"--workdir={of_file}", *FEW]) == 0
+    for name in ("config.json", "fusion.json", "features/audio.npz", IMPORTANCE, "predictions_test.npz"):
+        assert (of_file / name).read_bytes() == (run / name).read_bytes(), name
+    capsys.readouterr()
+    assert boost.main([f"--features={file}", f"--workdir={of_file}", *FEW]) == 0
+    assert f"{of_file} is finished" in capsys.readouterr().out
+
+
+def test_files_of_vectors_are_checked(small_runs, small_data, tmp_path, monkeypatch):
+    run, file, workdir = small_runs["text"], tmp_path / "text.npz", f"--workdir={tmp_path / 'run'}"
+    evaluate.main([f"--workdir={run}", f"--features={file}"])
+    with np.load(file) as arrays:
+        written = dict(arrays)
+
+    def complains(says: str, **changed: object) -> None:
+        np.savez(file, **{name: array for name, array in (written | changed).items() if array is not None})
+        with pytest.raises(UserError, match=says):
+            boost.main([f"--features={file}", workdir, f"--data_dir={small_data}"])
+
+    complains("it is of the run other-0, which now is text_vsm-", run="other-0")
+    complains("it is of other data than .*; write it again: .*evaluate --workdir=RUN --features=", data="0")
+    complains("its vectors were changed", vectors=written["vectors"] / 2)
+    complains(r"missing or damaged .*modality.*write it again", modality=None)  # of an earlier version
+    complains("is of a run of fusion, and trees see the vectors of a run of one of audio, text", modality="fusion")
+    complains(r"run /gone, which is no longer there; .* --runs=text=RUN", folder="/gone", relative="gone")
+    complains("--runs: audio=.* is a run of text", modality="audio")
+    with pytest.raises(UserError, match="both name what the trees see"):
+        boost.main([f"--features={file}", f"--runs=text={run}"])
+    with pytest.raises(UserError, match=r"is not a run: it has no config.json"):
+        boost.main([f"--runs=text={tmp_path / 'none'}"])
+    with pytest.raises(UserError, match=r"missing or damaged .*write it again"):
+        boost.main([f"--features={tmp_path / 'none.npz'}"])
+
+
+def test_a_file_of_vectors_and_its_run_may_be_moved_together(small_runs, tmp_path):
+    moved = Path(shutil.copytree(small_runs["text"], tmp_path / "before" / "text"))
+    evaluate.main([f"--workdir={moved}", f"--features={tmp_path / 'before' / 'text.npz'}"])
+    (tmp_path / "before").rename(tmp_path / "after")
+    assert fusion.run_of(tmp_path / "after" / "text.npz").resolve() == tmp_path / "after" / "text"
 
 
 def test_of_albums_with_one_genre_one_forest(tmp_path, small_data):

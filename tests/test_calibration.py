@@ -168,8 +168,7 @@ def test_calibrated_probabilities_in_bins_are_those_of_scikit_learn(kind):
     objective = Cosine(5) if kind == "cosine" else Logistic()
     calibrator = fit_calibrator(*made_up(500, kind), objective)
     readable, labels = made_up(400, kind)
-    before = logit(readable) if kind == "logistic" else readable
-    found = measured.calibration(before, labels, objective, calibrator)
+    found = measured.calibration(readable, labels, objective, calibrator)
     probability = calibrator.probability(readable).ravel()
     frequency, mean = calibration_curve(labels.ravel(), probability, n_bins=10)
     np.testing.assert_allclose(found.frequency, frequency, atol=1e-3)
@@ -177,12 +176,12 @@ def test_calibrated_probabilities_in_bins_are_those_of_scikit_learn(kind):
     error = np.average(np.abs(frequency - mean), weights=found.count)
     assert found.error == pytest.approx(error, abs=1e-3)
     assert found.error < 0.05
-    uncalibrated = measured.calibration(before, labels, objective).error
+    uncalibrated = measured.calibration(readable, labels, objective).error
     assert uncalibrated is None if kind == "cosine" else uncalibrated > found.error + 0.02
 
 
 def test_calibrated_softmax_is_of_the_most_probable_label_before():
-    scores = np.log(np.array([[0.6, 0.4], [0.3, 0.7]], np.float32))
+    scores = np.array([[0.6, 0.4], [0.3, 0.7]], np.float32)
     labels = np.array([[1, 0], [1, 0]], np.uint8)
     calibrator = Calibrator(
         *(np.array(True), np.ones(2, int), np.ones(2, bool)),
@@ -201,11 +200,12 @@ def test_page_shows_the_error_before_and_after(target, tmp_path):
     with np.load(run / "predictions_test.npz") as arrays:
         scores, labels = arrays["album_scores"], arrays["album_labels"]
     objective = Cosine(5) if target == "cosine" else Logistic()
-    calibrator = fit_calibrator(np.asarray(objective.readable(scores)), labels, objective)
+    readable = np.asarray(objective.readable(scores))
+    calibrator = fit_calibrator(readable, labels, objective)
     write_calibrator(run, calibrator)
     page = " ".join(make_page(run, None).split())
-    after = measured.calibration(scores, labels, objective, calibrator).error
-    before = measured.calibration(scores, labels, objective).error
+    after = measured.calibration(readable, labels, objective, calibrator).error
+    before = measured.calibration(readable, labels, objective).error
     assert f"Expected calibration error {after:.3f}" + (f", before {before:.3f}." if before else ".") in page
     assert "and one for 1 genres together, which are too rare there" in page
 

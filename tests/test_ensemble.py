@@ -9,7 +9,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from mumu_jax import ensemble as command
-from mumu_jax import tag
+from mumu_jax import evaluate, prepare, report, tag
 from mumu_jax.errors import UserError
 from mumu_jax.objectives import metrics
 from mumu_jax.runs import ensemble as ensembles
@@ -62,9 +62,9 @@ def test_weights_are_those_of_least_squares():
     columns = scores.reshape(2, -1).T
     expected = LinearRegression(fit_intercept=False, positive=True).fit(columns, labels.ravel()).coef_
     np.testing.assert_allclose(weights, expected / expected.sum(), rtol=1e-5)
-    assert weights.sum() == pytest.approx(1)
+    assert sum(weights) == pytest.approx(1)
     useless = Scored([], labels, -np.stack([labels, labels]).astype(np.float32))
-    np.testing.assert_array_equal(ensembles._fitted_weights(useless), [0.5, 0.5])
+    assert ensembles._fitted_weights(useless) == [0.5, 0.5]
 
 
 def test_tags_are_the_mean_of_the_runs_tags(joined, small_runs, small_data, tmp_path, capsys):
@@ -101,6 +101,13 @@ def test_cosines_and_probabilities_are_joined_calibrated(small_runs, small_data,
     assert ((scores >= 0) & (scores <= 1)).all()
     opened = open_ensemble(folder)
     assert all(calibrator is not None for calibrator in opened.calibrators)
+    before = predictions(folder)
+    evaluate.main([f"--workdir={folder}"])
+    np.testing.assert_array_equal(predictions(folder)["scores"], before["scores"])
+    report.main([f"--workdir={folder}", f"--out={tmp_path / 'page.html'}"])
+    page = (tmp_path / "page.html").read_text()
+    assert "the mean of 2 runs&#39; calibrated probabilities" in page
+    assert "Observed frequency by cosine" not in page
     other = tmp_path / "other"
     command.main(["--runs", *reversed(runs), f"--workdir={other}"])
     command.main(["--runs", *runs, f"--workdir={folder}"])
@@ -133,14 +140,9 @@ def test_made_again_it_has_the_same_bytes(joined, small_runs):
     assert {path.name: path.read_bytes() for path in joined.iterdir()} == before
 
 
-def test_runs_are_found_where_they_moved_with_it_and_checked(joined, small_runs, tmp_path, monkeypatch):
+def test_runs_are_checked(joined, small_runs, tmp_path, monkeypatch):
     about = json.loads((joined / ABOUT).read_text())
     assert [member["weight"] for member in about["members"]] == [0.5, 0.5]
-    member = ensembles.Member("/gone/audio", "../audio", "audio-0", 1.0)
-    (tmp_path / "joined").mkdir()
-    (tmp_path / "audio").mkdir()
-    (tmp_path / "audio" / "config.json").touch()
-    assert ensembles._place(tmp_path / "joined", member).resolve() == tmp_path / "audio"
     other = ensembles.open_run(small_runs["text"])
     monkeypatch.setattr(ensembles, "open_run", lambda place: other)
     with pytest.raises(UserError, match=r"has the run audio_low_4x96-\w+: expected it in .*, found text_vsm-\w+; move"):
@@ -161,6 +163,72 @@ def test_a_call_that_failed_can_be_repeated(small_runs, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"is not a run"):
         tag.main([f"--workdir={tmp_path / 'joined'}", "a.mp3"])
     assert command.main(arguments) == 0
+
+
+def test_evaluated_on_splits_and_on_other_data(joined, small_runs, small_data, tmp_path, capsys):
+    folder = Path(shutil.copytree(joined, tmp_path / "joined"))
+    made = (folder / "eval_test.json").read_bytes(), predictions(folder)
+    evaluate.main([f"--workdir={folder}"])
+    assert (folder / "eval_test.json").read_bytes() == made[0]
+    np.testing.assert_array_equal(predictions(folder)["scores"], made[1]["scores"])
+    capsys.readouterr()
+    evaluate.main([f"--workdir={folder}", "--split=val"])
+    printed = capsys.readouterr().out
+    assert f"written: {folder / 'eval_val.json'}" in printed
+    assert "ensemble" in printed
+    assert json.loads((folder / "eval_val.json").read_text())["split"] == "val"
+
+    other = tmp_path / "other"
+    half = [line for i, line in enumerate((small_data / "manifest.jsonl").read_text().splitlines()) if i % 2]
+    (tmp_path / "half.jsonl").write_text("\n".join(half))
+    shutil.copy(small_data / "labels.json", tmp_path / "labels.json")
+    source = (f"--input={tmp_path / 'half.jsonl'}", f"--data_dir={other}", "--modalities=audio,text")
+    assert prepare.main(["--source=manifest", *source]) == 0
+    capsys.readouterr()
+    evaluate.main([f"--workdir={folder}", f"--data_dir={other}"])
+    result = json.loads((folder / "eval_test.json").read_text())
+    assert result["album"]["n_items"] < made[1]["scores"].shape[0]
+    assert capsys.readouterr().err.count("is other data than") == 2
+    command.main(["--runs", *(str(small_runs[name]) for name in ("audio", "text")), f"--workdir={folder}"])
+    assert not (folder / "eval_val.json").exists()  # of an ensemble that is no longer there
+    assert (folder / "eval_test.json").read_bytes() == made[0]
+    for flag, says in (
+        ("--features=a.npz", "has no vectors of its own"),
+        ("--calibrate", "calibrated when it was made"),
+    ):
+        with pytest.raises(UserError, match=says):
+            evaluate.main([f"--workdir={folder}", flag])
+    (folder / "calibration.npz").unlink()
+    with pytest.raises(UserError, match=r"calibration.npz is missing; restore it, or make the ensemble again"):
+        evaluate.main([f"--workdir={folder}"])
+
+
+def test_page(joined, small_runs, tmp_path):
+    report.main([f"--workdir={joined}", f"--out={tmp_path / 'page.html'}"])
+    page = " ".join((tmp_path / "page.html").read_text().split())
+    album = json.loads((joined / "eval_test.json").read_text())["album"]
+    for said in (
+        "An ensemble: the mean of 2 runs&#39; cosines; scored on the",
+        *(f'<th class="number">{small_runs[name].name} × 0.50</th>' for name in ("audio", "text")),
+        '<th class="number">ensemble</th>',
+        f'<td class="number">{album["roc_auc_macro"]:.3f}</td>',
+        *("Genres given", "Observed frequency by cosine", "Platt", "given instead", "Coverage@k"),
+        load_run(small_runs["audio"]).fingerprint,
+        "<dt>Run × 0.50</dt>",
+    ):
+        assert said in page
+    for absent in ('id="training"', 'id="speed"', 'id="figures"', "Settings that differ", "not finished"):
+        assert absent not in page
+    with pytest.raises(UserError, match=r"has no eval_train.json; score it: .*evaluate --workdir=.* --split=train"):
+        report.main([f"--workdir={joined}", "--split=train"])
+    report.main([f"--workdir={joined}"])  # and the page is no foreign file
+    assert ensembles.foreign_files(joined) == []
+    (joined / "report.html").unlink()
+
+
+def test_runs_with_one_name_are_told_apart_by_their_paths():
+    result = {"runs": {"a/run": {}, "b/run": {}}, "weights": {"a/run": 0.25, "b/run": 0.75}}
+    assert [*ensembles.metrics_of_runs(result)] == ["a/run × 0.25", "b/run × 0.75"]
 
 
 def test_errors(small_runs, small_data, tmp_path):

@@ -99,7 +99,8 @@ def test_coverage_is_that_of_the_metrics(n_labels):
 def test_calibration_of_probabilities_by_brute_force():
     scores, labels = make_predictions(50, 4)
     scores[0, :2] = -200, 200
-    found = measured.calibration(scores, labels, Logistic())
+    readable = np.asarray(Logistic().readable(scores))
+    found = measured.calibration(readable, labels, Logistic())
     probabilities = 1 / (1 + np.exp(-scores.astype(float)))
     bins = [[] for _ in range(10)]
     for score, true in zip(probabilities.ravel(), labels.ravel(), strict=True):
@@ -112,7 +113,7 @@ def test_calibration_of_probabilities_by_brute_force():
 
 def test_calibration_of_softmax_is_of_the_most_probable_label():
     scores = np.array([[0.75, 0.25], [0.35, 0.65], [0.28, 0.72]], np.float32)
-    found = measured.calibration(np.log(scores), np.array([[1, 0], [1, 0], [0, 1]], np.uint8), Softmax())
+    found = measured.calibration(scores, np.array([[1, 0], [1, 0], [0, 1]], np.uint8), Softmax())
     assert found.count.tolist() == [1, 2]
     np.testing.assert_allclose(found.score, [0.65, 0.735], rtol=1e-6)
     assert found.frequency.tolist() == [0, 1]

@@ -97,7 +97,7 @@ def test_real_data_never_pays_for_the_renderer() -> None:
 
 def test_input_that_no_source_can_read(tmp_path: Path) -> None:
     fails("tartaru", tmp_path, "no source 'tartaru'; did you mean 'tartarus'?")
-    fails("spotify", tmp_path, "no source 'spotify'; choose one of synthetic, tartarus,")
+    fails("spotify", tmp_path, "no source 'spotify'; choose one of synthetic, synthetic_single, tartarus,")
     for name in ("synthetic", "synthetic_single"):
         fails(name, tmp_path, f"the {name} source is made, not read: leave out --input")
     for name in set(SOURCES) - {"synthetic", "synthetic_single"}:

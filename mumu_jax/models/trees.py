@@ -31,20 +31,23 @@ class Forest(NamedTuple):
     start: Any  # float32 [outputs]
 
     def outputs(self, x: Float[Array, "items d"]) -> Float[Array, "items outputs"]:
-        """Return the outputs of rows."""
+        """Return the outputs of rows.  Rounds after the last one that an output has grown in are left out."""
         n_splits = self.feature.shape[-1]
+        grown = (jnp.asarray(self.value) != 0).any(axis=(1, 2))
+        n_rounds = jnp.max(jnp.where(grown, jnp.arange(1, len(grown) + 1), 0))
 
-        def add_round(total: Array, trees: tuple[Array, Array, Array]) -> tuple[Array, None]:
-            feature, threshold, value = trees
+        def add_round(i: Array, total: Array) -> Array:
+            trees = (self.feature, self.threshold, self.value)
+            feature, threshold, value = (lax.dynamic_index_in_dim(one, i, keepdims=False) for one in trees)
             place = jnp.zeros(total.shape, jnp.int32)
             output = jnp.arange(total.shape[1])
             for _ in range((n_splits + 1).bit_length() - 1):
                 is_above = jnp.take_along_axis(x, feature[output, place], axis=1) >= threshold[output, place]
                 place = 2 * place + 1 + is_above
-            return total + value[output, place - n_splits], None
+            return total + value[output, place - n_splits]
 
         total = jnp.broadcast_to(self.start, (x.shape[0], len(self.start)))
-        return lax.scan(add_round, total, (self.feature, self.threshold, self.value))[0]
+        return lax.fori_loop(0, n_rounds, add_round, total)
 
 
 class Trees(nn.Module):

@@ -102,7 +102,7 @@ def coverages(ours: Float64[np.ndarray, " ks"], chance: Float64[np.ndarray, " ks
     """Draw coverage@k for k = 1, 2, …, and that of random scores."""
     figure, ax = _new()
     ks = np.arange(1, len(ours) + 1)
-    ax.plot(ks, ours, marker="o", markersize=3, label="this run")
+    ax.plot(ks, ours, marker="o", markersize=3, label="these scores")
     ax.plot(ks, chance, linestyle="--", label="random scores", **FAINT)
     _whole_ticks(ax)
     ax.set(xlim=(0.5, len(ks) + 0.5), ylim=(0, 1.03), xlabel="k", ylabel="coverage@k")

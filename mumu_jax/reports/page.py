@@ -1,4 +1,4 @@
-"""One HTML file about a run, or about the runs of a table; everything that it shows is stored in it."""
+"""One HTML file about a run, an ensemble or the runs of a table; everything that it shows is stored in it."""
 
 import itertools
 import json
@@ -11,21 +11,17 @@ import jinja2
 import numpy as np
 
 from mumu_jax.errors import UserError
-from mumu_jax.objectives import make_objective
 from mumu_jax.objectives.metrics import coverage_by_chance
 from mumu_jax.reports import charts, scores
 from mumu_jax.reports.figures import figures_of
 from mumu_jax.reports.run import (
-    LEVELS,
     Predictions,
     Run,
     count,
     decisions_by_way,
-    facts,
     metric_name,
     metrics_by_level,
     read_run,
-    settings,
     share,
 )
 from mumu_jax.reports.tables import table_in
@@ -69,9 +65,9 @@ def write_page(path: Path, workdir: Path, split: str | None = None) -> None:
 
 
 def make_page(workdir: Path, split: str | None) -> str:
-    """Return the page of the run in `workdir`, on `split` (None: what was scored), or of the runs of `reproduce`.
+    """Return the page of the run or ensemble in `workdir`, on `split` (None: a scored one), or of `reproduce`'s runs.
 
-    Raises UserError if `workdir` is neither, or has a damaged file.
+    Raises UserError if `workdir` is none of these, or has a damaged file.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "page"),
@@ -91,7 +87,7 @@ def make_page(workdir: Path, split: str | None) -> str:
             content = _about_table(workdir, table)
         else:
             content = _about_run(read_run(workdir, split))
-    return environment.get_template("report.html.j2").render(**content, figures=list(_figures(workdir)))
+    return environment.get_template("report.html.j2").render(**content)
 
 
 def _literal(value: Any) -> Any:
@@ -101,26 +97,24 @@ def _literal(value: Any) -> Any:
 
 def _about_run(run: Run) -> dict[str, Any]:
     return {
-        "title": run.config.name or run.folder.name,
-        "sees": run.config.fusion.modalities.replace("+", ", ") if run.sources else run.config.modality,
+        "title": run.title,
         "run": run,
-        "levels": [title for level, title in LEVELS.items() if level in (run.result or {})],
-        "result": metrics_by_level(run.result or {}),
+        "levels": list(run.levels),
+        "result": metrics_by_level(run.levels),
         "ways": list(WAYS.values()),
         "decisions": decisions_by_way(run.result or {}),
-        "facts": list(facts(run)),
-        "settings": settings(run.config),
         "training": list(_training(run)),
         "speed": list(_speed(run)),
         "table": None,
         "labels": None,
+        "figures": list(_figures(run.folder)) if run.is_trained else [],
         **(_about_scores(run, run.predictions) if run.predictions else {}),
     }
 
 
 def _about_scores(run: Run, predictions: Predictions) -> dict[str, Any]:
     """Return what the saved predictions show."""
-    predicted, labels, objective = predictions.scores, predictions.labels, make_objective(run.config.target)
+    predicted, labels, objective = predictions.scores, predictions.labels, run.objective
     rows = scores.by_label(predicted, labels, run.label_names, run.seen)
     rows.sort(key=lambda row: (-row.support, row.column))
     curves: dict[int, RocCurve] = {}  # by column
@@ -130,8 +124,8 @@ def _about_scores(run: Run, predictions: Predictions) -> dict[str, Any]:
     n_items, n_labels = predicted.shape
     coverage = scores.coverage(predicted, MAX_K)
     chance = np.array([coverage_by_chance(k, n_labels, n_items) for k in range(1, len(coverage) + 1)])
-    calibration = scores.calibration(predicted, labels, objective)
-    calibrated = run.calibrator and scores.calibration(predicted, labels, objective, run.calibrator)
+    calibration = scores.calibration(predictions.readable, labels, objective)
+    calibrated = run.calibrator and scores.calibration(predictions.readable, labels, objective, run.calibrator)
     return {
         "n_items": n_items,
         "names": run.label_names,
@@ -145,7 +139,7 @@ def _about_scores(run: Run, predictions: Predictions) -> dict[str, Any]:
         "calibrated": calibrated and charts.as_image(charts.calibrations(calibrated, cosine=False)),
         "calibrated_error": calibrated and calibrated.error,
         "sharing": run.calibrator and int((~run.calibrator.own).sum()),
-        "target": run.config.target.kind,
+        "cosines": objective.unit_output,
         "single_label": objective.single_label,
         "n_bins": len(scores.PROBABILITIES) - 1,
         "max_pairs": N_PAIRS,
@@ -166,6 +160,7 @@ def _about_table(workdir: Path, table: Table) -> dict[str, Any]:
         "links": {job: list(_reports(workdir, job)) for job in map(table.job_of, rows)},
         "by_row": charts.as_image(charts.published(points, table.axis, table.chance)),
         "about": json.loads(path.read_text(encoding="utf-8")) if path.exists() else {},
+        "figures": list(_figures(workdir)),
     }
 
 

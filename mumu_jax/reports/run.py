@@ -1,22 +1,23 @@
-"""A run's folder, finished or not, in the words and numbers of a page; no network is built."""
+"""A run's folder, finished or not, or an ensemble's, in the words and numbers of a page; no network is built."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Float, Shaped
 
-from mumu_jax.config import Config, flatten
+from mumu_jax.config import Config, TargetSettings, flatten
 from mumu_jax.data.manifest import read_labels
 from mumu_jax.errors import UserError
-from mumu_jax.objectives import metrics
+from mumu_jax.objectives import Objective, make_objective, metrics
 from mumu_jax.objectives.decisions import DECISIONS
 from mumu_jax.runs import evaluation
 from mumu_jax.runs.calibration import WAYS, Calibrator, read_calibrator
-from mumu_jax.runs.constants import read_constants
+from mumu_jax.runs.constants import Seen, read_constants
+from mumu_jax.runs.ensemble import About, is_ensemble, metrics_of_runs, read_ensemble
 from mumu_jax.runs.folder import FINAL_SPLITS, IMPORTANCE, check_run, read_about
 from mumu_jax.runs.fusion import FUSION, Source, read_kept
 from mumu_jax.system.files import read_npz
@@ -34,43 +35,114 @@ COUNT_NAMES = {
 
 @dataclass(frozen=True)
 class Predictions:
-    """The scores of a split's albums, and their labels."""
+    """The scores of a split's albums, which rank and for people to read, and their labels."""
 
     scores: Float[np.ndarray, "items labels"]
+    readable: Float[np.ndarray, "items labels"]
     labels: Shaped[np.ndarray, "items labels"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """The files of a run as far as they are there: a run that was not scored has no `result`."""
+    """The content of a page about a run, as far as it is there, or an ensemble: without scores there is no `result`."""
 
     folder: Path
-    config: Config
-    about: dict[str, Any]  # config.json
-    sources: dict[str, Source]  # the runs that a fusion joins, by modality
+    title: str
+    summary: str  # of what gives the scores, in a sentence without its end
+    facts: list[tuple[str, str]]  # term, value
+    settings: list[tuple[str, Any, Any]]  # name, value, default; those that differ first
+    objective: Objective
     label_names: list[str]
-    seen: Bool[np.ndarray, " labels"]  # labels with a positive in training
+    seen: Seen  # labels with a positive in training
     metrics: list[dict[str, Any]]  # lines of metrics.jsonl
     perf: list[dict[str, Any]]
     split: str
     result: dict[str, Any] | None  # eval_<split>.json
+    levels: dict[str, dict[str, Any]]  # the metrics in it, by what they are of in words
     predictions: Predictions | None
     calibrator: Calibrator | None  # none in a run of earlier versions, or that is not finished
     importance: dict[str, float]  # of boosted trees: each input's share of the gain, the largest first
+    is_trained: bool = True  # an ensemble is not
 
 
 def read_run(folder: Path, split: str | None) -> Run:
-    """Read a run, and how it scored on `split`; None stands for the first of `FINAL_SPLITS` that was scored.
+    """Read a run or an ensemble, and its scores on `split`; None stands for the first of `FINAL_SPLITS` with some.
 
-    Raises UserError if `folder` is not a run's, if a file is damaged, or if the run was not scored on `split`.
+    Raises UserError if `folder` is neither, if a file is damaged, or if there are no scores on `split`.
     """
+    if is_ensemble(folder):
+        return _read_ensemble(folder, split)
     if not (folder / "config.json").exists():
         raise UserError(
             f"{folder} is neither a run nor a folder of runs: it has no config.json and no table; give the "
-            "--workdir of mumu_jax.train or of mumu_jax.reproduce"
+            "--workdir of mumu_jax.train, mumu_jax.ensemble or mumu_jax.reproduce"
         )
     check_run(folder)
     about, config = read_about(folder / "config.json")
+    split = _split_of(folder, split)
+    labels, objective = read_labels(folder / "labels.json"), make_objective(config.target)
+    seen = read_constants(folder, config)[1]
+    sources = read_kept(folder).sources if (folder / FUSION).exists() else {}
+    result = _read_result(folder, split)
+    sees = config.fusion.modalities.replace("+", ", ") if sources else config.modality
+    return Run(
+        folder=folder,
+        title=config.name or folder.name,
+        summary=f"Trained on {sees} with {config.target.kind} targets",
+        facts=list(_facts(folder, about, config, sources, seen, result)),
+        settings=_settings(config),
+        objective=objective,
+        label_names=[label.name for label in labels],
+        seen=seen,
+        metrics=read_lines(folder / METRICS),
+        perf=read_lines(folder / PERF),
+        split=split,
+        result=result,
+        levels={title: result[level] for level, title in LEVELS.items() if level in result} if result else {},
+        predictions=_read_predictions(folder, split, len(labels), objective.readable),
+        calibrator=read_calibrator(folder, len(labels)),
+        importance=_read_json(importance) if (importance := folder / IMPORTANCE).exists() else {},
+    )
+
+
+def _read_ensemble(folder: Path, split: str | None) -> Run:
+    about, split, labels = read_ensemble(folder), _split_of(folder, split), read_labels(folder / "labels.json")
+    result, calibrator = _read_result(folder, split), read_calibrator(folder, len(labels))
+    unseen, target = {*about.unseen}, _target_of(result, calibrator)
+    kind = "calibrated probabilities" if about.calibrated else "cosines" if target == "cosine" else "probabilities"
+    seen = np.array([label.name not in unseen for label in labels])
+    return Run(
+        folder=folder,
+        title=folder.absolute().name,
+        summary=f"An ensemble: the mean of {len(about.members)} runs' {kind}",
+        facts=list(_facts_of_ensemble(folder, about, seen, result)),
+        settings=[],
+        objective=make_objective(TargetSettings(target)),
+        label_names=[label.name for label in labels],
+        seen=seen,
+        metrics=[],
+        perf=[],
+        split=split,
+        result=result,
+        levels={"ensemble": result["album"], **metrics_of_runs(result), LEVELS["chance"]: result["chance"]}
+        if result
+        else {},
+        predictions=_read_predictions(folder, split, len(labels), readable=lambda scores: scores),
+        calibrator=calibrator,
+        importance={},
+        is_trained=False,
+    )
+
+
+def _target_of(result: dict[str, Any] | None, calibrator: Calibrator | None) -> str:
+    """Return the target of networks whose scores are of the same kind as an ensemble's."""
+    if calibrator and not calibrator.log_odds:  # of scores that are no probabilities
+        return "cosine"
+    return "logistic" if result and "decisions" in result else "softmax"
+
+
+def _split_of(folder: Path, split: str | None) -> str:
+    """Return the split whose scores are shown, after a check of what the evaluation and training have written."""
     scored = [name for name in FINAL_SPLITS if (folder / f"eval_{name}.json").exists()]
     if split and not (folder / f"eval_{split}.json").exists():
         raise UserError(
@@ -80,23 +152,12 @@ def read_run(folder: Path, split: str | None) -> Run:
     split = split or (scored or FINAL_SPLITS)[0]
     remedy = "restore it, or remove it; python -m mumu_jax.evaluate scores the run again"
     check_seal(folder, remedy, f"eval_{split}.json", f"predictions_{split}.npz", METRICS, PERF, IMPORTANCE)
-    labels = read_labels(folder / "labels.json")
-    result, predictions = folder / f"eval_{split}.json", folder / f"predictions_{split}.npz"
-    return Run(
-        folder=folder,
-        config=config,
-        about=about,
-        sources=read_kept(folder).sources if (folder / FUSION).exists() else {},
-        label_names=[label.name for label in labels],
-        seen=read_constants(folder, config)[1],
-        metrics=read_lines(folder / METRICS),
-        perf=read_lines(folder / PERF),
-        split=split,
-        result=_read_json(result) if result.exists() else None,
-        predictions=_read_predictions(predictions, len(labels)) if predictions.exists() else None,
-        calibrator=read_calibrator(folder, len(labels)),
-        importance=_read_json(importance) if (importance := folder / IMPORTANCE).exists() else {},
-    )
+    return split
+
+
+def _read_result(folder: Path, split: str) -> dict[str, Any] | None:
+    path = folder / f"eval_{split}.json"
+    return _read_json(path) if path.exists() else None
 
 
 def _read_json(path: Path) -> Any:
@@ -106,44 +167,70 @@ def _read_json(path: Path) -> Any:
         raise UserError(f"{path} is damaged ({error}); restore it") from error
 
 
-def _read_predictions(path: Path, n_labels: int) -> Predictions:
-    remedy = "score the run again with mumu_jax.evaluate"
+def _read_predictions(
+    folder: Path, split: str, n_labels: int, readable: Callable[[np.ndarray], Any]
+) -> Predictions | None:
+    path, remedy = folder / f"predictions_{split}.npz", "score the run again with mumu_jax.evaluate"
+    if not path.exists():
+        return None
     arrays = read_npz(path, remedy, "album_scores", "album_labels")
-    predictions = Predictions(arrays["album_scores"], arrays["album_labels"])
-    shapes = predictions.scores.shape, predictions.labels.shape
-    if shapes[0] != shapes[1] or shapes[0][1:] != (n_labels,):
+    scores, labels = arrays["album_scores"], arrays["album_labels"]
+    if scores.shape != labels.shape or scores.shape[1:] != (n_labels,):
         raise UserError(
-            f"{path} holds scores {shapes[0]} and labels {shapes[1]}, and the run has {n_labels} labels; {remedy}"
+            f"{path} holds scores {scores.shape} and labels {labels.shape}, and the run has {n_labels} labels; {remedy}"
         )
-    return predictions
+    return Predictions(scores, np.asarray(readable(scores)), labels)
 
 
-def facts(run: Run) -> Iterator[tuple[str, str]]:
+def _facts(
+    folder: Path,
+    about: dict[str, Any],
+    config: Config,
+    sources: dict[str, Source],
+    seen: Seen,
+    result: dict[str, Any] | None,
+) -> Iterator[tuple[str, str]]:
     """Yield (term, value) for the network, the data, and the place where it was trained."""
-    versions, data, model = dict(run.about.get("versions", {})), run.about["data"], run.config.model
+    versions, data, model = dict(about.get("versions", {})), about["data"], config.model
     network = [model.family, model.kernel, model.width] if model.family == "cnn" else [model.family]
     network += [str(model.depth)] if model.family == "resnet" else []
-    yield "Network", f"{' '.join(network)} on {run.config.modality}, {run.config.target.kind} targets"
-    if "params" in run.about:
-        yield "Parameters", count(run.about["params"])
-    for modality, source in run.sources.items():
+    yield "Network", f"{' '.join(network)} on {config.modality}, {config.target.kind} targets"
+    if "params" in about:
+        yield "Parameters", count(about["params"])
+    for modality, source in sources.items():
         yield f"Joined, {modality}", f"{source.fingerprint}, {source.path}"
-    yield "Labels", f"{len(run.label_names):,}, of which {int(run.seen.sum()):,} occur in training"
+    yield _fact_of_labels(seen)
     yield "Data", data["dir"]
     yield "Data checksum", data["checksum"]
-    if run.result and run.result["data"]["checksum"] != data["checksum"]:
-        yield "Scored on other data", f"{run.result['data']['dir']}, checksum {run.result['data']['checksum']}"
-    weights = run.about.get("weights") or {"": "random"}
+    if result and result["data"]["checksum"] != data["checksum"]:
+        yield "Scored on other data", f"{result['data']['dir']}, checksum {result['data']['checksum']}"
+    weights = about.get("weights") or {"": "random"}
     yield "First weights", ", ".join(f"{name} {value}".strip() for name, value in weights.items())
     yield "Device", f"{versions.pop('device', 'unknown')}, computes in {versions.pop('computes_in', 'unknown')}"
     yield "Commit", versions.pop("commit", None) or "unknown"
     yield "Versions", ", ".join(f"{name} {version}" for name, version in versions.items())
-    yield "Folder", str(run.folder.absolute())
+    yield "Folder", str(folder.absolute())
 
 
-def metrics_by_level(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
+def _facts_of_ensemble(
+    folder: Path, about: About, seen: Seen, result: dict[str, Any] | None
+) -> Iterator[tuple[str, str]]:
+    """Yield (term, value) for the runs with their weights, and for the data that they were scored on."""
+    for member in about.members:
+        yield f"Run × {member.weight:.2f}", f"{member.fingerprint}, {member.path}"
+    yield _fact_of_labels(seen)
+    if result:
+        yield "Scored on", f"{result['data']['dir']}, checksum {result['data']['checksum']}"
+    yield "Folder", str(folder.absolute())
+
+
+def _fact_of_labels(seen: Seen) -> tuple[str, str]:
+    return "Labels", f"{len(seen):,}, of which {int(seen.sum()):,} occur in training"
+
+
+def metrics_by_level(levels: dict[str, dict[str, Any]]) -> list[tuple[str, list[str]]]:
     """Return each metric with its value at each level, as text."""
-    return _by_metric([result[level] for level in LEVELS if level in result])
+    return _by_metric([*levels.values()])
 
 
 def decisions_by_way(result: dict[str, Any]) -> list[tuple[str, list[str]]]:
@@ -159,7 +246,7 @@ def _by_metric(columns: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
     return [(metric, [_number(column.get(metric)) for column in columns]) for metric in metrics]
 
 
-def settings(config: Config) -> list[tuple[str, Any, Any]]:
+def _settings(config: Config) -> list[tuple[str, Any, Any]]:
     """Return (name, value, default) of each setting, those that differ first."""
     default = flatten(Config())
     values = [(name, value, default[name]) for name, value in flatten(config).items()]

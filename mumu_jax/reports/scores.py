@@ -103,17 +103,16 @@ def calibration(
 ) -> Calibration:
     """Compare scores, or the probabilities that `calibrator` makes of them, with outcomes over pairs of item and label.
 
-    With one label an item, only each item's most probable label counts (Guo et al. 2017).  `scores` are the network's,
-    as `objective` gives them.
+    With one label an item, only each item's most probable label counts (Guo et al. 2017).  `scores` are readable ones
+    of `objective`'s kind.
     """
-    of_network = np.asarray(objective.readable(scores))
-    scores = calibrator.probability(of_network) if calibrator else of_network
+    compared = calibrator.probability(scores) if calibrator else scores
     if objective.single_label:
-        top = np.asarray(metrics.top_labels(of_network, 1))
-        scores, labels = np.take_along_axis(scores, top, axis=1), np.take_along_axis(labels, top, axis=1)
+        top = np.asarray(metrics.top_labels(scores, 1))
+        compared, labels = np.take_along_axis(compared, top, axis=1), np.take_along_axis(labels, top, axis=1)
     of_cosines = objective.unit_output and calibrator is None
     edges = COSINES if of_cosines else PROBABILITIES
-    score, true = scores.ravel().astype(float), labels.ravel() != 0
+    score, true = compared.ravel().astype(float), labels.ravel() != 0
     bins = np.digitize(score, edges[1:-1])
     count, n_true, total = (np.bincount(bins, weights, len(edges) - 1) for weights in (None, true, score))
     filled = count > 0

@@ -1,10 +1,11 @@
 """The evaluation of a trained run on a split: metrics by album, and by track if it has tracks, and their files."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Shaped
 from PIL import Image
 
 from mumu_jax.compute.predict import SplitPredictions
@@ -53,9 +54,7 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str, workdir: Path, watch
     (Oramas et al. 2017, section 5.1), or of the album's own item.  If albums may have several labels and the run has
     thresholds, `decisions` are of the labels that they give the albums.  Raises UserError if the split is empty.
     """
-    records = dataset.split(split)
-    if not len(records):
-        raise UserError(f"split {split!r} of {dataset.folder} has no {dataset.item}; choose another --split")
+    records = records_of(dataset, split)
     levels, label_names = score_levels(run, records, watch), [label.name for label in run.labels]
     albums, tracks = levels["album"].predictions, levels["track"].predictions if "track" in levels else None
     result = {
@@ -67,39 +66,66 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str, workdir: Path, watch
         "chance": metrics.by_chance(len(run.labels), len(albums.scores), is_single_label(run)),
         **_of_decisions(run, albums, workdir),
     }
-    matrix = None
     if is_single_label(run):
-        matrix = np.asarray(metrics.confusion_matrix(albums.scores, albums.labels))
-        of_genres = metrics.accuracy_by_label(matrix).tolist()
-        result["accuracy_by_genre"] = dict(zip(label_names, map(or_none, of_genres), strict=True))
+        result["accuracy_by_genre"] = accuracy_by_genre(albums.scores, albums.labels, label_names)
     if processes.is_main():
         arrays = {
             f"{name}_{field}": array
             for name, (ids, predictions) in levels.items()
             for field, array in (("ids", ids), ("scores", predictions.scores), ("labels", predictions.labels))
         }
-        names = (f"predictions_{split}.npz", *files_of(run, split))
-        unseal(workdir, *names)
-        write_npz(workdir / f"predictions_{split}.npz", compressed=True, label_names=label_names, **arrays)
-        if matrix is not None:
-            from mumu_jax.runs import confusion  # Matplotlib takes a second to import
-
-            confusion.write_table(workdir / f"confusion_{split}.csv", matrix, label_names)
-            confusion.write_picture(workdir / f"confusion_{split}.png", matrix, label_names)
-        if "image" in run.config.inputs:
-            thumbnails = choose_thumbnails(records, albums)
-            write_npz(workdir / f"covers_{split}.npz", compressed=True, **thumbnails)
-        write_json(workdir / f"eval_{split}.json", result)
-        seal(workdir, *names)
+        covers = choose_thumbnails(records, albums) if "image" in run.config.inputs else None
+        write_evaluation(workdir, result, label_names, arrays, covers)
     return result
 
 
-def files_of(run: TrainedRun, split: str) -> Iterator[str]:
-    """Yield the names of the files that `evaluate` writes for people to look at."""
+def records_of(dataset: Dataset, split: str) -> Records:
+    """Return a split's records; raises UserError if there are none."""
+    records = dataset.split(split)
+    if not len(records):
+        raise UserError(f"split {split!r} of {dataset.folder} has no {dataset.item}; choose another --split")
+    return records
+
+
+def accuracy_by_genre(
+    scores: Float[np.ndarray, "albums labels"], labels: Shaped[np.ndarray, "albums labels"], names: Sequence[str]
+) -> dict[str, float | int | None]:
+    """Return by genre the share of its albums, which have one genre each, for which it has the highest score."""
+    shares = metrics.accuracy_by_label(np.asarray(metrics.confusion_matrix(scores, labels)))
+    return finite(dict(zip(names, shares.tolist(), strict=True)))
+
+
+def write_evaluation(
+    workdir: Path,
+    result: dict[str, Any],
+    label_names: Sequence[str],
+    arrays: Mapping[str, Any],
+    covers: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Write the files of an evaluation, `arrays` as the predictions, and record their checksums."""
+    split = result["split"]
+    names = (f"predictions_{split}.npz", *files_of(result, covers is not None))
+    unseal(workdir, *names)
+    write_npz(workdir / f"predictions_{split}.npz", compressed=True, label_names=label_names, **arrays)
+    if "accuracy_by_genre" in result:
+        from mumu_jax.runs import confusion  # Matplotlib takes a second to import
+
+        matrix = np.asarray(metrics.confusion_matrix(arrays["album_scores"], arrays["album_labels"]))
+        confusion.write_table(workdir / f"confusion_{split}.csv", matrix, label_names)
+        confusion.write_picture(workdir / f"confusion_{split}.png", matrix, label_names)
+    if covers is not None:
+        write_npz(workdir / f"covers_{split}.npz", compressed=True, **covers)
+    write_json(workdir / f"eval_{split}.json", result)
+    seal(workdir, *names)
+
+
+def files_of(result: Mapping[str, Any], covers: bool) -> Iterator[str]:
+    """Yield the names of the files of an evaluation for people to look at."""
+    split = result["split"]
     yield f"eval_{split}.json"
-    if is_single_label(run):
+    if "accuracy_by_genre" in result:
         yield from (f"confusion_{split}.csv", f"confusion_{split}.png")
-    if "image" in run.config.inputs:
+    if covers:
         yield f"covers_{split}.npz"
 
 

@@ -25,7 +25,8 @@ Trains a named experiment, of tracks also their album network, and evaluates.  T
   --list            show every experiment and end
   --data_dir=DATA   what mumu_jax.prepare wrote; $MUMU_DATA_DIR by default, else the built-in mini dataset
   --workdir=RUN     the run's folder; runs/NAME by default
-  --runs=audio=RUN,text=RUN,image=RUN   the trained runs that a fusion joins; it keeps their vectors (once --features)
+  --runs=audio=RUN,text=RUN,image=RUN   the trained runs that a fusion joins; it keeps their vectors (once --features).
+                    In place of a RUN, FILE.npz of `python -m mumu_jax.evaluate --workdir=RUN --features=FILE.npz`
 
 several processes (each on its own devices, all with the same files): found by themselves under SLURM and Open MPI, else
   --coordinator=auto   on each host of a TPU slice, or of another cluster that JAX knows

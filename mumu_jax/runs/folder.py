@@ -173,13 +173,9 @@ def check_run(workdir: Path) -> None:
 
 def load_run(workdir: Path) -> TrainedRun:
     """Load the run in `workdir` with its best parameters.  Raises UserError if it is missing or not trained."""
-    path = workdir / "config.json"
-    if not path.exists():
-        raise UserError(f"{workdir} is not a run: it has no config.json; give the --workdir of a training run")
-    if (workdir / "model.json").exists():
-        raise UserError(f"{workdir} is an export, not a run; python -m mumu_jax.tag --model={workdir} uses it")
+    _check_is_run(workdir)
     check_run(workdir)
-    about, config = read_about(path)
+    about, config = read_about(workdir / "config.json")
     constants, seen = read_constants(workdir, config)
     inputs, labels = Inputs.load(config, workdir), read_labels(workdir / "labels.json")
     network = item_network(config, len(labels), constants.fitted)
@@ -193,6 +189,19 @@ def load_run(workdir: Path) -> TrainedRun:
     data, variables = about["data"], [trained.variables for trained in (track, album) if trained]
     names = (fingerprint(about, variables), former_fingerprint(workdir, config.name))
     return TrainedRun(names, config, labels, seen, Path(data["dir"]), data["checksum"], inputs, track, album)
+
+
+def read_data_dir(workdir: Path) -> Path:
+    """Return the folder of the data that the run in `workdir` was trained on; raises UserError if it is not a run."""
+    _check_is_run(workdir)
+    return Path(read_about(workdir / "config.json")[0]["data"]["dir"])
+
+
+def _check_is_run(workdir: Path) -> None:
+    if not (workdir / "config.json").exists():
+        raise UserError(f"{workdir} is not a run: it has no config.json; give the --workdir of a training run")
+    if (workdir / "model.json").exists():
+        raise UserError(f"{workdir} is an export, not a run; python -m mumu_jax.tag --model={workdir} uses it")
 
 
 def embedding_width(trained: Trained, item: Any) -> int:

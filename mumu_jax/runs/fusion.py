@@ -21,9 +21,9 @@ from jaxtyping import Float32, UInt8
 from mumu_jax.config import Config
 from mumu_jax.data.manifest import SPLITS, albums_sha256, read_manifest
 from mumu_jax.data.modalities.inputs import Inputs
-from mumu_jax.data.modalities.vectors import FUSION, Kept, Source, read_kept
+from mumu_jax.data.modalities.vectors import FUSION, Kept, Source, folder_of, read_kept
 from mumu_jax.data.store.pairs import open_dataset
-from mumu_jax.data.store.records import Dataset, HeldRecords, Records, read_albums
+from mumu_jax.data.store.records import Dataset, HeldRecords, Records, read_albums, sha256_of_arrays
 from mumu_jax.errors import UserError
 from mumu_jax.runs.folder import TrainedRun, check_same_settings, difference_of_data, load_run
 from mumu_jax.runs.prediction import Watch, see_items
@@ -106,18 +106,71 @@ def extract_features(run: TrainedRun, dataset: Dataset, watch: Watch = iter) -> 
     )
 
 
-def write_features(path: Path, features: Features) -> None:
-    """Write the vectors to an `.npz` file, whole or not at all; the same features give the same bytes."""
+@dataclass(frozen=True)
+class Origin:
+    """The run that a user's file of vectors is of: its modality, its folder, and that as seen from the file's.
+
+    `data` is the checksum of the data, `sha256` that of the vectors.
+    """
+
+    modality: str
+    folder: str
+    relative: str
+    data: str
+    sha256: str
+
+
+def origin_of(features: Features, run: TrainedRun, workdir: Path, dataset: Dataset, file: Path) -> Origin:
+    """Return what a file of vectors says of the run in `workdir`, so that trees or a fusion on the file find it."""
+    relative = os.path.relpath(workdir.absolute(), file.parent.absolute())
+    sha256 = sha256_of_arrays(features.vectors)
+    return Origin(run.config.modality, str(workdir.absolute()), relative, dataset.checksum, sha256)
+
+
+def write_features(path: Path, features: Features, origin: Origin | None = None) -> None:
+    """Write the vectors to an `.npz` file, whole or not at all; the same features give the same bytes.
+
+    Files that a fusion keeps have no `origin`: it would be other data after the runs were moved.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_npz(path, **vars(features))
+    write_npz(path, **vars(features), **(vars(origin) if origin else {}))
 
 
 def read_features(path: Path) -> Features:
     """Read what `write_features` wrote; raises UserError on anything else."""
-    names = [field.name for field in dataclasses.fields(Features)]
-    arrays = read_npz(path, "write it again (mumu_jax.evaluate --features)", *names)
+    arrays = _read_arrays(path, Features)
     lists = {name: arrays[name].tolist() for name in ("album_ids", "splits", "label_names", "run")}
     return Features(labels=arrays["labels"], vectors=arrays["vectors"], **lists)
+
+
+def read_origin(path: Path) -> Origin:
+    """Read what a file of vectors says of its run; raises UserError if it says nothing, as in earlier versions."""
+    return Origin(**{name: str(array) for name, array in _read_arrays(path, Origin).items()})
+
+
+def _read_arrays(path: Path, kind: type) -> dict[str, np.ndarray]:
+    """Read the arrays of an `.npz` file that are named as the fields of a dataclass."""
+    names = [field.name for field in dataclasses.fields(kind)]
+    arrays = read_npz(path, _remedy(path), *names)
+    return {name: arrays[name] for name in names}
+
+
+def _remedy(path: Path) -> str:
+    return f"write it again: python -m mumu_jax.evaluate --workdir=RUN --features={path}"
+
+
+def run_of(path: Path) -> Path:
+    """Return the folder of a run that is named by it, or by a file of its vectors; raises UserError if it has moved."""
+    if not path.is_file():
+        return path
+    origin = read_origin(path)
+    folder = folder_of(origin.folder, origin.relative, path.parent)
+    if not folder.is_dir():
+        raise UserError(
+            f"{path} has the vectors of the run {folder}, which is no longer there; move it back, or name it: "
+            f"--runs={origin.modality}=RUN"
+        )
+    return folder
 
 
 # --- joining vectors ----------------------------------------------------------------------------------------
@@ -171,8 +224,9 @@ def keep_features(
 ) -> Path:
     """Copy the feature vectors of `runs` into the fusion's folder unless they are there; return their data folder.
 
-    `data_dir` is the current folder of the runs' data; by default the one of their training.  Raises UserError if runs
-    do not fit one another or the data, or if others are kept.
+    A run is named by its folder, or by a file of its vectors, which then need not be computed.  `data_dir` is the
+    current folder of the runs' data; by default the one of their training.  Raises UserError if runs do not fit one
+    another or the data, or if others are kept.
     """
     check_same_settings(workdir, config)
     if processes.any_of_all((workdir / FUSION).exists())[0]:
@@ -180,13 +234,18 @@ def keep_features(
     if runs is None:
         wanted = ",".join(f"{name}=RUN" for name in config.fusion.names)
         raise UserError(f"{config.name} joins the vectors of trained runs; name their folders: --runs={wanted}")
+    files = {name: path for name, path in runs.items() if path.is_file()}
+    runs = {name: run_of(path) for name, path in runs.items()}
     opened = {name: _open_run_of(name, path, data_dir) for name, path in runs.items()}
     first, dataset = next(iter(opened.values()))
     data_dir = data_dir or first.data_dir
     for name, (_, other) in opened.items():
         check_same_data(other, runs[name], dataset, next(iter(runs.values())))
     read_albums(dataset, data_dir)
-    features = {name: extract_features(run, of_run, watch) for name, (run, of_run) in opened.items()}
+    features = {
+        name: _read_same(files[name], run, of_run) if name in files else extract_features(run, of_run, watch)
+        for name, (run, of_run) in opened.items()
+    }
 
     def write() -> None:
         with only_one(workdir, "training"):
@@ -196,6 +255,19 @@ def keep_features(
 
     processes.main_first(write, str(workdir))
     return data_dir
+
+
+def _read_same(path: Path, run: TrainedRun, dataset: Dataset) -> Features:
+    """Read a file of vectors; raises UserError unless they are what `extract_features` returns."""
+    features, origin = read_features(path), read_origin(path)
+    for same, found in (
+        (features.run == run.fingerprint, f"it is of the run {features.run}, which now is {run.fingerprint}"),
+        (origin.data == dataset.checksum, f"it is of other data than {dataset.folder}"),
+        (origin.sha256 == sha256_of_arrays(features.vectors), "its vectors were changed"),
+    ):
+        if not same:
+            raise UserError(f"{path} has not the vectors of the run: {found}; {_remedy(path)}")
+    return features
 
 
 def _open_run_of(name: str, path: Path, data_dir: Path | None) -> tuple[TrainedRun, Dataset]:
@@ -249,8 +321,9 @@ def _check_kept(config: Config, runs: Mapping[str, Path], data_dir: Path | None,
         joined = ", ".join(kept.sources)
         raise UserError(f"{workdir} keeps the vectors of {joined}, not of {', '.join(names)}; give another --workdir")
     for name, path in runs.items():
-        source, is_there = kept.sources[name], (path / "config.json").exists()
-        found = load_run(path).names if is_there else ("missing",)
+        source, is_file = kept.sources[name], path.is_file()
+        is_there = is_file or (path / "config.json").exists()
+        found = (read_features(path).run,) if is_file else load_run(path).names if is_there else ("missing",)
         if source.fingerprint not in found and (is_there or str(path.absolute()) != source.path):
             raise UserError(
                 f"{workdir} keeps the vectors of {name}={source.path} ({source.fingerprint}), not of {path} "

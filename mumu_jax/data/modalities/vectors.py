@@ -18,8 +18,9 @@ from mumu_jax.data.modalities.base import Modality, Spec
 from mumu_jax.errors import UserError
 
 FUSION = "fusion.json"
-# Of the paper's best networks, HIGH-4x70, VSM+SEM and ResNet-101; and of musicnn.
-FEATURE_WIDTHS = {"audio": 4096, "text": 2048, "image": 2048, "mel": 200}
+# Of the paper's best networks, HIGH-4x70, VSM+SEM and ResNet-101; of musicnn; of shallow networks, which have no other
+# vectors than their inputs.
+FEATURE_WIDTHS = {"audio": 4096, "text": 2048, "image": 2048, "mel": 200, "descriptors": 97, "timbre": 48}
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,17 @@ class Source:
     relative: str = ""
 
     def folder(self, workdir: Path) -> Path:
-        """Return the run's current folder: its recorded path, or the same path relative to the fusion, `workdir`."""
-        places = [Path(self.path), workdir / self.relative] if self.relative else [workdir / self.path]
-        # No export has constants.
-        return next((place for place in places if (place / "constants.npz").exists()), places[0])
+        """Return the run's current folder; `workdir` is the fusion's."""
+        return folder_of(self.path, self.relative, workdir)
+
+
+def folder_of(path: str, relative: str, folder: Path) -> Path:
+    """Return a run's current folder: its recorded path, or the same path relative to `folder`, moved with it.
+
+    Without `relative`, `path` may itself be relative to `folder`.
+    """
+    places = [Path(path), folder / relative] if relative else [folder / path]
+    return next((place for place in places if (place / "constants.npz").exists()), places[0])  # no export has constants
 
 
 @dataclass(frozen=True)
