@@ -88,7 +88,7 @@ def _open_same_data(run: TrainedRun, workdir: Path, named: Path | None) -> Datas
             raise UserError(f"{difference}; add --data_dir={data_dir} to score it all the same")
         print_remark(f"warning: {difference}")
         if is_single_label(run):
-            check_single_label(read_manifest(data_dir / "manifest.jsonl"), data_dir, f"{arguments.workdir}")
+            check_single_label(read_manifest(data_dir / "manifest.jsonl"), data_dir, str(workdir))
     return dataset
 
 

@@ -46,7 +46,8 @@ def train_step(
         trained = apply_in_training(network, variables, inputs, constants, keys, members)
         loss, weight = network.objective.summed_loss(trained.output, batch.labels, constants.fitted, batch.mask)
         if network.contrast:
-            of_pairs = contrastive_loss(*trained.pair, batch.mask, axis).sum()
+            first, second, log_temperature = trained.pair
+            of_pairs = contrastive_loss(first, second, log_temperature, batch.mask, axis).sum()
             loss = (1 - network.contrast) * loss + network.contrast * of_pairs
         return loss, (weight, trained.batch_stats)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Shaped, UInt8
 
 from mumu_jax.compute.network import Constants, Standardisation
 from mumu_jax.config import Config
@@ -16,6 +16,8 @@ from mumu_jax.data.store.pairs import parts_of
 from mumu_jax.data.store.records import Dataset, read_albums
 from mumu_jax.errors import UserError
 from mumu_jax.objectives import make_objective
+from mumu_jax.objectives.cosine import label_factors, ppmi
+from mumu_jax.objectives.label_graph import fit_label_graph
 from mumu_jax.runs.settings import remedy_of_few
 from mumu_jax.system.files import read_npz, write_npz
 from mumu_jax.system.lines import print_remark
