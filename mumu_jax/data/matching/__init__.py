@@ -1,1 +1,1 @@
-"""How MuMu was made (Oramas et al. 2017, section 3): Amazon's albums, found again in MusicBrainz and in the MSD."""
+"""Matching of Amazon's albums with MusicBrainz and the MSD, as MuMu was made (Oramas et al. 2017, section 3)."""

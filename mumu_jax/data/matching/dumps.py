@@ -7,8 +7,9 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
 from mumu_jax.errors import UserError
 
@@ -33,13 +34,13 @@ def lines_of(path: Path, member: str = "") -> Iterator[bytes]:
     raise UserError(f"expected a file {member!r} in {path}, found none; download the archive again")
 
 
-def files_of(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+def files_of(archive: Path) -> Iterator[tuple[str, BufferedIOBase]]:
     """Yield the names and contents of a tar archive's files, as a stream: each must be read before the next one."""
     with _readable(archive), tarfile.open(archive, "r|*") as files:
         for one in files:
             content = files.extractfile(one)
             if content is not None:
-                yield one.name, content
+                yield one.name, cast(BufferedIOBase, content)
 
 
 def is_archive(path: Path) -> bool:
@@ -47,11 +48,11 @@ def is_archive(path: Path) -> bool:
     return path.name.endswith(_ARCHIVES)
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> BufferedIOBase:
     with path.open("rb") as file:
         head = file.read(3)
     opener = next((opener for magic, opener in _OPENERS.items() if head.startswith(magic)), None)
-    return cast(IO[bytes], opener(path, "rb") if opener else path.open("rb"))
+    return cast(BufferedIOBase, opener(path, "rb") if opener else path.open("rb"))
 
 
 @contextmanager

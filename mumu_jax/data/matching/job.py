@@ -209,7 +209,7 @@ def _write(job: Job, tracks_of: Tracks) -> Funnel:
     if not albums:
         raise UserError(
             f"no album is left: of {sum(decisions.values()):,} of Amazon {decisions['matched']:,} are matched, and "
-            f"{len(found.albums):,} of these have tracks of the MSD; see {job.out / MATCHES}"
+            f"{len(found.albums):,} different ones have tracks of the MSD; see {job.out / MATCHES}"
         )
     splits = write_files(job.out, albums, labels, job.work / "amazon")
     n_reviews = _write_reviews(job, albums) if job.reviews else None

@@ -171,7 +171,7 @@ def _cell(cell: str) -> str:
 def _of_tables(folder: Path, wanted: Mapping[str, object]) -> Iterator[Release | None]:
     artists = {number: (gid, name, sort_name) for number, gid, name, sort_name in rows_of(folder, "artist", 0, 1, 2, 3)}
     credits_ = _credits(folder, artists)
-    kinds = {number: name for number, name in rows_of(folder, "release_group_primary_type", 0, 1)} or _KIND_NUMBERS
+    kinds = {row[0]: row[1] for row in rows_of(folder, "release_group_primary_type", 0, 1)} or _KIND_NUMBERS
     groups = {number: (gid, kinds.get(kind)) for number, gid, kind in rows_of(folder, "release_group", 0, 1, 4)}
     asins = {number: asin for number, asin in rows_of(folder, "release_meta", 0, 3) if asin}
     recordings = _recordings(folder, wanted)

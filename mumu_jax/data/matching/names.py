@@ -10,7 +10,7 @@ import unicodedata
 from functools import lru_cache
 
 _LETTERS = str.maketrans({"ø": "o", "æ": "ae", "œ": "oe", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "$": "s"})
-_GUESTS = re.compile(r"[\s(\[]+(?:feat\b|featuring\b|ft\.).*")  # not Little Feat, which nothing follows
+_GUESTS = re.compile(r"[\s(\[]+(?:feat\.?|featuring|ft\.)\s\S.*")  # not Little Feat, which nothing follows
 _EDITIONS = (
     r"(?:deluxe|re-?mastere?d?|edition|expanded|anniversary|re-?issue|bonus|limited|collector'?s|special|legacy|"
     r"digi-?pac?k|original recording)"
@@ -76,5 +76,5 @@ def _plain(text: str) -> str:
 def _words(text: str) -> str:
     joined = text.replace("'", "").replace("&", " and ").replace("+", " and ")
     initials = re.sub(r"\b(\w)\.(?=\w\b)", r"\1", joined)  # r.e.m. is rem
-    words: list[str] = [_WRITTEN.get(word, word) for word in _WORD.findall(initials)]
+    words = [_WRITTEN.get(word) or word for word in map(str, _WORD.findall(initials))]
     return " ".join(word for word in words if word not in _ARTICLES) or " ".join(words)

@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from mumu_jax.system.files import replacing, write_json
-from mumu_jax.system.terminal import progress_bar
+from mumu_jax.system.lines import print_remark
 
 DONE = "done.json"  # of a folder of parts: how many records were read, and how many of these could not be used
 T = TypeVar("T", bound=msgspec.Struct)
@@ -25,16 +25,15 @@ def write_parts(folder: Path, read: Read, n_a_part: int, description: str) -> No
         return
     folder.mkdir(parents=True, exist_ok=True)
     n_parts = len(parts_of(folder))
-    n_read, n_used = n_parts * n_a_part, sum(1 for part in parts_of(folder) for _ in part.open("rb"))
+    n_read, n_used = n_parts * n_a_part, sum(part.read_bytes().count(b"\n") for part in parts_of(folder))
     records = read(n_read)
     encode = msgspec.json.Encoder().encode
-    with progress_bar(0, description) as progress:
-        while batch := list(itertools.islice(records, n_a_part)):
-            used = [encode(record) for record in batch if record is not None]
-            with replacing(folder / f"{n_parts:05}.jsonl") as temporary:
-                temporary.write_bytes(b"".join(line + b"\n" for line in used))
-            n_parts, n_read, n_used = n_parts + 1, n_read + len(batch), n_used + len(used)
-            progress.advance(len(batch))
+    while batch := list(itertools.islice(records, n_a_part)):
+        used = [encode(record) for record in batch if record is not None]
+        with replacing(folder / f"{n_parts:05}.jsonl") as temporary:
+            temporary.write_bytes(b"".join(line + b"\n" for line in used))
+        n_parts, n_read, n_used = n_parts + 1, n_read + len(batch), n_used + len(used)
+        print_remark(f"{description}: {n_read:,} read")  # nobody knows how many there are
     write_json(folder / DONE, {"read": n_read, "used": n_used})
 
 
