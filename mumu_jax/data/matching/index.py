@@ -17,10 +17,10 @@ from jaxtyping import Float32, Int32, Int64, Integer, Shaped, UInt64
 
 from mumu_jax.data.matching.scoring import Named
 
-ROWS = 1_500  # with the rarest words that are looked at
+ROWS = 1_000  # with the rarest words that are looked at
 MOST_ROWS = 20_000  # with the rarest word, if it is not rare
 COMPARED = 16  # rows whose strings are compared
-LEAST_LIKE = 0.5  # of the likest row's likeness; the others are not compared
+LEAST_LIKE = 0.6  # of the likest row's likeness; the others are not compared
 WIDTH = 10  # words of a row that count, the rarest first
 _FIELD, _NAME = "\t", "\n"
 _ONES = np.ones(WIDTH, np.float32)  # a product with them is a faster sum
