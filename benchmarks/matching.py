@@ -1,7 +1,7 @@
 """`python -m benchmarks.matching`: find made-up albums among a million releases, as `mumu_jax.build` does, on one core.
 
-Each part is measured in a process of its own, so that its memory is its own, by the processor's time.  Of the albums that are looked for, some
-are sold as editions, some have a typing error, and some are no release.
+Each part is measured in a process of its own, so that its memory is its own, by the processor's time.  Of the albums
+that are looked for, some are sold as editions, some have a typing error, and some are no release.
 """
 
 import argparse
