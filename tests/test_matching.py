@@ -322,6 +322,7 @@ def test_the_funnel_and_the_files(built):
     assert (funnel.genres, funnel.labels, funnel.albums) == (6, 6, len(groups))
     assert funnel.songs == 2 * len(groups)
     assert funnel.labels_a_song == 2
+    assert (funnel.releases, funnel.lines) == (len(CATALOGUE), len(CATALOGUE))
     assert funnel.reviews == funnel.albums
     assert sum(funnel.splits.values()) == funnel.albums
     assert (funnel.asins.known, funnel.asins.matched, funnel.asins.right) == (1, 1, 1)
@@ -581,6 +582,14 @@ def test_products_of_every_dump(tmp_path):
     record = msgspec.json.decode(found[1].record)
     assert record == {"amazon_id": "B2", "title": ["no text"], "brand": "Y", "categories": [["CDs & Vinyl", "Pop"]]}
     assert [(one.line, one.reason) for one in findings] == [(4, "conflict"), (5, "malformed")]
+
+
+def test_reviews_that_cannot_be_read_are_counted(world, tmp_path, capsys):
+    text = gzip.decompress(world["reviews"].read_bytes()).decode()
+    (tmp_path / "reviews.json").write_text(text.replace('"overall": 5.0}', '"overall": }', 2))
+    funnel = run({**world, "reviews": tmp_path / "reviews.json"}, tmp_path / "out")
+    assert funnel.reviews == funnel.albums - 1  # the other one is of an edition that is not taken
+    assert "warning: 2 reviews cannot be read and are left out, the first: " in capsys.readouterr().err
 
 
 def test_rejected_records_are_listed(world, tmp_path):

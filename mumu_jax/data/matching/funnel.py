@@ -30,9 +30,11 @@ class Agreement(Struct):
 
 
 class Funnel(Struct):
-    """The counts of section 3, in the order in which albums are lost."""
+    """The counts of section 3, in the order in which albums are lost; `lines` are those of releases, used or not."""
 
     decisions: dict[str, int]
+    lines: int
+    releases: int
     groups: int
     recordings: int
     tracks: int
@@ -77,6 +79,7 @@ def rows_of(funnel: Funnel) -> list[Row]:
     lost = [Row(f"  {name}", f"{count:,}", "") for name, count in sorted(decisions.items()) if name != "matched"]
     asins = funnel.asins
     return [
+        Row("releases of MusicBrainz that could be read", _of(funnel.releases, funnel.lines), ""),
         Row("Amazon's albums", f"{n:,}", ""),
         Row("with title and artist", f"{n_named:,}", ""),
         Row("matched with an album of MusicBrainz", f"{n_matched:,} ({n_matched / n:.0%})", PAPER["matched"]),

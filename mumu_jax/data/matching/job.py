@@ -25,8 +25,14 @@ from mumu_jax.data.matching.match import GROUPS, Match, Task, match_part
 from mumu_jax.data.matching.msd import Tracks, read_mapping, read_songs
 from mumu_jax.data.matching.musicbrainz import KINDS, Release
 from mumu_jax.data.matching.parts import counts_of, parts_of, read_parts, write_parts
-from mumu_jax.data.matching.release import choose_editions, choose_genres, find_tracks, write_matches, write_records
-from mumu_jax.data.matching.release import write_release as write_files
+from mumu_jax.data.matching.release import (
+    choose_editions,
+    choose_genres,
+    find_tracks,
+    write_files,
+    write_matches,
+    write_records,
+)
 from mumu_jax.data.matching.scoring import THRESHOLD, import_fuzz
 from mumu_jax.data.sources.finding import Finding, stop_at_errors
 from mumu_jax.data.sources.mumu import taxonomy
@@ -35,6 +41,7 @@ from mumu_jax.data.sources.mumu.release import REVIEWS
 from mumu_jax.data.store.beam import ForEach
 from mumu_jax.errors import UserError
 from mumu_jax.system.files import only_one, replacing, write_json
+from mumu_jax.system.lines import print_remark
 from mumu_jax.system.terminal import progress_bar
 from mumu_jax.system.workers import map_in_order
 
@@ -216,8 +223,11 @@ def _write(job: Job, tracks_of: Tracks) -> Funnel:
     genres = {genre for paths in paths_of.values() for genre in taxonomy.genres_of(paths)}
     n_songs = [len(one.tracks) for one in albums.values()]
     n_labels = [len(one.genres) for one in albums.values()]
+    n_lines, n_releases = counts_of(job.work / "musicbrainz")
     funnel = Funnel(
         decisions=dict(decisions),
+        lines=n_lines,
+        releases=n_releases,
         groups=len(amazon_of),
         recordings=found.n_recordings,
         tracks=found.n_tracks,
@@ -237,12 +247,20 @@ def _write(job: Job, tracks_of: Tracks) -> Funnel:
 
 
 def _write_reviews(job: Job, albums: Container[str]) -> int:
-    """Write the reviews of the data set's albums, and return their number."""
+    """Write the reviews of the data set's albums, and return their number; say how many records cannot be read."""
+    findings: list[Finding] = []
+
+    def report(finding: Finding) -> None:
+        stop_at_errors(finding)
+        findings.append(finding)
 
     def reviews(path: Path) -> Iterator[bytes]:
-        for _, key, review in read_records(path, REVIEW_KEYS, stop_at_errors):
+        for _, key, review in read_records(path, REVIEW_KEYS, report):
             if isinstance(review, dict) and (amazon_id := key or id_of(review)) in albums:
                 yield encoded({"amazon_id": amazon_id, **review})
 
     assert job.reviews is not None
-    return write_records(job.out / REVIEWS, reviews(job.reviews))
+    n_reviews = write_records(job.out / REVIEWS, reviews(job.reviews))
+    if findings:
+        print_remark(f"warning: {len(findings):,} reviews cannot be read and are left out, the first: {findings[0]}")
+    return n_reviews

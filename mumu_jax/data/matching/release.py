@@ -104,7 +104,7 @@ def choose_genres(albums: dict[str, Kept], paths_of: Mapping[str, taxonomy.Paths
 # --- the files ----------------------------------------------------------------------------------------------
 
 
-def write_release(out: Path, albums: Mapping[str, Kept], labels: list[str], amazon: Path) -> dict[str, int]:
+def write_files(out: Path, albums: Mapping[str, Kept], labels: list[str], amazon: Path) -> dict[str, int]:
     """Write the files of MuMu's release, which `--source=mumu` reads; return the number of albums by split."""
     rows = [
         (amazon_id, album.album_mbid, track, recording, album.artist_mbid, ",".join(album.genres))
