@@ -205,6 +205,13 @@ def test_editions_of_one_album_are_one_row(tmp_path):
     assert build_index(tmp_path, entries) == 2
 
 
+def test_names_are_shown_as_one_line(tmp_path):
+    build_index(tmp_path, [Entry(0, named("A\tB", ("C\nD",)), ("A\tB", "C\nD"))])
+    index = Index(tmp_path)
+    ((row, _),) = index.candidates(named("A B", ("C D",)))
+    assert index.shown(row) == ("A B", "C D")
+
+
 # --- a small world --------------------------------------------------------------------------------------------
 
 

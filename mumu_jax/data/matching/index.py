@@ -78,7 +78,7 @@ def build_index(folder: Path, entries: Iterable[Entry]) -> int:
         row = len(albums)
         albums.append(entry.album)
         texts.add(text)
-        shown.add(_FIELD.join(entry.shown))
+        shown.add(_FIELD.join(" ".join(text.split()) for text in entry.shown))
         for word in words_of(entry.named):
             rows.append(row)
             words.append(word_ids.setdefault(word, len(word_ids)))
