@@ -106,8 +106,8 @@ def _check_inputs(job: Job) -> None:
     for name in dict.fromkeys((*earlier, *inputs)):
         if earlier.get(name) != inputs.get(name):
             raise UserError(
-                f"{job.out} was begun with another --{name} than {named[name] or 'none'}; give another --out, or remove "
-                f"{job.work} first"
+                f"{job.out} was begun with another --{name} than {named[name] or 'none'}; give another --out, "
+                f"or remove {job.work} first"
             )
 
 
