@@ -12,7 +12,10 @@ from collections.abc import Sequence
 from benchmarks.results import check_committed
 from mumu_jax.system.terminal import run_command
 
-BENCHMARKS = ("metrics", "train_step", "text_step", "loader", "end_to_end", "prepare", "covers", "reviews", "linking")
+BENCHMARKS = (
+    *("metrics", "train_step", "text_step", "loader", "end_to_end", "prepare", "covers", "reviews", "linking"),
+    "matching",
+)
 WITH_PEER = ("train_step", "text_step")
 
 

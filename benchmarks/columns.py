@@ -117,6 +117,8 @@ SURVIVORS = Column("survivors", "survivors", grouped)
 TRAINED = Column("clips a genre", "mode")
 ACCURACY = Column("right", "accuracy", percent)
 ROC_AUC = Column("ROC-AUC", "roc_auc", "{:.3f}".format)
+RIGHT = Column("matches right", "precision_of_matches", "{:.1%}".format)
+FOUND = Column("found", "recall_of_matches", "{:.1%}".format)
 TESTED = Column("clips tested", "n_items", grouped)
 
 BENCHMARK = Column("benchmark", "benchmark")
@@ -187,6 +189,11 @@ TABLES = (
         title="A gazetteer: lines built, names loaded, texts linked, one process",
         benchmark="linking",
         columns=(DEVICE, CONFIG, MODE, RATE, SECONDS, SPEED, MENTIONS, MEMORY),
+    ),
+    Table(
+        title="How MuMu was made: releases indexed, albums matched, one process",
+        benchmark="matching",
+        columns=(DEVICE, CONFIG, MODE, RATE, SECONDS, FILE, MEMORY, RIGHT, FOUND),
     ),
     Table(
         title="All of Table 2, on noise of MuMu's size",

@@ -10,7 +10,9 @@ from graphlib import TopologicalSorter
 from conftest import REPOSITORY
 
 GROUND = {"config", "errors", "experiments", "batch", "compression"}
-COMMANDS = {"train", "boost", "ensemble", "evaluate", "prepare", "tag", "doctor", "reproduce", "report", "export"}
+COMMANDS = {
+    *("train", "boost", "ensemble", "evaluate", "prepare", "build", "tag", "doctor", "reproduce", "report", "export"),
+}
 # The folders that each folder may import from, beside itself and the ground.
 BELOW = {
     "system": set(),
@@ -27,6 +29,7 @@ BELOW_IN_DATA = {
     "sources": {"modalities"},
     "store": {"modalities"},
     "preparation": {"modalities", "sources", "store"},
+    "matching": {"modalities", "sources", "store"},
 }
 BARE_FOLDERS = {"models", "objectives", "compute"}
 COMPUTE_PACKAGES = {"jax", "flax", "optax", "numpy", "jaxtyping"}

@@ -17,7 +17,9 @@ NAMES = ("README.md", "benchmarks/README.md", "configs/README.md", "mumu_jax/REA
 READMES = [REPOSITORY / name for name in NAMES]
 README_LINES = 200
 CORE_PATH_LINES = 3550  # 2,500 is the aim, which the path does not keep yet
-COMMANDS = ("train", "boost", "ensemble", "evaluate", "tag", "prepare", "doctor", "reproduce", "report", "export")
+COMMANDS = (
+    *("train", "boost", "ensemble", "evaluate", "tag", "prepare", "build", "doctor", "reproduce", "report", "export"),
+)
 REPORTS = ("words", "figures")
 # Folders of a user's data and runs.
 DATA_FOLDERS = {"index/", "splits/", "audio/", "text/", "track/", "album/", "events/", "features/", "logs/"}

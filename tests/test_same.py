@@ -17,6 +17,7 @@ from mumu_jax.data.modalities import audio
 from mumu_jax.data.modalities.audio import decode, duplicates
 from mumu_jax.data.modalities.audio.duplicates import alike, likeness
 from mumu_jax.data.modalities.audio.patches import n_frames_of_excerpt
+from mumu_jax.data.preparation import duplicates as found_duplicates
 from mumu_jax.data.preparation.job import Job, prepare
 from mumu_jax.data.sources import read_source
 from mumu_jax.data.sources.base import Request
@@ -235,6 +236,71 @@ def test_pairs_are_those_of_one_comparison_after_the_other(monkeypatch):
     monkeypatch.setattr(duplicates, "_BLOCK", 130)
     assert list(alike(a, b)) == wanted
     assert list(alike([], b)) == list(alike(a, [])) == []
+
+
+def made_up(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Courses of `n` recordings, and of the same ones in another encoding: off by up to half the difference allowed."""
+    one = rng.uniform(0, 255, (n, duplicates.N_BYTES))
+    noise = rng.normal(size=one.shape) * rng.uniform(0, 0.25, (n, 1)) * one.std(1, keepdims=True)
+    return np.clip([one, one + noise], 0, 255).astype(np.uint8)
+
+
+def as_likenesses(courses: np.ndarray) -> list[bytes]:
+    return [course.tobytes() for course in courses]
+
+
+def test_many_are_compared_in_buckets(monkeypatch):
+    """The same pairs as by comparing all, and as many comparisons for each recording, however many there are."""
+    n_compared = []
+    compare = duplicates._compare
+
+    def counting(a, b, rows_a, rows_b):
+        n_compared.append(len(rows_a) * len(rows_b))
+        return compare(a, b, rows_a, rows_b)
+
+    monkeypatch.setattr(duplicates, "_compare", counting)
+    rng, for_each = np.random.default_rng(0), {}
+    for n in (1_000, 2_000, 4_000):
+        one, other = (as_likenesses(courses) for courses in made_up(rng, n))
+        wanted = list(alike(one, other))
+        assert n_compared.pop() == n * n
+        with monkeypatch.context() as patch:
+            patch.setattr(duplicates, "ALL", 500)
+            patch.setattr(duplicates, "BUCKET", 8)
+            assert list(alike(one, other)) == wanted
+        for_each[n] = sum(n_compared) / n
+        n_compared.clear()
+    assert len(wanted) > 0.9 * 4_000
+    assert for_each[4_000] < 1.3 * for_each[1_000]
+    assert for_each[4_000] < 4_000 / 8
+
+
+def test_what_is_too_plain_is_in_no_bucket(monkeypatch):
+    monkeypatch.setattr(duplicates, "ALL", 4)
+    monkeypatch.setattr(duplicates, "BUCKET", 2)
+    (song,), _ = made_up(np.random.default_rng(0), 1)
+    silence = bytes(duplicates.N_BYTES)
+    assert list(alike([silence] * 9, [silence] * 9)) == []
+    assert list(alike([silence, song.tobytes()], [*[silence] * 9, song.tobytes()])) == [(1, 9)]
+
+
+def test_every_silent_song_is_read_once(tmp_path, in_this_process, monkeypatch):
+    """Songs without a course are compared by their bytes, not pair by pair."""
+    rows = []
+    for number in range(30):
+        soundfile.write(tmp_path / f"{number}.wav", np.zeros(SR_HZ // 2 + number // 2), SR_HZ)
+        rows.append((f"A{number}", SPLITS[number % 3], f"{number}.wav"))
+    sha256_of, n_read = found_duplicates.sha256_of, []
+    monkeypatch.setattr(found_duplicates, "sha256_of", lambda path: n_read.append(path) or sha256_of(path))
+    manifest = manifest_of(tmp_path / "m.jsonl", *rows)
+    prepare(Job("manifest", manifest, tmp_path / "out", 1, modalities=("audio",)))
+    assert len(n_read) == 30
+    lines = lines_of(tmp_path / "out")
+    assert {line["kind"] for line in lines} == {"same bytes"}
+    pairs = {frozenset((2 * i, 2 * i + 1)) for i in range(15)}
+    found = {frozenset((int(line["album_id"][1:]), int(line["like"][1:]))) for line in lines}
+    assert found == pairs
+    assert all(line["split"] in ("val", "test") for line in lines)
 
 
 @pytest.mark.parametrize("shape", [(1, 96), (7, 96), (646, 1), (646, 12), (44, 7)])

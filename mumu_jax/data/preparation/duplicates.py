@@ -13,6 +13,7 @@ import msgspec
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.store.shards import Written
 from mumu_jax.errors import UserError
+from mumu_jax.system.files import sha256_of
 
 DUPLICATES = "duplicates.jsonl"
 FILE, BYTES, ALIKE = "same file", "same bytes", "alike"  # the kinds of duplicates
@@ -31,9 +32,7 @@ class _Item(NamedTuple):
 def find(part: Written) -> list[Line]:
     """Return a line for each record of val and test that is the same as one of another split: the first such one."""
     items = list(_items(part))
-    equals = defaultdict(list)
-    for item in items:
-        equals[item.likeness].append(item)
+    copies = _copies(items)
     lines = []
     for split in ("val", "test"):
         here = [item for item in items if item.split == split]
@@ -43,11 +42,29 @@ def find(part: Written) -> list[Line]:
             similar.setdefault(here[i], others[j])
         for item in here:
             # What is too plain to be compared may still be a copy.
-            copies = (other for other in equals[item.likeness] if other.split != split and _kind(item, other) != ALIKE)
-            other = next(copies, None) or similar.get(item)
+            other = next((copy for copy in copies.get(item, ()) if copy.split != split), None) or similar.get(item)
             if other:
                 lines.append(_line(item, other, part))
     return lines
+
+
+def _copies(items: Sequence[_Item]) -> dict[_Item, list[_Item]]:
+    """Return the first item of each split that has the same bytes, for items whose likeness another split has, too.
+
+    Each file is read once, however many are alike: a collection may have thousands of silent songs.
+    """
+    splits = defaultdict(set)
+    for item in items:
+        splits[item.likeness].add(item.split)
+    first: dict[str, dict[str, _Item]] = defaultdict(dict)
+    copies = {}
+    for item in items:
+        if len(splits[item.likeness]) > 1:
+            with contextlib.suppress(OSError):  # a file that is gone since it was read is not compared
+                same = first[sha256_of(item.file)]
+                same.setdefault(item.split, item)
+                copies[item] = same
+    return {item: list(same.values()) for item, same in copies.items()}
 
 
 def _items(part: Written) -> Iterator[_Item]:
