@@ -223,10 +223,16 @@ class ModelSettings:
         "auto", ("auto", "float32", "bfloat16")
     )  # auto: bfloat16 on a GPU or TPU, float32 on a CPU
 
+    @property
+    def trained(self) -> str:
+        """The expression that finds what trains: `trainable`, but nothing in an encoder that is frozen."""
+        return rf"^(?!encoder/).*(?:{self.trainable})" if self.bert.frozen else self.trainable
+
     def check(self, where: str) -> None:
         """Raise UserError if `trainable` is not a regular expression."""
         try:
-            re.compile(self.trainable)
+            for expression in (self.trainable, self.trained):
+                re.compile(expression)
         except re.error as error:
             raise UserError(
                 f"{where}.trainable is {self.trainable!r}, not a regular expression: {error}; correct it"

@@ -47,7 +47,7 @@ class Network(NamedTuple):
 
     model: nn.Module
     objective: Objective
-    trainable: str = ""  # as in config.model
+    trainable: str = ""  # config.model.trained
     views: tuple[tuple[str, Augmentation], ...] = ()  # by modality, of those that are seen in random views
     compressions: tuple[tuple[str, Compression], ...] = ()  # likewise, of those whose logarithm is seen
 
@@ -61,7 +61,7 @@ def item_network(config: Config, n_labels: int, fitted: Fitted) -> Network:
     compressions = (("mel", Compression(config.mel.level, config.mel.floor_db)),)
     compressions = tuple(one for one in compressions if one[0] in config.inputs)
     model = family_of(config).build(config.model, output)
-    return Network(model, objective, config.model.trainable, views, compressions)
+    return Network(model, objective, config.model.trained, views, compressions)
 
 
 def album_network(config: Config, n_labels: int, fitted: Fitted) -> Network:
@@ -81,13 +81,13 @@ def see(network: Network, inputs: Inputs, constants: Constants, keys: Keys | Non
 
     Images are augmented if `keys` is given, else centre-cropped; of mel spectrograms the logarithm is taken first.
 
-    Sparse rows stay as they are: without their zeros they would not be sparse.  Returns the one modality's array, or
-    a dict of arrays if there are several.
+    Sparse rows stay as they are: without their zeros they would not be sparse.  So do the ids of tokens, int32.
+    Returns the one modality's array, or a dict of arrays if there are several.
     """
     views, compressions = dict(network.views), dict(network.compressions)
 
     def see_one(name: str, array: Any) -> Any:
-        if not hasattr(array, "astype"):
+        if not hasattr(array, "astype") or array.dtype == jnp.int32:
             return array
         if name in views:
             view = views[name]

@@ -67,7 +67,7 @@ def _musicnn(form: Form, width: str) -> Callable[..., nn.Module]:
     return partial(Musicnn, form, *SIZES[width])
 
 
-def _bert(n_outputs: int, unit_output: bool, dropout: float = 0.0, dtype: Any = jnp.float32, **sizes: int) -> Bert:
+def _bert(n_outputs: int, unit_output: bool, dropout: float = 0.0, dtype: Any = jnp.float32, **sizes: Any) -> Bert:
     return Bert(Encoder(**{"heads": 1, **sizes}, dropout=dropout, dtype=dtype), n_outputs, unit_output, dropout)
 
 
@@ -190,7 +190,7 @@ def check_values(name: str, tensor: np.ndarray, is_variance: bool) -> None:
 def adopt(variables: dict[str, Any], pretrained: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     """Return `variables` (freshly initialised) with the weights of `pretrained`, and whether these have the last layer.
 
-    A last layer of another size stays as it is initialised, and if `pretrained` is an encoder, so does all else.  Raises
+    A last layer of another size stays as it is initialised; if `pretrained` is an encoder, so does all else.  Raises
     UserError if anything does not fit.
     """
     initial: dict[Path, Any] = dict(flatten_dict(variables))

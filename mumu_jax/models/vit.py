@@ -64,7 +64,8 @@ class Layer(nn.Module):
         norm = partial(_layer_norm, dtype=self.dtype)
         dense = partial(nn.Dense, dtype=self.dtype, precision=precision, kernel_init=nn.initializers.xavier_uniform())
         y = dense(3 * width, name="in_proj")(norm(name="ln_1")(x))
-        x = x + dense(width, name="out_proj")(attend(*jnp.split(y, 3, axis=-1), self.heads))
+        queries, keys, values = jnp.split(y, 3, axis=-1)
+        x = x + dense(width, name="out_proj")(attend(queries, keys, values, self.heads))
         y = dense(4 * width, name="mlp_0")(norm(name="ln_2")(x))
         return x + dense(width, name="mlp_3")(nn.gelu(y, approximate=False))
 

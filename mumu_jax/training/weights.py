@@ -274,11 +274,11 @@ def start_from_weights(
     return dataclasses.replace(state, params=variables["params"], batch_stats=variables.get("batch_stats", {}))
 
 
-def print_trainable(config: Config, network: Network, item: Any) -> None:
+def print_trainable(network: Network, item: Any) -> None:
     """Print how many parameter arrays train, unless all do, and whether a last layer of random weights does not."""
-    if not (config.model.trainable and is_main()):
+    if not (network.trainable and is_main()):
         return
     paths = list(flatten_dict(abstract_variables(network, item)["params"]))
-    frozen = [path for path in paths if not trains(config.model.trainable, path)]
+    frozen = [path for path in paths if not trains(network.trainable, path)]
     head = ", and the last layer (output) is not among them" if HEAD[1:] in {path[:2] for path in frozen} else ""
     print_remark(f"{len(paths) - len(frozen)} of {len(paths)} parameter arrays train{head}")
