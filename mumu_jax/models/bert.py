@@ -60,11 +60,10 @@ class Encoder(nn.Module):
         """
         keys, mask = None if self.frozen else dropout_keys, is_token(ids)
 
-        def table(name: str, n: int) -> Array:
-            return self.param(name, KERNEL_INIT, (n, self.width))
-
-        words, places = table("word_embeddings", self.n_tokens), table("position_embeddings", self.positions)
-        types = table("token_type_embeddings", N_TYPES)
+        sizes = {"word": self.n_tokens, "position": self.positions, "token_type": N_TYPES}
+        words, places, types = (
+            self.param(f"{name}_embeddings", KERNEL_INIT, (n, self.width)) for name, n in sizes.items()
+        )
         # An id that is not in the table becomes NaN, not another word.
         x = jnp.take(words, ids, axis=0) + places[: ids.shape[1]] + types[0]
         x = dropout(_layer_norm(self.dtype, name="layer_norm")(x), keys, self.dropout, layer=1)
