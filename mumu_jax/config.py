@@ -194,11 +194,31 @@ class JointSettings:
 
 
 @dataclass
+class BertSettings:
+    """The encoder of networks that read tokens.  Devlin et al. 2019, BERT-base; published weights fix all sizes."""
+
+    layers: int = positive(12)
+    width: int = positive(768)
+    heads: int = positive(12)
+    inner: int = positive(3072)  # width of the hidden layer of each perceptron
+    n_tokens: int = positive(30_522)  # of the vocabulary; uncased
+    positions: int = positive(512)  # the most tokens of a text
+    frozen: bool = False  # it stays as it is, and is seen without dropout; not in checkpoints but once beside them
+
+    def check(self, where: str) -> None:
+        """Raise UserError unless the heads divide the width."""
+        if self.width % self.heads:
+            raise UserError(
+                f"{where}.heads is {self.heads}, which does not divide {where}.width={self.width}; change one of them"
+            )
+
+
+@dataclass
 class ModelSettings:
     """The network that sees the items.
 
     `kernel` and `width` are the CNN's, and `width_divisor` also that of tagging networks of 3 × 3 convolutions; `depth`
-    is ResNet's; `rounds`, `tree_depth` and `subsample` are those of boosted trees.
+    is ResNet's; `bert` is the encoder of tokens; `rounds`, `tree_depth` and `subsample` are those of boosted trees.
     """
 
     family: str = "cnn"
@@ -208,6 +228,7 @@ class ModelSettings:
     pooling: str = setting("flatten", ("flatten", "statistics"))  # what the CNN's dense layer sees; see models/cnn.py
     albums: str = setting("network", ("network", "mean"))  # mean: of its tracks' outputs, before they are normalised
     depth: int = setting(101, (10, 14, 18, 34, 50, 101, 152))  # 10 and 14 are small ones, without published weights
+    bert: BertSettings = dataclasses.field(default_factory=BertSettings)
     rounds: int = positive(500)  # of boosting, at most: a tree for each label in each; Bahuleyan 2018
     tree_depth: int = setting(5, low=1, high=8)  # all trees are stored complete: 2^depth leaves
     subsample: float = setting(0.8, above=0, high=1)  # the share of the items that a tree is grown on
@@ -221,10 +242,16 @@ class ModelSettings:
         "auto", ("auto", "float32", "bfloat16")
     )  # auto: bfloat16 on a GPU or TPU, float32 on a CPU
 
+    @property
+    def trained(self) -> str:
+        """The expression that finds what trains: `trainable`, but nothing in an encoder that is frozen."""
+        return rf"^(?!encoder/).*(?:{self.trainable})" if self.bert.frozen else self.trainable
+
     def check(self, where: str) -> None:
         """Raise UserError if `trainable` is not a regular expression."""
         try:
-            re.compile(self.trainable)
+            for expression in (self.trainable, self.trained):
+                re.compile(expression)
         except re.error as error:
             raise UserError(
                 f"{where}.trainable is {self.trainable!r}, not a regular expression: {error}; correct it"

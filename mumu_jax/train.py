@@ -157,7 +157,7 @@ def fit_networks(dataset: Dataset, config: Config, workdir: Path, log: MetricsLo
     drawn = inputs.items(records["train"], n_labels, "random") if config.data.patch == "random" else fixed["train"]
     is_frozen = not drawn.random and is_frozen_before_output(network, inputs.item)
     feeds = {} if is_frozen else open_feeds({"train": drawn, "val": fixed["val"]}, config.data, run.mesh)
-    print_trainable(config, network, inputs.item)
+    print_trainable(network, inputs.item)
     start = partial(start_from_weights, settings=config.model, source=source_of_weights(workdir), mesh=run.mesh)
     if is_frozen:
         variables = fit_output_layer(network, constants, start, inputs, records, run)

@@ -3,10 +3,12 @@
     python scripts/convert_weights.py --from=resnet101-63fe2227.pth --model=resnet101 --out=resnet101.safetensors
     python scripts/convert_weights.py --from=musicnn-0.1.0-py3-none-any.whl --model=musicnn_msd --out=msd.safetensors
     python scripts/convert_weights.py --from=best_model.pth --model=fcn --tags=jamendo --out=fcn_jamendo.safetensors
+    python scripts/convert_weights.py --from=model.safetensors --model=bert --out=bert.safetensors
 
-Reads torchvision's files, timm's ResNets and DenseNets, Hugging Face's ResNets, the wheel of musicnn (pip download
---no-deps musicnn==0.1.0) and the music taggers of Won et al. 2020: .safetensors, .npz, .whl and .pth of PyTorch before
-1.6 directly, other .pth if PyTorch is installed.  Checks every tensor; executes nothing that is in the file.
+Reads torchvision's files, timm's ResNets and DenseNets, Hugging Face's ResNets and BERTs of any size, the wheel of
+musicnn (pip download --no-deps musicnn==0.1.0) and the music taggers of Won et al. 2020: .safetensors, .npz, .whl and
+.pth of PyTorch before 1.6 directly, other .pth if PyTorch is installed.  Checks every tensor; executes nothing that is
+in the file.
 """
 
 import argparse
@@ -16,12 +18,14 @@ from typing import Any
 
 from mumu_jax.compute.state import n_values
 from mumu_jax.errors import UserError
-from mumu_jax.models.pretrained import NETWORKS, convert, front_end_of
+from mumu_jax.models.pretrained import NETWORKS, convert, front_end_of, sizes_of
 from mumu_jax.system.lines import print_line
 from mumu_jax.system.terminal import run_command
 from mumu_jax.training.musicnn_wheel import CHECKPOINTS, SUFFIX, Checkpoint
 from mumu_jax.training.vocabularies import VOCABULARIES
 from mumu_jax.training.weights import Pretrained, read_weights, write_pretrained
+
+HEAD_WIDTH = 64  # of every BERT that Google has published
 
 
 def main(argv: Sequence[str]) -> None:
@@ -40,11 +44,14 @@ def main(argv: Sequence[str]) -> None:
         _vocabulary(checkpoint.vocabulary, params),
         front_end_of(checkpoint.network, weights.tensors),
         _licence(arguments.licence) or weights.licence,
+        _sizes(sizes_of(checkpoint.network, weights.tensors), arguments.heads),
     )
     write_pretrained(arguments.out, pretrained)
     head = f"{params['output']['dense']['bias'].size:,} outputs" if "output" in params else "no last layer"
     counts = f"{n_values(params):,} parameters, {n_values(batch_stats):,} running statistics, {head}"
     print_line(f"{arguments.out}: {checkpoint.network}, {counts}; from {weights.file}, SHA-256 {weights.sha256}")
+    if pretrained.sizes:
+        print_line(" ".join(f"--config.model.bert.{name}={size}" for name, size in pretrained.sizes.items()))
 
 
 def _checkpoint(arguments: argparse.Namespace) -> Checkpoint:
@@ -65,6 +72,18 @@ def _vocabulary(name: str, params: Mapping[str, Any]) -> tuple[str, ...]:
     if vocabulary and len(vocabulary) != n_outputs:
         raise UserError(f"--tags={name} names {len(vocabulary)} tags, and the network has {n_outputs} outputs")
     return vocabulary
+
+
+def _sizes(sizes: dict[str, int], heads: int | None) -> dict[str, int]:
+    """Add the number of heads, by default a head every 64 of the width.  Raises UserError if it cannot be."""
+    if not sizes:
+        if heads is not None:
+            raise UserError(f"--heads={heads} is for BERT's encoder; leave it out")
+        return {}
+    heads = max(1, sizes["width"] // HEAD_WIDTH) if heads is None else heads
+    if heads < 1 or sizes["width"] % heads:
+        raise UserError(f"{heads} heads do not divide the width, {sizes['width']}; give --heads, num_attention_heads")
+    return {**sizes, "heads": heads}
 
 
 def _licence(path: Path | None) -> str:
@@ -89,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", required=True, help=f"the network: {networks}")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .safetensors file to write")
     parser.add_argument("--tags", choices=tuple(VOCABULARIES), default="", help=tags)
+    heads = "of a BERT whose heads are not 64 wide: num_attention_heads of its config.json"
+    parser.add_argument("--heads", type=int, metavar="N", help=heads)
     parser.add_argument("--licence", type=Path, metavar="FILE", help=licence)
     return parser
 

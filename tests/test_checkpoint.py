@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from safetensors.numpy import load_file
 
 from mumu_jax.compute.state import TrainState
 from mumu_jax.errors import UserError
@@ -122,6 +123,124 @@ def test_unfinished_training_is_refused(tmp_path):
     with pytest.raises(UserError, match="is not trained to its end; its own command resumes it"):
         checkpoints.restore_best(state_of(0).variables)
     checkpoints.close()
+
+
+def frozen_state(step: int) -> TrainState:
+    """A state with a layer that stays the same, and the statistics of two layers, of which one's scale trains."""
+    state, rng = state_of(step), np.random.default_rng(0)
+    trunk = {"kernel": jnp.asarray(rng.normal(size=(300, 100)), jnp.float32)}
+    norms = {name: {"scale": jnp.ones(3)} for name in ("bn1", "bn2")}
+    statistics = {"bn1": {"mean": jnp.arange(3.0)}, "bn2": {"mean": jnp.full(3, step, jnp.float32)}}
+    return state.replace(params={**state.params, **norms, "trunk": trunk}, batch_stats=statistics)
+
+
+TRAINABLE = "dense|bn2"
+
+
+@pytest.fixture
+def part(tmp_path) -> Path:
+    """Checkpoints 2 and 3 of what trains; the best step was 1."""
+    checkpoints = Checkpoints(tmp_path / "track")
+    checkpoints.keep_frozen(frozen_state(1), TRAINABLE)
+    for step, progress in ((1, Progress(0.5, 1)), (2, Progress(0.5, 1, 1)), (3, Progress(0.5, 1, 2, finished=True))):
+        checkpoints.save(frozen_state(step), frozen_state(1).variables, progress, {"next_chunk": step})
+    checkpoints.close()
+    return tmp_path / "track"
+
+
+def nothing(step: int = 0) -> TrainState:
+    """The shapes of a state, with zeros for its variables."""
+    state = frozen_state(step)
+    zeros = jax.tree.map(jnp.zeros_like, state.variables)
+    return state.replace(**zeros)
+
+
+def test_what_does_not_train_is_kept_once_beside_the_checkpoints(part):
+    names = load_file(part / "frozen.safetensors").keys()
+    assert names == {"params/trunk/kernel", "params/bn1/scale", "batch_stats/bn1/mean"}
+    assert 120_000 < (part / "frozen.safetensors").stat().st_size < 125_000
+    assert size_of(part) < 2 * 120_000 + 125_000  # else each of the two would have the layer twice, 240 kB
+    moved = part.rename(part.with_name("moved"))
+    last = Checkpoints(moved, read_only=True).restore_last(nothing())
+    assert last is not None
+    check_equal(last[0], frozen_state(3))
+    check_equal(last[1], frozen_state(1).variables)
+    check_equal(Checkpoints(moved, read_only=True).restore_best(nothing().variables), frozen_state(1).variables)
+
+
+def test_going_on_leaves_out_the_same(part):
+    checkpoints = Checkpoints(part)
+    for step in (4, 5):
+        checkpoints.save(frozen_state(step), frozen_state(1).variables, Progress(0.5, 1, 2, finished=True), {})
+    checkpoints.close()
+    assert size_of(part) < 2 * 120_000 + 125_000
+    last = Checkpoints(part, read_only=True).restore_last(nothing())
+    assert last is not None
+    check_equal(last[0], frozen_state(5))
+
+
+def test_the_state_and_the_best_variables_do_not_share_memory(part):
+    last = Checkpoints(part, read_only=True).restore_last(nothing())
+    assert last is not None
+    jax.tree.map(lambda leaf: leaf.delete(), last[0].params)
+    check_equal(last[1], frozen_state(1).variables)
+
+
+def test_earlier_checkpoints_have_what_does_not_train(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "track")
+    checkpoints.save(frozen_state(2), frozen_state(1).variables, Progress(0.5, 1, 1, finished=True), {})
+    checkpoints.close()
+    last = Checkpoints(tmp_path / "track", read_only=True).restore_last(nothing())
+    assert last is not None
+    check_equal(last[0], frozen_state(2))
+    check_equal(last[1], frozen_state(1).variables)
+    going_on = Checkpoints(tmp_path / "track")
+    for step in (3, 4):
+        going_on.save(frozen_state(step), last[1], Progress(0.5, 1, 2, finished=True), {})
+    going_on.close()
+    best = Checkpoints(tmp_path / "track", read_only=True).restore_best(nothing().variables)
+    check_equal(best, frozen_state(1).variables)
+
+
+def test_all_of_it_trains(part):
+    """In a folder in which another network was begun."""
+    checkpoints = Checkpoints(part)
+    checkpoints.keep_frozen(frozen_state(1), "")
+    assert not (part / "frozen.safetensors").exists()
+    assert checkpoints.restore_frozen(nothing()) is None
+    checkpoints.close()
+
+
+def test_what_does_not_train_is_there_before_the_first_checkpoint(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "track")
+    checkpoints.keep_frozen(frozen_state(1), TRAINABLE)
+    checkpoints.close()
+    state = Checkpoints(tmp_path / "track").restore_frozen(nothing())
+    assert state is not None
+    check_equal(state.params["trunk"], frozen_state(1).params["trunk"])
+    check_equal(state.params["dense"], nothing().params["dense"])
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (lambda path: path.unlink(), "frozen.safetensors is missing, the parameters that do not train; restore it"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x"), "frozen.safetensors is damaged.*restore it"),
+        (lambda path: path.write_bytes(b"some bytes"), "frozen.safetensors is damaged.*restore it"),
+    ],
+)
+def test_harm_to_what_does_not_train_is_told(part, harm, says):
+    harm(part / "frozen.safetensors")
+    with pytest.raises(UserError, match=says) as caught:
+        Checkpoints(part, read_only=True).restore_best(nothing().variables)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_does_not_train_is_of_another_network(part):
+    like = nothing().variables
+    like["params"]["trunk"]["kernel"] = jnp.zeros((300, 101))
+    with pytest.raises(UserError, match=r"has params/trunk/kernel \(300, 100\), which the network has not; restore it"):
+        Checkpoints(part, read_only=True).restore_best(like)
 
 
 def test_checkpoints_take_the_room_of_three_states_at_most(tmp_path):  # 54

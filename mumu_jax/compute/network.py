@@ -49,7 +49,7 @@ class Network(NamedTuple):
 
     model: nn.Module
     objective: Objective
-    trainable: str = ""  # as in config.model
+    trainable: str = ""  # config.model.trained
     views: tuple[tuple[str, Augmentation], ...] = ()  # by modality, of those that are seen in random views
     compressions: tuple[tuple[str, Compression], ...] = ()  # likewise, of those whose logarithm is seen
     contrast: float = 0.0  # the share of the contrastive loss, of a model that sows pairs
@@ -68,7 +68,7 @@ def item_network(config: Config, n_labels: int, fitted: Fitted) -> Network:
     model = family.build(config.model, output)
     contrast = config.model.joint.contrast if "joint.contrast" in family.settings else 0.0
     graph = _graph_shape(config, n_labels, fitted)
-    return Network(model, objective, config.model.trainable, views, compressions, contrast, graph)
+    return Network(model, objective, config.model.trained, views, compressions, contrast, graph)
 
 
 def album_network(config: Config, n_labels: int, fitted: Fitted) -> Network:
@@ -96,13 +96,13 @@ def see(network: Network, inputs: Inputs, constants: Constants, keys: Keys | Non
 
     Images are augmented if `keys` is given, else centre-cropped; of mel spectrograms the logarithm is taken first.
 
-    Sparse rows stay as they are: without their zeros they would not be sparse.  Returns the one modality's array, or
-    a dict of arrays if there are several.
+    Sparse rows stay as they are: without their zeros they would not be sparse.  So do the ids of tokens, int32.
+    Returns the one modality's array, or a dict of arrays if there are several.
     """
     views, compressions = dict(network.views), dict(network.compressions)
 
     def see_one(name: str, array: Any) -> Any:
-        if not hasattr(array, "astype"):
+        if not hasattr(array, "astype") or array.dtype == jnp.int32:
             return array
         if name in views:
             view = views[name]

@@ -4,6 +4,7 @@ from mumu_jax.config import Config
 from mumu_jax.errors import UserError
 from mumu_jax.models import (  # noqa: F401  each registers its families
     alexnet,
+    bert,
     cnn,
     densenet,
     mlp,

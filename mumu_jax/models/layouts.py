@@ -80,6 +80,24 @@ VIT = Layout(
     ((r"\.linear_1\.", ".0."), (r"\.linear_2\.", ".3.")),  # the published files are older than the names
 )
 
+# Hugging Face's; the oldest files have gamma and beta.
+BERT = Layout(
+    "",  # the files hold the encoder, and heads for other tasks
+    (
+        (r"^encoder\.(\w+_embeddings)$", r"embeddings.\1.weight"),
+        (r"^encoder\.layer_norm\.", "embeddings.LayerNorm."),
+        (r"\.layer_(\d+)\.", r".layer.\1."),
+        (r"\.attention\.", ".attention.self."),
+        (r"\.attention_output\.", ".attention.output.dense."),
+        (r"\.attention_norm\.", ".attention.output.LayerNorm."),
+        (r"\.intermediate\.", ".intermediate.dense."),
+        (r"\.output\.(?=weight$|bias$)", ".output.dense."),
+        (r"\.output_norm\.", ".output.LayerNorm."),
+    ),
+    ((r"^bert\.", ""), (r"\.gamma$", ".weight"), (r"\.beta$", ".bias")),
+    unused=r"(^|\.)((pooler|cls)\.|embeddings\.position_ids$)",
+)
+
 # What PyTorch's own wrappers (DataParallel, torch.compile) put before the names of what they wrap.
 WRAPPERS: Rules = ((r"(^|\.)(module\.|_orig_mod\.)+", r"\1"),)
 

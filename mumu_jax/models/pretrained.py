@@ -1,4 +1,4 @@
-"""Conversion of published weights to Flax trees: the image networks, and those on mel spectrograms."""
+"""Conversion of published weights to Flax trees: the image networks, those on mel spectrograms, and BERT's encoder."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -14,9 +14,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from mumu_jax.config import ModelSettings
 from mumu_jax.errors import UserError
 from mumu_jax.models.alexnet import AlexNet
+from mumu_jax.models.bert import SETTINGS as BERT_SETTINGS
+from mumu_jax.models.bert import Bert, Encoder
 from mumu_jax.models.densenet import DenseNet
 from mumu_jax.models.layouts import (
     ALEXNET,
+    BERT,
     DENSENET,
     MUSICNN,
     MUSICNN_WON,
@@ -31,6 +34,7 @@ from mumu_jax.models.layouts import (
 )
 from mumu_jax.models.layouts import VGG as VGG_LAYOUT
 from mumu_jax.models.musicnn import PONS, SIZES, WON, Form, Musicnn
+from mumu_jax.models.registry import FAMILIES
 from mumu_jax.models.resnet import resnet
 from mumu_jax.models.tagging import FORMS, ShortChunk, Tagger
 from mumu_jax.models.vgg import VGG
@@ -40,23 +44,47 @@ Path = tuple[str, ...]  # the path of a leaf: ("params", "layer1_0", "conv1", "k
 
 
 HEAD = ("params", "output", "dense")
+ENCODER = ("params", "encoder")  # of every network that reads tokens
 SIDE_PX = 224  # images of the published networks
+
+
+Tensors = Mapping[str, np.ndarray]
+Sizes = tuple[tuple[str, int], ...]
 
 
 class Published(NamedTuple):
     """A network with published weights."""
 
-    build: Callable[..., nn.Module]  # takes n_outputs, unit_output, dropout and dtype
+    build: Callable[..., nn.Module]  # takes n_outputs, unit_output, dropout and dtype, and sizes by name
     layout: Layout
     input_shape: Shape = (SIDE_PX, SIDE_PX, 3)  # of an item
     front_end: str = ""  # of a network that sees mel spectrograms: the preset of these, config.mel's name
+    input_dtype: Any = jnp.float32
+    sizes: Callable[[Tensors], Sizes] = lambda tensors: ()  # of a network of any size: those of a file's
 
 
 def _musicnn(form: Form, width: str) -> Callable[..., nn.Module]:
     return partial(Musicnn, form, *SIZES[width])
 
 
+def _bert(n_outputs: int, unit_output: bool, dropout: float = 0.0, dtype: Any = jnp.float32, **sizes: Any) -> Bert:
+    return Bert(Encoder(**{"heads": 1, **sizes}, dropout=dropout, dtype=dtype), n_outputs, unit_output, dropout)
+
+
+def _sizes_of_bert(tensors: Tensors) -> Sizes:
+    """Return the sizes of an encoder, but for the number of heads, which no shape tells; () if it is none."""
+    names = ("embeddings.word_embeddings", "embeddings.position_embeddings", "encoder.layer.0.intermediate.dense")
+    shapes = [tensors[f"{name}.weight"].shape for name in names if f"{name}.weight" in tensors]
+    if len(shapes) < len(names) or any(len(shape) != 2 or not all(shape) for shape in shapes):
+        return ()
+    (n_tokens, width), (positions, _), (inner, _) = shapes
+    layers = len({name.split(".")[2] for name in tensors if name.startswith("encoder.layer.")})
+    sizes = {"layers": layers, "width": width, "inner": inner, "n_tokens": n_tokens, "positions": positions}
+    return tuple(sizes.items())
+
+
 NETWORKS = {
+    "bert": Published(_bert, BERT, (1,), input_dtype=jnp.int32, sizes=_sizes_of_bert),
     **{f"resnet{depth}": Published(partial(resnet, depth), RESNET) for depth in (18, 34, 50, 101, 152)},
     "densenet201": Published(DenseNet, DENSENET),
     "vit_b16": Published(ViT, VIT),
@@ -74,7 +102,9 @@ NETWORKS = {
 
 
 def name_of(settings: ModelSettings) -> str:
-    """Return the name of the network that these settings describe."""
+    """Return the name of the network that these settings describe; `bert` if BERT's encoder is a part of it."""
+    if set(BERT_SETTINGS) <= FAMILIES[settings.family].settings:
+        return "bert"
     if settings.family == "resnet":
         return f"resnet{settings.depth}"
     big = settings.family in ("musicnn", "musicnn_won") and settings.width == "high"
@@ -100,16 +130,16 @@ class Source(NamedTuple):
 
 
 @cache
-def expected_sources(model: str, n_outputs: int) -> dict[Path, Source]:
-    """Return each leaf's tensor in the published file, for a last layer of `n_outputs`."""
+def expected_sources(model: str, n_outputs: int, sizes: Sizes = ()) -> dict[Path, Source]:
+    """Return each leaf's tensor in the published file, for a last layer of `n_outputs`, and for these sizes."""
     published = NETWORKS[model]
-    network = published.build(n_outputs=n_outputs, unit_output=False)
-    item = jax.ShapeDtypeStruct((1, *published.input_shape), jnp.float32)
+    network = published.build(n_outputs=n_outputs, unit_output=False, **dict(sizes))
+    item = jax.ShapeDtypeStruct((1, *published.input_shape), published.input_dtype)
     leaves: dict[Path, Any] = dict(flatten_dict(jax.eval_shape(network.init, jax.random.key(0), item)))
     return {path: _source(published.layout, path, leaf.shape) for path, leaf in leaves.items()}
 
 
-def convert(model: str, tensors: Mapping[str, np.ndarray], where: str) -> dict[str, Any]:
+def convert(model: str, tensors: Tensors, where: str) -> dict[str, Any]:
     """Return the variables of `model`, float32, from a published file's tensors; the last layer may be missing.
 
     Raises UserError, which names the file as `where`, unless it has exactly the expected tensors, in their shapes, of
@@ -133,7 +163,12 @@ def convert(model: str, tensors: Mapping[str, np.ndarray], where: str) -> dict[s
     return unflatten_dict({path: _as_ours(layout, path, name, named[name]) for path, (name, _) in expected.items()})
 
 
-def front_end_of(model: str, tensors: Mapping[str, np.ndarray]) -> str:
+def sizes_of(model: str, tensors: Tensors) -> dict[str, int]:
+    """Return the sizes of a network of any size in a published file, by the fields of its settings."""
+    return dict(NETWORKS[model].sizes(_named(NETWORKS[model].layout, tensors)))
+
+
+def front_end_of(model: str, tensors: Tensors) -> str:
     """Return the preset of mel spectrograms that a published file was trained on, "" if it sees something else.
 
     Won's networks exist for 96 and for 128 bins; the file has the filter bank.
@@ -155,14 +190,18 @@ def check_values(name: str, tensor: np.ndarray, is_variance: bool) -> None:
 def adopt(variables: dict[str, Any], pretrained: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     """Return `variables` (freshly initialised) with the weights of `pretrained`, and whether these have the last layer.
 
-    A last layer of another size stays as it is initialised.  Raises UserError if anything else does not fit.
+    A last layer of another size stays as it is initialised; if `pretrained` is an encoder, so does all else.  Raises
+    UserError if anything does not fit.
     """
     initial: dict[Path, Any] = dict(flatten_dict(variables))
     loaded: dict[Path, Any] = dict(flatten_dict(pretrained))
     head = {path for path in initial if path[: len(HEAD)] == HEAD}
     head_fits = all(path in loaded and loaded[path].shape == initial[path].shape for path in head)
     adopted = {path: leaf for path, leaf in loaded.items() if head_fits or path[: len(HEAD)] != HEAD}
-    expected = {path: leaf.shape for path, leaf in initial.items() if head_fits or path not in head}
+    if all(path[: len(ENCODER)] == ENCODER for path in loaded):
+        expected = {path: leaf.shape for path, leaf in initial.items() if path[: len(ENCODER)] == ENCODER}
+    else:
+        expected = {path: leaf.shape for path, leaf in initial.items() if head_fits or path not in head}
     shapes = {path: leaf.shape for path, leaf in adopted.items()}
     if shapes != expected:
         path = next(path for path in (*expected, *shapes) if shapes.get(path) != expected.get(path))
@@ -174,23 +213,29 @@ def adopt(variables: dict[str, Any], pretrained: dict[str, Any]) -> tuple[dict[s
     return unflatten_dict(initial | adopted), head_fits
 
 
-def _fit(model: str, tensors: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[Path, Source]]:
+def _fit(model: str, tensors: Tensors) -> tuple[dict[str, np.ndarray], dict[Path, Source]]:
     """Return the file's tensors by the layout's names, and the expected ones: with a last layer if the file has it."""
     layout = NETWORKS[model].layout
-    named: dict[str, np.ndarray] = {}
-    for name, tensor in tensors.items():
-        if not re.search(layout.unused, name):
-            known = _replace((*WRAPPERS, *layout.aliases), name)
-            named[name if known in named else known] = tensor  # two names for one tensor: the second is left over
+    named = _named(layout, tensors)
     weight, bias = (named.get(_name(layout, (*HEAD, leaf))) for leaf in ("kernel", "bias"))
     n_outputs = weight.shape[layout.order.outputs] if weight is not None and weight.ndim else 1
-    expected = expected_sources(model, n_outputs)
+    expected = expected_sources(model, n_outputs, NETWORKS[model].sizes(named))
     if weight is None and bias is None:
         expected = {path: source for path, source in expected.items() if path[: len(HEAD)] != HEAD}
     return named, expected
 
 
-def _differences(named: Mapping[str, np.ndarray], expected: Mapping[Path, Source]) -> list[str]:
+def _named(layout: Layout, tensors: Tensors) -> dict[str, np.ndarray]:
+    """Return the tensors of a file that a network needs, by the layout's names."""
+    named: dict[str, np.ndarray] = {}
+    for name, tensor in tensors.items():
+        if not re.search(layout.unused, name):
+            known = _replace((*WRAPPERS, *layout.aliases), name)
+            named[name if known in named else known] = tensor  # two names for one tensor: the second is left over
+    return named
+
+
+def _differences(named: Tensors, expected: Mapping[Path, Source]) -> list[str]:
     """Count the tensors that are missing, left over and of another shape, with an example of each."""
     shapes = {source.name: source.shape for source in expected.values()}
     common = [name for name in shapes if name in named]

@@ -6,11 +6,11 @@ Parameters have torchvision's names; queries, keys and values come from one laye
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
+from mumu_jax.models.attention import attend
 from mumu_jax.models.head import Shallow
 from mumu_jax.models.kernels.padded import padded_conv
 from mumu_jax.models.kernels.precision import product_precision
@@ -64,18 +64,10 @@ class Layer(nn.Module):
         norm = partial(_layer_norm, dtype=self.dtype)
         dense = partial(nn.Dense, dtype=self.dtype, precision=precision, kernel_init=nn.initializers.xavier_uniform())
         y = dense(3 * width, name="in_proj")(norm(name="ln_1")(x))
-        queries, keys, values = jnp.moveaxis(y.reshape(*y.shape[:2], 3, self.heads, -1), 2, 0)
-        x = x + dense(width, name="out_proj")(_attend(queries, keys, values).reshape(x.shape))
+        queries, keys, values = jnp.split(y, 3, axis=-1)
+        x = x + dense(width, name="out_proj")(attend(queries, keys, values, self.heads))
         y = dense(4 * width, name="mlp_0")(norm(name="ln_2")(x))
         return x + dense(width, name="mlp_3")(nn.gelu(y, approximate=False))
-
-
-def _attend(queries: Array, keys: Array, values: Array) -> Array:
-    """Return each head's mean of the values [items, tokens, heads, d], weighted by softmax(q · k / √d)."""
-    precision = product_precision(queries.dtype)
-    logits = jnp.einsum("iqhd,ikhd->ihqk", queries, keys, precision=precision, preferred_element_type=jnp.float32)
-    weights = jax.nn.softmax(logits / queries.shape[-1] ** 0.5).astype(values.dtype)
-    return jnp.einsum("ihqk,ikhd->iqhd", weights, values, precision=precision)
 
 
 def _layer_norm(dtype: Any, name: str) -> nn.LayerNorm:

@@ -63,7 +63,7 @@ def check_front_end(config: Config) -> None:
     if not (config.model.weights and "mel" in config.inputs):
         return
     preset = load_for(config.model).front_end
-    if differences := differences_from(preset, config.mel):
+    if preset and (differences := differences_from(preset, config.mel)):  # an encoder of texts has none
         raise UserError(
             f"config.model.weights={config.model.weights} has learned from mel spectrograms of the preset {preset!r}, "
             f"and this experiment sees others: {', '.join(differences)}; leave out these settings, or the weights"

@@ -109,12 +109,11 @@ def check_network(config: Config) -> None:
             f"config.model.albums={config.model.albums!r} trains a network on the mean vectors of albums, and "
             f"config.model.family={config.model.family!r} has no such vectors; use 'mean'"
         )
-    pattern = config.model.trainable
-    if not any(trains(pattern, path) for path in flatten_dict(params)):
+    if not any(trains(config.model.trained, path) for path in flatten_dict(params)):
         names = sorted(params, key=len)[:LAYERS_SHOWN]
         raise UserError(
-            f"config.model.trainable={pattern!r} has no match among the paths of the network's parameters; "
-            f"its {len(params)} layers are {', '.join(names)}{', …' if len(params) > LAYERS_SHOWN else ''}"
+            f"config.model.trainable={config.model.trainable!r} has no match among the paths of the network's "
+            f"parameters; its {len(params)} layers are {', '.join(names)}{', …' if len(params) > LAYERS_SHOWN else ''}"
         )
 
 

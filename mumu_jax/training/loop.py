@@ -154,7 +154,9 @@ def _restore_or_start(
     if (saved := checkpoints.restore_last(state)) is not None:
         state, best, progress, position = saved
         return state, best, progress, position["next_chunk"]
-    return task.start(state), None, Progress(metrics_bytes=run.log.position), 0
+    state = task.start(state)
+    checkpoints.keep_frozen(state, task.network.trainable)
+    return state, None, Progress(metrics_bytes=run.log.position), 0
 
 
 def _compile(

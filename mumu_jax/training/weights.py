@@ -7,6 +7,7 @@ our networks; the same weights give the same bytes.
 import dataclasses
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,6 +130,7 @@ class Pretrained(NamedTuple):
     vocabulary: tuple[str, ...] = ()  # the labels of the published outputs, in their order; () if unknown
     front_end: str = ""  # the preset of mel spectrograms that the network was trained on; "" of images
     licence: str = ""  # the notice that must go with the weights; "" if the published file has none
+    sizes: Mapping[str, int] = {}  # of BERT's encoder, by the fields of config.model.bert
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -145,6 +147,7 @@ class _Metadata(msgspec.Struct, omit_defaults=True):
     vocabulary: tuple[str, ...] = ()
     front_end: str = ""
     licence: str = ""
+    sizes: dict[str, int] = {}
 
 
 def write_pretrained(path: Path, pretrained: Pretrained) -> None:
@@ -152,7 +155,8 @@ def write_pretrained(path: Path, pretrained: Pretrained) -> None:
     leaves: dict[str, Any] = flatten_dict(pretrained.variables, sep="/")
     tensors = {name: np.asarray(leaf, np.float32, order="C") for name, leaf in leaves.items()}
     about, more = pretrained.about, (pretrained.vocabulary, pretrained.front_end, pretrained.licence)
-    metadata = _Metadata(FORMAT, pretrained.model, about["source"], about["sha256"], *more)
+    sizes = dict(pretrained.sizes)
+    metadata = _Metadata(FORMAT, pretrained.model, about["source"], about["sha256"], *more, sizes)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         save_file(tensors, temporary, {METADATA_KEY: msgspec.json.encode(metadata).decode()})
@@ -178,7 +182,7 @@ def load_pretrained(path: Path) -> Pretrained:
             f"python scripts/convert_weights.py --from={path} --model=MODEL --out=FILE.safetensors"
         ) from error
     about = {"source": metadata.source, "sha256": metadata.sha256}
-    more = (metadata.vocabulary, metadata.front_end, metadata.licence)
+    more = (metadata.vocabulary, metadata.front_end, metadata.licence, metadata.sizes)
     return Pretrained(metadata.model, trees["params"], trees.get("batch_stats", {}), about, *more)
 
 
@@ -233,6 +237,12 @@ def load_for(settings: ModelSettings) -> Pretrained:
             f"config.model.weights={settings.weights} is for {pretrained.model}, and the network is {name}; "
             f"convert the weights of {name} (scripts/convert_weights.py), or choose another network"
         )
+    wrong = {name: size for name, size in pretrained.sizes.items() if getattr(settings.bert, name) != size}
+    if wrong:
+        raise UserError(
+            f"config.model.weights={settings.weights} is a BERT of other sizes than config.model.bert; give "
+            + " ".join(f"--config.model.bert.{name}={size}" for name, size in wrong.items())
+        )
     return pretrained
 
 
@@ -259,15 +269,16 @@ def start_from_weights(
     if is_main():
         name, sha256 = pretrained.about["source"], pretrained.about["sha256"]
         head = "its last layer included" if with_head else "with a last layer of random weights"
+        head = "with random weights after the encoder" if pretrained.sizes else head
         print_remark(f"starting from {name} (SHA-256 {sha256[:8]}…), {head}")
     return dataclasses.replace(state, params=variables["params"], batch_stats=variables.get("batch_stats", {}))
 
 
-def print_trainable(config: Config, network: Network, item: Any) -> None:
+def print_trainable(network: Network, item: Any) -> None:
     """Print how many parameter arrays train, unless all do, and whether a last layer of random weights does not."""
-    if not (config.model.trainable and is_main()):
+    if not (network.trainable and is_main()):
         return
     paths = list(flatten_dict(abstract_variables(network, item)["params"]))
-    frozen = [path for path in paths if not trains(config.model.trainable, path)]
+    frozen = [path for path in paths if not trains(network.trainable, path)]
     head = ", and the last layer (output) is not among them" if HEAD[1:] in {path[:2] for path in frozen} else ""
     print_remark(f"{len(paths) - len(frozen)} of {len(paths)} parameter arrays train{head}")
