@@ -159,7 +159,7 @@ def apply_in_training(
     collections = ["batch_stats", PAIRS] if network.contrast else ["batch_stats"]
     variables = {**variables, **_graph(network, constants.fitted)}
     (output, _), new = network.model.apply(variables, inputs, dropout_keys, *of_batch, mutable=collections)
-    return InTraining(output, new.get("batch_stats", {}), new[PAIRS]["contrast"] if network.contrast else None)
+    return InTraining(output, new.get("batch_stats", {}), new[PAIRS]["contrast"][0] if network.contrast else None)
 
 
 def _graph(network: Network, fitted: Fitted) -> dict[str, Any]:

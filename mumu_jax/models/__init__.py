@@ -7,6 +7,7 @@ from mumu_jax.models import (  # noqa: F401  each registers its families
     bert,
     cnn,
     densenet,
+    joint,
     mlp,
     musicnn,
     resnet,

@@ -81,12 +81,17 @@ class Multiframe(Comparison):
         Line("ensemble_boosted_text", "trees + text", "album", _published(0.8735), WADHWA, CLAIMED),
         Line("ensemble_all", "trees + CNN + CRNN + text"),
     )
-    # Of few songs, in small batches; a quarter of the filters, and half of them.
+    # Of few songs, in small batches.
     presets: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "paper": {},
         "smoke": {
             CNN: {"model.width_divisor": 4, "optim.batch_size": 10, "optim.max_epochs": 20},
-            CRNN: {"model.width_divisor": 2, "optim.batch_size": 10, "optim.max_epochs": 15},
+            CRNN: {
+                "model.width_divisor": 4,
+                "optim.batch_size": 10,
+                "optim.max_epochs": 40,
+                "optim.learning_rate": 2e-3,
+            },
         },
     }
 
