@@ -140,6 +140,19 @@ def test_made_again_it_has_the_same_bytes(joined, small_runs):
     assert {path.name: path.read_bytes() for path in joined.iterdir()} == before
 
 
+def test_runs_are_found_where_they_moved_with_it(tmp_path):
+    member = ensembles.Member("/gone/audio", "../audio", "audio-0", 1.0)
+    for name in ("joined", "audio"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "audio" / "constants.npz").touch()
+    opened = []
+    with pytest.raises(UserError, match="is not a run"):
+        ensembles._open_members(
+            tmp_path / "joined", ensembles.About([member], False), lambda place: opened.append(place) or load_run(place)
+        )
+    assert [place.resolve() for place in opened] == [tmp_path / "audio"]
+
+
 def test_runs_are_checked(joined, small_runs, tmp_path, monkeypatch):
     about = json.loads((joined / ABOUT).read_text())
     assert [member["weight"] for member in about["members"]] == [0.5, 0.5]
