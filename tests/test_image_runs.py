@@ -14,6 +14,7 @@ from conftest import _once, complain, run_python, succeed
 from flax.traverse_util import flatten_dict
 from mumu_fixture import write_mumu
 from PIL import Image
+from safetensors.numpy import load_file
 from sklearn import metrics as sk
 from test_resume import kill
 from test_step import run_chunk
@@ -170,6 +171,37 @@ def test_a_killed_run_ends_with_the_same_bytes(run, published, small_data, tmp_p
         assert (workdir / name).read_bytes() == (run / name).read_bytes()
     ours, theirs = variables_of(workdir), variables_of(run)
     assert [path for path in theirs if ours[path].tobytes() != theirs[path].tobytes()] == []
+
+
+def test_a_run_keeps_what_does_not_train(published, small_data, tmp_path):
+    """Once, so that it needs no file of weights, wherever it is moved."""
+    run, own = tmp_path / "run", Path(shutil.copy(published, tmp_path))
+    weights, where = f"--config.model.weights={own}", (f"--data_dir={small_data}", f"--workdir={run}")
+    settings = (*SETTINGS, "--config.model.trainable=layer4_1/|^output", weights)
+    kill("term:3", *settings, *where)
+    own.unlink()
+    (tmp_path / "elsewhere").mkdir()
+    run = run.rename(tmp_path / "elsewhere" / "run")
+    succeed("mumu_jax.train", *settings, f"--data_dir={small_data}", f"--workdir={run}")
+    sizes = {path.name: size_of(path) for path in (run / "album").iterdir()}
+    n_bytes = 4 * sum(leaf.size for leaf in variables_of(run).values())
+    kept = sizes.pop("frozen.safetensors")
+    assert 0.5 * n_bytes < kept < n_bytes
+    assert len(sizes) == 3  # two checkpoints of parameters, momentum and the best parameters, and the checksums
+    assert all(size < 3.3 * (n_bytes - kept) for size in sizes.values())
+    start, found = flatten_dict(load_pretrained(published).variables), variables_of(run)
+    moved = {path for path, leaf in found.items() if not np.array_equal(leaf, start[path])}
+    assert moved == {path for path in found if path[1] in ("layer4_1", "output")}
+    before = (run / "eval_test.json").read_bytes()
+    succeed("mumu_jax.evaluate", f"--workdir={run}")
+    assert (run / "eval_test.json").read_bytes() == before
+    succeed("mumu_jax.export", f"--workdir={run}", f"--out={tmp_path / 'model'}")
+    exported = load_file(tmp_path / "model" / "album.safetensors")
+    assert all(np.array_equal(exported["/".join(path)], leaf) for path, leaf in found.items())
+
+
+def size_of(path: Path) -> int:
+    return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
 
 
 @pytest.mark.parametrize(

@@ -53,8 +53,8 @@ RECORDED: dict[str, tuple[int, list[float]]] = {
 TORCHVISION = {"vit_b16": "vit_b_16"}
 
 
-# Those on mel spectrograms are in test_tagging.py.
-@pytest.mark.parametrize("model", [name for name, network in NETWORKS.items() if not network.front_end])
+# Those on mel spectrograms are in test_tagging.py, BERT in test_bert.py.
+@pytest.mark.parametrize("model", [name for name in NETWORKS if name in PARAMETERS])
 def test_parameter_count_and_feature_width(model):
     sources = expected_sources(model, N_CLASSES)
     assert sum(np.prod(s.shape, dtype=int) for path, s in sources.items() if path[0] == "params") == PARAMETERS[model]

@@ -84,7 +84,6 @@ def _sizes_of_bert(tensors: Tensors) -> Sizes:
 
 
 NETWORKS = {
-    "bert": Published(_bert, BERT, (1,), input_dtype=jnp.int32, sizes=_sizes_of_bert),
     **{f"resnet{depth}": Published(partial(resnet, depth), RESNET) for depth in (18, 34, 50, 101, 152)},
     "densenet201": Published(DenseNet, DENSENET),
     "vit_b16": Published(ViT, VIT),
@@ -98,6 +97,7 @@ NETWORKS = {
     "crnn": Published(partial(Tagger, FORMS["crnn"]), TAGGER, (1813, 96), "won"),
     "short_chunk": Published(partial(ShortChunk, False), SHORT_CHUNK, (231, 128), "won128"),
     "short_chunk_residual": Published(partial(ShortChunk, True), SHORT_CHUNK, (231, 128), "won128"),
+    "bert": Published(_bert, BERT, (1,), input_dtype=jnp.int32, sizes=_sizes_of_bert),
 }
 
 
