@@ -81,13 +81,13 @@ def see(network: Network, inputs: Inputs, constants: Constants, keys: Keys | Non
 
     Images are augmented if `keys` is given, else centre-cropped; of mel spectrograms the logarithm is taken first.
 
-    Sparse rows stay as they are: without their zeros they would not be sparse.  Returns the one modality's array, or
-    a dict of arrays if there are several.
+    Sparse rows stay as they are, without their zeros they would not be sparse, and so do int32 ids.  Returns the one
+    modality's array, or a dict of arrays if there are several.
     """
     views, compressions = dict(network.views), dict(network.compressions)
 
     def see_one(name: str, array: Any) -> Any:
-        if not hasattr(array, "astype"):
+        if not hasattr(array, "astype") or array.dtype == jnp.int32:
             return array
         if name in views:
             view = views[name]
