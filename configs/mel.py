@@ -8,6 +8,7 @@ over its tracks.  Optimizers are the papers', but for Won's later phases of SGD;
 """
 
 from dataclasses import replace
+from typing import Any
 
 from mumu_jax.compression import PRESETS
 from mumu_jax.config import Config, DataSettings, ModelSettings, OptimSettings, TargetSettings
@@ -36,7 +37,7 @@ NETWORKS = [
 
 
 def _experiment(name, target, family, mel, optim, dropout) -> Experiment:
-    sizes = {"width": "low"} if family.startswith("musicnn") else {}
+    sizes: Any = {"width": "low"} if family.startswith("musicnn") else {}
     config = Config(
         name=name,
         modality="mel",

@@ -25,7 +25,7 @@ class Batch:
     """
 
     # By modality [items, …]: float16 dB patches [items, frames, bins], uint8 images [items, side, side, 3], float32
-    # vectors [items, d], or Sparse
+    # vectors [items, d], int32 ids of word pieces [items, tokens] with 0 as padding, or Sparse
     inputs: dict[str, Any]
     labels: Any  # [items, labels] uint8, multi-hot
     mask: Any  # [items] float32, 1 = real, 0 = padding of the last batch

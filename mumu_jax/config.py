@@ -125,6 +125,13 @@ class TextSettings:
 
 
 @dataclass
+class LyricsSettings:
+    """The settings that make prepared lyrics: vocabularies are fitted later, when training starts."""
+
+    max_chars: int = positive(5000)  # the beginning of a song's lyrics; most are whole
+
+
+@dataclass
 class TimbreSettings:
     """The settings that make prepared timbre: there are none.  Oramas et al. 2017, section 6.1."""
 
@@ -163,6 +170,16 @@ class TfidfSettings:
     categories: bool = False  # VSM+SEM: the categories of the entities in the text count as words, one each
     n_terms: int = positive(10_000)  # the most frequent words of the training texts
     max_df: float = setting(0.5, above=0, high=1)  # but none that is in more than this share of them
+
+
+@dataclass
+class TokenSettings:
+    """A network's view of the prepared lyrics: ids of word pieces.  The defaults are those of BERT-base, uncased."""
+
+    vocabulary: str = ""  # a BERT's vocab.txt; "": word pieces fitted on the training lyrics
+    n_terms: int = setting(30_522, low=100)  # pieces at most
+    max_tokens: int = setting(128, low=3)  # the first of a song, with [CLS] before and [SEP] behind them
+    lower_case: bool = True  # and without accents
 
 
 @dataclass
@@ -331,11 +348,13 @@ class Config:
     mel: MelSettings = dataclasses.field(default_factory=MelSettings)
     descriptors: DescriptorsSettings = dataclasses.field(default_factory=DescriptorsSettings)
     text: TextSettings = dataclasses.field(default_factory=TextSettings)
+    lyrics: LyricsSettings = dataclasses.field(default_factory=LyricsSettings)
     timbre: TimbreSettings = dataclasses.field(default_factory=TimbreSettings)
     image: ImageSettings = dataclasses.field(default_factory=ImageSettings)
     fusion: FusionSettings = dataclasses.field(default_factory=FusionSettings)
     augment: AugmentSettings = dataclasses.field(default_factory=AugmentSettings)
     tfidf: TfidfSettings = dataclasses.field(default_factory=TfidfSettings)
+    tokens: TokenSettings = dataclasses.field(default_factory=TokenSettings)
     data: DataSettings = dataclasses.field(default_factory=DataSettings)
     model: ModelSettings = dataclasses.field(default_factory=ModelSettings)
     target: TargetSettings = dataclasses.field(default_factory=TargetSettings)

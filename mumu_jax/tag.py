@@ -1,7 +1,7 @@
 """`python -m mumu_jax.tag`: genres for anyone's own songs, texts, covers or MSD files, from a run, an export of one, or
 published networks.
 
-A model of several modalities tags albums: a.mp3, a.txt and a.jpg are one.
+A model of several modalities tags albums or songs: a.mp3, a.txt and a.jpg are one.
 """
 
 import argparse

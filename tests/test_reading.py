@@ -97,7 +97,7 @@ def test_a_sample_of_1e30_costs_its_file(tmp_path):  # 3
     assert read.error.startswith("nan: ")
 
 
-@pytest.mark.parametrize("name", ["audio", "descriptors", "image", "timbre", "text"])
+@pytest.mark.parametrize("name", ["audio", "descriptors", "image", "timbre", "text", "lyrics"])
 def test_a_pipe_is_an_error_and_not_waited_for(name, tmp_path):  # 30a
     os.mkfifo(tmp_path / "pipe")
     fitted = FittedText(tfidf=None, gazetteer=None) if name == "text" else None

@@ -334,7 +334,8 @@ def test_options_go_together(capsys):
     song_options.check_options(parser, arguments)
     with pytest.raises(UserError, match="is for runs that see songs, and this one sees text alone"):
         song_options.open_writer(
-            arguments, {"text": Reader(".txt", MODALITIES["text"].is_one, lambda path: Read(path, []), True)}
+            arguments,
+            {"text": Reader(".txt", MODALITIES["text"].is_one, lambda path: Read(path, []), True, lambda path: False)},
         )
 
 

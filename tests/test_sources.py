@@ -610,7 +610,13 @@ def test_files_of_one_stem_belong_together_in_any_form(tmp_path):  # 11
     for name in ("Caf\u00e9.wav", "Cafe\u0301.txt"):
         (tmp_path / name).touch()
     readers = {
-        name: Reader(suffix, lambda path, suffix=suffix: path.suffix == suffix, lambda path: Read(path, []), True)
+        name: Reader(
+            suffix,
+            lambda path, suffix=suffix: path.suffix == suffix,
+            lambda path: Read(path, []),
+            True,
+            lambda path: False,
+        )
         for name, suffix in (("audio", ".wav"), ("text", ".txt"))
     }
     (stem,) = find_stems([tmp_path], readers)

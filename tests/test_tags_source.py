@@ -236,7 +236,7 @@ def test_a_file_is_no_folder_of_songs(tmp_path):
 def test_mutagen_is_an_extra(tmp_path, monkeypatch):
     song(tmp_path / "a.wav", genres="Pop")
     monkeypatch.setitem(sys.modules, "mutagen", None)
-    with pytest.raises(UserError, match=r"--source=tags needs mutagen; pip install 'mumu_jax\[write\]'"):
+    with pytest.raises(UserError, match=r"songs' tags needs mutagen; pip install 'mumu_jax\[write\]'"):
         read(tmp_path)
 
 

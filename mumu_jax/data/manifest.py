@@ -30,11 +30,15 @@ Count = Annotated[int, Meta(ge=0)]
 
 
 class Track(Struct, frozen=True, forbid_unknown_fields=True):
-    """A recording: its unique id, its audio file, and the MSD's `.h5` file that holds its timbre."""
+    """A recording: its unique id, its audio file, the MSD's `.h5` file that holds its timbre, and its lyrics.
+
+    These are in a text file, or in the tags of the song itself.
+    """
 
     track_id: str
     audio: Path
     timbre: Path | None = None
+    lyrics: Path | None = None
 
 
 class Album(Struct, frozen=True, forbid_unknown_fields=True):
@@ -131,8 +135,8 @@ def write_labels(path: Path, labels: Sequence[Label]) -> None:
 
 
 def _track_line(track: Track, folder: Path) -> dict[str, str]:
-    line = {"track_id": track.track_id, "audio": _stored(track.audio, folder)}
-    return line | {"timbre": _stored(track.timbre, folder)} if track.timbre else line
+    files = {"audio": track.audio, "timbre": track.timbre, "lyrics": track.lyrics}
+    return {"track_id": track.track_id} | {name: _stored(path, folder) for name, path in files.items() if path}
 
 
 def _stored(path: Path, folder: Path) -> str:
@@ -238,7 +242,7 @@ def _in_words(error: msgspec.ValidationError) -> str:
 
 def _without_blank(fields: dict[str, Any]) -> dict[str, Any]:
     """Leave out ids and paths that are blank: they count as missing."""
-    ids_and_paths = ("album_id", "cover", "entities", "track_id", "audio", "timbre")
+    ids_and_paths = ("album_id", "cover", "entities", "track_id", "audio", "timbre", "lyrics")
     blank = [key for key in ids_and_paths if isinstance(fields.get(key), str) and not fields[key].strip()]
     return {key: value for key, value in fields.items() if key not in blank}
 

@@ -13,16 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
+from scipy.sparse import csr_array
 
 from mumu_jax.batch import Sparse
 from mumu_jax.data.loader import Records, multi_hot
 from mumu_jax.data.modalities.inputs import Inputs
+from mumu_jax.data.modalities.text.tfidf import sparse_rows
 from mumu_jax.data.store.records import Dataset
 from mumu_jax.models.kernels.precision import product_precision
 from mumu_jax.models.kernels.sparse import sparse_dense
 from mumu_jax.objectives.logits import Logistic
 from mumu_jax.runs.folder import BASELINE
-from mumu_jax.runs.prediction import mean_by_album
+from mumu_jax.runs.prediction import group_by_album, mean_by_album
 from mumu_jax.system.files import read_npz, write_npz
 from mumu_jax.system.seals import unseal
 
@@ -146,8 +148,20 @@ def summarize_albums(
     summary = modality.summary(read(), inputs.config, inputs.fitted[name])
     if summary is None or inputs.level == "album":
         return None if summary is None else Summaries(summary, labels)
-    _, means, first = mean_by_album(summary, np.array(records.album_ids)[rows].tolist())
+    album_ids = np.array(records.album_ids)[rows].tolist()
+    if isinstance(summary, Sparse):
+        _, group, first = group_by_album(album_ids)
+        return Summaries(_mean_rows(summary, group), labels[first])
+    _, means, first = mean_by_album(summary, album_ids)
     return Summaries(means, labels[first])
+
+
+def _mean_rows(rows: Sparse, group: Int[np.ndarray, " rows"]) -> Sparse:
+    """Return the mean of each group of rows."""
+    n_rows, nnz = rows.columns.shape
+    ends = np.arange(0, n_rows * nnz + 1, nnz)
+    matrix = csr_array((rows.values.ravel(), rows.columns.ravel(), ends), (n_rows, rows.n_columns))
+    return sparse_rows(csr_array((1 / np.bincount(group)[group], (group, np.arange(n_rows)))) @ matrix)
 
 
 def choose_items(records: Records) -> Int[np.ndarray, " rows"]:

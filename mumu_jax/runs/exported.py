@@ -5,6 +5,7 @@ model.json       the run's fingerprint, the versions that made it, the SHA-256 o
 config.json      the run's settings
 labels.json      label names and parents, in column order
 vocabulary.json  of a text run: its terms and their idf;  gazetteer: links entities in new texts
+vocabulary.txt   of a run that sees lyrics: its word pieces
 album.stablehlo  the program;  album.safetensors: its weights and constants;  track.…: likewise, if items are tracks
 calibration.npz  the genres' thresholds and calibrated probabilities; none in exports of earlier versions
 fusion.json      of a fusion: the runs it joins;  sources/: those runs, each exported likewise

@@ -31,6 +31,7 @@ from mumu_jax.compute.state import abstract_variables, n_values
 from mumu_jax.config import SPEED_ONLY, Config, flatten
 from mumu_jax.data.manifest import Label, read_labels, write_labels
 from mumu_jax.data.modalities.inputs import Inputs
+from mumu_jax.data.modalities.lyrics import PIECES
 from mumu_jax.data.modalities.text import GAZETTEER, VOCABULARY
 from mumu_jax.data.modalities.vectors import FUSION
 from mumu_jax.errors import UserError
@@ -48,7 +49,7 @@ BASELINE, CALIBRATION = "baseline.npz", "calibration.npz"
 IMPORTANCE = "importance.json"  # of boosted trees: each column's share of what the splits have gained
 # The files and folders that are checked whenever a run is read: all from before training, but the last two.
 FIXED = (
-    *("config.json", "labels.json", run_constants.FILE, VOCABULARY, GAZETTEER, FUSION, "features"),
+    *("config.json", "labels.json", run_constants.FILE, VOCABULARY, PIECES, GAZETTEER, FUSION, "features"),
     *(BASELINE, CALIBRATION),
 )
 FINAL_SPLITS = ("test", "val")  # a run is scored at its end on the first of these that its data has

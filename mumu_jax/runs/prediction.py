@@ -93,9 +93,17 @@ def mean_by_album(
     vectors: Float32[np.ndarray, "items d"], album_ids: Sequence[str]
 ) -> tuple[list[str], Float32[np.ndarray, "albums d"], Int[np.ndarray, " albums"]]:
     """Return the albums in the order of their first item, the mean of each one's vectors, and its first item's row."""
+    ids, group, first = group_by_album(album_ids)
+    total = np.zeros((len(ids), vectors.shape[1]))
+    np.add.at(total, group, vectors)
+    return ids, (total / np.bincount(group)[:, None]).astype(np.float32), first
+
+
+def group_by_album(
+    album_ids: Sequence[str],
+) -> tuple[list[str], Int[np.ndarray, " items"], Int[np.ndarray, " albums"]]:
+    """Return the albums in the order of their first item, the number of each item's album, and each one's first row."""
     row: dict[str, int] = {}
     group = np.array([row.setdefault(album, len(row)) for album in album_ids])
-    total = np.zeros((len(row), vectors.shape[1]))
-    np.add.at(total, group, vectors)
     _, first = np.unique(group, return_index=True)
-    return list(row), (total / np.bincount(group)[:, None]).astype(np.float32), first
+    return list(row), group, first

@@ -28,7 +28,8 @@ class Together(Read):
 def find_stems(paths: Sequence[Path], readers: Mapping[str, Reader]) -> list[Stem]:
     """Find the stems of the files among `paths`, with the files beside them, and of those below the folders among them.
 
-    Of two files of one modality the first in code point order counts.  Raises UserError if a path has no such file.
+    Of two files of one modality the first in code point order counts.  One that is missing may be inside another: a
+    song's tags may hold its lyrics.  Raises UserError if a path has no such file.
     """
     stems: dict[str, Stem] = {}
     for path in paths:
@@ -44,6 +45,10 @@ def find_stems(paths: Sequence[Path], readers: Mapping[str, Reader]) -> list[Ste
         for name, file in files:
             stem = stems.setdefault(_key(file), Stem(file.with_suffix("")))
             stem.files.setdefault(name, file)
+    for stem in stems.values():
+        for name, reader in readers.items():
+            for file in filter(reader.is_inside, [*stem.files.values()]):
+                stem.files.setdefault(name, file)
     return list(stems.values())
 
 

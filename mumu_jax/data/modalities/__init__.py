@@ -6,13 +6,14 @@ from mumu_jax.data.modalities.audio import Audio
 from mumu_jax.data.modalities.base import Modality, PreparedModality
 from mumu_jax.data.modalities.descriptors import Descriptors
 from mumu_jax.data.modalities.image import Image
+from mumu_jax.data.modalities.lyrics import Lyrics
 from mumu_jax.data.modalities.mel import Mel
 from mumu_jax.data.modalities.text import Text
 from mumu_jax.data.modalities.timbre import Timbre
 from mumu_jax.data.modalities.vectors import Vectors
 
 MODALITIES: dict[str, PreparedModality] = {
-    one.name: one for one in (Audio(), Mel(), Descriptors(), Text(), Timbre(), Image())
+    one.name: one for one in (Audio(), Mel(), Descriptors(), Text(), Lyrics(), Timbre(), Image())
 }
 BY_DEFAULT = tuple(name for name, one in MODALITIES.items() if one.by_default)
 NETWORK_INPUTS: dict[str, Modality] = {**MODALITIES, Vectors.name: Vectors()}

@@ -268,6 +268,10 @@ class PreparedModality(Modality):
     def is_one(self, path: Path) -> bool:
         """Return True if a user's file is of this modality, by its name."""
 
+    def is_inside(self, path: Path) -> bool:
+        """Return True if a user's file of another modality may hold one of this, too, by its name."""
+        return False
+
     @abstractmethod
     def read_file(self, path: Path, config: Config, fitted: Any) -> Read:
         """Read a user's own file, as the run's training data was read; called by `read_own`.  Raises Rejected."""
@@ -275,12 +279,16 @@ class PreparedModality(Modality):
 
 @dataclass(frozen=True)
 class Reader:
-    """A modality's way to read a user's files, with a run's settings: in other processes, unless `in_process`."""
+    """A modality's way to know and to read a user's files, as its methods do, with a run's settings.
+
+    Files are read in other processes, unless `in_process`.
+    """
 
     files: str
     is_one: Callable[[Path], bool]
     read: Callable[[Path], Read]
     in_process: bool
+    is_inside: Callable[[Path], bool]
 
 
 def read_item(modality: PreparedModality, source: Any, settings: Any) -> Content | Rejected:

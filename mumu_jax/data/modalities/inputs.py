@@ -119,6 +119,7 @@ class Inputs:
                 one.is_one,
                 partial(read_own, one, config=self.config, fitted=self.fitted[name]),
                 one.in_process,
+                one.is_inside,
             )
             for name, one in self.modalities.items()
             if isinstance(one, PreparedModality)

@@ -42,7 +42,8 @@ def _with_found_files(album: Album) -> Album:
         return path if path is None or os.path.exists(path) else in_any_form(path)
 
     tracks = tuple(
-        msgspec.structs.replace(track, audio=find(track.audio), timbre=find(track.timbre)) for track in album.tracks
+        msgspec.structs.replace(track, audio=find(track.audio), timbre=find(track.timbre), lyrics=find(track.lyrics))
+        for track in album.tracks
     )
     return msgspec.structs.replace(album, tracks=tracks, cover=find(album.cover), entities=find(album.entities))
 
@@ -63,7 +64,7 @@ MANIFEST = Source(
     name="manifest",
     read=_read_own_manifest,
     layout='a file of JSON lines {"album_id", "genres": […], "tracks": [{"track_id", "audio"}]}, '
-    "and optional split, text, cover, entities, n_reviews, and timbre of a track",
+    "and optional split, text, cover, entities, n_reviews, and timbre and lyrics of a track",
 )
 
 SOURCES: dict[str, Source] = {}
@@ -117,8 +118,9 @@ def read_source(name: str, path: Path | None, request: Request) -> Collection:
         raise UserError(f"{expected}; found no albums in {path}: correct the path or the files")
     if not collection.labels:
         raise UserError(f"{expected}; found no genres in {path}: give the albums at least one")
-    tracks = [track.audio for album in collection.albums for track in album.tracks]
-    check_paths([*tracks, *(album.cover for album in collection.albums if album.cover)])
+    tracks = [track for album in collection.albums for track in album.tracks]
+    files = [*(path for track in tracks for path in (track.audio, track.lyrics)), *(a.cover for a in collection.albums)]
+    check_paths([path for path in files if path])
     if request.duplicates:
         collection = _with_settled_songs(collection, request.duplicates)
     albums = assign_splits(collection.albums)

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from mumu_jax.data.manifest import Album, Track, labels_of
+from mumu_jax.data.modalities.lyrics.files import SUFFIXES, is_lyrics
 from mumu_jax.data.modalities.suffixes import is_audio, is_image
 from mumu_jax.data.sources.base import Collection, Request, Source
 from mumu_jax.data.sources.files import Texts, as_id, files_below, genre_of
@@ -15,8 +16,9 @@ def read(root: Path, request: Request) -> Collection:
     """Return one album for every name directly below a genre's folder that has audio.
 
     A file is named without its extension, so `Rock/song.flac`, `Rock/song.mp3`, `Rock/song.txt` and `Rock/song.jpg` are
-    one album of two tracks with its text and its cover, whose copies never fall into different splits.  A track's id is
-    its path below `root`.  Hidden files are passed over.  Raises UserError on audio that is in no genre's folder.
+    one album of two tracks with its text and its cover, whose copies never fall into different splits.  A text file
+    named like a track, `.txt` or `.lrc`, holds also its lyrics.  A track's id is its path below `root`.  Hidden files
+    are passed over.  Raises UserError on audio that is in no genre's folder.
     """
     if not root.is_dir():
         raise UserError(f"expected a folder of genres, found a file: {root}; give the folder above it")
@@ -24,7 +26,11 @@ def read(root: Path, request: Request) -> Collection:
     for album_id, files in _group(root).items():
         audio = [path for path in files if is_audio(path)]
         if audio:
-            tracks = tuple(Track(as_id(path.relative_to(root).as_posix()), path) for path in audio)
+            lyrics = {path.with_suffix(""): path for path in reversed(files) if is_lyrics(path)}  # the first counts
+            tracks = tuple(
+                Track(as_id(path.relative_to(root).as_posix()), path, lyrics=lyrics.get(path.with_suffix("")))
+                for path in audio
+            )
             genre = album_id.partition("/")[0]
             stems = {path.stem for path in audio}
             text = _text(files, stems, texts)
@@ -37,7 +43,7 @@ def read(root: Path, request: Request) -> Collection:
 def _notes_of_others(root: Path) -> list[str]:
     """Return a note if files are neither songs nor images nor texts: some may be songs under other names."""
     suffixes = (path.suffix.lower() for path in files_below(root) if not (is_audio(path) or is_image(path)))
-    others = Counter(suffix or "without a suffix" for suffix in suffixes if suffix not in (".txt", ".json"))
+    others = Counter(suffix or "without a suffix" for suffix in suffixes if suffix not in (*SUFFIXES, ".json"))
     kinds = some([f"{n:,} {suffix}" for suffix, n in others.most_common()])
     return [f"{others.total():,} files are of no kind that is read, and passed over: {kinds}"] if others else []
 

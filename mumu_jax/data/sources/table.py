@@ -7,18 +7,21 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 
 from mumu_jax.data.manifest import SPLITS, Album, Track, labels_of
+from mumu_jax.data.modalities.lyrics.files import SUFFIXES, is_lyrics
 from mumu_jax.data.modalities.suffixes import is_audio
 from mumu_jax.data.sources.base import Collection, Request, Source
 from mumu_jax.data.sources.files import Texts, composed, files_below, in_any_form
 from mumu_jax.data.sources.joined import OTHER_MARKS, find_joined, parts
 from mumu_jax.errors import UserError, nearest
 
-COLUMNS = ("path", "id", "genres", "album", "artist", "text", "cover", "split")
+COLUMNS = ("path", "id", "genres", "album", "artist", "text", "lyrics", "cover", "split")
 OTHER_NAMES = {"file": "path", "filename": "path", "genre": "genres", "review": "text", "reviews": "text"}
 OF_TAGS = {"scores", "run"}  # columns of a file that `tag` wrote
 DELIMITERS = (",", ";", "\t")
+LYRICS_SHOWN = 40  # characters of lyrics in an error
 MOST_ZEROS = 12  # that a spreadsheet may have taken from an id
 
 
@@ -39,8 +42,9 @@ def read(path: Path, request: Request) -> Collection:
     A row's `path` is relative to the file's folder; a row without one means the audio file below that folder whose
     name without extension is its `id`.  Rows with the same `artist` and `album` form one album with all their genres
     and texts and the first cover; a row without `album` is an album of its own, and one with `album` alone has no
-    track.  `text` is the text itself or the name of a .txt file.  Raises UserError, naming the row, if a row is not
-    like that, and on a column whose name is nearly one of these; other columns are named in a note.
+    track.  `text` is the text itself or the name of a .txt file, `lyrics` the name of a text file or of a song.  Raises
+    UserError, naming the row, if a row is not like that, and on a column whose name is nearly one of these; other
+    columns are named in a note.
     """
     rows, notes = _read_rows(path)
     notes += _check_separators(rows)
@@ -202,9 +206,12 @@ def _track(row: Row, folder: Path, by_stem: Mapping[str, list[Path]]) -> Track |
 
     An id that no file has keeps a path that does not exist, to be counted as missing.
     """
+    lyrics = _lyrics(row, folder)
     if row["path"]:
-        return Track(row["id"] or row["path"], in_any_form(folder / row["path"]))
+        return Track(row["id"] or row["path"], in_any_form(folder / row["path"]), lyrics=lyrics)
     if not row["id"] and row["album"]:
+        if lyrics:
+            raise UserError(f"{row.where}: expected lyrics of a song, found a row without; fill in its path or its id")
         return None
     if not row["id"]:
         raise UserError(f"{row.where}: expected a path or an id, found neither; fill one in")
@@ -221,7 +228,18 @@ def _track(row: Row, folder: Path, by_stem: Mapping[str, list[Path]]) -> Track |
             f"{row.where}: expected one audio file named {row['id']!r}, found {files[0]} and {files[1]}; "
             "say which in a column 'path'"
         )
-    return Track(row["id"], files[0] if files else folder / row["id"])
+    return Track(row["id"], files[0] if files else folder / row["id"], lyrics=lyrics)
+
+
+def _lyrics(row: Row, folder: Path) -> Path | None:
+    """Return the file that the row's `lyrics` name, None without."""
+    cell = row["lyrics"]
+    if cell and not (is_lyrics(Path(cell)) or is_audio(Path(cell))):
+        raise UserError(
+            f"{row.where}: expected lyrics to be the name of a {' or '.join(SUFFIXES)} file, or of a song whose tags "
+            f"hold them, found {shorten(cell, LYRICS_SHOWN)!r}; store the words in such a file"
+        )
+    return in_any_form(folder / cell) if cell else None
 
 
 def _album(album_id: str, members: list[tuple[Row, Track | None]], folder: Path, texts: Texts) -> Album:
@@ -275,5 +293,5 @@ def _text(row: Row, folder: Path, texts: Texts) -> str | None:
 SOURCE = Source(
     name="csv",
     read=read,
-    layout="a CSV file with path, id or album, genres joined by ';', and optional artist, text, cover, split",
+    layout="a CSV file with path, id or album, genres joined by ';', and optional artist, text, lyrics, cover, split",
 )

@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from mumu_jax.data.manifest import Album, Rejected, Track, labels_of, split_groups
+from mumu_jax.data.modalities.song_tags import find_in_tags, lyrics_in, values_of
 from mumu_jax.data.modalities.suffixes import is_audio
 from mumu_jax.data.sources.base import Collection, Request, Source
 from mumu_jax.data.sources.files import as_id, files_below
 from mumu_jax.data.sources.joined import OTHER_MARKS, find_joined, parts
-from mumu_jax.errors import UserError, reason_of
-from mumu_jax.system.files import open_regular
+from mumu_jax.errors import UserError
 from mumu_jax.system.terminal import progress_bar
 
-FORMATS = ("ID3", "MP4Tags", "ASFTags", "APEv2")  # classes of mutagen; all other tags are Vorbis comments
-FIELDS = {  # their names in these formats, in this order, and in Vorbis comments
+FIELDS = {  # their names, as `values_of` takes them
     "genres": ("TCON", "\xa9gen", "WM/Genre", "Genre", "genre"),
     "album_artist": ("TPE2", "aART", "WM/AlbumArtist", "Album Artist", "albumartist"),
     "artist": ("TPE1", "\xa9ART", "Author", "Artist", "artist"),
@@ -33,13 +32,17 @@ _GUESTS = re.compile(r"\s[(\[]?(?:feat|featuring|ft)(?:\.\s*|\s)\S.*")  # not Li
 
 @dataclass(frozen=True)
 class Song:
-    """A song's path below the folder, its file, and its tags: the first artist and the album ("" without), genres."""
+    """A song's path below the folder, its file, and its tags: the first artist and the album ("" without), genres.
+
+    `has_lyrics` tells if the tags hold the lyrics, too.
+    """
 
     track_id: str
     path: Path
     artist: str
     album: str
     genres: tuple[str, ...]
+    has_lyrics: bool
 
 
 def read(root: Path, request: Request) -> Collection:
@@ -88,33 +91,21 @@ def read_tags(path: Path, root: Path) -> Song:
 
     Raises Rejected if they cannot be read, and UserError if mutagen is not installed.
     """
-    try:
-        import mutagen
-    except ImportError as error:
-        raise UserError("--source=tags needs mutagen; pip install 'mumu_jax[write]'") from error
-    try:
-        with open_regular(path) as file:
-            content: Any = mutagen.File(file)  # pyright: ignore[reportPrivateImportUsage]
-        values = {field: _values(content.tags, field) for field in FIELDS if content is not None}
-    except FileNotFoundError as error:
-        raise Rejected("missing", "it is a link to nothing") from error
-    except Exception as error:  # damaged tags raise IndexError, too
-        raise Rejected("unreadable", f"its tags cannot be read: {reason_of(error)}") from error
-    if not values:
-        raise Rejected("not_audio", "expected a song with tags, found none of the kinds of files that mutagen reads")
+
+    def find(tags: Any) -> tuple[dict[str, list[str]], bool]:
+        return {field: _values(tags, field) for field in FIELDS}, bool(lyrics_in(tags))
+
+    values, has_lyrics = find_in_tags(path, find)
     artist, *_ = *values["album_artist"], *values["artist"], ""
     album, *_ = *values["album"], ""
     genres = (genre for value in values["genres"] for genre in parts(value, _GENRE_SEPARATORS))
     given = tuple(genre for genre in genres if genre.lower() not in NO_GENRES)
-    return Song(as_id(path.relative_to(root).as_posix()), path, artist, album, given)
+    return Song(as_id(path.relative_to(root).as_posix()), path, artist, album, given, has_lyrics)
 
 
 def _values(tags: Any, field: str) -> list[str]:
-    """Return the values of a field that are not blank; ID3's numbers of genres as their names."""
-    kinds = [kind.__name__ for kind in type(tags).__mro__]
-    column = next((i for i, name in enumerate(FORMATS) if name in kinds), len(FORMATS))
-    value = (tags or {}).get(FIELDS[field][column], ())
-    lines = (" ".join(str(one).strip("\0").split()) for one in getattr(value, "genres", value))
+    """Return the values of a field that are not blank, each as one line."""
+    lines = (" ".join(value.strip("\0").split()) for value in values_of(tags, FIELDS[field]))
     return [line for line in lines if line]
 
 
@@ -148,7 +139,7 @@ def _album(songs: Sequence[Song], split: str) -> Album:
     return Album(
         album_id=" / ".join(filter(None, (artist, title))) if title else songs[0].track_id,
         genres=tuple(dict.fromkeys(genre for song in songs for genre in song.genres)),
-        tracks=tuple(Track(song.track_id, song.path) for song in songs),
+        tracks=tuple(Track(song.track_id, song.path, lyrics=song.path if song.has_lyrics else None) for song in songs),
         split=split,
     )
 

@@ -30,20 +30,11 @@ class Tfidf:
     categories: bool
 
     def transform(self, records: Iterable[Record]) -> Sparse:
-        """Return columns (int32) and values (float32) of shape [n, nnz].
+        """Return the records' rows.
 
         A row's values have Euclidean norm 1, or are all zero if the text has no term of the vocabulary.
         """
-        matrix = self._vectorizer.transform(map(self.words, records))
-        lengths = np.diff(matrix.indptr)
-        nnz = NNZ_STEP * max(1, -(-int(lengths.max(initial=0)) // NNZ_STEP))
-        columns = np.zeros((len(lengths), nnz), np.int32)
-        values = np.zeros((len(lengths), nnz), np.float32)
-        rows = np.repeat(np.arange(len(lengths)), lengths)
-        places = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], lengths)
-        columns[rows, places] = matrix.indices
-        values[rows, places] = matrix.data
-        return Sparse(columns, values, len(self.terms))
+        return sparse_rows(self._vectorizer.transform(map(self.words, records)))
 
     def words(self, record: Record) -> list[str]:
         return words_of(record, self.categories)
@@ -56,6 +47,19 @@ class Tfidf:
         vectorizer = _vectorizer(vocabulary={term: i for i, term in enumerate(self.terms)})
         vectorizer.idf_ = self.idf.astype(np.float64)
         return vectorizer
+
+
+def sparse_rows(matrix: Any) -> Sparse:
+    """Return the rows of a SciPy CSR matrix: columns (int32) and values (float32) of shape [n, nnz]."""
+    lengths = np.diff(matrix.indptr)
+    nnz = NNZ_STEP * max(1, -(-int(lengths.max(initial=0)) // NNZ_STEP))
+    columns = np.zeros((len(lengths), nnz), np.int32)
+    values = np.zeros((len(lengths), nnz), np.float32)
+    rows = np.repeat(np.arange(len(lengths)), lengths)
+    places = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], lengths)
+    columns[rows, places] = matrix.indices
+    values[rows, places] = matrix.data
+    return Sparse(columns, values, matrix.shape[1])
 
 
 def words_of(record: Record, categories: bool) -> list[str]:

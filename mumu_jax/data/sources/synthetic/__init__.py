@@ -1,10 +1,10 @@
 """The mini datasets: a stand-in for MuMu that is made, not downloaded, and another of one genre an album.
 
-Audio files with their timbre, review texts and covers are drawn from what an album's genres favour (`sound`, `reviews`,
-`covers`), with noise of its own in each: a modality alone tells something of the genres, several together tell more.
-None tells all: half the albums lie on several branches of the taxonomy, whose traits mix; a genre shares traits with
-its family; and each modality has stray traits, of genres that the album does not have.  With one genre an album, songs
-are longer, so that a network sees several pieces of each.
+Audio files with their timbre and lyrics, review texts and covers are drawn from what an album's genres favour (`sound`,
+`lyrics`, `reviews`, `covers`), with noise of its own in each: a modality alone tells something of the genres, several
+together tell more.  None tells all: half the albums lie on several branches of the taxonomy, whose traits mix; a genre
+shares traits with its family; and each modality has stray traits, of genres that the album does not have.  With one
+genre an album, songs are longer, so that a network sees several pieces of each.
 """
 
 import hashlib
@@ -27,6 +27,7 @@ from mumu_jax.data.modalities.text.entities import write_gazetteer
 from mumu_jax.data.sources.base import Collection, Request
 from mumu_jax.data.sources.synthetic.covers import draw_cover
 from mumu_jax.data.sources.synthetic.genres import BRANCHES, LABELS, with_parents
+from mumu_jax.data.sources.synthetic.lyrics import write_lyrics
 from mumu_jax.data.sources.synthetic.reviews import GAZETTEER, write_reviews
 from mumu_jax.data.sources.synthetic.sound import DURATION_S, SR_HZ, STRAY, render_track, segments_timbre
 from mumu_jax.errors import UserError
@@ -135,7 +136,7 @@ def _start_recipe(folder: Path, arguments: str) -> None:
         for path in folder.glob("*/mini[0-9]*-*"):
             path.unlink()
         stamp.write_text(recipe)
-    for name in ("audio", "covers", "msd"):
+    for name in ("audio", "covers", "lyrics", "msd"):
         (folder / name).mkdir(exist_ok=True)
 
 
@@ -188,7 +189,10 @@ def _make_files(plan: Plan, folder: Path) -> Album:
 
 
 def _make_track(plan: Plan, number: int, folder: Path) -> Track:
-    """Render a track and its timbre, in the file format of the Million Song Dataset, if either is missing."""
+    """Render a track and its timbre, in the file format of the Million Song Dataset, if either is missing.
+
+    Its lyrics are written, too, from random numbers of their own.
+    """
     rng = plan.rng(f"track {number}")
     suffix, sr_hz, channels, _ = AUDIO_FORMATS[rng.choice(len(AUDIO_FORMATS), p=[row[-1] for row in AUDIO_FORMATS])]
     track_id = f"{plan.album_id}-{number}"
@@ -202,7 +206,11 @@ def _make_track(plan: Plan, number: int, folder: Path) -> Track:
             samples = np.stack([samples, 0.8 * np.roll(samples, 20)], axis=1)
         with replacing(audio) as path:
             soundfile.write(path, samples, sr_hz, format=suffix.upper())
-    return Track(track_id, audio, timbre)
+    lyrics = folder / "lyrics" / f"{track_id}.txt"
+    if not lyrics.exists():
+        with replacing(lyrics) as path:
+            path.write_text(write_lyrics(plan.branches, plan.rng(f"lyrics {number}")), encoding="utf-8")
+    return Track(track_id, audio, timbre, lyrics)
 
 
 def _make_cover(plan: Plan, folder: Path) -> Path:
