@@ -151,8 +151,8 @@ class FusionSettings:
         "audio+text+image",
         # One run's vectors alone are for networks of another kind, such as boosted trees.
         (
-            *("audio+text", "audio+image", "text+image", "audio+text+image"),
-            *("audio", "mel", "descriptors", "timbre", "text", "image"),
+            *("audio+text", "audio+image", "text+image", "audio+text+image", "mel+lyrics", "audio+lyrics"),
+            *("audio", "mel", "descriptors", "timbre", "text", "image", "lyrics"),
         ),
     )
     missing: str = setting("drop", ("drop", "mask"))  # albums without one of them; mask: zeros replace its vector

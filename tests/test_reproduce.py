@@ -118,7 +118,7 @@ def test_a_row_that_the_paper_does_not_have_is_labelled_and_stops_no_other(train
     assert len(found.runs) == 27
     why = found.impossible["audio_musicnn_mtt_logistic"]
     assert str(data / "mel") in why
-    assert "there is no models/musicnn_mtt.safetensors, which bash scripts/pretrained makes" in why
+    assert "there is no models/musicnn_mtt.safetensors (bash scripts/pretrained makes those of songs" in why
     call(data, tmp_path / "W", "--rows=audio_musicnn_mtt,timbre_mlp")
     row = next(row for row in read_table(TABLE2, tmp_path / "W" / "table2.csv") if row.row == "audio_musicnn_mtt")
     assert row.note == f"{NOT_IN_PAPER['audio_musicnn_mtt_logistic']}; {why}"

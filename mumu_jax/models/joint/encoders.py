@@ -12,10 +12,11 @@ from mumu_jax.config import ModelSettings
 from mumu_jax.models.batch_norm import BatchNorm, Members
 from mumu_jax.models.bert import SETTINGS as OF_BERT
 from mumu_jax.models.bert import build_encoder, is_token
+from mumu_jax.models.head import Shallow
 from mumu_jax.models.kernels.padded import max_pool_tiles, padded_conv
 from mumu_jax.models.kernels.precision import product_precision
 from mumu_jax.models.kernels.sparse import sparse_dense
-from mumu_jax.models.registry import Output, fields_of
+from mumu_jax.models.registry import Output, fields_of, register
 
 SONGS, OTHERS = ("mel", "audio"), ("lyrics", "text", "image", "timbre", "descriptors")
 PAIRS_OF_MODALITIES = tuple(f"{song}+{other}" for song in SONGS for other in OTHERS)
@@ -75,6 +76,34 @@ class Blocks(nn.Module):
             x = nn.relu(BatchNorm(self.dtype, name=f"bn_{i + 1}")(x, members))
             x = max_pool_tiles(x, (2, x.shape[2] if is_last and not is_image else 2))
         return x.reshape(len(x), -1, x.shape[-1]).astype(jnp.float32)
+
+
+@register("five_blocks", sees=SONGS, settings=("dropout", "precision", "width_divisor"))
+def build_blocks(settings: ModelSettings, output: Output) -> "SongAlone":
+    """Build the network that sees the song alone."""
+    return SongAlone(divisor=settings.width_divisor, **fields_of(settings, output))
+
+
+class SongAlone(nn.Module):
+    """The five blocks, the mean of their places, and one dense layer."""
+
+    n_outputs: int
+    unit_output: bool
+    divisor: int = 1
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        patches: Float[Array, "items frames bins"],
+        dropout_keys: Key[Array, " items"] | None = None,
+        members: Members | None = None,
+    ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
+        """Return (output, embedding) of log-mel or CQT patches."""
+        filters = tuple(n // self.divisor for n in FILTERS)
+        places = Blocks(filters, self.dtype, name="encoder")(patches[..., None], members)
+        return Shallow(self.n_outputs, self.unit_output, self.dropout, name="output")(places.mean(axis=1), dropout_keys)
 
 
 class Point(nn.Module):

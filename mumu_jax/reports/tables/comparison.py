@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mumu_jax.objectives.decisions import DECISIONS
 from mumu_jax.objectives.metrics import METRICS
 from mumu_jax.reports.tables.base import Plan, Point, Table
 from mumu_jax.reports.tables.plan import describe_changes
@@ -68,7 +69,7 @@ class Comparison(Table):
 
     def _measure_line(self, line: Line, plan: Plan, workdir: Path) -> Row:
         results = read_results(workdir, line.job)
-        scored = [result.evaluation[line.level] for result in results if line.level in result.evaluation]
+        scored = [_metrics_at(line.level, one.evaluation) for one in results if line.level in one.evaluation]
         values = {}
         for metric in self.metrics:
             of_seeds = [level.get(metric) for level in scored]
@@ -133,6 +134,12 @@ class Comparison(Table):
         ]
 
 
+def _metrics_at(level: str, evaluation: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the metrics at a level; of albums also those of the genres given at a probability of 0.5."""
+    given = evaluation.get("decisions", {}) if level == "album" else {}
+    return {**given.get("at_half", {}), **evaluation[level]}
+
+
 def columns_of(metrics: Sequence[str]) -> list[tuple[str, Callable[[Row], str]]]:
     """Return the columns of a table: name, seeds, and ours beside the published number of each metric."""
     columns: list[tuple[str, Callable[[Row], str]]] = [
@@ -140,8 +147,12 @@ def columns_of(metrics: Sequence[str]) -> list[tuple[str, Callable[[Row], str]]]
         ("seeds", lambda row: str(row.seeds or "")),
     ]
     for metric in metrics:
-        columns += [(METRICS[metric].title, _ours(metric)), ("published", _printed(metric))]
+        columns += [(_title(metric), _ours(metric)), ("published", _printed(metric))]
     return columns
+
+
+def _title(metric: str) -> str:
+    return METRICS[metric].title if metric in METRICS else DECISIONS[metric].title
 
 
 def _ours(metric: str) -> Callable[[Row], str]:

@@ -15,6 +15,8 @@ from mumu_jax.experiments import load_config
 from mumu_jax.reports.tables.base import Job, Plan, Table
 from mumu_jax.runs.constants import check_single_label
 
+WEIGHTS_BY = "bash scripts/pretrained makes those of songs, scripts/convert_weights.py others"
+
 
 def make_plan(table: Table, data_dir: Path, patterns: str, preset: str, seeds: int, image_weights: str) -> Plan:
     """Plan the jobs that match `patterns`, and the jobs that these join.
@@ -27,7 +29,7 @@ def make_plan(table: Table, data_dir: Path, patterns: str, preset: str, seeds: i
         check_single_label(read_manifest(data_dir / "manifest.jsonl"), data_dir, f"--table={table.name}")
     jobs = table.jobs(data_dir)
     opened = _open_all(data_dir, jobs)
-    impossible = _impossible(jobs, opened)
+    impossible = _impossible(table, preset, jobs, opened)
     wanted = _match(patterns, list(jobs))
     if all(row in impossible for row in wanted):
         raise UserError(f"{data_dir} allows none of the rows: {impossible[wanted[0]]}")
@@ -62,12 +64,19 @@ def describe_changes(table: Table, preset: str, row: str) -> str:
     before, changes = flatten(load_config(row)) if changed else {}, []
     for name, new in changed.items():
         old = before[name]
-        factor = f" (÷ {old / new:.3g})" if isinstance(old, int) and old > new else ""
-        changes.append(f"{name} {old:g} → {new:g}{factor}")
+        is_count = isinstance(old, int) and not isinstance(old, bool)
+        factor = f" (÷ {old / new:.3g})" if is_count and old > new else ""
+        changes.append(f"{name} {_shown(old)} → {_shown(new)}{factor}")
     return ", ".join(changes)
 
 
-def _impossible(jobs: Mapping[str, Job], opened: Mapping[tuple[str, str], Prepared | str]) -> dict[str, str]:
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else repr(value)
+
+
+def _impossible(
+    table: Table, preset: str, jobs: Mapping[str, Job], opened: Mapping[tuple[str, str], Prepared | str]
+) -> dict[str, str]:
     """Return the reasons why the data rules out a job, by name."""
     reasons: dict[str, list[str]] = {}
     for row, job in jobs.items():  # those that it joins come first
@@ -75,8 +84,9 @@ def _impossible(jobs: Mapping[str, Job], opened: Mapping[tuple[str, str], Prepar
         reasons[row] = [*of_data, *(why for other in job.joins.values() for why in reasons[other])]
         if job.impossible:
             reasons[row].append(job.impossible)
-        if job.config and job.config.model.weights and not Path(job.config.model.weights).exists():
-            reasons[row].append(f"there is no {job.config.model.weights}, which bash scripts/pretrained makes")
+        weights = table.changes(preset, row).get("model.weights", job.config.model.weights) if job.config else ""
+        if weights and not Path(weights).exists():
+            reasons[row].append(f"there is no {weights} ({WEIGHTS_BY})")
     return {row: "; ".join(dict.fromkeys(of_row)) for row, of_row in reasons.items() if of_row}
 
 

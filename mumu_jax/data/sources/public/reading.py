@@ -208,7 +208,7 @@ def albums_of(entries: Sequence[Entry], places: Mapping[str, Path], texts: Texts
 def _track(entry: Entry, places: Mapping[str, Path], files: Mapping[str, Mapping[str, Path]]) -> Track:
     stems = [name.rpartition("/")[2].rpartition(".")[0] for name in entry.audio]
     audio = _first(stems, files["audio"]) or places["audio"] / entry.audio[0]
-    return Track(entry.track_id, audio, files.get("msd", {}).get(entry.track_id))
+    return Track(entry.track_id, audio, files.get("msd", {}).get(entry.track_id), entry.text)
 
 
 def _first(names: Sequence[str], files: Mapping[str, Path]) -> Path | None:
