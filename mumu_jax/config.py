@@ -43,6 +43,16 @@ def share(default: float) -> Any:
     return setting(default, low=0, high=math.nextafter(1, 0))
 
 
+def check_patch(settings: Any, where: str) -> None:
+    """Raise UserError if a patch has more frames than an excerpt, whose ends its first and last frame are centred on."""
+    n_frames = 1 + int(settings.excerpt_s * settings.sr_hz) // settings.hop_length
+    if settings.patch_frames > n_frames:
+        raise UserError(
+            f"{where}.patch_frames is {settings.patch_frames}, more than the {n_frames} of {settings.excerpt_s:g} s of "
+            "audio; choose fewer"
+        )
+
+
 @dataclass
 class AudioSettings:
     """The settings that make prepared audio.  Shards carry these, and the loader refuses shards made with others.
@@ -64,8 +74,7 @@ class AudioSettings:
 
     def check(self, where: str) -> None:
         """Raise UserError if a patch is longer than an excerpt."""
-        if self.patch_frames * self.hop_length > self.excerpt_s * self.sr_hz:
-            raise UserError(f"{where}.patch_frames is {self.patch_frames}, more than {self.excerpt_s:g} s of audio")
+        check_patch(self, where)
 
     @property
     def filling(self) -> float:
@@ -105,8 +114,7 @@ class MelSettings:
                 f"{where}.fmin_hz and fmax_hz are {self.fmin_hz:g} and {self.fmax_hz:g}; expected a range within 0 and "
                 f"{self.sr_hz / 2:g}, half of sr_hz"
             )
-        if self.patch_frames * self.hop_length > self.excerpt_s * self.sr_hz:
-            raise UserError(f"{where}.patch_frames is {self.patch_frames}, more than {self.excerpt_s:g} s of audio")
+        check_patch(self, where)
 
 
 @dataclass

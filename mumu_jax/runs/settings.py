@@ -99,7 +99,7 @@ def check_network(config: Config) -> None:
     except SIZE_ERRORS as error:
         _explain(config, error)
         raise
-    if config.model.albums == "mean" and set(output_layer(params)) != {"dense"}:
+    if config.model.albums == "mean" and set(output_layer(params)) not in ({"dense"}, {"labels"}):
         raise UserError(
             f"config.model.albums='mean' needs a network that ends in `Shallow` of models/head.py, and "
             f"config.model.family={config.model.family!r} does not; use 'network'"
