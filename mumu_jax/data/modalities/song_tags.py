@@ -43,10 +43,10 @@ def find_in_tags(path: Path, find: Callable[[Any], T]) -> T:
 def values_of(tags: Any, names: Sequence[str]) -> list[str]:
     """Return the values of a field with these names; ID3's numbers of genres as their names."""
     kinds = [kind.__name__ for kind in type(tags).__mro__]
-    column = next((i for i, name in enumerate(FORMATS) if name in kinds), len(FORMATS))
-    if FORMATS[column : column + 1] != ("ID3",):
-        return [str(value) for value in (tags or {}).get(names[column], ())]
-    values = [getattr(frame, "genres", frame.text) for frame in tags.getall(names[column])]
+    name = names[next((i for i, kind in enumerate(FORMATS) if kind in kinds), len(FORMATS))]
+    if "ID3" not in kinds:
+        return [str(value) for value in (tags or {}).get(name, ())]
+    values = (getattr(frame, "genres", frame.text) for frame in tags.getall(name))
     return [str(one) for value in values for one in ([value] if isinstance(value, str) else value)]
 
 

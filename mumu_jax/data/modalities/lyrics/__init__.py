@@ -85,9 +85,9 @@ class Lyrics(PreparedModality):
     def describe(self, config: Config, fitted: WordPiece) -> tuple[str, str]:
         n = config.tokens.max_tokens
         case = "in lower case and without accents" if config.tokens.lower_case else "as they are written"
-        first, *_, last = fitted.encode([""], 2)[0].tolist()
+        start, end = fitted.encode([""], 2)[0].tolist()
         return (
             f"int32 [n, {n}]: of each song's lyrics ({case}) the first word pieces, as BERT's tokenizer finds them: "
-            f"their lines in `{PIECES}`, counted from 0, {n - 2} at most, between {first} ([CLS]) and {last} ([SEP]), "
+            f"their lines in `{PIECES}`, counted from 0, {n - 2} at most, between {start} ([CLS]) and {end} ([SEP]), "
             "with zeros behind them."
-        ), f"lyrics = np.array([[{first}, {last}] + [0] * {n - 2}] * 2, np.int32)"
+        ), f"lyrics = np.array([[{start}, {end}] + [0] * {n - 2}] * 2, np.int32)"

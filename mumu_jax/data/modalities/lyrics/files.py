@@ -11,7 +11,9 @@ from mumu_jax.data.modalities.text.files import plain, read_text
 SUFFIXES = (".lrc", ".txt")
 # Tags hold lyrics with stamps, too, and .txt files: [01:23.45] before a line, <01:23.45> before a word.
 _STAMP = re.compile(r"[\[<]\d{1,3}:\d\d(?:[.:]\d{1,3})?[\]>][ \t]*")
-_HEADER = re.compile(r"^\s*\[(?:al|ar|au|by|id|la|length|offset|re|ti|tool|ve):.*\]\s*$", re.IGNORECASE | re.MULTILINE)
+_HEADER = re.compile(
+    r"^\[(?:al|ar|au|by|id|la|length|offset|re|ti|tool|ve):.*\][ \t\r]*$", re.IGNORECASE | re.MULTILINE
+)
 _STAMPED, _HEADER_CHARS = 4, 1000  # a file with a stamp a word has up to so many times the words' characters
 
 

@@ -93,9 +93,11 @@ def fit_wordpiece(texts: Iterable[str], settings: TokenSettings) -> WordPiece:
     """
     tokenizers = _tokenizers()
     tokenizer = _splitter(tokenizers.models.WordPiece(unk_token=UNKNOWN), settings.lower_case)
-    split = [_words(tokenizer, text) for text in texts]
-    counts = Counter(char for words in split for word in words for char in word)
-    frequent = sorted(counts, key=lambda char: (-counts[char], char))
+    split = [" ".join(_words(tokenizer, text)) for text in texts]
+    counts: Counter[str] = Counter()
+    for text in split:
+        counts.update(text)
+    frequent = sorted({*counts} - {" "}, key=lambda char: (-counts[char], char))
     alphabet = frequent[: min(MOST_CHARACTERS, (settings.n_terms - len(SPECIAL)) // 2)]
     single = (*sorted(alphabet), *(f"##{char}" for char in sorted(alphabet)))
     trainer = tokenizers.trainers.WordPieceTrainer(
@@ -105,7 +107,7 @@ def fit_wordpiece(texts: Iterable[str], settings: TokenSettings) -> WordPiece:
         show_progress=False,
     )
     known = set(alphabet)
-    whole = (" ".join(word for word in words if known.issuperset(word)) for words in split)
+    whole = (" ".join(filter(known.issuperset, text.split(" "))) for text in split)
     tokenizer.train_from_iterator(whole, trainer)
     ids = tokenizer.get_vocab()
     return WordPiece(tuple(sorted(ids, key=ids.__getitem__)), settings.lower_case)
