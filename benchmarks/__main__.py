@@ -12,11 +12,8 @@ from collections.abc import Sequence
 from benchmarks.results import check_committed
 from mumu_jax.system.terminal import run_command
 
-BENCHMARKS = (
-    *("metrics", "train_step", "text_step", "loader", "end_to_end", "prepare", "covers", "reviews", "linking"),
-    "matching",
-)
-WITH_PEER = ("train_step", "text_step")
+WITH_PEER = ("train_step", "text_step", "encoder_step")
+BENCHMARKS = ("metrics", *WITH_PEER, "loader", "end_to_end", "prepare", "covers", "reviews", "linking", "matching")
 
 
 def main(argv: Sequence[str]) -> int:

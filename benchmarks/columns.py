@@ -170,6 +170,12 @@ TABLES = (
         shows=_sees("image"),
         wanted=tuple(map(_unmeasured, IMAGES)),
     ),
+    Table(
+        title="Training step on texts of 128 tokens, with BERT's encoder trained or frozen",
+        benchmark="encoder_step",
+        columns=(*STEP, MODE, RATE, EPOCH, PEAK, MEMORY, COMPILE, PEER, RATIO, PEER_WAY),
+        wanted=(_unmeasured("bert_base"),),
+    ),
     Table("Several devices", "train_step", (*STEP, RATE, STRONG, WEAK), lambda row: row["n_devices"] > 1),
     Table("Training from shards, beside that ceiling", "end_to_end", (*STEP, MODE, RATE, RATIO, WAIT)),
     Table("Loading patches", "loader", (DEVICE, CONFIG, MODE, BATCH, RATE, SPEED)),

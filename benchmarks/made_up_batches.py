@@ -21,6 +21,7 @@ N_LABELS, LABELS_PER_ITEM = 250, 5.97  # MuMu's
 N_GENRES = 18  # the album-cover study's, one an album
 N_FITTED = 1_000  # albums that the objective is fitted on
 NNZ = 100  # different words in 1,000 characters, about
+N_TOKENS = 128  # of a text with an encoder
 ZIPF = 0.8  # exponent: the larger, the more often the common words come
 
 Shape = tuple[int, int]  # steps, items
@@ -93,11 +94,16 @@ def _texts(config: Config, shape: Shape, rng: np.random.Generator) -> Sparse:
     return Sparse(columns, values, n_terms)
 
 
+def _tokens(config: Config, shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(1, config.model.bert.n_tokens, (*shape, N_TOKENS), np.int32)
+
+
 NOISES: dict[str, Callable[[Config, Shape, np.random.Generator], Any]] = {
     "audio": _patches,
     "mel": _mel,
     "image": _images,
     "text": _texts,
+    "lyrics": _tokens,
 }
 
 
@@ -111,4 +117,5 @@ STANDARDISATIONS: dict[str, Callable[[Config], Standardisation]] = {
     "mel": lambda config: _constant((), 0, 1),  # the networks standardise it themselves
     "image": lambda config: _constant((3,), 0.5, 0.29),
     "text": lambda config: _constant((), 0, 1),
+    "lyrics": lambda config: _constant((), 0, 1),
 }

@@ -19,17 +19,20 @@ def experiments(*modalities: str) -> list[str]:
 
 
 def add_cases(parser: argparse.ArgumentParser, default: list[str], *modalities: str) -> None:
-    """Add the experiments of these modalities, the precisions and the batch sizes to measure.
+    """Add the experiments of these modalities, the precisions and the batch sizes to measure."""
+    known = names(experiments(*modalities))
+    parser.add_argument("--config", type=known, default=",".join(default), help="comma-separated; default %(default)s")
+    add_precision(parser)
+    parser.add_argument("--batch_size", type=numbers, help="comma-separated; default by modality and device")
 
-    By default, what training would compute in, and on an accelerator float32 beside it.
-    """
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """Add the precisions to measure: by default those that training would compute in, and float32."""
     import jax  # here and below, because the worker processes of some benchmarks must not load it
 
     precisions = "float32" if jax.default_backend() == "cpu" else "bfloat16,float32"
-    known, shared = names(experiments(*modalities)), "comma-separated; default %(default)s"
-    parser.add_argument("--config", type=known, default=",".join(default), help=shared)
-    parser.add_argument("--precision", type=names(["float32", "bfloat16"]), default=precisions, help=shared)
-    parser.add_argument("--batch_size", type=numbers, help="comma-separated; default by modality and device")
+    help_text = "comma-separated; default %(default)s"
+    parser.add_argument("--precision", type=names(["float32", "bfloat16"]), default=precisions, help=help_text)
 
 
 def names(known: Iterable[str]) -> Callable[[str], list[str]]:

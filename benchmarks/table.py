@@ -14,6 +14,7 @@ from benchmarks import columns, results
 from benchmarks.columns import TABLES, WANTED, Column, Row, Table
 from benchmarks.options import SIX
 from mumu_jax.errors import UserError
+from mumu_jax.reports.tables.multiframe import MULTIFRAME
 from mumu_jax.reports.tables.output import as_markdown, read_table
 from mumu_jax.reports.tables.table2 import TABLE2
 from mumu_jax.reports.tables.table2 import Row as PaperRow
@@ -95,8 +96,13 @@ def all_blocks() -> dict[Path, dict[str, str]]:
         README: {"results": summary(rows, paper)},
         CONFIGS: {"few songs": few_songs(rows)},
         CODE: {"promises": promises(rows)},
-        BENCHMARKS: {"commands": commands(), "benchmarks": tables, "table2": markdown},
+        BENCHMARKS: {"commands": commands(), "benchmarks": tables, "table2": markdown, "multiframe": multiframe()},
     }
+
+
+def multiframe() -> str:
+    """Return the multiframe table of the mini dataset of one genre an album."""
+    return as_markdown(MULTIFRAME, read_table(MULTIFRAME, results.FOLDER / MULTIFRAME.csv)).strip()
 
 
 def renewed(path: Path) -> str:

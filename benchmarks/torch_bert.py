@@ -21,14 +21,14 @@ class Encoder(nn.Module):
         layer = nn.TransformerEncoderLayer(width, sizes.heads, sizes.inner, dropout, "gelu", EPSILON, batch_first=True)
         self.layers = nn.TransformerEncoder(layer, sizes.layers, enable_nested_tensor=False)
 
+        self.requires_grad_(not self.frozen)
+
+    def train(self, mode: bool = True) -> "Encoder":
+        """Stay in inference mode if frozen."""
+        return super().train(mode and not self.frozen)
+
     def forward(self, ids: Tensor) -> Tensor:
         """Return the states [items, tokens, width]; those of padding mean nothing."""
-        if not self.frozen:
-            return self._states(ids)
-        with torch.no_grad():
-            return self.eval()._states(ids)
-
-    def _states(self, ids: Tensor) -> Tensor:
         x = self.words(ids) + self.places.weight[: ids.shape[1]] + self.types.weight[0]
         return self.layers(self.dropout(self.norm(x)), src_key_padding_mask=ids == PADDING)
 

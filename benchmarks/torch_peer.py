@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks import timing, torch_tagging
+from benchmarks import timing, torch_bert, torch_tagging
 from benchmarks.made_up_batches import Problem
 from benchmarks.torch_networks import CNN, MLP, NETWORKS, has_bands
 from mumu_jax.batch import Batch
@@ -281,4 +281,18 @@ class MelPeer(Peer):
         return inputs
 
 
-PEERS = {"audio": Peer, "mel": MelPeer, "text": TextPeer, "image": ImagePeer}
+class TokenPeer(Peer):
+    """A peer of networks with BERT's encoder."""
+
+    def _choices(self) -> dict[str, tuple[str, ...]]:
+        return {"layout": LAYOUTS[:1], "first": ("embedding",), "how": HOWS[self.device.type]}
+
+    def _model(self, first: str) -> nn.Module:
+        settings = self._config.model
+        return torch_bert.Bert(settings.bert, self._n_outputs, settings.dropout)
+
+    def _see(self, inputs: Tensor) -> Tensor:
+        return inputs
+
+
+PEERS = {"audio": Peer, "mel": MelPeer, "text": TextPeer, "image": ImagePeer, "lyrics": TokenPeer}

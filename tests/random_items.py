@@ -42,6 +42,8 @@ def _random_input(name: str, item: Any, shape: tuple[int, ...], rng: np.random.G
         values = rng.uniform(0, 1, (n_rows, NNZ)).astype(np.float32)
         values[-1] = 0
         return Sparse(columns.astype(np.int32).reshape(*shape, NNZ), values.reshape(*shape, NNZ), item.n_columns)
+    if name == "lyrics":
+        return rng.integers(1, 100, (*shape, *item.shape), np.int32)
     if name == "image":
         return rng.integers(0, 256, (*shape, *item.shape), np.uint8)
     low, high = {"audio": (-80, 0), "mel": (0, 1)}.get(name, (-1, 1))

@@ -66,6 +66,11 @@ TEXT_STEP_ROW = rf"text_vsm +float32 +2 +{RATE} +[\d,.]+ +11 +[\d,.]+ +{RATE} +�
             ("--config=text_vsm", "--batch_size=2"),
             rf"text_vsm +float32 +2 +{RATE} +[\d,.]+ +11 +[\d,.]+ +{RATE}",
         ),
+        (
+            "encoder_step",
+            ("--config=bert_4x256", "--batch_size=2"),
+            rf"bert_4x256 +float32 +2 +frozen +{RATE} +[\d,.]+ +\d+% +[\d,.]+ +[\d.]+ +– +–",
+        ),
         ("metrics", (), rf"roc_auc_macro +float32 +3,147 +250 labels +{RATE}"),
     ],
 )

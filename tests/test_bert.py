@@ -14,6 +14,7 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict
 from quick import quick_jit
 from safetensors.numpy import save_file
+from torch_weights import by_name
 
 from mumu_jax.batch import Batch
 from mumu_jax.compute.network import Constants, Network, Standardisation, item_network, see
@@ -25,6 +26,7 @@ from mumu_jax.errors import UserError
 from mumu_jax.models.attention import Attention, attend
 from mumu_jax.models.bert import Bert, Encoder, build_encoder
 from mumu_jax.models.head import Shallow
+from mumu_jax.models.layouts import BERT
 from mumu_jax.models.pretrained import adopt, convert, expected_sources, sizes_of
 from mumu_jax.models.registry import FAMILIES, Output
 from mumu_jax.objectives.logits import Logistic
@@ -110,6 +112,29 @@ def test_states_equal_pytorchs(sizes):
     real = np.asarray(ids != 0)
     assert states.dtype == np.float32
     assert np.abs(states - expected)[real].max() <= 2e-6 * np.abs(expected[real]).max()
+
+
+def test_gradients_equal_pytorchs():
+    """Of each parameter, from the states of the tokens."""
+    torch = pytest.importorskip("torch", reason="PyTorch, whose gradients these are, is not installed")
+    from benchmarks.torch_bert import Encoder as Peer
+
+    tensors, ids = made_up(), texts()
+    peer, gradients = Peer(SMALL).train(), Peer(SMALL)
+    peer.load_published(tensors)
+    weights = (
+        np.random.default_rng(1).standard_normal((*ids.shape, 32)).astype(np.float32) * np.asarray(ids != 0)[..., None]
+    )
+    (peer(torch.tensor(np.asarray(ids))) * torch.tensor(weights)).sum().backward()
+
+    def loss(params):
+        return jnp.sum(small().apply({"params": params}, ids) * weights)
+
+    params = jax.tree.map(jnp.asarray, of_encoder(tensors)["params"])
+    gradients.load_published(by_name({"params": {"encoder": quick_jit(jax.grad(loss))(params)}}, BERT))
+    for (name, ours), theirs in zip(gradients.named_parameters(), peer.parameters(), strict=True):
+        difference, size = (float(one.detach().norm()) for one in (ours - theirs.grad, theirs.grad))
+        assert difference <= 1e-5 * size, name
 
 
 def test_padding_changes_no_state():

@@ -141,7 +141,7 @@ TRAINABLE = "dense|bn2"
 def part(tmp_path) -> Path:
     """Checkpoints 2 and 3 of what trains; the best step was 1."""
     checkpoints = Checkpoints(tmp_path / "track")
-    checkpoints.keep_frozen(frozen_state(1), TRAINABLE)
+    checkpoints.frozen.keep(frozen_state(1).variables, TRAINABLE)
     for step, progress in ((1, Progress(0.5, 1)), (2, Progress(0.5, 1, 1)), (3, Progress(0.5, 1, 2, finished=True))):
         checkpoints.save(frozen_state(step), frozen_state(1).variables, progress, {"next_chunk": step})
     checkpoints.close()
@@ -205,20 +205,19 @@ def test_earlier_checkpoints_have_what_does_not_train(tmp_path):
 def test_all_of_it_trains(part):
     """In a folder in which another network was begun."""
     checkpoints = Checkpoints(part)
-    checkpoints.keep_frozen(frozen_state(1), "")
+    checkpoints.frozen.keep(frozen_state(1).variables, "")
     assert not (part / "frozen.safetensors").exists()
-    assert checkpoints.restore_frozen(nothing()) is None
+    assert not checkpoints.frozen
     checkpoints.close()
 
 
 def test_what_does_not_train_is_there_before_the_first_checkpoint(tmp_path):
     checkpoints = Checkpoints(tmp_path / "track")
-    checkpoints.keep_frozen(frozen_state(1), TRAINABLE)
+    checkpoints.frozen.keep(frozen_state(1).variables, TRAINABLE)
     checkpoints.close()
-    state = Checkpoints(tmp_path / "track").restore_frozen(nothing())
-    assert state is not None
-    check_equal(state.params["trunk"], frozen_state(1).params["trunk"])
-    check_equal(state.params["dense"], nothing().params["dense"])
+    found = Checkpoints(tmp_path / "track").frozen.put_back({}, nothing().variables)
+    check_equal(found["params"]["trunk"], frozen_state(1).params["trunk"])
+    check_equal(found["params"]["dense"], nothing().params["dense"])
 
 
 @pytest.mark.parametrize(

@@ -52,11 +52,11 @@ def fit_output_layer(
         variables = checkpoints.restore_best(state.variables)
         checkpoints.close()
         return variables
-    if (kept := checkpoints.restore_frozen(state)) is not None:  # by a call that was stopped
-        state = kept
+    if checkpoints.frozen:  # by a call that was stopped
+        state = replace(state, **checkpoints.frozen.put_back({}, state.variables))
     else:
         state = start(state)
-        checkpoints.keep_frozen(state, network.trainable)
+        checkpoints.frozen.keep(state.variables, network.trainable)
     trunk = Trained(network, state.variables, constants)
     predictions = {
         split: predict_tracks(trunk, inputs, one, len(run.seen), run.stop.watch) for split, one in records.items()

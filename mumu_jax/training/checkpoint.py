@@ -19,7 +19,7 @@ from mumu_jax.system import processes
 from mumu_jax.system.disk import naming
 from mumu_jax.system.files import check_line_of_utf8
 from mumu_jax.system.seals import check_seal, is_sealed, seal
-from mumu_jax.training import frozen
+from mumu_jax.training.frozen import Frozen
 
 BEST = "best"
 
@@ -56,20 +56,7 @@ class Checkpoints:
         self._sealed: Future[None] | None = None
         last = self.last_step()
         self._unsealed = None if last is None or is_sealed(folder, str(last)) else last
-        self._frozen = frozen.names_of_frozen(folder)
-
-    def keep_frozen(self, state: TrainState, trainable: str) -> None:
-        """Write what does not train, before the first checkpoint; `trainable` is the network's."""
-        processes.main_first(
-            lambda: frozen.write_frozen(self._folder, state.variables, trainable), str(self._folder / frozen.FILE)
-        )
-        self._frozen = frozen.names_of_frozen(self._folder)
-
-    def restore_frozen(self, like: TrainState) -> TrainState | None:
-        """Return `like` with what `keep_frozen` has written; None if there is nothing."""
-        if not self._frozen:
-            return None
-        return dataclasses.replace(like, **frozen.with_frozen(self._folder, like.variables, like.variables))
+        self.frozen = Frozen(folder)
 
     def save(self, state: TrainState, best: Any, progress: Progress, data_state: dict[str, Any]) -> None:
         """Start to write a checkpoint in the background; `close` waits for it.
@@ -78,12 +65,12 @@ class Checkpoints:
         """
         step = int(state.step)
         items = {
-            "state": ocp.args.PyTreeSave(self._stored(vars(state))),  # pyright: ignore[reportCallIssue]
+            "state": ocp.args.PyTreeSave(self.frozen.leave_out(vars(state))),  # pyright: ignore[reportCallIssue]
             "progress": ocp.args.JsonSave(dataclasses.asdict(progress)),  # pyright: ignore[reportCallIssue]
             "data": ocp.args.JsonSave(data_state),  # pyright: ignore[reportCallIssue]
         }
         if progress.best_step not in (0, step):
-            items[BEST] = ocp.args.PyTreeSave(self._stored(best))  # pyright: ignore[reportCallIssue]
+            items[BEST] = ocp.args.PyTreeSave(self.frozen.leave_out(best))  # pyright: ignore[reportCallIssue]
         with naming(self._folder):
             self._manager.wait_until_finished()
             for older in sorted(self._manager.all_steps())[:-1]:  # before, so that there is never room for three
@@ -97,9 +84,9 @@ class Checkpoints:
         step = self.last_step()
         if step is None:
             return None
-        restored = self._read(step, str(step), state=_arguments(self._stored(vars(like))))
+        restored = self._read(step, str(step), state=_arguments(self.frozen.leave_out(vars(like))))
+        state = dataclasses.replace(like, **self.frozen.put_back(restored["state"], vars(like)))
         progress = restored["progress"]
-        state = dataclasses.replace(like, **self._whole(restored["state"], vars(like)))
         if progress.best_step == 0:
             best = None
         elif progress.best_step == step:
@@ -123,8 +110,8 @@ class Checkpoints:
             step, item = last, BEST
         else:  # earlier versions kept the checkpoint of the best step
             step, item = progress.best_step, "state"
-        arguments = _arguments(self._stored(like), partial_restore=True)
-        return self._whole(self._read(step, str(step), **{item: arguments})[item], like)
+        arguments = _arguments(self.frozen.leave_out(like), partial_restore=True)
+        return self.frozen.put_back(self._read(step, str(step), **{item: arguments})[item], like)
 
     def close(self) -> None:
         """Wait until everything is written."""
@@ -140,17 +127,6 @@ class Checkpoints:
     def last_step(self) -> int | None:
         """Return the step of the newest complete checkpoint, or None if there is none."""
         return self._manager.latest_step()
-
-    def _stored(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the fields of a state, or variables, that a checkpoint has: what trains, if it holds arrays."""
-        return _fields_with_arrays(frozen.without(self._frozen, fields) if self._frozen else fields)
-
-    def _whole(self, restored: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what `_stored` was given, of what was restored, in the shapes and shardings of `like`."""
-        if not self._frozen:
-            return {**like, **restored}
-        fields = {**frozen.without(self._frozen, like), **restored}
-        return frozen.with_frozen(self._folder, fields, like)
 
     def _seal_one_before(self) -> None:
         """Start to record the checksums of the checkpoint that was finished last; its files are read in a thread."""
@@ -182,13 +158,8 @@ def _seal_step(folder: Path, step: int) -> None:
         seal(folder, str(step))
 
 
-def _fields_with_arrays(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that hold arrays, so that checkpoints from before a field was added can be restored."""
-    return {name: value for name, value in fields.items() if jax.tree.leaves(value)}
-
-
 def _arguments(like: Mapping[str, Any], **how: Any) -> Any:
-    """Return Orbax's arguments to restore fields that hold arrays, in the shapes and shardings of `like`."""
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, dict(like))
+    """Return Orbax's arguments to restore fields of a state in the shapes and shardings of `like`."""
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     arguments = ocp.checkpoint_utils.construct_restore_args(abstract)
     return ocp.args.PyTreeRestore(abstract, restore_args=arguments, **how)  # pyright: ignore[reportCallIssue]

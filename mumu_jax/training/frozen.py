@@ -1,9 +1,9 @@
-"""Parameters that do not train: kept once beside a network's checkpoints, which leave them out.
+"""Variables that do not change in training: kept once beside a network's checkpoints, which leave them out.
 
-So are the running statistics of layers whose scale does not train.
+They are the parameters that do not train, and the running statistics of layers whose scale does not.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from mumu_jax.errors import UserError
 from mumu_jax.models.batch_norm import trains
+from mumu_jax.system import processes
 from mumu_jax.system.files import replacing
 from mumu_jax.system.seals import check_seal, is_sealed, seal, unseal
 
@@ -22,53 +23,71 @@ FILE = "frozen.safetensors"
 COLLECTIONS = ("params", "batch_stats")
 REMEDY = "restore it, or train again in another --workdir"
 
-Names = Set[str]  # paths of leaves, such as params/conv1/kernel
 
+class Frozen:
+    """The variables that one network's training leaves as they are: a file in the folder of its checkpoints.
 
-def write_frozen(folder: Path, variables: Mapping[str, Any], trainable: str) -> None:
-    """Write the variables that never change if only what `trainable` matches trains; remove the file if all do."""
-    leaves = {name: leaf for name, leaf in _flat(variables).items() if not _trains(trainable, name)}
-    unseal(folder, FILE)
-    if not leaves:
-        (folder / FILE).unlink(missing_ok=True)
-        return
-    with replacing(folder / FILE) as path:
-        save_file({name: np.asarray(leaf, order="C") for name, leaf in jax.device_get(leaves).items()}, path)
-    seal(folder, FILE)
-
-
-def names_of_frozen(folder: Path) -> Names:
-    """Return the names of the variables in the file; none if there is no file: checkpoints then have them all."""
-    if not (folder / FILE).exists():
-        if is_sealed(folder, FILE):
-            raise UserError(f"{folder / FILE} is missing, the parameters that do not train; {REMEDY}")
-        return frozenset()
-    try:
-        with safe_open(folder / FILE, framework="numpy") as file:
-            return frozenset(file.keys())
-    except SafetensorError as error:
-        raise UserError(f"{folder / FILE} is damaged ({' '.join(str(error).split())}); {REMEDY}") from error
-
-
-def without(names: Names, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return variables, or the fields of a state, without the leaves of these names."""
-    leaves = {name: leaf for name, leaf in _flat(fields).items() if name not in names}
-    return {**fields, **{name: {} for name in COLLECTIONS}, **unflatten_dict(leaves, sep="/")}
-
-
-def with_frozen(folder: Path, fields: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields with the leaves in the file, which have the shapes and shardings of those of `like`.
-
-    Raises UserError if the file is damaged, or another network's.
+    There are none if all variables train, and in folders of earlier versions, whose checkpoints have them.
     """
-    check_seal(folder, REMEDY, FILE)
-    expected, leaves = _flat(like), {}
-    for name, array in load_file(folder / FILE).items():
-        leaf = expected.get(name)
-        if leaf is None or (leaf.shape, leaf.dtype) != (array.shape, array.dtype):
-            raise UserError(f"{folder / FILE} has {name} {array.shape}, which the network has not; {REMEDY}")
-        leaves[name] = jax.device_put(array, leaf.sharding)
-    return {**fields, **unflatten_dict(_flat(fields) | leaves, sep="/")}
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._path = folder, folder / FILE
+        self._names = self._read_names()
+
+    def keep(self, variables: Mapping[str, Any], trainable: str) -> None:
+        """Write the variables that `trainable`, the network's, does not match; before the first checkpoint."""
+        processes.main_first(lambda: self._write(variables, trainable), str(self._path))
+        self._names = self._read_names()
+
+    def leave_out(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of a state, or variables, without what is kept.
+
+        Fields without arrays are left out, so that checkpoints from before a field was added can be restored.
+        """
+        leaves = {name: leaf for name, leaf in _flat(fields).items() if name not in self._names}
+        parts = {**fields, **{name: {} for name in COLLECTIONS}, **unflatten_dict(leaves, sep="/")}
+        return {name: value for name, value in parts.items() if jax.tree.leaves(value)}
+
+    def put_back(self, fields: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what `leave_out` was given: `fields`, and what is kept, in the shardings of `like`.
+
+        Fields that are missing are those of `like`.  Raises UserError if the file is damaged, or another network's.
+        """
+        fields, expected = {**like, **fields}, _flat(like)
+        if not self._names:
+            return fields
+        check_seal(self._folder, REMEDY, FILE)
+        kept = load_file(self._path)
+        for name, array in kept.items():
+            if name not in expected or expected[name].shape != array.shape:
+                raise UserError(f"{self._path} has {name} {array.shape}, which the network has not; {REMEDY}")
+        leaves = {name: jax.device_put(array, expected[name].sharding) for name, array in kept.items()}
+        return {**fields, **unflatten_dict(_flat(fields) | leaves, sep="/")}
+
+    def __bool__(self) -> bool:
+        return bool(self._names)
+
+    def _write(self, variables: Mapping[str, Any], trainable: str) -> None:
+        leaves = {name: leaf for name, leaf in _flat(variables).items() if not _trains(trainable, name)}
+        unseal(self._folder, FILE)
+        if not leaves:
+            self._path.unlink(missing_ok=True)  # of another network that was begun here
+            return
+        with replacing(self._path) as path:
+            save_file({name: np.asarray(leaf, order="C") for name, leaf in jax.device_get(leaves).items()}, path)
+        seal(self._folder, FILE)
+
+    def _read_names(self) -> frozenset[str]:
+        """Return the paths of what is kept, such as params/conv1/kernel."""
+        if not self._path.exists():
+            if is_sealed(self._folder, FILE):
+                raise UserError(f"{self._path} is missing, the parameters that do not train; {REMEDY}")
+            return frozenset()
+        try:
+            with safe_open(self._path, framework="numpy") as file:
+                return frozenset(file.keys())
+        except SafetensorError as error:
+            raise UserError(f"{self._path} is damaged ({' '.join(str(error).split())}); {REMEDY}") from error
 
 
 def _flat(fields: Mapping[str, Any]) -> dict[str, Any]:

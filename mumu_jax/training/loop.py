@@ -155,7 +155,7 @@ def _restore_or_start(
         state, best, progress, position = saved
         return state, best, progress, position["next_chunk"]
     state = task.start(state)
-    checkpoints.keep_frozen(state, task.network.trainable)
+    checkpoints.frozen.keep(state.variables, task.network.trainable)
     return state, None, Progress(metrics_bytes=run.log.position), 0
 
 
