@@ -44,7 +44,7 @@ def share(default: float) -> Any:
 
 
 def check_patch(settings: Any, where: str) -> None:
-    """Raise UserError if a patch has more frames than an excerpt, whose ends its first and last frame are centred on."""
+    """Raise UserError if a patch has more frames than an excerpt, whose first frame is centred on its start."""
     n_frames = 1 + int(settings.excerpt_s * settings.sr_hz) // settings.hop_length
     if settings.patch_frames > n_frames:
         raise UserError(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mumu_jax.batch import Sparse
-from mumu_jax.config import Config
+from mumu_jax.config import BertSettings, Config
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.experiments import load_config, load_experiments
 
@@ -27,6 +27,10 @@ def small_config(name: str) -> Config:
     config = load_config(name)
     config.mel.patch_frames = FEWEST_FRAMES.get(config.model.family, config.mel.patch_frames)
     config.model.rounds = 8  # of trees, which the contracts see at random
+    if "lyrics" in config.inputs:
+        small = BertSettings(layers=1, width=32, heads=2, inner=64, n_tokens=200, frozen=config.model.bert.frozen)
+        config.model.bert, config.model.width_divisor, config.tokens.max_tokens = small, 8, 12
+        config.mel.patch_frames, config.mel.n_bins = 64, 32
     return config
 
 

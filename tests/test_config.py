@@ -46,7 +46,10 @@ def test_bare_names_are_the_papers_best_target():
         assert load_config(f"{stem}_softmax").target.kind == "softmax"
     for stem in ("mel_multiframe_cnn", "mel_multiframe_crnn"):
         assert load_config(stem) == dataclasses.replace(load_config(f"{stem}_shares"), name=stem)
-    assert len(names) == 48 + 1 + 4 + 4 + 5 + 2 * len(tagging) + 3 * 3 + 2 * 3
+    for stem in ("lyrics_bert", "lyrics_small", "mel_five_blocks", "fusion_mel_lyrics", "joint_cross_attention"):
+        assert load_config(stem) == dataclasses.replace(load_config(f"{stem}_logistic"), name=stem)
+    n_joint = 2 * (8 + 2)
+    assert len(names) == 48 + 1 + 4 + 4 + 5 + 2 * len(tagging) + 3 * 3 + 2 * 3 + 2 * 3 + 2 + 2 + n_joint
 
 
 @pytest.mark.parametrize("name", load_experiments())

@@ -209,7 +209,7 @@ def test_other_second_inputs(small_data, tmp_path):
         run = tmp_path / second
         more = ("--config.optim.max_epochs=1", "--config.optim.batch_size=20", "--config.model.width_divisor=32")
         settings = (
-            *("--config=audio_low_4x96_logistic", f"--config.modality=audio+{second}", "--config.model.albums=mean"),
+            *("--config=timbre_mlp", f"--config.modality=audio+{second}", "--config.model.albums=mean"),
             *("--config.model.family=joint_cross_attention", "--config.model.joint.fuse=mean", *more),
         )
         more = ("--config.augment.size_px=64",) if second == "image" else ()

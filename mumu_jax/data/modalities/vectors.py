@@ -18,9 +18,12 @@ from mumu_jax.data.modalities.base import Modality, Spec
 from mumu_jax.errors import UserError
 
 FUSION = "fusion.json"
-# Of the paper's best networks, HIGH-4x70, VSM+SEM and ResNet-101; of musicnn; of shallow networks, which have no other
-# vectors than their inputs.
-FEATURE_WIDTHS = {"audio": 4096, "text": 2048, "image": 2048, "mel": 200, "descriptors": 97, "timbre": 48}
+# Of the paper's best networks, HIGH-4x70, VSM+SEM and ResNet-101; of musicnn and BERT; of shallow networks, which have
+# no other vectors than their inputs.
+FEATURE_WIDTHS = {
+    **{"audio": 4096, "text": 2048, "image": 2048, "mel": 200, "lyrics": 768},
+    **{"descriptors": 97, "timbre": 48},
+}
 
 
 @dataclass(frozen=True)
