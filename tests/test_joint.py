@@ -207,7 +207,7 @@ def test_other_second_inputs(small_data, tmp_path):
     """Songs with their timbre, and with their albums' covers."""
     for second in ("timbre", "image"):
         run = tmp_path / second
-        more = ("--config.optim.max_epochs=1", "--config.optim.batch_size=20", "--config.model.width_divisor=32")
+        more = ("--config.optim.max_epochs=1", "--config.optim.batch_size=16", "--config.model.width_divisor=32")
         settings = (
             *("--config=timbre_mlp", f"--config.modality=audio+{second}", "--config.model.albums=mean"),
             *("--config.model.family=joint_cross_attention", "--config.model.joint.fuse=mean", *more),
