@@ -168,6 +168,13 @@ def test_flatten_names_every_field_once():
     assert len(flat) == len(set(flat)) > 20
 
 
+def test_more_pieces_than_the_encoder_knows_are_refused():
+    config = load_config("lyrics_small")
+    config.tokens.n_terms = 9000
+    with pytest.raises(UserError, match="n_terms=9000 is more than config.model.bert.n_tokens=8000"):
+        check_settings(config)
+
+
 def test_inputs_that_a_network_cannot_see_are_named():  # 31
     cases = {
         (

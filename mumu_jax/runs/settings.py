@@ -83,6 +83,12 @@ def check_settings(config: Config) -> None:
             f"config.target.head='graph' makes a score for each genre, and config.target.kind={config.target.kind!r} "
             "predicts label factors; choose 'logistic' or 'softmax'"
         )
+    reads_tokens = "bert.n_tokens" in family_of(config).settings and "lyrics" in config.inputs
+    if reads_tokens and config.tokens.n_terms > config.model.bert.n_tokens:
+        raise UserError(
+            f"config.tokens.n_terms={config.tokens.n_terms} is more than config.model.bert.n_tokens="
+            f"{config.model.bert.n_tokens}, which the encoder has vectors for; make them equal"
+        )
     values, defaults = flatten(config), flatten(Config())
     for name, owner in unused_settings(config).items():
         if values[name] != defaults[name]:

@@ -38,7 +38,7 @@ class PairedRecords(Records):
         for row in rows:
             fields: dict[str, Any] = {}
             for records, own_rows in reversed(self.parts.values()):
-                fields |= next(iter(records.read([own_rows[row]])))
+                fields |= next(iter(records.read([int(own_rows[row])])))
             yield fields
 
 
