@@ -171,7 +171,7 @@ def test_flatten_names_every_field_once():
 def test_more_pieces_than_the_encoder_knows_are_refused():
     config = load_config("lyrics_small")
     config.tokens.n_terms = 9000
-    with pytest.raises(UserError, match="n_terms=9000 is more than config.model.bert.n_tokens=8000"):
+    with pytest.raises(UserError, match=r"n_terms=9000 is more than config\.model\.bert\.n_tokens=8000"):
         check_settings(config)
 
 
