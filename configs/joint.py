@@ -2,8 +2,7 @@
 
 Ru et al. print the front end, the frozen BERT, λ = 0.3, batch and learning rate; sizes, stopping and dropout are
 choices.  `joint_small` is all of it in small, with an encoder of lyrics from random weights; `mel_five_blocks` has the
-song alone.  Other inputs in the place
-of lyrics: `--config.modality=mel+image`, `mel+timbre`, `audio+lyrics`.
+song alone, and `--config.modality=mel+image --config.model.family=joint_cross_attention` gives it a second input.
 """
 
 from itertools import product

@@ -1,6 +1,6 @@
 """Networks of lyrics alone: BERT as published, fine-tuned, and a small encoder from random weights.
 
-Learning rate, batch and tokens are those of the lyrics of Wadhwa and Mukherjee 2021 (BERT-base, uncased).
+Of `lyrics_bert`, learning rate, batch and tokens are those of Wadhwa and Mukherjee 2021; all else is a choice.
 """
 
 from mumu_jax.config import BertSettings, Config, ModelSettings, OptimSettings, TargetSettings, TokenSettings

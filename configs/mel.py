@@ -3,8 +3,9 @@
 Choi's are also those of the multiframe system (Jiménez and José): trained on pieces of 29 s from all of a song, which
 is scored by all its pieces.  There every piece of a song is in every epoch, here a random one.
 
-A track's scores are the mean over 16 patches, or of one if it is nearly as long as an excerpt; an album's are the mean
-over its tracks.  Optimizers are the papers', but for Won's later phases of SGD; early stopping is our own.
+A track's scores are the mean over 16 patches (of musicnn as published 10, of multiframe networks 8), or of one if it is
+nearly as long as an excerpt; an album's are the mean over its tracks.  Optimizers are the papers', but for Won's later
+phases of SGD; early stopping is our own.
 """
 
 from dataclasses import replace

@@ -43,6 +43,15 @@ def share(default: float) -> Any:
     return setting(default, low=0, high=math.nextafter(1, 0))
 
 
+def check_heads(settings: Any, where: str) -> None:
+    """Raise UserError unless the heads of an attention divide its width."""
+    if settings.width % settings.heads:
+        raise UserError(
+            f"{where}.heads is {settings.heads}, which does not divide {where}.width={settings.width}; change one of "
+            "them"
+        )
+
+
 def check_patch(settings: Any, where: str) -> None:
     """Raise UserError if a patch has more frames than an excerpt, whose first frame is centred on its start."""
     n_frames = 1 + int(settings.excerpt_s * settings.sr_hz) // settings.hop_length
@@ -217,6 +226,10 @@ class JointSettings:
     depth: int = positive(3)  # layers of co-attention
     empty: int = positive(3)  # learned places that attention may choose in the place of real ones
 
+    def check(self, where: str) -> None:
+        """Raise UserError unless the heads divide the width."""
+        check_heads(self, where)
+
 
 @dataclass
 class BertSettings:
@@ -232,10 +245,7 @@ class BertSettings:
 
     def check(self, where: str) -> None:
         """Raise UserError unless the heads divide the width."""
-        if self.width % self.heads:
-            raise UserError(
-                f"{where}.heads is {self.heads}, which does not divide {where}.width={self.width}; change one of them"
-            )
+        check_heads(self, where)
 
 
 @dataclass

@@ -20,11 +20,12 @@ import jax
 
 from mumu_jax.errors import UserError
 from mumu_jax.reports.page import write_page
-from mumu_jax.reports.tables import TABLES, table_in
+from mumu_jax.reports.tables import TABLES
 from mumu_jax.reports.tables.base import Plan
 from mumu_jax.reports.tables.output import as_markdown, print_rows, write_table
 from mumu_jax.reports.tables.plan import make_plan
 from mumu_jax.reports.tables.results import SETTINGS, TIMES, read_failures, read_result, run_folder
+from mumu_jax.reports.tables.table2 import TABLE2
 from mumu_jax.system.files import only_one, replacing, write_json
 from mumu_jax.system.lines import print_line, print_lines, print_remark
 from mumu_jax.system.signals import EXIT_INTERRUPTED, Interrupted, StopRequest, stop_on_signal
@@ -148,9 +149,8 @@ def _claim(workdir: Path, plan: Plan) -> None:
     """Raise UserError if `workdir` holds another table: its rows could not be compared."""
     if (workdir / "config.json").exists():
         raise UserError(f"{workdir} is the folder of a single run; give another --workdir")
-    other = table_in(workdir)
-    if other and other is not plan.table:
-        raise UserError(f"{workdir} holds the runs of --table={other.name}; give another --workdir")
+    if plan.image_weights and not any(row.startswith("image") for row in plan.rows):
+        raise UserError(f"--image_weights={plan.image_weights} is for rows of images, of which there are none here")
     path = workdir / SETTINGS
     options = {"preset": plan.preset}
     models = [plan.config(row, seed).model for row, seed in plan.runs if row.startswith("image")]
@@ -159,6 +159,10 @@ def _claim(workdir: Path, plan: Plan) -> None:
     before = {"preset": plan.preset, "data": {}}
     if path.exists():
         before |= json.loads(path.read_text(encoding="utf-8"))
+    if before.get("table", TABLE2.name) != plan.table.name and path.exists():
+        raise UserError(
+            f"{workdir} holds the runs of --table={before.get('table', TABLE2.name)}; give another --workdir"
+        )
     for name, value in options.items():
         if before.get(name, value) != value:
             raise UserError(
@@ -211,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
         "--rows",
         default="*",
         metavar="ROWS",
-        help="experiments, with * and ?, separated by commas: 'audio_*_cosine,text_vsm' (default: all)",
+        help="rows by name, with * and ?, separated by commas: 'audio_*_cosine,text_vsm' (default: all)",
     )
     n_seeds = ", ".join(f"{table.seeds} of {name}" for name, table in TABLES.items())
     parser.add_argument("--seeds", type=positive, help=f"runs a row, from seed 0 on (default: {n_seeds})")

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import re
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +24,6 @@ from mumu_jax.objectives.logits import Logistic
 N_LABELS = 5
 SMALL = BertSettings(layers=1, width=16, heads=2, inner=32, n_tokens=50)
 FAMILIES_OF_TWO = ("joint_cross_attention", "joint_coattention")
-SPEC = Path(__file__).parents[2] / "shared" / "spec" / "siblings.md"
 
 
 def model_of(family: str, **joint):
@@ -59,8 +57,6 @@ def test_cross_attention_has_the_specified_parameters():
     found = params_of("joint_cross_attention")
     assert found["mel_encoder"] == 1_550_784
     assert found["joint"] == (40 + 128) * 256 * 512 + 512
-    if SPEC.exists():
-        assert "1,550,784 parameters" in SPEC.read_text()
 
 
 def test_coattention_has_the_published_parameters():
@@ -164,7 +160,7 @@ def test_steps_do_not_depend_on_the_devices(kind):
     eight, losses_of_eight = run_chunk(network, constants, chunk, 8, kind)
     np.testing.assert_allclose(losses_of_eight, losses_of_one, rtol=1e-5)
     for ours, theirs in zip(*map(jax.tree.leaves, (eight.params, one.params)), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=5e-3, atol=5e-3)  # after three of Adam's steps
+        np.testing.assert_allclose(ours, theirs, atol=2e-4)  # Adam divides by the root of tiny squares
 
 
 @pytest.mark.full

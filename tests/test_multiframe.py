@@ -152,8 +152,8 @@ def test_data_of_several_genres_an_album_is_refused(small_data, singles, tmp_pat
         estimators.main(["--estimator=svm", f"--data_dir={small_data}", f"--workdir={tmp_path / 'run'}"])
 
 
-def test_ensembles_join_rows_that_come_before_them(singles):
-    names = list(MULTIFRAME.jobs(singles))
+def test_ensembles_join_rows_that_come_before_them(tmp_path):
+    names = list(MULTIFRAME.jobs(tmp_path))
     assert {line.job for line in MULTIFRAME.lines} == {*names}
     for name, members in ENSEMBLES.items():
         assert max(map(names.index, members)) < names.index(name)

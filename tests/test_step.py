@@ -27,6 +27,7 @@ from mumu_jax.models.batch_norm import Members, trains
 from mumu_jax.models.resnet import ResNet
 from mumu_jax.objectives import make_objective
 from mumu_jax.objectives.cosine import Cosine
+from mumu_jax.objectives.label_graph import fit_label_graph
 from mumu_jax.objectives.logits import Logistic
 
 N_LABELS = 6
@@ -38,10 +39,13 @@ TX = make_optimizer(OptimSettings(learning_rate=1e-4))  # a larger one amplifies
 def network_and_constants(name: str, seed: int = 0) -> tuple[Network, Constants]:
     config = small_config(name)
     rng = np.random.default_rng(seed)
-    fitted = make_objective(config.target).fit(rng.random((50, N_LABELS)) < 0.4)
-    fitted = {name: np.asarray(array) for name, array in fitted.items()}
-    mean, std = {"audio": (-40, 20), "image": (0.45, 0.22)}.get(config.modality, (0, 1))
-    constants = Constants({config.modality: Standardisation(np.float32(mean), np.float32(std))}, fitted)
+    labels = rng.random((50, N_LABELS)) < 0.4
+    fitted = {name: np.asarray(array) for name, array in make_objective(config.target).fit(labels).items()}
+    if config.target.head == "graph":
+        fitted |= fit_label_graph(labels, np.eye(N_LABELS))
+    known = {"audio": (-40, 20), "image": (0.45, 0.22)}
+    of_inputs = {name: Standardisation(*map(np.float32, known.get(name, (0, 1)))) for name in config.inputs}
+    constants = Constants(of_inputs, fitted)
     return item_network(config, N_LABELS, fitted), constants
 
 

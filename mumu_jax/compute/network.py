@@ -19,12 +19,12 @@ from mumu_jax.models.batch_norm import Members
 from mumu_jax.models.head import GRAPH, Shallow
 from mumu_jax.models.registry import Output
 from mumu_jax.objectives import Fitted, Objective, make_objective
+from mumu_jax.objectives.contrastive import CONTRAST, PAIRS
 from mumu_jax.objectives.label_graph import ADJACENCY, FEATURES
 
 Keys = Key[Array, " items"]
 Inputs = Mapping[str, Any]  # by modality, as `Batch.inputs`
 
-PAIRS = "pairs"  # the collection in which a model sows `contrast`, two embeddings of each item
 VECTORS = "vectors"  # the input of an album network: the mean feature vector of an album's tracks
 
 
@@ -159,7 +159,7 @@ def apply_in_training(
     collections = ["batch_stats", PAIRS] if network.contrast else ["batch_stats"]
     variables = {**variables, **_graph(network, constants.fitted)}
     (output, _), new = network.model.apply(variables, inputs, dropout_keys, *of_batch, mutable=collections)
-    return InTraining(output, new.get("batch_stats", {}), new[PAIRS]["contrast"][0] if network.contrast else None)
+    return InTraining(output, new.get("batch_stats", {}), new[PAIRS][CONTRAST][0] if network.contrast else None)
 
 
 def _graph(network: Network, fitted: Fitted) -> dict[str, Any]:

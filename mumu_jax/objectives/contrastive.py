@@ -11,7 +11,8 @@ from jaxtyping import Array, Float
 
 from mumu_jax.objectives.logits import at_least_float32
 
-LEAST_TEMPERATURE = 0.01  # of a learned temperature: the loss of a smaller one overflows
+PAIRS, CONTRAST = "pairs", "contrast"  # the collection and the name by which a model hands embeddings to this loss
+LEAST_TEMPERATURE = 0.01  # of a learned temperature, as in CLIP
 FIRST_TEMPERATURE = 0.07  # Radford et al. 2021; Ru et al. say that it is learned
 
 
@@ -34,7 +35,10 @@ def contrastive_loss(
         every = jax.lax.all_gather(every, axis, tiled=True)
         offset = len(mask) * jax.lax.axis_index(axis)
     all_first, all_second, all_mask = every
-    scale = jnp.exp(-jnp.maximum(log_temperature, jnp.log(LEAST_TEMPERATURE)))
+    least = jnp.log(LEAST_TEMPERATURE)
+    # The gradient passes through, so that a temperature below the least comes back.
+    clipped = log_temperature + jax.lax.stop_gradient(jnp.maximum(log_temperature, least) - log_temperature)
+    scale = jnp.exp(-clipped)
     own = offset + jnp.arange(len(mask))
 
     def one_way(rows: Array, columns: Array) -> Array:

@@ -63,7 +63,8 @@ def _fit_graph(labels: Shaped[np.ndarray, "albums labels"], config: Config, data
     try:
         return fit_label_graph(labels, np.asarray(label_factors(ppmi(labels), config.target.n_factors)))
     except ValueError as error:
-        raise UserError(f"{data_dir}: {error}, and config.target.head='dense'") from error
+        why = str(error).partition("; ")[0]
+        raise UserError(f"{data_dir}: {why}; train with config.target.head='dense'") from error
 
 
 def standardisation(dataset: Dataset, unit: str) -> Standardisation:

@@ -6,19 +6,14 @@ predictions_test.npz to its folder.  They are rows of tables and not models to t
 
 import argparse
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sklearn
 from jaxtyping import Float, Shaped
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler
-from sklearn.svm import SVC
 
-from mumu_jax.config import Config
+from mumu_jax.config import Config, validate
 from mumu_jax.data.loader import Records, multi_hot
 from mumu_jax.data.manifest import read_manifest
 from mumu_jax.data.modalities.inputs import Inputs
@@ -36,23 +31,33 @@ from mumu_jax.system.terminal import run_command
 
 ESTIMATORS = ("linear", "forest", "svm")
 MODALITIES = ("descriptors", "timbre")
+OF_OTHERS = ("config.json", "ensemble.json")
 WRITTEN = ("eval_test.json", "predictions_test.npz")
 
 
 def make_estimator(name: str, seed: int) -> Any:
-    """Return an estimator as published; the scaler, which his trees do not need, sees the training songs alone.
+    """Return an estimator with Bahuleyan's settings; the scaler, which trees do not need, sees training songs alone.
 
-    What he does not say is scikit-learn's default: C of logistic regression, gamma of the support vector machine.
+    C of logistic regression and gamma of the support vector machine are not published: they are scikit-learn's.
     """
+    from sklearn.ensemble import RandomForestClassifier  # a second, which reports do not need
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import MinMaxScaler
+    from sklearn.svm import SVC
+
     if name == "forest":
         return RandomForestClassifier(n_estimators=500, min_samples_split=5, random_state=seed)
-    classifier = LogisticRegression(max_iter=10_000) if name == "linear" else SVC(C=10_000, random_state=seed)
+    classifier = LogisticRegression(max_iter=10_000) if name == "linear" else SVC(C=10_000, break_ties=True)
     return make_pipeline(MinMaxScaler(), classifier)
 
 
 def evaluate_estimator(name: str, dataset: Dataset, config: Config, workdir: Path) -> dict[str, Any]:
     """Fit an estimator on the training split, write its scores of the test split, and return the evaluation."""
     n_labels = len(dataset.labels)
+    for split in ("train", "test"):
+        if not len(dataset.split(split)):
+            raise UserError(f"split {split!r} of {dataset.folder} has no {dataset.item}; prepare more data")
     (x, labels, _), (test_x, test_labels, album_ids) = (
         _numbers_of(dataset.split(split), config, n_labels) for split in ("train", "test")
     )
@@ -69,7 +74,7 @@ def evaluate_estimator(name: str, dataset: Dataset, config: Config, workdir: Pat
         "data": {"dir": str(dataset.folder), "checksum": dataset.checksum},
         "album": finite(metrics.summarize(scores, labels, seen, single_label=True)),
         "chance": metrics.by_chance(n_labels, len(labels), single_label=True),
-        "estimator": {"name": name, "scikit-learn": sklearn.__version__, "seed": config.seed},
+        "estimator": {"name": name, "scikit-learn": version("scikit-learn"), "seed": config.seed},
     }
     unseal(workdir, *WRITTEN)
     write_npz(
@@ -112,6 +117,9 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     config = Config(modality=arguments.modality, seed=arguments.seed)
+    validate(config)
+    if others := [name for name in OF_OTHERS if (arguments.workdir / name).exists()]:
+        raise UserError(f"--workdir={arguments.workdir} holds {others[0]}, which is another model's; give a new folder")
     check_single_label(
         read_manifest(arguments.data_dir / "manifest.jsonl"), arguments.data_dir, f"--estimator={arguments.estimator}"
     )

@@ -64,7 +64,9 @@ def fit_output_layer(
     splits = {split: array_items({VECTORS: one.embedding}, one.labels) for split, one in predictions.items()}
     feeds = open_feeds(splits, run.config.data, run.mesh)
     model: Any = network.model
-    shallow = Network(Shallow(model.n_outputs, model.unit_output, model.dropout), network.objective)
+    shallow = Network(
+        Shallow(model.n_outputs, model.unit_output, model.dropout), network.objective, graph=network.graph
+    )
     constants = constants_of_vectors(constants, embedding_width(trunk, inputs.item))
     found = fit(Task("output", shallow, constants, feeds["train"], feeds["val"], run.config.optim), run)
     state = replace(state, params={**state.params, "output": found["params"]})

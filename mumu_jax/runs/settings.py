@@ -78,11 +78,7 @@ def check_settings(config: Config) -> None:
     Starts no device: several processes are joined after this.
     """
     modalities_of(config)
-    if config.target.head == "graph" and make_objective(config.target).unit_output:
-        raise UserError(
-            f"config.target.head='graph' makes a score for each genre, and config.target.kind={config.target.kind!r} "
-            "predicts label factors; choose 'logistic' or 'softmax'"
-        )
+    _check_target(config)
     reads_tokens = "bert.n_tokens" in family_of(config).settings and "lyrics" in config.inputs
     if reads_tokens and config.tokens.n_terms > config.model.bert.n_tokens:
         raise UserError(
@@ -96,6 +92,26 @@ def check_settings(config: Config) -> None:
                 f"config.{name}={values[name]!r} has no effect on {config.name or 'this experiment'}: only {owner} "
                 "reads it; leave it out"
             )
+
+
+def _check_target(config: Config) -> None:
+    """Raise UserError if a graph head or a contrastive loss does not fit the objective or the family."""
+    family, of_factors = family_of(config), make_objective(config.target).unit_output
+    if config.target.head == "graph" and of_factors:
+        raise UserError(
+            f"config.target.head='graph' makes a score for each genre, and config.target.kind={config.target.kind!r} "
+            "predicts label factors; choose 'logistic', 'softmax' or 'shares'"
+        )
+    if config.target.head == "graph" and not family.by_gradient:
+        raise UserError(
+            f"config.target.head='graph' is trained by gradients, and config.model.family={config.model.family!r} is "
+            "not; choose config.target.head='dense'"
+        )
+    if of_factors and "joint.contrast" in family.settings and config.model.joint.contrast:
+        raise UserError(
+            f"config.model.joint.contrast={config.model.joint.contrast:g} needs a target for every item, which "
+            f"config.target.kind={config.target.kind!r} does not have; set it to 0, or choose 'logistic'"
+        )
 
 
 def check_network(config: Config) -> None:

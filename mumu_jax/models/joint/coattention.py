@@ -27,6 +27,7 @@ from mumu_jax.models.kernels.precision import product_precision
 from mumu_jax.models.registry import Output, register
 
 OWN = ("width", "heads", "depth", "empty")
+FIRST_DROPOUT = 1 << 12  # the numbers below are those of the encoder's dropout layers
 EXACT = product_precision(jnp.float32)
 
 
@@ -58,7 +59,7 @@ class CoAttention(nn.Module):
             encoded = encode(name, inputs[name], self, dropout_keys, members)
             sequences[name] = encoded._replace(vectors=dense(width, f"{name}_width")(encoded.vectors))
         for depth in range(self.depth):
-            layer = Layer(heads, self.empty, self.dropout, 2 * depth + 1, name=f"layer_{depth}")
+            layer = Layer(heads, self.empty, self.dropout, FIRST_DROPOUT + 2 * depth, name=f"layer_{depth}")
             sequences = layer(sequences, dropout_keys)
         summaries = [Summary(heads, name=f"{name}_summary")(one) for name, one in sequences.items()]
         vector = nn.relu(dense(width, "joint")(jnp.concatenate(summaries, axis=1)))

@@ -24,7 +24,7 @@ from mumu_jax.models.joint.encoders import (
     without_bias,
 )
 from mumu_jax.models.registry import Output, register
-from mumu_jax.objectives.contrastive import FIRST_TEMPERATURE
+from mumu_jax.objectives.contrastive import CONTRAST, FIRST_TEMPERATURE, PAIRS
 from mumu_jax.objectives.cosine import l2_normalize
 
 OWN = ("width", "heads", "fused", "fuse", "attention", "contrast", "projection")
@@ -76,7 +76,7 @@ class CrossAttention(nn.Module):
             for name, one in sequences.items()
         ]
         log_temperature = self.param("log_temperature", nn.initializers.constant(jnp.log(FIRST_TEMPERATURE)), ())
-        self.sow("pairs", "contrast", (*pair, log_temperature))
+        self.sow(PAIRS, CONTRAST, (*pair, log_temperature))
 
 
 class CrossModal(nn.Module):

@@ -70,6 +70,10 @@ class Blocks(nn.Module):
         self, x: Float[Array, "items rows columns c"], members: Members | None = None
     ) -> Float[Array, "items places d"]:
         is_image = x.shape[-1] == 3
+        least = 2 ** len(self.filters)
+        if x.shape[1] < least or x.shape[2] < least // 2:
+            found = f"{x.shape[1]} × {x.shape[2]}"
+            raise ValueError(f"five blocks need patches of at least {least} × {least // 2}, and these are of {found}")
         for i, features in enumerate(self.filters):
             is_last = i == len(self.filters) - 1
             x = padded_conv(features, 3, dtype=self.dtype, name=f"conv_{i + 1}")(x)

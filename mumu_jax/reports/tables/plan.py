@@ -12,10 +12,14 @@ from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.store.records import DESCRIPTION, Prepared, open_prepared
 from mumu_jax.errors import UserError, nearest
 from mumu_jax.experiments import load_config
+from mumu_jax.objectives import OBJECTIVES
 from mumu_jax.reports.tables.base import Job, Plan, Table
 from mumu_jax.runs.constants import check_single_label
 
-WEIGHTS_BY = "bash scripts/pretrained makes those of songs, scripts/convert_weights.py others"
+FILES_BY = {  # the settings that name files, and what makes these
+    "model.weights": "bash scripts/pretrained makes those of songs, scripts/convert_weights.py others",
+    "tokens.vocabulary": "the vocab.txt that is published with BERT's weights",
+}
 
 
 def make_plan(table: Table, data_dir: Path, patterns: str, preset: str, seeds: int, image_weights: str) -> Plan:
@@ -84,9 +88,12 @@ def _impossible(
         reasons[row] = [*of_data, *(why for other in job.joins.values() for why in reasons[other])]
         if job.impossible:
             reasons[row].append(job.impossible)
-        weights = table.changes(preset, row).get("model.weights", job.config.model.weights) if job.config else ""
-        if weights and not Path(weights).exists():
-            reasons[row].append(f"there is no {weights} ({WEIGHTS_BY})")
+        files = {**flatten(job.config), **table.changes(preset, row)} if job.config else {}
+        reasons[row] += [
+            f"there is no {files[name]} ({origin})"
+            for name, origin in FILES_BY.items()
+            if files.get(name) and not Path(files[name]).exists()
+        ]
     return {row: "; ".join(dict.fromkeys(of_row)) for row, of_row in reasons.items() if of_row}
 
 
@@ -134,8 +141,9 @@ def _describe(data_dir: Path) -> str:
 def _match(patterns: str, rows: list[str]) -> list[str]:
     """Return the jobs that match one of the patterns, separated by commas, with or without their target."""
     wanted = set()
+    names = {row: {row, row.rpartition("_")[0] if row.rpartition("_")[2] in OBJECTIVES else row} for row in rows}
     for pattern in patterns.split(","):
-        matches = [row for row in rows if fnmatchcase(row, pattern) or fnmatchcase(row.rpartition("_")[0], pattern)]
+        matches = [row for row in rows if any(fnmatchcase(name, pattern) for name in names[row])]
         if not matches:
             near = nearest(pattern, rows)
             hint = f"did you mean {near!r}?" if near else f"they are {', '.join(rows)}"

@@ -17,7 +17,7 @@ SR_HZ = 22_050
 DURATION_S = (16.0, 20.0)
 
 # How hard the genres are to hear.  More of any of these and audio alone scores lower.
-STRAY = 0.10  # chance that a genre which the album does not have plays along
+STRAY = 0.10  # chance that a genre drawn from all plays along
 LEVEL_SD_DB = 2.0  # of a voice's level, from track to track
 SPREAD = 0.05  # of tempo, roll-off and formant, as a share of the table's value
 TRANSPOSE = 2  # keys lie up to so many semitones around the style's register
