@@ -89,7 +89,6 @@ class Multiframe(Comparison):
             CRNN: {
                 "model.width_divisor": 4,
                 "optim.batch_size": 10,
-                "optim.max_epochs": 40,
                 "optim.learning_rate": 2e-3,
             },
         },
