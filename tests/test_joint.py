@@ -15,11 +15,14 @@ from mumu_jax import train
 from mumu_jax.batch import Batch
 from mumu_jax.compute.network import Constants, Network, Standardisation, apply, initial_variables
 from mumu_jax.compute.state import n_values
-from mumu_jax.config import BertSettings, JointSettings, ModelSettings
+from mumu_jax.config import BertSettings, JointSettings, ModelSettings, validate
+from mumu_jax.errors import UserError
+from mumu_jax.experiments import load_config
 from mumu_jax.models.head import GRAPH_WIDTH, Shallow
 from mumu_jax.models.registry import FAMILIES, Output
 from mumu_jax.objectives.label_graph import ADJACENCY, FEATURES, fit_label_graph
 from mumu_jax.objectives.logits import Logistic
+from mumu_jax.runs.settings import check_settings
 
 N_LABELS = 5
 SMALL = BertSettings(layers=1, width=16, heads=2, inner=32, n_tokens=50)
@@ -199,6 +202,31 @@ def test_a_run_with_a_graph_head(small_data, tmp_path):
 
 
 @pytest.mark.full
+def test_a_graph_head_trains_alone(small_data, tmp_path):
+    """On vectors that frozen layers give once, as a published network's."""
+    run = tmp_path / "run"
+    settings = ("--config=audio_low_4x96_logistic", "--config.model.trainable=^output/", "--config.target.head=graph")
+    few = ("--config.optim.max_epochs=2", "--config.album_optim.max_epochs=2", "--config.model.width_divisor=32")
+    assert train.main([*settings, *few, f"--data_dir={small_data}", f"--workdir={run}"]) == 0
+    assert np.isfinite(json.loads((run / "eval_test.json").read_text())["album"]["roc_auc_macro"])
+
+
+def test_targets_that_do_not_fit_are_refused():
+    for name, changes, says in (
+        ("timbre_boosted", {"head": "graph"}, "is trained by gradients"),
+        ("joint_contrast", {"kind": "cosine"}, "needs a target for every item"),
+    ):
+        config = load_config(name)
+        config.target = dataclasses.replace(config.target, **changes)
+        with pytest.raises(UserError, match=says):
+            check_settings(config)
+    config = load_config("joint_small")
+    config.model.joint.heads = 3
+    with pytest.raises(UserError, match=r"config\.model\.joint\.heads is 3, which does not divide"):
+        validate(config)
+
+
+@pytest.mark.full
 def test_other_second_inputs(small_data, tmp_path):
     """Songs with their timbre, and with their albums' covers."""
     for second in ("timbre", "image"):
@@ -215,11 +243,7 @@ def test_other_second_inputs(small_data, tmp_path):
 
 
 def test_label_factors_have_no_graph():
-    from mumu_jax.errors import UserError
-    from mumu_jax.experiments import load_config
-    from mumu_jax.runs.settings import check_settings
-
     config = load_config("timbre_mlp_cosine")
     config.target = dataclasses.replace(config.target, head="graph")
-    with pytest.raises(UserError, match="predicts label factors; choose 'logistic' or 'softmax'"):
+    with pytest.raises(UserError, match="predicts label factors; choose 'logistic', 'softmax' or 'shares'"):
         check_settings(config)

@@ -61,7 +61,7 @@ class Multiframe(Comparison):
     single_label, seeds = True, 3
     metrics = METRICS
     columns = columns_of(METRICS)
-    width = 100
+    width = 112
     lines = (
         Line("descriptors_linear", "logistic regression", "album", _published(0.53, 0.47, 0.822), BAHULEYAN, SCALER),
         Line("descriptors_forest", "random forest", "album", _published(0.54, 0.48, 0.840), BAHULEYAN, OTHER_CLIPS),

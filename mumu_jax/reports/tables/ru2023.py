@@ -61,7 +61,7 @@ class Ru2023(Comparison):
     seeds = 3
     metrics = METRICS
     columns = columns_of(METRICS)
-    width = 100
+    width = 112
     lines = (
         Line(SONG, "song alone", "album", _published(0.354, 0.419), "Santana et al. 2020", OTHERS),
         Line(LYRICS, "lyrics alone"),
