@@ -188,18 +188,18 @@ def test_lines_are_levels_of_runs(singles, tmp_path):
     fill(tmp_path, CRNN, patch=0.5, track_shares=0.6, track_votes=0.7, track=0.8, album=0.8)
     fill(tmp_path, CNN, track=0.4, album=0.4)
     rows = {row.name: row for row in MULTIFRAME.measure(plan(singles), tmp_path)}
-    assert rows["CRNN, pieces"].values["accuracy_at_1"].mean == pytest.approx(0.55)
-    assert rows["CRNN, songs by mean share"].values["f1_macro"].mean == pytest.approx(0.65)
-    assert rows["CRNN, pieces"].values["accuracy_at_1"].printed == 0.7789
-    assert rows["CRNN, pieces"].values["roc_auc_macro"].printed is None
-    assert rows["CRNN, pieces"].seeds == 2
-    assert "÷ 10" in rows["CRNN, pieces"].cuts
-    assert rows["CNN, pieces"].seeds == 0
-    assert "one piece here" in rows["CNN, pieces"].note
+    assert rows["CRNN: pieces"].values["accuracy_at_1"].mean == pytest.approx(0.55)
+    assert rows["CRNN: songs by mean share"].values["f1_macro"].mean == pytest.approx(0.65)
+    assert rows["CRNN: pieces"].values["accuracy_at_1"].printed == 0.7789
+    assert rows["CRNN: pieces"].values["roc_auc_macro"].printed is None
+    assert rows["CRNN: pieces"].seeds == 2
+    assert "÷ 10" in rows["CRNN: pieces"].cuts
+    assert rows["CNN: pieces"].seeds == 0
+    assert "one piece here" in rows["CNN: pieces"].note
     write_table(MULTIFRAME, tmp_path / "multiframe.csv", list(rows.values()))
     assert read_table(MULTIFRAME, tmp_path / "multiframe.csv") == list(rows.values())
-    cells = MULTIFRAME.cells(rows["CRNN, songs by mean share"])
-    assert cells[:4] == ["CRNN, songs by mean share", "2", "0.650 ± 0.071", "0.820"]
+    cells = MULTIFRAME.cells(rows["CRNN: songs by mean share"])
+    assert cells[:4] == ["CRNN: songs by mean share", "2", "0.650 ± 0.071", "0.820"]
     remarks = MULTIFRAME.remarks(list(rows.values()))
     assert any("published by Jiménez and José: not comparable" in line for line in remarks)
     (tmp_path / "multiframe.csv").write_text("a,b\n1,2\n")
