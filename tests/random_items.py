@@ -14,10 +14,18 @@ from mumu_jax.experiments import load_config, load_experiments
 NNZ = 7
 # By name, those left out that are another one's short name.
 UNIQUE = list({repr(dataclasses.replace(e.config, name="")): name for name, e in load_experiments().items()}.values())
-EACH = [
-    pytest.param(name, marks=pytest.mark.full if name.startswith("mel") and name != "mel_musicnn" else ())
-    for name in UNIQUE
-]
+BETWEEN = ("contrast", "attention", "graph", "contrast_attention", "contrast_graph", "attention_graph")
+
+
+def _marks(name: str) -> Any:
+    """Return `full` of networks like another one, and `slow` of what lies between two others in all parts."""
+    if name in {f"joint_{parts}" for parts in BETWEEN}:
+        return pytest.mark.slow
+    is_like_another = name.startswith(("mel", "joint", "lyrics")) and name != "mel_musicnn"
+    return pytest.mark.full if is_like_another else ()
+
+
+EACH = [pytest.param(name, marks=_marks(name)) for name in UNIQUE]
 # The fewest frames that a network on mel spectrograms can see, if more only take longer.
 FEWEST_FRAMES = {"musicnn": 16, "musicnn_won": 16, "crnn": 192, "short_chunk": 128, "short_chunk_residual": 128}
 
