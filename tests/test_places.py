@@ -214,7 +214,7 @@ REPRODUCE = """
 import sys
 from mumu_jax import reproduce
 from mumu_jax.system.terminal import run_command
-reproduce.TRAIN = (sys.executable, "-I", *sys.argv[1:3])
+reproduce.COMMANDS["train"] = (sys.executable, "-I", *sys.argv[1:3])
 run_command(reproduce.main, sys.argv[3:])
 """
 
