@@ -1,7 +1,6 @@
 """`python -m mumu_jax.build`: build a data set as MuMu was built: Amazon's albums × MusicBrainz × the MSD."""
 
 import argparse
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +9,7 @@ from mumu_jax.data.matching.job import FUNNEL, MATCHES, WORK, Job, build
 from mumu_jax.data.matching.scoring import THRESHOLD
 from mumu_jax.data.preparation.job import CORES
 from mumu_jax.data.sources.mumu.taxonomy import MIN_ALBUMS
-from mumu_jax.data.store.beam import for_each_under
-from mumu_jax.errors import UserError
+from mumu_jax.data.store.beam import chosen_for_each
 from mumu_jax.system.lines import print_line
 from mumu_jax.system.terminal import positive, print_table, run_command, share
 
@@ -19,9 +17,6 @@ from mumu_jax.system.terminal import positive, print_table, run_command, share
 def main(argv: Sequence[str]) -> None:
     """Build the data set and print the counts from Amazon's albums to it."""
     options = _parse(argv)
-    if options.beam_options and options.beam_runner is None:
-        raise UserError(f"--beam_options={options.beam_options} without --beam_runner; name the runner too")
-    for_each = for_each_under(options.beam_runner, shlex.split(options.beam_options)) if options.beam_runner else None
     funnel = build(
         Job(
             amazon=options.amazon,
@@ -33,7 +28,7 @@ def main(argv: Sequence[str]) -> None:
             threshold=options.threshold,
             minimum=options.min_albums,
             workers=options.workers,
-            for_each=for_each,
+            for_each=chosen_for_each(options.beam_runner, options.beam_options),
         )
     )
     print_table("from Amazon to the data set", ("", "here", "paper"), rows_of(funnel), width=78)

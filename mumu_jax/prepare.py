@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ from mumu_jax.data.preparation.summary import BAD_FILES_ALLOWED
 from mumu_jax.data.sources import SOURCES
 from mumu_jax.data.sources.dataset import Dataset
 from mumu_jax.data.sources.same import WAYS
-from mumu_jax.data.store.beam import for_each_under
-from mumu_jax.errors import UserError
+from mumu_jax.data.store.beam import chosen_for_each
 from mumu_jax.system.lines import print_lines, print_remark
 from mumu_jax.system.terminal import positive, run_command
 
@@ -32,9 +30,6 @@ FOLDERS = {  # that may be named beside the input
 def main(argv: Sequence[str]) -> int:
     """Prepare a source and print the summary."""
     options = _parse(argv)
-    if options.beam_options and options.beam_runner is None:
-        raise UserError(f"--beam_options={options.beam_options} without --beam_runner; name the runner too")
-    for_each = for_each_under(options.beam_runner, shlex.split(options.beam_options)) if options.beam_runner else None
     folders = {name: getattr(options, f"{name}_dir") for name in FOLDERS}
     summary = prepare(
         Job(
@@ -52,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
             taxonomy=options.taxonomy,
             subset=options.subset,
             fold=options.fold,
-            for_each=for_each,
+            for_each=chosen_for_each(options.beam_runner, options.beam_options),
         )
     )
     print_lines(str(summary))

@@ -221,7 +221,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=positive, help=f"runs a row, from seed 0 on (default: {n_seeds})")
     parser.add_argument(
         "--preset",
-        choices=("paper", "smoke"),
+        choices=TABLE2.presets,
         default="paper",
         help="smoke: smaller networks and fewer epochs, for small data",
     )

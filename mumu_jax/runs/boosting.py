@@ -18,7 +18,7 @@ from scipy.special import logit
 
 from mumu_jax.compute.network import Constants, Network, see
 from mumu_jax.config import Config
-from mumu_jax.data.loader import Records, multi_hot
+from mumu_jax.data.loader import Records
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.errors import UserError
 from mumu_jax.models.trees import Forest, Trees, identity_layer
@@ -85,10 +85,9 @@ def fit_trees(network: Network, constants: Constants, inputs: Inputs, records: M
 
 def _rows(network: Network, constants: Constants, inputs: Inputs, records: Records, n_labels: int) -> Rows:
     """Return a split's items as the network sees them, on the host."""
-    held = list(records.read(range(len(records))))
-    arrays = inputs.arrays(dict.fromkeys(inputs.modalities, held))
-    labels = np.array([multi_hot(record["labels"], n_labels) for record in held])
-    return Rows(np.asarray(jax.jit(see, static_argnums=0)(network, arrays, constants)), labels)
+    (name,) = inputs.modalities
+    array, labels = inputs.held(name, records, n_labels)
+    return Rows(np.asarray(jax.jit(see, static_argnums=0)(network, {name: array}, constants)), labels)
 
 
 def _joined(grown: list[Grown], model: Trees) -> Forest:

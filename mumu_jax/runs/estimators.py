@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 
 from mumu_jax.config import Config, validate
-from mumu_jax.data.loader import Records, multi_hot
 from mumu_jax.data.manifest import read_manifest
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.data.store.pairs import open_dataset
@@ -22,17 +21,15 @@ from mumu_jax.data.store.records import Dataset
 from mumu_jax.errors import UserError
 from mumu_jax.objectives import metrics
 from mumu_jax.runs.constants import check_single_label
-from mumu_jax.runs.evaluation import finite
+from mumu_jax.runs.evaluation import finite, write_evaluation
 from mumu_jax.runs.prediction import mean_by_album
-from mumu_jax.system.files import only_one, write_json, write_npz
+from mumu_jax.system.files import only_one
 from mumu_jax.system.lines import print_line
-from mumu_jax.system.seals import seal, unseal
 from mumu_jax.system.terminal import run_command
 
 ESTIMATORS = ("linear", "forest", "svm")
 MODALITIES = ("descriptors", "timbre")
 OF_OTHERS = ("config.json", "ensemble.json")
-WRITTEN = ("eval_test.json", "predictions_test.npz")
 
 
 def make_estimator(name: str, seed: int) -> Any:
@@ -54,20 +51,19 @@ def make_estimator(name: str, seed: int) -> Any:
 
 def evaluate_estimator(name: str, dataset: Dataset, config: Config, workdir: Path) -> dict[str, Any]:
     """Fit an estimator on the training split, write its scores of the test split, and return the evaluation."""
-    n_labels = len(dataset.labels)
+    n_labels, inputs = len(dataset.labels), Inputs.unfitted(config)
     for split in ("train", "test"):
         if not len(dataset.split(split)):
             raise UserError(f"split {split!r} of {dataset.folder} has no {dataset.item}; prepare more data")
-    (x, labels, _), (test_x, test_labels, album_ids) = (
-        _numbers_of(dataset.split(split), config, n_labels) for split in ("train", "test")
-    )
+    train, test = (dataset.split(split) for split in ("train", "test"))
+    (x, labels), (test_x, test_labels) = (inputs.held(config.modality, one, n_labels) for one in (train, test))
     seen = np.asarray(labels.any(axis=0))
     if seen.sum() < 2:
         raise UserError(f"the training albums of {dataset.folder} have one genre; prepare albums of several")
     estimator = make_estimator(name, config.seed).fit(x, labels.argmax(axis=1))
     scores = np.full((len(test_x), n_labels), -np.inf, np.float32)
     scores[:, estimator.classes_] = _scores(estimator, test_x)
-    ids, scores, first = mean_by_album(scores, album_ids)  # of an album the mean of its tracks
+    ids, scores, first = mean_by_album(scores, test.album_ids)  # of an album the mean of its tracks
     labels = test_labels[first]
     result = {
         "split": "test",
@@ -76,17 +72,8 @@ def evaluate_estimator(name: str, dataset: Dataset, config: Config, workdir: Pat
         "chance": metrics.by_chance(n_labels, len(labels), single_label=True),
         "estimator": {"name": name, "scikit-learn": version("scikit-learn"), "seed": config.seed},
     }
-    unseal(workdir, *WRITTEN)
-    write_npz(
-        workdir / "predictions_test.npz",
-        compressed=True,
-        label_names=[label.name for label in dataset.labels],
-        album_ids=ids,
-        album_scores=scores,
-        album_labels=labels,
-    )
-    write_json(workdir / "eval_test.json", result)
-    seal(workdir, *WRITTEN)
+    arrays = {"album_ids": ids, "album_scores": scores, "album_labels": labels}
+    write_evaluation(workdir, result, [label.name for label in dataset.labels], arrays)
     return result
 
 
@@ -96,15 +83,6 @@ def _scores(estimator: Any, x: Float[np.ndarray, "items d"]) -> Float[np.ndarray
         return estimator.predict_proba(x)
     decisions = estimator.decision_function(x)
     return decisions if decisions.ndim == 2 else np.stack([-decisions, decisions], axis=1)
-
-
-def _numbers_of(
-    records: Records, config: Config, n_labels: int
-) -> tuple[Float[np.ndarray, "items d"], Shaped[np.ndarray, "items labels"], list[str]]:
-    """Return a split's numbers, multi-hot labels and albums."""
-    held = list(records.read(range(len(records))))
-    x = Inputs.unfitted(config).arrays({config.modality: held})[config.modality]
-    return x, np.array([multi_hot(record["labels"], n_labels) for record in held]), records.album_ids
 
 
 def main(argv: Sequence[str]) -> None:

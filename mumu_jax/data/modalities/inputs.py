@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from mumu_jax.config import Config
 from mumu_jax.data.loader import Items, Records, Rows, Uniforms, array_items, join_items, multi_hot
@@ -90,9 +91,7 @@ class Inputs:
         """Return the items of one modality: read when they are needed, or held in memory."""
         modality, fitted = self.modalities[name], self.fitted[name]
         if not modality.streamed:
-            held = list(records.read(range(len(records))))
-            labels = np.array([multi_hot(record["labels"], n_labels) for record in held]).reshape(-1, n_labels)
-            return array_items(modality.arrays(held, self.config, fitted), labels)
+            return array_items(*self.held(name, records, n_labels))
         random = patch == "random" and "data.patch" in modality.own_settings
 
         def read(rows: Rows, uniforms: Uniforms, inputs: Any, labels: Any) -> None:
@@ -104,6 +103,12 @@ class Inputs:
                 labels[i, record["labels"]] = 1
 
         return Items(read, len(records), modality.shape(self.config, fitted), n_labels, random)
+
+    def held(self, name: str, records: Records, n_labels: int) -> tuple[Any, UInt8[np.ndarray, "items labels"]]:
+        """Return the inputs and multi-hot labels of all of a modality's records, which are held in memory."""
+        held = list(records.read(range(len(records))))
+        labels = np.array([multi_hot(record["labels"], n_labels) for record in held]).reshape(-1, n_labels)
+        return self.modalities[name].arrays(held, self.config, self.fitted[name]), labels
 
     def arrays(self, records: Mapping[str, Iterable[Mapping[str, Any]]]) -> dict[str, Any]:
         """Return the inputs [n, …] of records by modality that are held in memory."""

@@ -1,6 +1,7 @@
 """Preparation on a cluster, shard by shard, by any runner of Apache Beam (an optional extra)."""
 
 import importlib
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -8,6 +9,16 @@ from mumu_jax.errors import UserError
 
 T = TypeVar("T")
 ForEach = Callable[[Callable[[Any], None], Sequence[Any]], None]
+
+
+def chosen_for_each(runner: str | None, options: str) -> ForEach | None:
+    """Return the function of `for_each_under` that a command's --beam_runner and --beam_options choose, if they do.
+
+    Raises UserError as that, and if there are options without a runner.
+    """
+    if options and runner is None:
+        raise UserError(f"--beam_options={options} without --beam_runner; name the runner too")
+    return for_each_under(runner, shlex.split(options)) if runner else None
 
 
 def for_each_under(runner: str, options: Sequence[str] = ()) -> ForEach:

@@ -46,7 +46,7 @@ def encode(name: str, x: Any, network: Any, keys: Key[Array, " items"] | None, m
     if name == "lyrics":
         return Sequence(network.encoder(x, keys), is_token(x))
     if name in SONGS or name == "image":
-        blocks = Blocks(tuple(n // network.divisor for n in FILTERS), network.dtype, name=f"{name}_encoder")
+        blocks = Blocks(network.divisor, network.dtype, name=f"{name}_encoder")
         return Sequence(blocks(x if name == "image" else x[..., None], members))
     return Sequence(Point(network.width, name=f"{name}_encoder")(x)[:, None])
 
@@ -62,7 +62,7 @@ class Blocks(nn.Module):
     The last pool leaves one row of bins: of 1,292 frames × 128 bins, 40 places.  Images keep both axes.
     """
 
-    filters: tuple[int, ...]
+    divisor: int  # of the numbers of filters
     dtype: Any
 
     @nn.compact
@@ -70,13 +70,13 @@ class Blocks(nn.Module):
         self, x: Float[Array, "items rows columns c"], members: Members | None = None
     ) -> Float[Array, "items places d"]:
         is_image = x.shape[-1] == 3
-        least = 2 ** len(self.filters)
+        least = 2 ** len(FILTERS)
         if x.shape[1] < least or x.shape[2] < least // 2:
             found = f"{x.shape[1]} × {x.shape[2]}"
             raise ValueError(f"five blocks need patches of at least {least} × {least // 2}, and these are of {found}")
-        for i, features in enumerate(self.filters):
-            is_last = i == len(self.filters) - 1
-            x = padded_conv(features, 3, dtype=self.dtype, name=f"conv_{i + 1}")(x)
+        for i, n_filters in enumerate(FILTERS):
+            is_last = i == len(FILTERS) - 1
+            x = padded_conv(n_filters // self.divisor, 3, dtype=self.dtype, name=f"conv_{i + 1}")(x)
             x = nn.relu(BatchNorm(self.dtype, name=f"bn_{i + 1}")(x, members))
             x = max_pool_tiles(x, (2, x.shape[2] if is_last and not is_image else 2))
         return x.reshape(len(x), -1, x.shape[-1]).astype(jnp.float32)
@@ -105,8 +105,7 @@ class SongAlone(nn.Module):
         members: Members | None = None,
     ) -> tuple[Float[Array, "items outputs"], Float[Array, "items d"]]:
         """Return (output, embedding) of log-mel or CQT patches."""
-        filters = tuple(n // self.divisor for n in FILTERS)
-        places = Blocks(filters, self.dtype, name="encoder")(patches[..., None], members)
+        places = Blocks(self.divisor, self.dtype, name="encoder")(patches[..., None], members)
         return Shallow(self.n_outputs, self.unit_output, self.dropout, name="output")(places.mean(axis=1), dropout_keys)
 
 

@@ -10,7 +10,7 @@ from mumu_jax.objectives.decisions import DECISIONS
 from mumu_jax.objectives.metrics import METRICS
 from mumu_jax.reports.tables.base import Plan, Point, Table
 from mumu_jax.reports.tables.plan import describe_changes
-from mumu_jax.reports.tables.results import average, deviation, read_results, reasons
+from mumu_jax.reports.tables.results import Result, average, deviation, read_failures, read_results, reasons
 
 
 @dataclass(frozen=True)
@@ -61,20 +61,21 @@ class Comparison(Table):
 
     def measure(self, plan: Plan, workdir: Path) -> list[Row]:
         """Return the rows of the plan, and others that the folder has runs of, with all seeds that are there."""
-        return [
-            self._measure_line(line, plan, workdir)
-            for line in self.lines
-            if line.job in plan.rows or (workdir / line.job).exists()
-        ]
+        failures, lines = read_failures(workdir), [line for line in self.lines if self._is_shown(line, plan, workdir)]
+        results = {job: read_results(workdir, job) for job in dict.fromkeys(line.job for line in lines)}
+        return [self._measure_line(line, plan, results[line.job], reasons(failures, line.job)) for line in lines]
 
-    def _measure_line(self, line: Line, plan: Plan, workdir: Path) -> Row:
-        results = read_results(workdir, line.job)
+    def _is_shown(self, line: Line, plan: Plan, workdir: Path) -> bool:
+        return line.job in plan.rows or (workdir / line.job).exists()
+
+    def _measure_line(self, line: Line, plan: Plan, results: Sequence[Result], failed: list[str]) -> Row:
         scored = [_metrics_at(line.level, one.evaluation) for one in results if line.level in one.evaluation]
         values = {}
         for metric in self.metrics:
             of_seeds = [level.get(metric) for level in scored]
             values[metric] = Value(average(statistics.fmean, of_seeds), deviation(of_seeds), line.printed.get(metric))
-        notes = reasons(workdir, line.job, plan.impossible.get(line.job))
+        impossible = plan.impossible.get(line.job)
+        notes = [impossible] if impossible else failed
         if results and not scored:
             notes.append("a song has one piece here, or too many scores to be kept")
         return Row(

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from mumu_jax.config import Config
 from mumu_jax.reports.tables.base import Job
 from mumu_jax.reports.tables.comparison import Comparison, Line, columns_of
-from mumu_jax.reports.tables.plan import training
+from mumu_jax.reports.tables.plan import training_job
 from mumu_jax.runs.estimators import ESTIMATORS
 
 METRICS = ("accuracy_at_1", "f1_macro", "roc_auc_macro")
@@ -101,7 +101,7 @@ class Multiframe(Comparison):
             f"descriptors_{name}": Job("estimators", sees, flags=(f"--estimator={name}", "--modality=descriptors"))
             for name in ESTIMATORS
         }
-        experiments = {name: training(name) for name in (BOOSTED, CNN, CRNN, TEXT)}
+        experiments = {name: training_job(name) for name in (BOOSTED, CNN, CRNN, TEXT)}
         ensembles = {
             name: Job("ensemble", {}, joins={member: member for member in members})
             for name, members in ENSEMBLES.items()

@@ -55,7 +55,7 @@ def make_plan(table: Table, data_dir: Path, patterns: str, preset: str, seeds: i
     )
 
 
-def training(name: str, **more: Any) -> Job:
+def training_job(name: str, **more: Any) -> Job:
     """Return the job of a named experiment; `more` are other fields of it."""
     config = load_config(name)
     sees = {} if more.get("joins") else {modality: getattr(config, modality) for modality in config.inputs}

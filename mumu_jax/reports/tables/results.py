@@ -9,7 +9,7 @@ WORKDIR/<table>.csv, .md     the table
 
 import json
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,11 +76,9 @@ def read_failures(workdir: Path) -> dict[tuple[str, int], str]:
     return {run: why for run, why in last.items() if why}
 
 
-def reasons(workdir: Path, job: str, impossible: str | None) -> list[str]:
-    """Return why a job has no result, or not those of all seeds."""
-    if impossible:
-        return [impossible]
-    return [f"seed {seed} failed: {why}" for (row, seed), why in read_failures(workdir).items() if row == job]
+def reasons(failures: Mapping[tuple[str, int], str], job: str) -> list[str]:
+    """Return why a job has not the results of all seeds; `failures` are those of `read_failures`."""
+    return [f"seed {seed} failed: {why}" for (row, seed), why in failures.items() if row == job]
 
 
 def average(function: Callable[[Sequence[float]], float], values: Iterable[float | None]) -> float | None:

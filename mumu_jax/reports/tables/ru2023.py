@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from mumu_jax.reports.tables.base import Job
 from mumu_jax.reports.tables.comparison import Comparison, Line, columns_of
-from mumu_jax.reports.tables.plan import training
+from mumu_jax.reports.tables.plan import training_job
 
 METRICS = ("jaccard", "f1_samples", "roc_auc_macro")
 SONG, LYRICS, FUSION = "mel_five_blocks_logistic", "lyrics_bert_logistic", "fusion_mel_lyrics_logistic"
@@ -97,8 +97,8 @@ class Ru2023(Comparison):
     def jobs(self, data_dir: Path) -> dict[str, Job]:
         """Return the experiments."""
         names = [SONG, LYRICS, *(f"joint_{name}_logistic" for name in ABLATIONS), COATTENTION]
-        jobs = {name: training(name) for name in names}
-        return {**jobs, FUSION: training(FUSION, joins={"mel": SONG, "lyrics": LYRICS})}
+        jobs = {name: training_job(name) for name in names}
+        return {**jobs, FUSION: training_job(FUSION, joins={"mel": SONG, "lyrics": LYRICS})}
 
 
 RU2023 = Ru2023()

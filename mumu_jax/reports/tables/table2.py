@@ -14,8 +14,8 @@ from mumu_jax.data.store.records import DESCRIPTION, read_description
 from mumu_jax.experiments import load_config, load_experiments
 from mumu_jax.objectives.metrics import KS
 from mumu_jax.reports.tables.base import Job, Plan, Point, Table
-from mumu_jax.reports.tables.plan import describe_changes, training
-from mumu_jax.reports.tables.results import Result, average, deviation, read_results, reasons
+from mumu_jax.reports.tables.plan import describe_changes, training_job
+from mumu_jax.reports.tables.results import Result, average, deviation, read_failures, read_results, reasons
 
 EXACT_BELOW = 100_000  # parameters; larger numbers in millions
 # The paper's order, in which the runs that a fusion joins come before it.
@@ -125,12 +125,13 @@ class Table2(Table):
         for row in table_rows():
             config = load_config(row)
             joins = {name: sources[name] for name in config.fusion.names} if config.modality == "fusion" else {}
-            jobs[row] = training(row, joins=joins, impossible=no_entities if config.tfidf.categories else "")
+            jobs[row] = training_job(row, joins=joins, impossible=no_entities if config.tfidf.categories else "")
         return jobs
 
     def measure(self, plan: Plan, workdir: Path) -> list[Row]:
         """Return the rows of the plan, and others that the folder has runs of, with all seeds that are there."""
-        rows = (_measure_row(name, plan, workdir) for name in table_rows())
+        failures = read_failures(workdir)
+        rows = (_measure_row(name, plan, workdir, reasons(failures, name)) for name in table_rows())
         return [row for row in rows if row is not None]
 
     def job_of(self, row: Row) -> str:
@@ -174,12 +175,13 @@ def table_rows() -> list[str]:
     return sorted(rows, key=lambda row: ORDER.index(experiments[row].config.modality))
 
 
-def _measure_row(name: str, plan: Plan, workdir: Path) -> Row | None:
+def _measure_row(name: str, plan: Plan, workdir: Path, failed: list[str]) -> Row | None:
     """Return the row if it was planned or tried."""
-    results, failures = read_results(workdir, name), reasons(workdir, name, plan.impossible.get(name))
-    if not (results or name in plan.rows or reasons(workdir, name, None)):
+    results, impossible = read_results(workdir, name), plan.impossible.get(name)
+    if not (results or failed or name in plan.rows):
         return None
-    values: dict[str, Any] = {"note": "; ".join(filter(None, [NOT_IN_PAPER.get(name), *failures]))}
+    notes = [NOT_IN_PAPER.get(name), *([impossible] if impossible else failed)]
+    values: dict[str, Any] = {"note": "; ".join(filter(None, notes))}
     if results:
         aucs = [result.album["roc_auc_macro"] for result in results]
         cuts = (describe_changes(TABLE2, plan.preset, name), _first_weights(name, results))
