@@ -13,7 +13,7 @@ import jax
 from benchmarks import options, timing, train_step
 from benchmarks.benchmark import Benchmark
 from benchmarks.columns import Row
-from benchmarks.flops import fastest_product, layers
+from benchmarks.flops import fastest_product, train_flops
 from benchmarks.made_up_batches import Problem
 from mumu_jax.config import BertSettings, Config, ModelSettings, TargetSettings
 from mumu_jax.system.terminal import run_command
@@ -76,14 +76,6 @@ def make_problem(config: str, precision: str, mode: str) -> Problem:
     bert = BertSettings(**{**vars(SIZES[config]), "frozen": mode == "frozen"})
     model = ModelSettings(family="bert", dropout=DROPOUT, precision=precision, bert=bert)
     return Problem(Config(modality="lyrics", model=model, target=TargetSettings(kind="logistic")))
-
-
-def train_flops(problem: Problem) -> int:
-    """Return the operations of one item in a training step: of a frozen encoder those of its forward pass."""
-    *encoder, last = layers(problem)
-    if problem.config.model.bert.frozen:
-        return sum(layer.forward for layer in encoder) + 2 * last.forward
-    return sum(layer.train for layer in (*encoder, last))
 
 
 if __name__ == "__main__":

@@ -28,31 +28,40 @@ from mumu_jax.models.kernels.precision import product_precision
 
 
 class Layer(NamedTuple):
-    """A layer's forward operations for one item, and if the backward pass needs the gradient of its input."""
+    """A layer's forward operations for one item, if it trains, and if the backward pass needs its input's gradient."""
 
     name: str
     forward: int
+    trains: bool
     input_gradient: bool
 
     @property
     def train(self) -> int:
         """Operations of a training step: both gradients are the same products as forward, summed along other axes."""
-        return self.forward * (3 if self.input_gradient else 2)
+        return self.forward * (1 + self.trains + self.input_gradient)
 
 
 def train_flops(problem: Problem) -> int:
-    """Return the operations of one item in a training step in which all layers train."""
+    """Return the operations of one item in a training step in which all layers train, but those of a frozen BERT."""
     return sum(layer.train for layer in layers(problem))
 
 
 def layers(problem: Problem) -> list[Layer]:
-    """Return the network's layers for one item, in the order in which they run; the first needs no input gradient."""
+    """Return the network's layers for one item, in the order in which they run.
+
+    The first layer needs no input gradient, nor does the first one after a frozen encoder.
+    """
     item, model = item_of(densified(problem.chunk(1, 1))), problem.network.model
     example = jax.eval_shape(lambda: example_of(problem.network, item))
     with mock.patch.object(cnn, "conv_pool", _plain_conv_pool):
         variables = jax.eval_shape(model.init, jax.random.key(0), example)
         traced = jax.make_jaxpr(lambda variables, inputs: model.apply(variables, inputs))(variables, example)
-    return [Layer(name, n, input_gradient=i > 0) for i, (name, n) in enumerate(_products(traced.jaxpr))]
+    found, anything_trains = [], False
+    for name, n, modules in _products(traced.jaxpr):
+        trains = not (problem.config.model.bert.frozen and "encoder" in modules)
+        found.append(Layer(name, n, trains, trains and anything_trains))
+        anything_trains |= trains
+    return found
 
 
 def _plain_conv_pool(x: Any, kernel: Any, bias: Any, pool: tuple[int, int], padding: str) -> Any:
@@ -62,17 +71,18 @@ def _plain_conv_pool(x: Any, kernel: Any, bias: Any, pool: tuple[int, int], padd
     return nn.max_pool(nn.relu(y + bias.astype(x.dtype)), pool, pool)
 
 
-def _products(jaxpr: Any) -> Iterator[tuple[str, int]]:
-    """Yield (name, operations) of each undilated convolution and each matrix product, also of inner functions."""
+def _products(jaxpr: Any, outer: tuple[str, ...] = ()) -> Iterator[tuple[str, int, tuple[str, ...]]]:
+    """Yield (name, operations, modules) of each undilated convolution and matrix product, also of inner functions."""
     for equation in jaxpr.eqns:
+        modules = (*outer, *str(equation.source_info.name_stack).split("/"))
         if equation.primitive.name == "conv_general_dilated":
-            yield "conv", _of_convolution(equation)
+            yield "conv", _of_convolution(equation), modules
         elif equation.primitive.name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
             terms = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
-            yield "product", 2 * terms * equation.outvars[0].aval.size
+            yield "product", 2 * terms * equation.outvars[0].aval.size, modules
         for inner in jaxprs_in_params(equation.params):
-            yield from _products(inner)
+            yield from _products(inner, modules)
 
 
 def _of_convolution(equation: Any) -> int:

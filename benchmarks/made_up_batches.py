@@ -16,6 +16,7 @@ from mumu_jax.compute.network import Constants, Standardisation, item_network
 from mumu_jax.config import Config
 from mumu_jax.models.kernels.sparse import densify
 from mumu_jax.objectives import make_objective
+from mumu_jax.objectives.label_graph import fit_label_graph
 
 N_LABELS, LABELS_PER_ITEM = 250, 5.97  # MuMu's
 N_GENRES = 18  # the album-cover study's, one an album
@@ -33,7 +34,12 @@ class Problem:
     def __init__(self, config: Config, n_labels: int | None = None):
         self.config, self._objective = config, make_objective(config.target)
         self.n_labels = n_labels or (N_GENRES if self._objective.single_label else N_LABELS)
-        fitted = self._objective.fit(self._labels((1, N_FITTED), np.random.default_rng(0))[0])
+        rng = np.random.default_rng(0)
+        labels = self._labels((1, N_FITTED), rng)[0]
+        fitted = self._objective.fit(labels)
+        if config.target.head == "graph":
+            width = config.model.bert.width if config.names_labels else config.target.n_factors
+            fitted |= fit_label_graph(labels, rng.normal(size=(self.n_labels, width)))
         self.constants = Constants({name: STANDARDISATIONS[name](config) for name in config.inputs}, fitted)
         self.network = item_network(config, self.n_labels, fitted)
 

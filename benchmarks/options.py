@@ -12,6 +12,8 @@ SIX = [f"audio_{width}_{kernel}" for kernel in ("4x96", "4x70", "3x3") for width
 IMAGES = ["image_resnet101", "covers_vit_b16"]
 TAGGING = [f"mel_{family}" for family in ("musicnn_won", "fcn", "crnn", "short_chunk", "short_chunk_residual")]
 
+JOINT = ["joint_small", "joint_cross_attention", "joint_coattention"]
+
 
 def experiments(*modalities: str) -> list[str]:
     """Return the names of the experiments that see one of these modalities."""

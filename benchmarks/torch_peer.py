@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks import timing, torch_bert, torch_tagging
+from benchmarks import timing, torch_bert, torch_joint, torch_tagging
 from benchmarks.made_up_batches import Problem
 from benchmarks.torch_networks import CNN, MLP, NETWORKS, has_bands
 from mumu_jax.batch import Batch
@@ -21,6 +21,7 @@ from mumu_jax.compression import Compression
 from mumu_jax.config import OptimSettings
 from mumu_jax.errors import UserError
 from mumu_jax.models import mlp
+from mumu_jax.models.joint.encoders import FILTERS
 from mumu_jax.models.pretrained import name_of
 from mumu_jax.objectives import Objective
 from mumu_jax.objectives.cosine import Cosine
@@ -96,11 +97,13 @@ class Peer:
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         self._config, self._bf16 = problem.config, problem.config.model.precision == "bfloat16"
         self._n_outputs, self._loss = problem.network.model.n_outputs, loss_of(problem.network.objective)
-        modality, constants = problem.config.modality, problem.constants
-        self._mean, self._std = self._put(constants.inputs[modality].mean), self._put(constants.inputs[modality].std)
+        constants, first = problem.constants, problem.config.inputs[0]
+        self._mean, self._std = self._put(constants.inputs[first].mean), self._put(constants.inputs[first].std)
         self._fitted = {name: self._put(array) for name, array in constants.fitted.items()}
-        batches = zip(chunk.inputs[modality], chunk.labels, strict=True)
-        self._batches = [(self._ready(inputs), self._put(labels)) for inputs, labels in batches]
+        inputs = (chunk.inputs[name] for name in problem.config.inputs)
+        self._batches = [
+            (self._ready(batch), *map(self._put, rest)) for batch, *rest in zip(*inputs, chunk.labels, strict=True)
+        ]
         self.tried: dict[str, float | str] = {}
         self.way = self._fastest(seconds)
         self._step = self._make_step(self.way)
@@ -162,15 +165,14 @@ class Peer:
         self._step: Any = None  # free the memory of the way before
         torch._dynamo.reset()
         torch.cuda.empty_cache()
-        bf16, mean_loss, fitted = self._bf16, self._loss, self._fitted
         torch.manual_seed(0)
         model = self._model(way.first).to(self.device).train()
         if way.layout == "channels-last":
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-        def batch_loss(inputs: Tensor, labels: Tensor) -> Tensor:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
-                return mean_loss(model(self._see(inputs)).float(), labels.float(), fitted)
+        def batch_loss(*batch: Tensor) -> Tensor:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16, cache_enabled=False):
+                return self._batch_loss(model, *batch)
 
         graph = way.how.endswith("graph")
         optimizer = make_optimizer(self._config.optim, model.parameters(), capturable=graph)
@@ -178,35 +180,39 @@ class Peer:
             mode = way.how if way.how in ("reduce-overhead", "max-autotune") else None
             batch_loss = torch.compile(batch_loss, mode=mode)
 
-        def step(inputs: Tensor, labels: Tensor) -> None:
+        def step(*batch: Tensor) -> None:
             optimizer.zero_grad(set_to_none=True)
-            batch_loss(inputs, labels).backward()
+            batch_loss(*batch).backward()
             optimizer.step()
 
         return self._captured(step) if graph else step
 
     def _captured(self, step: Any) -> Any:
         """Capture the whole step, optimizer included, as one CUDA graph."""
-        inputs, labels = (array.clone() for array in self._batches[0])
+        batch = [array.clone() for array in self._batches[0]]
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(3):
-                step(inputs, labels)
+                step(*batch)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            step(inputs, labels)
+            step(*batch)
 
-        def replay(new_inputs: Tensor, new_labels: Tensor) -> None:
-            inputs.copy_(new_inputs)
-            labels.copy_(new_labels)
+        def replay(*new: Tensor) -> None:
+            for array, values in zip(batch, new, strict=True):
+                array.copy_(values)
             graph.replay()
 
         return replay
 
+    def _batch_loss(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss of a batch."""
+        return self._loss(model(self._see(inputs)).float(), labels.float(), self._fitted)
+
     def _ready(self, inputs: Any) -> Tensor:
-        """Return a batch's inputs as they are stored on the device."""
+        """Return a batch's inputs, of several modalities the first one's, as they are stored on the device."""
         return self._put(inputs)
 
     def _see(self, inputs: Tensor) -> Tensor:
@@ -295,4 +301,31 @@ class TokenPeer(Peer):
         return inputs
 
 
-PEERS = {"audio": Peer, "mel": MelPeer, "text": TextPeer, "image": ImagePeer, "lyrics": TokenPeer}
+class JointPeer(MelPeer):
+    """A peer of networks of songs and lyrics."""
+
+    def _choices(self) -> dict[str, tuple[str, ...]]:
+        return {"layout": LAYOUTS, "first": ("ready patches",), "how": HOWS[self.device.type]}
+
+    def _model(self, first: str) -> nn.Module:
+        frames = self._config.mel.patch_frames
+        places = (self._batches[0][1].shape[1], frames // 2 ** len(FILTERS))
+        network = torch_joint.NETWORKS[self._config.model.family]
+        return network(self._config, self._n_outputs, self._fitted, places)
+
+    def _batch_loss(self, model: nn.Module, *batch: Tensor) -> Tensor:
+        patches, tokens, labels = batch
+        share = self._config.model.joint.contrast
+        logits, contrastive = model(patches, tokens)
+        loss = self._loss(logits.float(), labels.float(), self._fitted)
+        return loss if contrastive is None else share * contrastive + (1 - share) * loss
+
+
+PEERS = {
+    "audio": Peer,
+    "mel": MelPeer,
+    "text": TextPeer,
+    "image": ImagePeer,
+    "lyrics": TokenPeer,
+    "mel+lyrics": JointPeer,
+}

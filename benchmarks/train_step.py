@@ -33,8 +33,9 @@ from mumu_jax.experiments import load_config
 from mumu_jax.system.terminal import run_command
 
 # Training patches and albums of MuMu, and songs of Ru et al.'s selection of Music4All.
-EPOCHS = {"audio": 117_836, "mel": 117_836, "text": 25_177, "image": 25_177, "lyrics": 30_555}
-BATCH_SIZES = {"audio": [32, 256, 1024], "mel": [32, 256], "text": [32], "image": [32, 256]}  # papers', and larger ones
+EPOCHS = {"audio": 117_836, "mel": 117_836, "text": 25_177, "image": 25_177, "lyrics": 30_555, "mel+lyrics": 30_555}
+# The papers', and larger ones.
+BATCH_SIZES = {"audio": [32, 256, 1024], "mel": [32, 256], "text": [32], "image": [32, 256], "mel+lyrics": [16, 256]}
 MOST_STEPS = 32  # of a chunk, as in training
 
 Rate = Callable[[], float]
@@ -42,7 +43,8 @@ Rate = Callable[[], float]
 
 def main(argv: Sequence[str]) -> int:
     """Measure every combination that the command line asks for; 1 if one of them failed."""
-    return run("train_step", __doc__, argv, options.SIX + options.TAGGING + options.IMAGES, "audio", "mel", "image")
+    default = options.SIX + options.TAGGING + options.IMAGES + options.JOINT
+    return run("train_step", __doc__, argv, default, "audio", "mel", "image", "mel+lyrics")
 
 
 def run(name: str, doc: str | None, argv: Sequence[str], default: list[str], *modalities: str) -> int:
@@ -89,7 +91,7 @@ def default_batch_sizes(name: str) -> list[int]:
     modality = load_config(name).modality
     if jax.default_backend() != "cpu":
         return BATCH_SIZES[modality]
-    return [8 if name.startswith("audio_high_3x3") or modality in ("mel", "image") else 32]
+    return [8 if name.startswith("audio_high_3x3") or modality in ("mel", "image", "mel+lyrics") else 32]
 
 
 def measure(

@@ -301,6 +301,8 @@ class TargetSettings:
     n_factors: int = positive(50)  # section 6: d = 50; fewer if the label matrix has a smaller rank
     # graph: the last layer's weights are those that a graph network makes of the genres; Ru et al. 2023
     head: str = setting("dense", ("dense", "graph"))
+    # of the graph's genres: label factors, or the published BERT's vectors of their names; auto: names if there is one
+    label_features: str = setting("auto", ("auto", "factors", "names"))
 
 
 @dataclass
@@ -384,6 +386,12 @@ class Config:
     def inputs(self) -> tuple[str, ...]:
         """The modalities that the network sees."""
         return tuple(self.modality.split("+"))
+
+    @property
+    def names_labels(self) -> bool:
+        """True if a graph's genres are described by their names."""
+        has_bert = "lyrics" in self.inputs and bool(self.model.weights and self.tokens.vocabulary)
+        return {"auto": has_bert}.get(self.target.label_features, self.target.label_features == "names")
 
 
 # Settings that change how fast a run goes, but not what it computes (`parallel`: but for rounding, as another number of

@@ -100,6 +100,10 @@ def print_table(result: dict[str, Any], remedy: str) -> None:
     album = result["album"]
     print_scores(f"{result['split']} split", {name: result[level] for level, name in LEVELS.items() if level in result})
     _print_genres(result)
+    if "retrieval" in result:
+        ways = {way.replace("_", " "): value for way, value in result["retrieval"].items()}
+        said = ", ".join(f"{way} {_format(value)}" for way, value in ways.items())
+        print_line(f"items that find their own other input by its embedding (recall@1): {said}")
     if _is_below_baseline(result):
         print_line(
             "the network ranks worse than logistic regression on a summary of the same features (`albums, linear`): "

@@ -38,7 +38,7 @@ from mumu_jax.runs.fusion import keep_features, open_data
 from mumu_jax.runs.output_layer import fit_output_layer, is_frozen_before_output, keep_output_layer
 from mumu_jax.runs.prediction import AlbumVectors, predict_items, vectors_of_albums
 from mumu_jax.runs.published import check_front_end
-from mumu_jax.runs.settings import check_network, remedy_of_few
+from mumu_jax.runs.settings import check_network, has_album_network, remedy_of_few
 from mumu_jax.system import processes
 from mumu_jax.system.cache import keep_compiled_programs
 from mumu_jax.system.files import only_one
@@ -93,7 +93,8 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopRequest) -> N
             )
     final_split = next(split for split in FINAL_SPLITS if len(dataset.split(split)))
     mesh = devices.make_mesh()
-    devices.check_batch_sizes(mesh, optim=config.optim.batch_size, album_optim=config.album_optim.batch_size)
+    second = {"album_optim": config.album_optim.batch_size} if has_album_network(config) else {}
+    devices.check_batch_sizes(mesh, optim=config.optim.batch_size, **second)
 
     with only_one(workdir, "training") if processes.is_main() else nullcontext():
         # The run's folder: new, resumed or finished

@@ -93,6 +93,7 @@ def test_settings_of_the_track_network_alone_are_noted():  # 35
         [NAME, "--config.optim.max_epochs=2", "--config.album_optim.max_epochs=3"],
         [NAME, "--config.optim.max_epochs=100"],
         ["--config=text_vsm", "--config.optim.max_epochs=2"],  # has one network
+        ["--config=joint_small", "--config.optim.max_epochs=2"],
         [NAME],
         ["--list"],
     ):

@@ -1,7 +1,6 @@
 """Lyrics from files, tables and songs' tags to ids of word pieces, and runs that see them, alone and with the sound."""
 
 import json
-import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -10,9 +9,10 @@ import lyrics_model
 import numpy as np
 import pytest
 import soundfile
-from conftest import REPOSITORY, run_python
+from conftest import run_python
+from lyrics_runs import own_songs, prepare_lyrics, scores, tags_of, use_run
 
-from mumu_jax import evaluate, export, prepare, report, tag, train
+from mumu_jax import prepare, tag, train
 from mumu_jax.config import Config, TokenSettings
 from mumu_jax.data.manifest import SPLITS, Album, Rejected, Track, read_manifest, write_manifest
 from mumu_jax.data.modalities import BY_DEFAULT, MODALITIES
@@ -33,7 +33,6 @@ from mumu_jax.data.store.records import open_prepared
 from mumu_jax.errors import UserError
 from mumu_jax.models.registry import FAMILIES
 from mumu_jax.runs.baseline import summarize_albums
-from mumu_jax.runs.folder import load_run
 
 WORDS = "Ain't no *sunshine*, déjà-vu & 愛してる: İstanbul straße 🎸🎸 sun-sun-sunshine?!\tZoë’s\n\n[Chorus] yeah"
 TEXTS = [WORDS, "sunshine in the morning, sunshine in the rain", "the rain, the rain and the morning after", ""]
@@ -333,79 +332,14 @@ def test_lyrics_are_prepared_if_they_are_asked_for(tmp_path):
 
 # --- runs ---------------------------------------------------------------------------------------------------
 
-EPOCHS = ("--config.optim.max_epochs=6", "--config.loop.chunk_steps=4")
-
-
-def prepare_lyrics(small_data: Path, folder: Path, modalities: str) -> Path:
-    """Prepare the small data's songs."""
-    source = ["--source=manifest", f"--input={small_data / 'manifest.jsonl'}"]
-    assert prepare.main([*source, f"--data_dir={folder / 'data'}", f"--modalities={modalities}", "--workers=2"]) == 0
-    return folder / "data"
-
-
-def own_songs(small_data: Path, folder: Path) -> Path:
-    """Four songs: with a text file, with one of time stamps and with lyrics in its tags, and without any."""
-    from mutagen.flac import FLAC
-
-    folder.mkdir()
-    tracks = [track for album in read_manifest(small_data / "manifest.jsonl") for track in album.tracks]
-    for name, track in zip("abcd", (t for t in tracks if t.audio.suffix == ".flac"), strict=False):
-        shutil.copy(track.audio, folder / f"{name}.flac")
-        words = track.lyrics.read_text()
-        if name == "a":
-            (folder / "a.txt").write_text(words)
-        elif name in "bc":
-            flac = FLAC(folder / f"{name}.flac")
-            flac["lyrics"] = words if name == "c" else "fire fire fire"
-            flac.save()
-            if name == "b":
-                (folder / "b.lrc").write_text("[00:01.00]" + words)
-    return folder
-
-
-def tags_of(folder: Path, *arguments: str | Path) -> dict[str, dict]:
-    """Tag; return the rows by the files' names."""
-    out = folder / "tags.jsonl"
-    out.unlink(missing_ok=True)
-    tag.main([*map(str, arguments), f"--out={out}", "--workers=1"])
-    return {Path(row["path"]).name: row for row in map(json.loads, out.read_text().splitlines())}
-
-
-def scores(rows: dict[str, dict]) -> dict[str, dict[str, float]]:
-    return {name: {one["genre"]: one["score"] for one in row["genres"]} for name, row in rows.items()}
-
-
-def use_run(modality: str, data: Path, folder: Path, songs: list[Path]) -> tuple[Path, dict[str, dict]]:
-    """Train, after a kill, evaluate, report, tag and export; the export gives the run's tags.  Return run and tags."""
-    settings = [*lyrics_model.SETTINGS, *EPOCHS, f"--config.modality={modality}", f"--data_dir={data}"]
-    run, straight = folder / "run", folder / "straight"
-    assert train.main([*settings, f"--workdir={straight}"]) == 0
-    script, eager = REPOSITORY / "tests" / "lyrics_model.py", "--config.loop.checkpoint_minutes=0"
-    done = run_python(script, "chunk:3", *settings, f"--workdir={run}", eager, **{"XLA_FLAGS": DEVICES})
-    assert done.returncode == -9, done.stderr
-    assert train.main([*settings, f"--workdir={run}"]) == 0
-    assert load_run(run).fingerprint == load_run(straight).fingerprint
-    result = json.loads((run / "eval_test.json").read_text())
-    evaluate.main([f"--workdir={run}"])
-    assert json.loads((run / "eval_test.json").read_text()) == result
-    report.main([f"--workdir={run}"])
-    rows = tags_of(folder, f"--workdir={run}", *songs)
-    assert export.main([f"--workdir={run}", f"--out={folder / 'model'}"]) in (0, None)
-    assert (folder / "model" / "vocabulary.txt").read_bytes() == (run / "vocabulary.txt").read_bytes()
-    shutil.rmtree(run)
-    exported = scores(tags_of(folder, f"--model={folder / 'model'}", *songs))
-    for name, of_song in scores(rows).items():
-        assert exported[name] == pytest.approx(of_song, abs=1e-4)
-    return straight, rows
-
-
-DEVICES = "--xla_force_host_platform_device_count=8"
+SETTINGS = (*lyrics_model.SETTINGS, "--config.optim.max_epochs=6", "--config.loop.chunk_steps=4")
 
 
 @pytest.mark.full
 def test_a_run_of_lyrics(small_data, tmp_path):
     data, own = prepare_lyrics(small_data, tmp_path, "lyrics"), own_songs(small_data, tmp_path / "own")
-    run, rows = use_run("lyrics", data, tmp_path, [own, own / "c.flac", own / "d.flac"])
+    songs = [own, own / "c.flac", own / "d.flac"]
+    run, rows = use_run((*SETTINGS, "--config.modality=lyrics"), data, tmp_path, songs, "lyrics_model.py")
     assert {name: row["error"] for name, row in rows.items()} == {
         **dict.fromkeys(("a.txt", "b.lrc", "c.flac")),
         "d.flac": "missing: its tags hold no lyrics",
@@ -423,7 +357,7 @@ def test_a_run_of_lyrics(small_data, tmp_path):
 def test_a_run_of_songs_with_their_lyrics(small_data, tmp_path):
     """A song and its text file are one; a song without takes the lyrics in its tags, if there are any."""
     data, own = prepare_lyrics(small_data, tmp_path, "mel,lyrics"), own_songs(small_data, tmp_path / "own")
-    run, rows = use_run("mel+lyrics", data, tmp_path, [own])
+    run, rows = use_run((*SETTINGS, "--config.modality=mel+lyrics"), data, tmp_path, [own], "lyrics_model.py")
     assert {name: row["error"] for name, row in rows.items()} == {
         **dict.fromkeys("abc"),
         "d": "missing: lyrics (missing: its tags hold no lyrics)",

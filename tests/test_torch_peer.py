@@ -1,25 +1,31 @@
 """The benchmark's peer is the same network: our weights in PyTorch give our outputs, our loss and its gradient."""
 
+import dataclasses
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from quick import quick_jit
 from torch_weights import by_name
 
 from benchmarks.made_up_batches import Problem
 from benchmarks.options import SIX
-from mumu_jax.compute.network import Constants, Network, apply, apply_in_training, see
+from mumu_jax.compute.network import Constants, Network, apply, apply_in_training, initial_variables, see
 from mumu_jax.compute.optim import make_optimizer
-from mumu_jax.config import OptimSettings
+from mumu_jax.config import BertSettings, OptimSettings
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
 from mumu_jax.models import pretrained
 from mumu_jax.models.batch_norm import Members
 from mumu_jax.models.densenet import DenseNet
+from mumu_jax.models.layouts import BERT
 from mumu_jax.models.resnet import ResNet
 from mumu_jax.models.vit import ViT
 from mumu_jax.objectives import Objective
+from mumu_jax.objectives.contrastive import contrastive_loss
 from mumu_jax.objectives.logits import Softmax
 
 
@@ -164,3 +170,92 @@ def test_an_objective_without_a_loss_in_pytorch_is_refused():
 
     with pytest.raises(UserError, match="no loss for Focal, only for Cosine, Logistic, Softmax; add it"):
         torch_peer.loss_of(Focal())
+
+
+SONGS_AND_LYRICS = ("lyrics", "mel")  # as our parameters are ordered
+SMALL_BERT = BertSettings(layers=2, width=16, heads=2, inner=32, n_tokens=50)
+
+
+@pytest.mark.parametrize("name", ["joint_cross_attention", "joint_concatenated", "joint_coattention"])
+def test_the_peer_of_a_joint_network(name):
+    """Gives our outputs and our contrastive loss, in evaluation, with our weights."""
+    torch = pytest.importorskip("torch", reason="PyTorch, the benchmark's peer, is not installed")
+    from benchmarks import torch_joint
+
+    config = load_config(name)
+    config.model.bert, config.model.dropout, config.model.width_divisor = SMALL_BERT, 0.0, 32
+    config.model.joint = dataclasses.replace(config.model.joint, width=16, heads=2, projection=8, fused=12)
+    config.mel = dataclasses.replace(config.mel, patch_frames=64)
+    problem = Problem(config)
+    network, constants = problem.network, problem.constants
+    constants = Constants(constants.inputs, {key: jnp.asarray(one) for key, one in constants.fitted.items()})
+    batch = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), problem.chunk(1, 3))
+    tokens = batch.inputs["lyrics"].at[0, 40:].set(0)
+    inputs = see(network, {**batch.inputs, "lyrics": tokens}, constants)
+    item = {key: jax.ShapeDtypeStruct(one.shape[1:], one.dtype) for key, one in batch.inputs.items()}
+    variables = quick_jit(lambda: initial_variables(network, jax.random.key(0), item))()
+    variables = quick_jit(
+        lambda tree: jax.tree.map(lambda leaf: leaf + 0.1 * jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape), tree)
+    )(variables)
+    output, _ = apply(network, variables, inputs, constants)
+
+    fitted = {key: torch.tensor(np.asarray(array)) for key, array in constants.fitted.items()}
+    peer = torch_joint.NETWORKS[config.model.family](config, network.model.n_outputs, fitted, (128, 2)).eval()
+    tensors = {**peer.state_dict(), **_joint_tensors(variables)}
+    tensors = {key: torch.tensor(np.asarray(one)) for key, one in tensors.items()}
+    peer.load_state_dict(tensors)
+    its_output, its_loss = peer(torch.tensor(np.asarray(inputs["mel"])), torch.tensor(np.asarray(tokens)))
+    np.testing.assert_allclose(its_output.detach(), output, rtol=1e-3, atol=2e-4)
+    if network.contrast:
+        _, sown = network.model.apply(
+            {
+                **variables,
+                "graph": {"output": {key.removeprefix("graph_"): one for key, one in constants.fitted.items()}},
+            },
+            inputs,
+            mutable=["pairs"],
+        )
+        ours = contrastive_loss(*sown["pairs"]["contrast"][0], jnp.ones(3))
+        assert float(its_loss.detach()) == pytest.approx(float(ours.mean()), rel=1e-4)
+
+
+def _joint_tensors(variables) -> dict[str, np.ndarray]:
+    """Return our variables by the names of the peer's."""
+    from benchmarks.torch_bert import Encoder
+
+    encoder = Encoder(SMALL_BERT)
+    encoder.load_published(by_name({"params": {"encoder": variables["params"]["encoder"]}}, BERT))
+    tensors = {f"encoder.{name}": tensor.numpy() for name, tensor in encoder.state_dict().items()}
+    leaves = flatten_dict(jax.device_get({**variables["params"], **{"stats": variables["batch_stats"]}}), sep="/")
+    rules = (
+        (r"^(stats/)?mel_encoder/conv_(\d)/kernel", r"mel_encoder.convs.\2.weight"),
+        (r"^(stats/)?mel_encoder/bn_(\d)/(\w+)", r"mel_encoder.norms.\2.\3"),
+        (r"^(\w+)_attention/(?:attention/)?(\w+)/kernel", r"attentions.\1.\2.weight"),
+        (r"^(\w+)_attention/norm/(\w+)", r"attentions.\1.norm.\2"),
+        (r"^(\w+)_projection/kernel", r"projections.\1.weight"),
+        (r"^joint/", "dense."),
+        (r"^output/labels/kernel_0", "output.first.weight"),
+        (r"^output/labels/kernel_1", "output.second.weight"),
+        (r"^output/dense/", "output.dense."),
+        (r"^(\w+)_width/", r"to_width.\1."),
+        (r"^(\w+)_summary/(\w+)/", r"summaries.\1.\2."),
+        (r"^layer_(\d)/(\w+)_empty", r"layers.\1.empty.\2"),
+        (r"^layer_(\d)/(\w+)_(affinity|change)/", r"layers.\1.\3.\2."),
+    )
+    for path, leaf in leaves.items():
+        if path.startswith("encoder/"):
+            continue
+        name = next((re.sub(a, b, path) for a, b in rules if re.search(a, path)), path)
+        name = re.sub(r"(convs|norms)\.(\d)", lambda match: f"{match[1]}.{int(match[2]) - 1}", name)
+        for i, modality in enumerate(SONGS_AND_LYRICS):
+            name = re.sub(rf"\.{modality}\b", f".{i}", name)
+        for ours, its in (
+            ("kernel", "weight"),
+            ("scale", "weight"),
+            (".mean", ".running_mean"),
+            (".var", ".running_var"),
+        ):
+            name = name.replace(ours, its)
+        is_kernel = leaf.ndim > 1 and "empty" not in name
+        tensors[name] = np.transpose(leaf, (-1, -2, *range(leaf.ndim - 2))) if is_kernel else leaf
+    return tensors

@@ -82,7 +82,9 @@ def _graph_shape(config: Config, n_labels: int, fitted: Fitted) -> tuple[int, in
     """Return the labels and the width of their features, at most if nothing is fitted; None without a graph head."""
     if config.target.head != "graph":
         return None
-    return n_labels, fitted[FEATURES].shape[1] if fitted else min(config.target.n_factors, n_labels)
+    if fitted:
+        return n_labels, fitted[FEATURES].shape[1]
+    return n_labels, config.model.bert.width if config.names_labels else min(config.target.n_factors, n_labels)
 
 
 def constants_of_vectors(constants: Constants, width: int) -> Constants:

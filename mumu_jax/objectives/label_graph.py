@@ -1,7 +1,7 @@
 """The graph of genres that a graph head sees: which genres occur together, and which have similar features.
 
 Ru et al. 2023, section 2.4: the mean of the conditional probability of one genre given another, over the training
-albums, and of the cosine of their features.  Theirs are BERT's vectors of the genres' names; a run's are label factors.
+albums, and of the cosine of their features: BERT's vectors of the genres' names, as theirs, or label factors.
 """
 
 import numpy as np

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Shaped, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 
 from mumu_jax.compute.network import Constants, Standardisation
 from mumu_jax.config import Config
@@ -18,6 +18,7 @@ from mumu_jax.errors import UserError
 from mumu_jax.objectives import make_objective
 from mumu_jax.objectives.cosine import label_factors, ppmi
 from mumu_jax.objectives.label_graph import fit_label_graph
+from mumu_jax.runs.label_names import vectors_of_names
 from mumu_jax.runs.settings import remedy_of_few
 from mumu_jax.system.files import read_npz, write_npz
 from mumu_jax.system.lines import print_remark
@@ -49,7 +50,8 @@ def fit_constants(config: Config, dataset: Dataset, data_dir: Path) -> tuple[Con
     except ValueError as error:
         raise UserError(f"{data_dir}: {error} (an experiment whose name ends in _logistic)") from error
     if config.target.head == "graph":
-        fitted |= _fit_graph(labels[[album.album_id in train for album in albums]], config, data_dir)
+        in_training = labels[[album.album_id in train for album in albums]]
+        fitted |= fit_label_graph(in_training, _features_of_labels(in_training, dataset.labels, config, data_dir))
     targeted = objective.has_target(len(seen), fitted)
     _warn(f"are on no training album with {dataset.name}: {objective.unseen}", dataset, ~seen & targeted)
     _warn(objective.untargeted, dataset, ~targeted)
@@ -58,10 +60,14 @@ def fit_constants(config: Config, dataset: Dataset, data_dir: Path) -> tuple[Con
     return Constants(inputs, fitted), seen
 
 
-def _fit_graph(labels: Shaped[np.ndarray, "albums labels"], config: Config, data_dir: Path) -> dict[str, np.ndarray]:
-    """Return the graph of the labels of the training albums; its nodes are described by their label factors."""
+def _features_of_labels(
+    multi_hot_labels: Shaped[np.ndarray, "albums labels"], labels: Sequence[Label], config: Config, data_dir: Path
+) -> Float[np.ndarray, "labels d"]:
+    """Return what the graph's nodes are described by: vectors of their names, or their factors in training."""
+    if config.names_labels:
+        return vectors_of_names([label.name for label in labels], config)
     try:
-        return fit_label_graph(labels, np.asarray(label_factors(ppmi(labels), config.target.n_factors)))
+        return np.asarray(label_factors(ppmi(multi_hot_labels), config.target.n_factors))
     except ValueError as error:
         why = str(error).partition("; ")[0]
         raise UserError(f"{data_dir}: {why}; train with config.target.head='dense'") from error

@@ -19,6 +19,7 @@ from mumu_jax.runs.constants import Seen
 from mumu_jax.runs.folder import TrainedRun
 from mumu_jax.runs.levels import score_levels
 from mumu_jax.runs.prediction import Watch
+from mumu_jax.runs.retrieval import score_retrieval
 from mumu_jax.system import processes
 from mumu_jax.system.files import write_json, write_npz
 from mumu_jax.system.seals import seal, unseal
@@ -52,7 +53,8 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str, workdir: Path, watch
 
     Track scores are of each track's fixed patch; album scores of the mean penultimate vector of an album's tracks
     (Oramas et al. 2017, section 5.1), or of the album's own item.  If albums may have several labels and the run has
-    thresholds, `decisions` are of the labels that they give the albums.  Raises UserError if the split is empty.
+    thresholds, `decisions` are of the labels that they give the albums; `retrieval` is recall@1 between the inputs of a
+    network with a contrastive loss.  Raises UserError if the split is empty.
     """
     records = records_of(dataset, split)
     levels, label_names = score_levels(run, records, watch), [label.name for label in run.labels]
@@ -66,6 +68,8 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str, workdir: Path, watch
         "chance": metrics.by_chance(len(run.labels), len(albums.scores), is_single_label(run)),
         **_of_decisions(run, albums, workdir),
     }
+    if found := score_retrieval(run, records, watch):
+        result["retrieval"] = found
     if is_single_label(run):
         result["accuracy_by_genre"] = accuracy_by_genre(albums.scores, albums.labels, label_names)
     if processes.is_main():

@@ -9,10 +9,10 @@ from absl import flags
 from ml_collections import config_flags
 
 from mumu_jax.config import Config, flatten, validate
-from mumu_jax.data.modalities.inputs import Inputs, level_of
+from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.errors import UserError, nearest
 from mumu_jax.experiments import load_config, load_experiments
-from mumu_jax.runs.settings import check_settings, count_params
+from mumu_jax.runs.settings import check_settings, count_params, has_album_network
 from mumu_jax.system.lines import print_lines
 from mumu_jax.system.terminal import print_table
 
@@ -96,7 +96,7 @@ def parse_flags(argv: Sequence[str]) -> Flags:
 
 def _note_of_optim(argv: Sequence[str], config: Config) -> str:
     """Name the settings of `optim` on the command line that the album network, the second one of tracks, has not."""
-    if not config.name or level_of(config) != "track":
+    if not (config.name and has_album_network(config)):
         return ""
     given = {argument.partition("=")[0].removeprefix("--config.") for argument in argv}
     both = {name: (getattr(config.optim, name), getattr(config.album_optim, name)) for name in flatten(config.optim)}

@@ -32,8 +32,11 @@ def unused_settings(config: Config) -> dict[str, str]:
     unused = _of_other_modalities(config)
     unused |= _of_others("model.family", config.model, family_of(config), FAMILIES)
     unused |= _of_others("target.kind", config.target, make_objective(config.target), OBJECTIVES)
-    if config.target.head == "graph":
+    if config.target.head != "graph":
+        unused["target.label_features"] = "config.target.head='graph'"
+    elif not config.names_labels:
         unused.pop("target.n_factors", None)
+    unused |= _of_joint(config)
     if family_of(config).by_gradient:
         unused |= _of_other_optimizers("optim", config.optim)
     else:
@@ -41,10 +44,15 @@ def unused_settings(config: Config) -> dict[str, str]:
         unused |= {f"optim.{name}": "a network that is trained by gradients" for name in others}
     if level_of(config) == "album":
         unused["model.albums"] = "a modality of tracks"
-    elif config.model.albums == "network":
+    if has_album_network(config):
         return unused | _of_other_optimizers("album_optim", config.album_optim)
     reader = "a modality of tracks with config.model.albums='network'"
     return unused | {f"album_optim.{name}": reader for name in flatten(config.album_optim)}
+
+
+def has_album_network(config: Config) -> bool:
+    """Return True if a second network, of albums, is trained: Oramas et al. 2017, section 5.1, step 3."""
+    return level_of(config) == "track" and config.model.albums == "network"
 
 
 def _of_other_modalities(config: Config) -> dict[str, str]:
@@ -64,6 +72,17 @@ def _of_others(choice: str, settings: Any, chosen: Any, registry: Mapping[str, A
         owners = [key for key, one in registry.items() if name in one.settings]
         if owners and name not in chosen.settings:
             unused[f"{choice.partition('.')[0]}.{name}"] = f"{choice} {' or '.join(map(repr, owners))}"
+    return unused
+
+
+def _of_joint(config: Config) -> dict[str, str]:
+    """Return the settings of the attention and the contrastive loss that this joint network does without."""
+    joint, reads = config.model.joint, family_of(config).settings
+    unused = {}
+    if "joint.attention" in reads and not joint.attention:
+        unused["model.joint.heads"] = "config.model.joint.attention=True"
+    if "joint.contrast" in reads and not joint.contrast:
+        unused["model.joint.projection"] = "config.model.joint.contrast above 0"
     return unused
 
 
@@ -106,6 +125,13 @@ def _check_target(config: Config) -> None:
         raise UserError(
             f"config.target.head='graph' is trained by gradients, and config.model.family={config.model.family!r} is "
             "not; choose config.target.head='dense'"
+        )
+    if config.target.label_features == "names" and not (
+        "lyrics" in config.inputs and config.model.weights and config.tokens.vocabulary
+    ):
+        raise UserError(
+            "config.target.label_features='names' needs a network of lyrics with a published BERT: give "
+            "config.model.weights and config.tokens.vocabulary, or choose 'factors'"
         )
     if of_factors and "joint.contrast" in family.settings and config.model.joint.contrast:
         raise UserError(

@@ -13,8 +13,7 @@ SONG, LYRICS, FUSION = "mel_five_blocks_logistic", "lyrics_bert_logistic", "fusi
 RU = "Ru et al. 2023"
 WHY = (
     "only the order of magnitude compares: their split of Music4All and what their accuracy and F are is not published "
-    "(here Jaccard and F1 by item, at a calibrated probability of 0.5); our graph has label factors, theirs BERT's "
-    "vectors of the names"
+    "(here Jaccard and F1 by item, at a calibrated probability of 0.5)"
 )
 OTHERS = f"other networks, trained again by Ru et al.; {WHY}"
 # Accuracy and F of the ablations, as printed in their table of ablations.
