@@ -119,6 +119,11 @@ ACCURACY = Column("right", "accuracy", percent)
 ROC_AUC = Column("ROC-AUC", "roc_auc", "{:.3f}".format)
 RIGHT = Column("matches right", "precision_of_matches", "{:.1%}".format)
 FOUND = Column("found", "recall_of_matches", "{:.1%}".format)
+SEED = Column("seed", "seed")
+JACCARD = Column("Jaccard", "jaccard", "{:.3f}".format)
+F1 = Column("F1 samples", "f1_samples", "{:.3f}".format)
+GAIN = Column("Jaccard gained", "gain", "{:+.3f}".format)
+RECALL = Column("recall@1", "recall_at_1", "{:.3f}".format)
 TESTED = Column("clips tested", "n_items", grouped)
 
 BENCHMARK = Column("benchmark", "benchmark")
@@ -215,6 +220,11 @@ TABLES = (
         wanted=({"device": WANTED, "albums": 31_471, "mode": "paper", "seconds": NOT_MEASURED},),
     ),
     Table("Genres from few songs", "few_songs", (DEVICE, CONFIG, TRAINED, ACCURACY, ROC_AUC, TESTED, SECONDS)),
+    Table(
+        title="Songs and their lyrics: either alone, late fusion, and a joint network, on the mini dataset",
+        benchmark="joint",
+        columns=(DEVICE, CONFIG, SEED, JACCARD, GAIN, F1, ROC_AUC, RECALL, TESTED, SECONDS),
+    ),
     Table("Harm done to commands", "promises", (DEVICE, HARM, COMMAND, TRIES, SURVIVORS, MINUTES)),
     Table("Programs compiled for an H200, not run", "h200_module", (*STEP, KERNELS, MOVED, GIANT)),
 )

@@ -8,8 +8,6 @@ know.
 
 import csv
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -24,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks import results
 from benchmarks.benchmark import Benchmark
 from benchmarks.columns import Row
+from benchmarks.commands import call
 from mumu_jax.data.modalities.suffixes import is_audio
 from mumu_jax.errors import UserError
 from mumu_jax.runs.published import plain
@@ -75,11 +74,11 @@ def _round(clips: Clips, n_train: int, k: int, networks: Sequence[str]) -> dict[
         folder, data = Path(temporary), f"--data_dir={temporary}/data"
         with (folder / "clips.csv").open("w", newline="") as file:
             csv.writer(file).writerows([("path", "genres", "split"), *((f.resolve(), *rest) for f, *rest in rows)])
-        _command("prepare", "--source=csv", f"--input={folder / 'clips.csv'}", data, "--modalities=audio,mel")
+        call("prepare", "--source=csv", f"--input={folder / 'clips.csv'}", data, "--modalities=audio,mel")
         found = {MFCC: _mfccs(rows)}
         for name in networks:
             start = time.monotonic()
-            _command("train", f"--config={name}", data, f"--workdir={folder / name}")
+            call("train", f"--config={name}", data, f"--workdir={folder / name}")
             seconds = time.monotonic() - start
             scores = json.loads((folder / name / "eval_test.json").read_text())
             found[name] = {**_accuracy(scores["album"]), "seconds": seconds}
@@ -93,13 +92,6 @@ def _splits(files: list[Path], n_train: int, k: int) -> list[tuple[Path, str]]:
     splits = ["test"] * N_TEST + ["val"] * N_VAL + ["train"] * n_train
     start = k * N_TEST
     return list(zip([*files[start:], *files[:start]], splits, strict=False))
-
-
-def _command(name: str, *arguments: str) -> None:
-    """Run a command of the package; raises UserError with what it printed if it fails."""
-    done = subprocess.run([sys.executable, "-m", f"mumu_jax.{name}", *arguments], capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(f"mumu_jax.{name} {' '.join(arguments)} failed: {done.stderr.strip()}")
 
 
 def _accuracy(scores: dict[str, Any]) -> Row:
@@ -139,7 +131,7 @@ def _published(clips: Clips) -> Row | None:
         start, out = time.monotonic(), Path(folder) / "genres.jsonl"
         models = [f"--model=models/musicnn_{tags}.safetensors" for tags in ("msd", "mtt")]
         files = [str(file) for files in clips.values() for file in files]
-        _command("tag", *models, *files, f"--out={out}", "--top_k=100")
+        call("tag", *models, *files, f"--out={out}", "--top_k=100")
         lines = [json.loads(line) for line in out.read_text().splitlines()]
     for line in lines:
         if line["error"]:

@@ -1,0 +1,13 @@
+"""Commands of the package, each in a process of its own."""
+
+import subprocess
+import sys
+
+from mumu_jax.errors import UserError
+
+
+def call(name: str, *arguments: str) -> None:
+    """Run `python -m mumu_jax.NAME`.  Raises UserError with what it printed if it fails."""
+    done = subprocess.run([sys.executable, "-m", f"mumu_jax.{name}", *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"mumu_jax.{name} {' '.join(arguments)} failed: {done.stderr.strip()}")
