@@ -95,8 +95,9 @@ def open_on_data(path: Path, data_dir: Path) -> OnData:
         track=track,
         album=album,
     )
-    about = {"weights": {"network": pretrained.model, **pretrained.about, "tags": list(pretrained.vocabulary)}}
-    return OnData(run, dataset, matching, {**about, "unknown": matching.unknown, "unused": matching.unused})
+    about = {"network": pretrained.model, **pretrained.about, "tags": list(pretrained.vocabulary)}
+    missing = {"unknown": matching.unknown, "unused": matching.unused}
+    return OnData(run, dataset, matching, {"weights": about, **missing})
 
 
 def match(labels: Sequence[Label], vocabulary: Sequence[str]) -> Matching:
