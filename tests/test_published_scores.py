@@ -1,5 +1,6 @@
 """Published weights on prepared data: the whole way from a data set's files and a .pth file to the metrics."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -57,11 +58,11 @@ def convert(folder: Path, name: str, tags: str = "mtat") -> Path:
     return out
 
 
-def by_torch(peer, data_dir: Path, split: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def by_torch(peer, data_dir: Path, split: str, patch_frames: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """The mean of the sigmoids over 16 patches of each track by PyTorch, the labels, and their names."""
     import torch
 
-    settings = PRESETS["won"]
+    settings = dataclasses.replace(PRESETS["won"], patch_frames=patch_frames)
     prepared = open_prepared(data_dir, settings)
     scores, labels = [], []
     for record in prepared.split(split).read(range(len(prepared.split(split)))):
@@ -82,7 +83,7 @@ def test_metrics_are_those_of_the_published_network(data, tmp_path, capsys):
     where = (f"--data_dir={data}", f"--workdir={tmp_path / 'scores'}")
     evaluate.main([f"--model={model}", *where])
     result = json.loads((tmp_path / "scores" / "eval_test.json").read_text())
-    scores, labels, names = by_torch(peer, data, "test")
+    scores, labels, names = by_torch(peer, data, "test", 188)
     columns = [TAGS.index(name) for name in names]
     with np.load(tmp_path / "scores" / "predictions_test.npz") as arrays:
         assert arrays["label_names"].tolist() == names

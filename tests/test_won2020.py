@@ -175,12 +175,14 @@ def test_a_table_for_real(tmp_path, capsys):
     assert "left out: published_fcn_128" in said
     found = {row.job: row for row in read_table(WON2020, tmp_path / "W" / "won2020.csv")}
     assert (found[FCN].seeds, found["published_crnn_96"].seeds, found["published_fcn_128"].seeds) == (2, 1, 0)
-    scores, labels, names = by_torch(peer, data, "test")
+    scores, labels, names = by_torch(peer, data, "test", 1813)
     scored = [i for i in range(len(names)) if 0 < labels[:, i].sum() < len(labels)]
-    given = scores[:, [VOCABULARIES["mtat"].index(names[i]) for i in scored]]
+    of_names = scores[:, [VOCABULARIES["mtat"].index(name) for name in names]]
+    with np.load(run_folder(tmp_path / "W", "published_crnn_96", 0) / "predictions_test.npz") as arrays:
+        np.testing.assert_allclose(1 / (1 + np.exp(-arrays["track_scores"])), of_names, atol=1e-5)
     for metric, function in zip(METRICS, (roc_auc_score, average_precision_score), strict=True):
         value = found["published_crnn_96"].values[metric]
-        assert value.mean == pytest.approx(function(labels[:, scored], given, average="macro"), abs=1e-5)
+        assert value.mean == pytest.approx(function(labels[:, scored], of_names[:, scored], average="macro"), abs=1e-5)
     assert found["published_crnn_96"].values["roc_auc_macro"].printed == 0.8722
     page = make_page(tmp_path / "W", None)
     assert "published CRNN (96)" in page
