@@ -16,7 +16,7 @@ from mumu_jax.data.sources.origin import Origin, write_origin
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
 from mumu_jax.reports.page import make_page
-from mumu_jax.reports.tables.base import Plan
+from mumu_jax.reports.tables.base import Job, Plan
 from mumu_jax.reports.tables.output import read_table
 from mumu_jax.reports.tables.results import SETTINGS, run_folder
 from mumu_jax.reports.tables.ru2023 import RU2023
@@ -143,6 +143,20 @@ def test_weights_of_other_tags_have_no_published_numbers(tmp_path):
     assert "1 labels are no tags of the network, and not scored; 2 tags of the network are no labels of the" in note
 
 
+def test_published_weights_have_one_run_whatever_the_seeds(tmp_path):
+    jobs = {FCN: WON2020.jobs(tmp_path)[FCN], "published_fcn_96": Job("evaluate", {}, weights="a")}
+    found = Plan(WON2020, tmp_path, "paper", 2, "", jobs, [*jobs], [], {}, {}, "nothing")
+    assert found.runs == [(FCN, 0), ("published_fcn_96", 0), (FCN, 1)]
+    assert not any("seed=" in argument for argument in found.arguments("published_fcn_96", 0, Path("W")))
+
+
+def test_rows_that_the_data_rules_out_for_one_reason_are_named_together(tmp_path):
+    jobs = WON2020.jobs(tmp_path)
+    impossible = dict.fromkeys([name for name in jobs if "short" in name], "no 128 bands")
+    said = str(Plan(WON2020, tmp_path, "paper", 1, "", jobs, [*jobs], [], impossible, {}, "nothing"))
+    assert "left out: mel_short_chunk_logistic, mel_short_chunk_residual_logistic: no 128 bands" in said
+
+
 def test_weights_are_for_tables_of_published_networks():
     with pytest.raises(UserError, match="which ru2023 is not; leave it out"):
         RU2023.with_weights([Path("a.safetensors")])
@@ -167,14 +181,14 @@ def test_a_table_for_real(tmp_path, capsys):
     peer = published_file(tmp_path, "crnn")
     published_file(tmp_path, "fcn", n_bins=128)
     files = [str(convert(tmp_path, "crnn")), str(convert(tmp_path, "fcn"))]
-    common = ["--table=won2020", f"--workdir={tmp_path / 'W'}", "--preset=smoke", "--seeds=2"]
+    common = ["--table=won2020", f"--workdir={tmp_path / 'W'}", "--preset=smoke"]
     rows = "--rows=mel_fcn,published*"
     assert reproduce.main([*common, f"--data_dir={data}", rows, "--weights", *files]) == 0
     said = capsys.readouterr().out
-    assert "3 runs on 11 albums" in said  # the published one has no second seed
+    assert "2 runs on 11 albums" in said
     assert "left out: published_fcn_128" in said
     found = {row.job: row for row in read_table(WON2020, tmp_path / "W" / "won2020.csv")}
-    assert (found[FCN].seeds, found["published_crnn_96"].seeds, found["published_fcn_128"].seeds) == (2, 1, 0)
+    assert (found[FCN].seeds, found["published_crnn_96"].seeds, found["published_fcn_128"].seeds) == (1, 1, 0)
     scores, labels, names = by_torch(peer, data, "test", 1813)
     scored = [i for i in range(len(names)) if 0 < labels[:, i].sum() < len(labels)]
     of_names = scores[:, [VOCABULARIES["mtat"].index(name) for name in names]]
@@ -191,7 +205,7 @@ def test_a_table_for_real(tmp_path, capsys):
     capsys.readouterr()
     assert reproduce.main([*common, f"--data_dir={data}", "--rows=published*", "--weights", files[1]]) == 0
     found = {row.job: row for row in read_table(WON2020, tmp_path / "W" / "won2020.csv")}
-    assert {job: row.seeds for job, row in found.items()} == {FCN: 2, "published_crnn_96": 1, "published_fcn_128": 1}
+    assert {job: row.seeds for job, row in found.items()} == {FCN: 1, "published_crnn_96": 1, "published_fcn_128": 1}
     assert found["published_crnn_96"].values["roc_auc_macro"].printed == 0.8722
     assert not np.isnan(found["published_fcn_128"].values["roc_auc_macro"].mean)
     assert {*json.loads((tmp_path / "W" / SETTINGS).read_text())["data"]} == {"mel won", "mel won128"}

@@ -183,5 +183,8 @@ class Plan:
         lines = [f"{len(self.runs)} run{'s' * (len(self.runs) != 1)} on {self.data}"]
         if self.added:
             lines.append(f"added, because others join them: {', '.join(self.added)}")
-        lines += [f"left out: {row}: {why}" for row, why in self.impossible.items() if row in self.rows]
+        reasons = dict.fromkeys(why for row, why in self.impossible.items() if row in self.rows)
+        for why in reasons:
+            of_reason = (row for row in self.rows if self.impossible.get(row) == why)
+            lines.append(f"left out: {', '.join(of_reason)}: {why}")
         return "\n".join(lines)
