@@ -22,6 +22,7 @@ from mumu_jax.reports.tables.plan import training_job
 from mumu_jax.reports.tables.results import Result, read_results
 from mumu_jax.runs.published import config_of, load_tagger
 from mumu_jax.runs.published_scores import N_PATCHES
+from mumu_jax.system.files import sha256_of
 from mumu_jax.training.vocabularies import VOCABULARIES
 
 METRICS = ("roc_auc_macro", "pr_auc_macro")
@@ -71,7 +72,7 @@ OTHER_TAGS = "no published numbers: the weights have the tags of other data"
 
 
 class Weights(NamedTuple):
-    """A file of `--weights`: its network, mel bands, tags and SHA-256, and the mel spectrograms that it sees."""
+    """A file of `--weights`: its network, mel bands, tags and SHA-256 of its bytes, and the mel spectrograms that it sees."""
 
     path: Path
     network: str
@@ -186,7 +187,7 @@ def _read(path: Path) -> Weights:
     if (network, mel.n_bins) not in PUBLISHED:
         known = ", ".join(dict.fromkeys(network for network, _ in PUBLISHED))
         raise UserError(f"--weights={path} holds {network} of {mel.n_bins} bands, which is not in the table: {known}")
-    return Weights(path, network, mel.n_bins, pretrained.vocabulary, pretrained.about["sha256"], mel)
+    return Weights(path, network, mel.n_bins, pretrained.vocabulary, sha256_of(path), mel)
 
 
 def _experiment(network: str) -> str:
