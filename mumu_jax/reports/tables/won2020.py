@@ -72,7 +72,7 @@ OTHER_TAGS = "no published numbers: the weights have the tags of other data"
 
 
 class Weights(NamedTuple):
-    """A file of `--weights`: its network, mel bands, tags, its bytes' SHA-256, and the mel spectrograms that it sees."""
+    """A file of `--weights`: its network, mel bands, tags, its bytes' SHA-256, and the mel settings that it needs."""
 
     path: Path
     network: str
