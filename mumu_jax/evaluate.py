@@ -1,4 +1,4 @@
-"""`python -m mumu_jax.evaluate`: the metrics of a trained run on a split, by album and by track, or of an ensemble."""
+"""`python -m mumu_jax.evaluate`: the metrics of a trained run, an ensemble or published weights on a split."""
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +16,7 @@ from mumu_jax.runs.ensemble import evaluate_ensemble, is_ensemble, metrics_of_ru
 from mumu_jax.runs.evaluation import LEVELS, evaluate, files_of, is_single_label
 from mumu_jax.runs.folder import CALIBRATION, TrainedRun, difference_of_data, load_run
 from mumu_jax.runs.fusion import extract_features, open_data, origin_of, write_features
+from mumu_jax.runs.published_scores import open_on_data
 from mumu_jax.runs.settings import remedy_of_few
 from mumu_jax.system import terminal
 from mumu_jax.system.cache import keep_compiled_programs
@@ -23,6 +24,7 @@ from mumu_jax.system.files import only_one
 from mumu_jax.system.lines import print_line, print_remark
 
 GENRES_SHOWN = 25
+OF_RUNS = ("config.json", "ensemble.json")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -32,6 +34,9 @@ def main(argv: Sequence[str]) -> None:
     if out and out.suffix != ".npz":
         raise UserError(f"--features={out} ends in {out.suffix or 'nothing'!r}; give a file that ends in .npz")
     keep_compiled_programs()
+    if arguments.model:
+        _evaluate_published(arguments)
+        return
     if is_ensemble(arguments.workdir):
         _evaluate_ensemble(arguments)
         return
@@ -66,6 +71,26 @@ def _evaluate_ensemble(arguments: argparse.Namespace) -> None:
             workdir, arguments.split, lambda run, path: _open_same_data(run, path, arguments.data_dir)
         )
     print_ensemble(result)
+    _print_files(workdir, files_of(result, covers=False))
+
+
+def _evaluate_published(arguments: argparse.Namespace) -> None:
+    """Score a split of prepared data with converted weights; print what has no counterpart, and the table."""
+    workdir, model = arguments.workdir, arguments.model
+    if arguments.features or arguments.calibrate:
+        raise UserError("--features and --calibrate are for runs, not for --model; leave them out")
+    if model.suffix != ".safetensors":
+        raise UserError(f"--model={model} should be converted weights, a .safetensors file; a run is a --workdir")
+    if arguments.data_dir is None:
+        raise UserError(f"--model={model} has no data of its own; name prepared data with --data_dir")
+    if other := next((name for name in OF_RUNS if (workdir / name).exists()), None):
+        raise UserError(f"--workdir={workdir} holds {other}, which is another model's; give a new folder")
+    opened = open_on_data(model, arguments.data_dir)
+    for remark in opened.matching.remarks:
+        print_remark(remark)
+    with only_one(workdir, "evaluating"):
+        result = evaluate(opened.run, opened.dataset, arguments.split, workdir, about=opened.about)
+    print_table(result, remedy_of_few(opened.run.config))
     _print_files(workdir, files_of(result, covers=False))
 
 
@@ -165,7 +190,18 @@ def _format(value: float | int | None) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m mumu_jax.evaluate", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--workdir", type=Path, required=True, help="the folder of a finished run, or of an ensemble")
+    parser.add_argument(
+        "--workdir",
+        type=Path,
+        required=True,
+        help="the folder of a finished run, or of an ensemble; with --model the folder to write to",
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="converted weights of a published music tagger (.safetensors), to score on --data_dir without training",
+    )
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--data_dir", type=Path, help="prepared data; the run's own by default")
     instead = parser.add_mutually_exclusive_group()

@@ -35,8 +35,8 @@ from mumu_jax.training.weights import load_for
 
 REPORT = "report.html"
 COMMANDS = {
-    name: (sys.executable, "-m", f"mumu_jax.{module}")
-    for name, module in (("train", "train"), ("ensemble", "ensemble"), ("estimators", "runs.estimators"))
+    module.rpartition(".")[2]: (sys.executable, "-m", f"mumu_jax.{module}")
+    for module in ("train", "ensemble", "evaluate", "runs.estimators")
 }
 # Runs share their small compiled programs, too; what a killed one printed is in its log.
 ENVIRONMENT = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "PYTHONUNBUFFERED": "1"}
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     """Train what is not trained yet, and show the table; return 1 if a row failed."""
     arguments = _parser().parse_args(argv)
     jax.config.update("jax_platforms", "cpu")  # the accelerator is for the runs' processes
-    table, workdir = TABLES[arguments.table], arguments.workdir
+    table, workdir = TABLES[arguments.table].with_weights(arguments.weights), arguments.workdir
     seeds = arguments.seeds or table.seeds
     plan = make_plan(table, arguments.data_dir, arguments.rows, arguments.preset, seeds, arguments.image_weights)
     # No wait: the row must get the signal while it still takes it for a repetition of its own.
@@ -156,7 +156,7 @@ def _claim(workdir: Path, plan: Plan) -> None:
     models = [plan.config(row, seed).model for row, seed in plan.runs if row.startswith("image")]
     if models:  # other rows do not depend on it
         options["image_weights"] = load_for(models[0]).about["sha256"] if plan.image_weights else ""
-    before = {"preset": plan.preset, "data": {}}
+    before = {"preset": plan.preset, "weights": {}, "data": {}}
     if path.exists():
         before |= json.loads(path.read_text(encoding="utf-8"))
     if before.get("table", TABLE2.name) != plan.table.name and path.exists():
@@ -169,6 +169,12 @@ def _claim(workdir: Path, plan: Plan) -> None:
                 f"{workdir} holds a table made with --{name}={before[name] or 'nothing'}, not {value or 'nothing'};"
                 " give the same, or another --workdir"
             )
+    if before.get("albums", plan.albums) != plan.albums:
+        raise UserError(f"{workdir} holds a table of other albums than {plan.data_dir} has; give another --workdir")
+    weights = {row: sha256 for row, _ in plan.runs if (sha256 := plan.jobs[row].weights)}
+    for row, sha256 in weights.items():
+        if before["weights"].get(row, sha256) != sha256:
+            raise UserError(f"{workdir} holds {row} of another file of --weights; give that, or another --workdir")
     for name, checksum in plan.checksums.items():
         if before["data"].get(name, checksum) != checksum:
             raise UserError(
@@ -176,7 +182,8 @@ def _claim(workdir: Path, plan: Plan) -> None:
                 "--workdir"
             )
     data = {"table": plan.table.name, "data_dir": str(plan.data_dir.absolute()), "about_data": plan.data}
-    write_json(path, {**before, **options, **data, "data": {**before["data"], **plan.checksums}})
+    about = {**before, **options, **data, "albums": plan.albums, "weights": {**before["weights"], **weights}}
+    write_json(path, {**about, "data": {**before["data"], **plan.checksums}})
 
 
 def _write(workdir: Path, plan: Plan) -> list[Any]:
@@ -230,6 +237,14 @@ def _parser() -> argparse.ArgumentParser:
         default="",
         metavar="FILE",
         help="first weights of ResNet-101 (scripts/convert_weights.py); random ones by default",
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="published networks (scripts/convert_weights.py) to score beside those that are trained, with won2020",
     )
     return parser
 

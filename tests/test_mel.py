@@ -164,6 +164,13 @@ def test_both_front_ends_exist_side_by_side(prepared):
         open_prepared(prepared, MelSettings())
 
 
+def test_networks_of_other_patches_see_the_same_records(prepared):
+    longer = open_prepared(prepared, dataclasses.replace(PRESETS["won"], patch_frames=1813, patch_seed=3))
+    assert longer.checksum == open_prepared(prepared, dataclasses.replace(PRESETS["won"], patch_frames=100)).checksum
+    config = Config(modality="mel", mel=longer.settings)
+    assert Inputs.unfitted(config).items(longer.split("test"), 1).item["mel"].shape == (1813, 96)
+
+
 def test_several_patches_of_a_track_are_its_evenly_spaced_ones(prepared):
     settings = dataclasses.replace(PRESETS["won"], patch_frames=100)
     config = Config(modality="mel", mel=settings, data=DataSettings(patches=4))

@@ -100,7 +100,7 @@ def test_what_the_data_does_not_allow_is_left_out(small_data, tmp_path):
     found = plan(data)
     assert "linked entity" in found.impossible["text_vsm_sem_cosine"]
     assert found.jobs["fusion_ati_cosine"].joins["text"] == "text_vsm_cosine"
-    assert "left out: fusion_ti_cosine: the data has no image" in str(found)
+    assert "fusion_ti_cosine, fusion_ati_cosine: the data has no image" in str(found)
     assert "prepare again with mel among its --modalities" in found.impossible["audio_musicnn_mtt_logistic"]
     with pytest.raises(UserError, match="there is no prepared data in"):
         plan(tmp_path / "nothing")

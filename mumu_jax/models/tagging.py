@@ -176,10 +176,11 @@ def _tagger(form: Form, settings: ModelSettings, output: Output) -> Tagger:
 
 
 def _short_chunk(residual: bool, settings: ModelSettings, output: Output) -> ShortChunk:
-    return ShortChunk(residual, **fields_of(settings, output))
+    filters = tuple(n // settings.width_divisor for n in ShortChunk.filters)
+    return ShortChunk(residual, filters=filters, **fields_of(settings, output))
 
 
 for _name, _form in FORMS.items():
     register(_name, sees=("mel",), settings=(*SETTINGS, "width_divisor"))(partial(_tagger, _form))
 for _name, _residual in (("short_chunk", False), ("short_chunk_residual", True)):
-    register(_name, sees=("mel",), settings=SETTINGS)(partial(_short_chunk, _residual))
+    register(_name, sees=("mel",), settings=(*SETTINGS, "width_divisor"))(partial(_short_chunk, _residual))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,14 @@ def is_single_label(run: TrainedRun) -> bool:
     return run.album.network.objective.single_label
 
 
-def evaluate(run: TrainedRun, dataset: Dataset, split: str, workdir: Path, watch: Watch = iter) -> dict[str, Any]:
+def evaluate(
+    run: TrainedRun,
+    dataset: Dataset,
+    split: str,
+    workdir: Path,
+    watch: Watch = iter,
+    about: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
     """Score a split with all networks; write eval_<split>.json and predictions_<split>.npz, and return the former.
 
     With one label an album, also write the albums' confusion_<split>.csv and .png; of covers, for figure 2, some of
@@ -54,7 +62,7 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str, workdir: Path, watch
     Track scores are of each track's fixed patch; album scores of the mean penultimate vector of an album's tracks
     (Oramas et al. 2017, section 5.1), or of the album's own item.  If albums may have several labels and the run has
     thresholds, `decisions` are of the labels that they give the albums; `retrieval` is recall@1 between the inputs of a
-    network with a contrastive loss.  Raises UserError if the split is empty.
+    network with a contrastive loss.  `about` are further facts for the file.  Raises UserError if the split is empty.
     """
     records = records_of(dataset, split)
     levels, label_names = score_levels(run, records, watch), [label.name for label in run.labels]
@@ -67,6 +75,7 @@ def evaluate(run: TrainedRun, dataset: Dataset, split: str, workdir: Path, watch
         **_of_baseline(run, records, workdir),
         "chance": metrics.by_chance(len(run.labels), len(albums.scores), is_single_label(run)),
         **_of_decisions(run, albums, workdir),
+        **about,
     }
     if found := score_retrieval(run, records, watch):
         result["retrieval"] = found

@@ -43,19 +43,29 @@ def plain(tag: str) -> str:
 
 def open_published(path: Path) -> Scorer:
     """Open the converted weights of a published tagging network, ready to score.  Raises UserError on other files."""
+    pretrained = load_tagger(path)
+    labels, config = [Label(tag) for tag in pretrained.vocabulary], config_of(pretrained)
+    names = (f"{pretrained.model}-{sha256_of(path)[:12]}",)
+    track = trained_of(pretrained, config, len(labels))
+    scorer = scorer_of_songs(names, labels, Inputs.unfitted(config), track)
+    return replace(scorer, ranking=_ranking_of(pretrained))
+
+
+def load_tagger(path: Path) -> Pretrained:
+    """Load converted weights that have tags.  Raises UserError on other files."""
     pretrained = load_pretrained(path)
     if not pretrained.vocabulary:
         raise UserError(
             f"{path} holds the weights of {pretrained.model}, which knows no genres; train with "
             f"--config.model.weights={path}, then tag with the run"
         )
-    labels = [Label(tag) for tag in pretrained.vocabulary]
-    config = _config_of(pretrained)
-    network = item_network(config, len(labels), {})
+    return pretrained
+
+
+def trained_of(pretrained: Pretrained, config: Config, n_labels: int) -> Trained:
+    """Return the network with what it needs to run: it standardises its input itself."""
     constants = Constants({"mel": Standardisation(np.float32(0), np.float32(1))}, {})
-    names = (f"{pretrained.model}-{sha256_of(path)[:12]}",)
-    scorer = scorer_of_songs(names, labels, Inputs.unfitted(config), Trained(network, pretrained.variables, constants))
-    return replace(scorer, ranking=_ranking_of(pretrained))
+    return Trained(item_network(config, n_labels, {}), pretrained.variables, constants)
 
 
 def check_front_end(config: Config) -> None:
@@ -70,7 +80,7 @@ def check_front_end(config: Config) -> None:
         )
 
 
-def _config_of(pretrained: Pretrained) -> Config:
+def config_of(pretrained: Pretrained) -> Config:
     """Return the settings of the network's input and of the network."""
     family = pretrained.model.removesuffix("_big")
     config = load_config(f"mel_{family}")

@@ -212,6 +212,8 @@ class PreparedModality(Modality):
     uses_gazetteer: ClassVar[bool] = False  # a gazetteer is kept beside the records
     # Settings that matter when records are read, not when they are made.
     later_settings: ClassVar[frozenset[str]] = frozenset()
+    # Those of them that nothing stored depends on: each network may have its own.
+    free_settings: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def unit(self) -> str:

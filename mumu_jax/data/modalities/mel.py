@@ -29,6 +29,7 @@ class Mel(Songs):
     name, settings, sections = "mel", MelSettings, ("mel",)
     own_settings = frozenset({"data.patch", "data.patches"})
     by_default = False  # the CQT is what most experiments see
+    free_settings = Songs.later_settings  # networks of 3 s and of 29 s see the same records
     presets: ClassVar[Mapping[str, Any]] = PRESETS
 
     def field(self, settings: MelSettings) -> str:

@@ -26,6 +26,7 @@ from mumu_jax.data.preparation.summary import MISSING, REJECTED, SILENT, Summary
 from mumu_jax.data.sources import SOURCES, read_source
 from mumu_jax.data.sources.base import Collection, Request
 from mumu_jax.data.sources.files import files_below
+from mumu_jax.data.sources.origin import Origin, write_origin
 from mumu_jax.data.store import records
 from mumu_jax.data.store.beam import ForEach
 from mumu_jax.data.store.shards import Shard, Store, Written
@@ -71,7 +72,7 @@ class Job:
 
 
 def prepare(job: Job) -> Summary:
-    """Read a source and write `manifest.jsonl`, `labels.json`, a folder a modality and lists into `job.data_dir`.
+    """Read a source and write the manifest, labels, origin, a folder a modality and lists into `job.data_dir`.
 
     Continues after a killed call; repeats only what other albums or files change.  Items that are damaged or missing
     are left out and listed in `rejected.jsonl` and `missing.jsonl`, songs and pictures of several splits are listed in
@@ -93,6 +94,7 @@ def prepare(job: Job) -> Summary:
         # A manifest is written when no shards of an earlier one are left beside it.
         write_manifest(job.data_dir / MANIFEST, collection.albums)
         write_labels(job.data_dir / LABELS, collection.labels)
+        write_origin(job.data_dir, _origin(job))
         notes = _write_duplicates(job, parts)
         splits = {part.modality.name: part.finish(collection.albums, collection.labels).splits for part in parts}
     return Summary(
@@ -122,6 +124,15 @@ def _read_collection(job: Job) -> Collection:
     if "entities" not in job.folders:
         return collection
     return dataclasses.replace(collection, albums=_with_entities(collection.albums, job.folders["entities"]))
+
+
+def _origin(job: Job) -> Origin:
+    dataset = SOURCES[job.source].dataset
+    options = {"duplicates": job.duplicates, "map": job.genre_map, "taxonomy": job.taxonomy}
+    changed_by = tuple(name for name, value in options.items() if value)
+    if dataset is None:
+        return Origin(job.source, changed_by=changed_by)
+    return Origin(job.source, *dataset.choose(job.subset, job.fold), changed_by)
 
 
 def _with_entities(albums: Sequence[Album], folder: Path) -> list[Album]:

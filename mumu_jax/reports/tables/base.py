@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from mumu_jax.config import Config
+from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
 from mumu_jax.reports.tables.results import run_folder
 
@@ -21,7 +22,8 @@ class Job:
     `command` is one of `reproduce.COMMANDS`, and `flags` are its own; `config` is that of an experiment.  `sees` has
     the settings of prepared data by modality.  `joins` has the other jobs by the names that the command gives their
     runs.
-    `impossible` says why the data rules it out, if `sees` does not say it.
+    `impossible` says why the data rules it out, if `sees` does not say it.  A job of published `weights` (their
+    SHA-256) trains nothing: it has one run, whatever the number of seeds.
     """
 
     command: str
@@ -30,6 +32,7 @@ class Job:
     flags: tuple[str, ...] = ()
     joins: Mapping[str, str] = field(default_factory=dict)
     impossible: str = ""
+    weights: str = ""
 
 
 class Point(NamedTuple):
@@ -70,6 +73,16 @@ class Table(ABC):
     def markdown(self) -> str:
         """The name of the table as text."""
         return f"{self.name}.md"
+
+    def with_weights(self, files: Sequence[Path]) -> "Table":
+        """Return the table with rows of published networks.  Raises UserError if it has no such rows."""
+        if files:
+            raise UserError(f"--weights is for tables of published networks, which {self.name} is not; leave it out")
+        return self
+
+    def data_name(self, modality: str, settings: Any) -> str:
+        """Return the name under which the folder remembers the data of a modality: others must not replace it."""
+        return modality
 
     @abstractmethod
     def jobs(self, data_dir: Path) -> dict[str, Job]:
@@ -113,8 +126,8 @@ class Plan:
     """The runs of a table.
 
     `jobs` are all that the table has, and `rows` those to be run, in order; `added` are the rows that were not asked
-    for, but that others join; `impossible` says why the data rules a job out; `checksums` are the data's, by modality,
-    and `data` describes it; `image_weights` is a file or empty.
+    for, but that others join; `impossible` says why the data rules a job out; `checksums` are the data's, by
+    `Table.data_name`, and `data` describes it; `image_weights` is a file or empty; `albums` is the albums' SHA-256.
     """
 
     table: Table
@@ -128,11 +141,13 @@ class Plan:
     impossible: dict[str, str]
     checksums: dict[str, str]
     data: str
+    albums: str = ""
 
     @cached_property
     def runs(self) -> list[tuple[str, int]]:
         """(job, seed) of every run: the whole table of one seed before the next."""
-        return [(row, seed) for seed in range(self.seeds) for row in self.rows if row not in self.impossible]
+        rows = [row for row in self.rows if row not in self.impossible]
+        return [(row, seed) for seed in range(self.seeds) for row in rows if not (seed and self.jobs[row].weights)]
 
     def settings(self, row: str, seed: int) -> dict[str, Any]:
         """Return the settings in which a run differs from its experiment."""
@@ -154,6 +169,8 @@ class Plan:
         if job.command == "ensemble":
             return [*job.flags, "--runs", *map(str, runs.values()), f"--workdir={folder}"]
         arguments = [*job.flags, f"--data_dir={self.data_dir}", f"--workdir={folder}"]
+        if job.weights:
+            return arguments
         if job.config is None:
             return [*arguments, f"--seed={seed}"]
         arguments += [f"--config.{name}={value}" for name, value in self.settings(row, seed).items()]
@@ -166,5 +183,8 @@ class Plan:
         lines = [f"{len(self.runs)} run{'s' * (len(self.runs) != 1)} on {self.data}"]
         if self.added:
             lines.append(f"added, because others join them: {', '.join(self.added)}")
-        lines += [f"left out: {row}: {why}" for row, why in self.impossible.items() if row in self.rows]
+        reasons = dict.fromkeys(why for row, why in self.impossible.items() if row in self.rows)
+        for why in reasons:
+            of_reason = (row for row in self.rows if self.impossible.get(row) == why)
+            lines.append(f"left out: {', '.join(of_reason)}: {why}")
         return "\n".join(lines)

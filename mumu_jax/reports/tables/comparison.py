@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from mumu_jax.objectives.decisions import DECISIONS
 from mumu_jax.objectives.metrics import METRICS
@@ -53,15 +53,21 @@ class Row:
 
 
 class Comparison(Table):
-    """A table of published lines; `metrics` are the columns, the main one first."""
+    """A table of published lines; `metrics` are the columns, the main one first, `notes` are lines below all rows."""
 
     lines: Sequence[Line]
     metrics: Sequence[str]
+    notes: ClassVar[Sequence[str]] = ()
     n_names = 1
+
+    def lines_of(self, plan: Plan, workdir: Path) -> Sequence[Line]:
+        """Return the lines, whose numbers may depend on the data."""
+        return self.lines
 
     def measure(self, plan: Plan, workdir: Path) -> list[Row]:
         """Return the rows of the plan, and others that the folder has runs of, with all seeds that are there."""
-        failures, lines = read_failures(workdir), [line for line in self.lines if self._is_shown(line, plan, workdir)]
+        failures, lines = read_failures(workdir), self.lines_of(plan, workdir)
+        lines = [line for line in lines if self._is_shown(line, plan, workdir)]
         results = {job: read_results(workdir, job) for job in dict.fromkeys(line.job for line in lines)}
         return [self._measure_line(line, plan, results[line.job], reasons(failures, line.job)) for line in lines]
 
@@ -75,7 +81,7 @@ class Comparison(Table):
             of_seeds = [level.get(metric) for level in scored]
             values[metric] = Value(average(statistics.fmean, of_seeds), deviation(of_seeds), line.printed.get(metric))
         impossible = plan.impossible.get(line.job)
-        notes = [impossible] if impossible else failed
+        notes = [impossible] if impossible and not results else failed
         if results and not scored:
             notes.append("a song has one piece here, or too many scores to be kept")
         return Row(
@@ -106,7 +112,7 @@ class Comparison(Table):
             for said in (f"published by {row.origin}: {row.why}" if row.origin else row.why, row.cuts, row.note):
                 if said:
                     lines.setdefault(said, []).append(row.name)
-        return [f"{', '.join(names)}: {said}" for said, names in lines.items()]
+        return [*(f"{', '.join(names)}: {said}" for said, names in lines.items()), *self.notes]
 
     def flat(self, row: Row) -> dict[str, Any]:
         """Return the row's fields, those of a metric as three columns."""
@@ -141,14 +147,14 @@ def _metrics_at(level: str, evaluation: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**given.get("at_half", {}), **evaluation[level]}
 
 
-def columns_of(metrics: Sequence[str]) -> list[tuple[str, Callable[[Row], str]]]:
+def columns_of(metrics: Sequence[str], n_digits: int = 3) -> list[tuple[str, Callable[[Row], str]]]:
     """Return the columns of a table: name, seeds, and ours beside the published number of each metric."""
     columns: list[tuple[str, Callable[[Row], str]]] = [
         ("", lambda row: row.name),
         ("seeds", lambda row: str(row.seeds or "")),
     ]
     for metric in metrics:
-        columns += [(_title(metric), _ours(metric)), ("published", _printed(metric))]
+        columns += [(_title(metric), _ours(metric, n_digits)), ("published", _printed(metric, n_digits))]
     return columns
 
 
@@ -156,18 +162,18 @@ def _title(metric: str) -> str:
     return METRICS[metric].title if metric in METRICS else DECISIONS[metric].title
 
 
-def _ours(metric: str) -> Callable[[Row], str]:
+def _ours(metric: str, n_digits: int) -> Callable[[Row], str]:
     def cell(row: Row) -> str:
         value = row.values[metric]
-        spread = "" if value.sd is None else f" ± {value.sd:.3f}"
-        return "" if value.mean is None else f"{value.mean:.3f}{spread}"
+        spread = "" if value.sd is None else f" ± {value.sd:.{n_digits}f}"
+        return "" if value.mean is None else f"{value.mean:.{n_digits}f}{spread}"
 
     return cell
 
 
-def _printed(metric: str) -> Callable[[Row], str]:
+def _printed(metric: str, n_digits: int) -> Callable[[Row], str]:
     def cell(row: Row) -> str:
         printed = row.values[metric].printed
-        return "" if printed is None else f"{printed:.3f}"
+        return "" if printed is None else f"{printed:.{n_digits}f}"
 
     return cell

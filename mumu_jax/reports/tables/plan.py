@@ -39,7 +39,7 @@ def make_plan(table: Table, data_dir: Path, patterns: str, preset: str, seeds: i
         raise UserError(f"{data_dir} allows none of the rows: {impossible[wanted[0]]}")
     joined = {other for row in wanted if row not in impossible for other in jobs[row].joins.values()}
     rows = [row for row in jobs if row in wanted or row in joined]
-    prepared = {name: one for (name, _), one in opened.items() if isinstance(one, Prepared)}
+    prepared = [one for one in opened.values() if isinstance(one, Prepared)]
     return Plan(
         table=table,
         data_dir=data_dir,
@@ -50,8 +50,9 @@ def make_plan(table: Table, data_dir: Path, patterns: str, preset: str, seeds: i
         rows=rows,
         added=[row for row in rows if row not in wanted],
         impossible=impossible,
-        checksums={name: one.checksum for name, one in prepared.items()},
+        checksums={table.data_name(one.name, one.settings): one.checksum for one in prepared},
         data=_describe(data_dir),
+        albums=prepared[0].albums_sha256 if prepared else "",
     )
 
 
