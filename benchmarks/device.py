@@ -7,12 +7,13 @@ jaxtyping, psutil, rich, tqdm and scikit-learn, and torch for the peer.
 """
 
 import argparse
+import importlib.util
 import signal
 import tempfile
 import textwrap
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,7 +61,6 @@ def main(argv: Sequence[str]) -> int:
             session.measure()
         finally:
             session.close()
-            session.print_end()
     return int(bool(session.failed) or not session.rows)
 
 
@@ -71,10 +71,14 @@ def _minutes(text: str) -> float:
     return minutes
 
 
-def tasks(rows: Sequence[Row], machine: dict[str, Any], predictions: device_table.Predictions) -> Iterator[Task]:
+def has_torch() -> bool:
+    return importlib.util.find_spec("torch") is not None
+
+
+def tasks(rows: Sequence[Row], rehearsal: bool, predictions: device_table.Predictions) -> Iterator[Task]:
     """Yield the tasks by importance; the last one depends on the rows that there are by then."""
-    sizes: dict[str, Any] = REHEARSED if machine["rehearsal"] else MEASURED
-    precision = "float32" if machine["rehearsal"] else "bfloat16"
+    sizes: dict[str, Any] = REHEARSED if rehearsal else MEASURED
+    precision = "float32" if rehearsal else "bfloat16"
 
     def case(measure: str, config: str, size: str = "large", **more: Any) -> Case:
         return {"measure": measure, "config": config, "precision": precision, "batch_size": sizes[size], **more}
@@ -88,7 +92,7 @@ def tasks(rows: Sequence[Row], machine: dict[str, Any], predictions: device_tabl
     ]
     yield Task(f"epochs of {sizes['patches']:,} patches on the device", 30, epochs)
     yield Task(f"other formulations of {FIRST}", 20, [case("formulations", FIRST)])
-    if machine["torch"]:
+    if has_torch():
         ways = [(*form, sizes["how"]) for form in FORMS]
         yield Task("beside PyTorch", 60, [case("peer", name, ways=ways) for name in (FIRST, quickest)])
     yield Task("metrics beside scikit-learn", 15, [{"measure": "metric", "config": name} for name in METRICS])
@@ -149,17 +153,21 @@ class Session:
         self._folder = None if arguments.no_save else folder
         if self._folder == results.FOLDER:
             results.check_committed()
+        kind = "a rehearsal with small networks, " if self._machine["rehearsal"] else ""
         kept = f"rows go to {self._folder}" if self._folder else "no row is kept"
-        what = "a rehearsal, which measures nothing" if self._machine["rehearsal"] else "measured"
-        _print(f"{self._machine['device']}: {what}; {self._seconds / 60:g} minutes; {kept}")
+        _print(f"{self._machine['device']}: {kind}{self._seconds / 60:g} minutes, {kept}")
 
     def measure(self) -> None:
         """Measure the tasks, each in a process of its own, until all are done or the time is up."""
-        if not self._machine["torch"]:
-            _print("PyTorch is not installed: no peer")
-        for task in tasks(self.rows, self._machine, self._predictions):
-            self._measure(task)
+        if not has_torch():
+            print("PyTorch is not installed: no peer", flush=True)
+        try:
+            for task in tasks(self.rows, self._machine["rehearsal"], self._predictions):
+                self._measure(task)
+                self.close()
+        finally:
             self.close()
+            self._print_end()
 
     def close(self) -> None:
         """End the process that is running, if there is one."""
@@ -173,7 +181,7 @@ class Session:
             print(f"{self.passed_s:5.0f} s  {task.title}", flush=True)
         while cases:
             if self.left_s < task.expected_s:
-                self._left_out.append(f"{task.title}: {', '.join(map(_label, cases))}")
+                self._leave_out(task, cases)
                 return
             case = cases.popleft()
             answer: dict[str, Any]
@@ -182,8 +190,8 @@ class Session:
             except Died as died:  # the next case has a new process
                 self.close()
                 if self.left_s <= 0:
-                    self._left_out.append(f"{task.title}: {_label(case)} (stopped)")
-                    continue
+                    self._leave_out(task, [case, *cases])
+                    return
                 answer = {"failed": str(died)}
             cases.extendleft(reversed(answer.get("cases", [])))
             for row in answer.get("rows", []):
@@ -191,6 +199,10 @@ class Session:
             if "failed" in answer:
                 self.failed.append(f"{_label(case)}: {answer['failed']}")
                 _print(f"failed: {self.failed[-1]}")
+
+    def _leave_out(self, task: Task, cases: Collection[Case]) -> None:
+        names = "" if len(cases) == len(task.cases) else f" ({', '.join(map(_label, cases))})"
+        self._left_out.append(task.title + names)
 
     def _ask(self, case: Case, limit_s: float) -> dict[str, Any]:
         ends_at = self.passed_s + limit_s
@@ -205,19 +217,14 @@ class Session:
             results.append(row, self._folder)
         print(device_table.line_of(row, self.passed_s, self._predictions), flush=True)
 
-    def print_end(self) -> None:
-        """Print the table, what was left out, and what to look at; nothing if nothing was measured."""
-        if not self.rows:
-            return
-        print()
-        for line in (*device_table.table(self.rows, self._predictions), "", *device_table.kernels_of(self.rows)):
+    def _print_end(self) -> None:
+        """Print the tables and what to look at, if anything was measured, and what failed or was left out."""
+        for line in device_table.summary(self.rows, self._predictions) if self.rows else ():
             print(line)
-        for title, texts in (("failed", self.failed), ("left out for lack of time", self._left_out)):
-            for text in texts:
-                _print(f"{title}: {text}")
-        print("\nWhat to look at, in this order:")
-        for i, text in enumerate(device_table.what_next(self.rows, self._predictions), start=1):
-            print(textwrap.fill(text, WIDTH - 1, initial_indent=f"{i}. ", subsequent_indent="   "))
+        for text in self.failed:
+            _print(f"failed: {text}")
+        if self._left_out:
+            _print(f"left out for lack of time: {'; '.join(self._left_out)}")
         print(f"{self.passed_s:.0f} s of {self._seconds:.0f}", flush=True)
 
 

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+WORKER = (sys.executable, "-m", "benchmarks.device_worker")
+
 
 class Died(Exception):
     """The process ended, or was too slow to wait for; the text says which, and the last that it printed."""
@@ -26,15 +28,15 @@ class Process:
     def __init__(self, environment: Mapping[str, str], limit_s: float) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.device_worker"],
+            WORKER,
             env={**os.environ, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             start_new_session=True,
-            text=True,
+            bufsize=0,
         )
-        self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()
         try:
             self.machine = self._wait(limit_s)
@@ -46,8 +48,7 @@ class Process:
         """Return the answer to a case.  Raises Died if none comes within the limit; close the process then."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # `_wait` says why it ended
-            self._process.stdin.write(json.dumps(case) + "\n")
-            self._process.stdin.flush()
+            self._process.stdin.write(f"{json.dumps(case)}\n".encode())
         return self._wait(limit_s)
 
     def close(self) -> None:
@@ -55,17 +56,21 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         self._log.close()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._answers.put(line)
+        with self._process.stdout as lines:
+            for line in lines:
+                self._answers.put(line)
         self._answers.put(None)
 
     def _wait(self, limit_s: float) -> dict[str, Any]:
+        limit_s = max(0.0, limit_s)
         try:
-            line = self._answers.get(timeout=max(0.0, limit_s))
+            line = self._answers.get(timeout=limit_s)
         except queue.Empty:
             raise Died(f"stopped after {limit_s:.0f} s{self._last_words()}") from None
         if line is None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.columns import ABSENT, Row, digits, percent
+from benchmarks.columns import ABSENT, WANTED, Row, digits, percent
 from benchmarks.kernels import Kernel
 
 PREDICTIONS = Path(__file__).parent / "predictions.csv"
@@ -80,8 +80,18 @@ def _text(row: Row, predictions: Predictions) -> str:
     return text if ratio is None else f"{text}, {digits(ratio)} × predicted"
 
 
-def table(rows: Sequence[Row], predictions: Predictions) -> Iterator[str]:
-    """Yield the lines of the table of all training steps that were predicted."""
+def summary(rows: Sequence[Row], predictions: Predictions) -> Iterator[str]:
+    """Yield the lines that end a session: the predicted steps, the slowest kernels, and what to look at."""
+    yield f"\nSeconds an epoch, beside those predicted for an {WANTED}:"
+    yield from _predicted(rows, predictions)
+    yield from _kernels(rows)
+    yield "\nWhat to look at, in this order:"
+    for i, text in enumerate(what_next(rows, predictions), start=1):
+        yield textwrap.fill(text, WIDTH - 1, initial_indent=f"{i}. ", subsequent_indent="   ")
+    yield ""
+
+
+def _predicted(rows: Sequence[Row], predictions: Predictions) -> Iterator[str]:
     measured = steps(rows)
     form = "{:<16}  {:>5}  {:>8}  {:>9}  {:>9}  {:>5}  {:>7}".format
     yield form("network", "batch", "s/epoch", "predicted", "ratio", "goal", "of peak")
@@ -95,11 +105,10 @@ def table(rows: Sequence[Row], predictions: Predictions) -> Iterator[str]:
         yield form(*key, digits(row["epoch_s"]), str(prediction), shown, goal, percent(row["mfu"]))
 
 
-def kernels_of(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield the lines of the slowest kernels of each network that was profiled."""
+def _kernels(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         if row["benchmark"] == "kernel_times":
-            yield f"Slowest kernels of {row['config']} at {row['batch_size']}: share, time and calls of a step"
+            yield f"\nKernels of {row['config']} at {row['batch_size']}: share, time and calls of a step"
             yield from (str(Kernel(**kernel))[: WIDTH - 1] for kernel in row["kernels"])
 
 

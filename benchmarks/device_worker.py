@@ -3,7 +3,6 @@
 A case that fails is answered with the reason.  One that hangs or crashes takes this process with it, and no other.
 """
 
-import importlib.util
 import json
 import os
 import sys
@@ -37,8 +36,7 @@ def main() -> None:
     def answer(values: Any) -> None:
         print(json.dumps(values, allow_nan=False), file=answers, flush=True)
 
-    has_torch = importlib.util.find_spec("torch") is not None
-    answer({"device": results.device(), "rehearsal": IS_CPU, "torch": has_torch})
+    answer({"device": results.device(), "rehearsal": IS_CPU})
     for line in sys.stdin:
         case = json.loads(line)
         try:
