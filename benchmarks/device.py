@@ -151,11 +151,11 @@ class Session:
         if folder is None and not self._machine["rehearsal"]:
             folder = results.FOLDER
         self._folder = None if arguments.no_save else folder
-        if self._folder == results.FOLDER:
+        if self._folder is not None and self._folder.resolve() == results.FOLDER.resolve():
             results.check_committed()
         kind = "a rehearsal with small networks, " if self._machine["rehearsal"] else ""
         kept = f"rows go to {self._folder}" if self._folder else "no row is kept"
-        _print(f"{self._machine['device']}: {kind}{self._seconds / 60:g} minutes, {kept}")
+        _print(f"{self._machine['device']}: {kind}{self._seconds / 60:g} min, {kept}")
 
     def measure(self) -> None:
         """Measure the tasks, each in a process of its own, until all are done or the time is up."""

@@ -161,5 +161,5 @@ def _others(measured: Mapping[tuple[str, int], Row], rows: Sequence[Row]) -> str
     metric = next((row for row in rows if row["config"] == "roc_auc_macro"), None)
     images = measured.get(("image_resnet101", LARGE))
     ratio = f"{digits(metric['ratio'])} × scikit-learn" if metric and metric["ratio"] else "not measured"
-    rate = f"{digits(images['examples_per_s'])} images/s (predicted 2,500–3,300)" if images else "not measured"
+    rate = f"{digits(images['examples_per_s'])} images/s" if images else "not measured"
     return f"ROC-AUC of 3,147 albums × 250 labels: {ratio}. ResNet-101 at {LARGE}: {rate}."

@@ -66,8 +66,9 @@ def _step(config: str, precision: str, batch_size: int, ways: tuple[Any, ...] = 
 
 
 def _row(benchmark: str, row: Row) -> Row:
+    mode = f"rehearsal: {row['mode']}" if IS_CPU else row["mode"]  # no row of the network that it names
     common = {"n_devices": 1, "device": results.device(), "repeats": REPEATS}
-    return {"rows": [results.make_row(benchmark, {**common, **row})]}
+    return {"rows": [results.make_row(benchmark, {**common, **row, "mode": mode})]}
 
 
 def measure_step(config: str, precision: str, batch_size: int) -> Row:

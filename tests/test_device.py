@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -67,11 +68,27 @@ def test_the_worker_measures_on_a_bare_machine():
     for answer, benchmark in ((step, "train_step"), (epoch, "resident_epoch"), (kernels, "kernel_times")):
         (row,) = answer["rows"]
         assert {"benchmark": benchmark, "device": results.cpu_device(), **case}.items() <= row.items()
+        assert row["mode"].startswith("rehearsal: ")
         assert device_table.line_of(row, 1, {})
     assert kernels["rows"][0]["kernels"][0]["share"] > 0
     assert metric["rows"][0]["examples_per_s"] > 0
     assert {"measure": "formulation", **case, "shape": [4, 96, 1, 8], "formulation": "plain"} in listed["cases"]
     assert wrong["failed"].startswith("UserError: no experiment 'audio_low_4x97'")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("module", "arguments", "row"),
+    [
+        ("resident_epoch", ("--items=5", "--repeats=1"), r"float32 +2 +[\d,.]+ \(.*\) +[\d,.]+ +135"),
+        ("kernel_times", ("--seconds=0.01",), r"float32 +2 +\d+ +[\d,.]+ +\d+% "),
+    ],
+)
+def test_commands_on_a_bare_machine(module, arguments, row):
+    case = ("--config=audio_low_4x96", "--precision=float32", "--batch_size=2", "--no_save")
+    done = run_python("-c", BARE, f"benchmarks.{module}", *case, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert re.search(rf"audio_low_4x96 +{row}", done.stdout)
 
 
 def test_what_a_library_prints_is_no_answer():
@@ -263,7 +280,7 @@ def test_jax_that_does_not_start_is_an_error():
 def test_a_minute_ends_in_time_with_what_was_left_out():
     done = run_python("-m", "benchmarks.device", "--minutes=0.5", timeout=90)
     first, *_, last = done.stdout.splitlines()
-    assert "a rehearsal with small networks, 0.5 minutes, no row is" in first
+    assert "a rehearsal with small networks, 0.5 min, no row is" in first
     assert "left out for lack of time: " in done.stdout
     assert "kernels of the slowest network" in " ".join(done.stdout.split())
     assert float(last.split()[0]) <= 30
