@@ -72,6 +72,11 @@ def k40(row: Row) -> int | None:
     return paper.epoch_s if paper else None
 
 
+def kernel(values: Row) -> str:
+    """Write a kernel's share of a step, and the operation of the compiled program that it computes, or its name."""
+    return f"{values['share']:.0%} {values['operation'] or values['name']}"
+
+
 percent, grouped = "{:.0%}".format, "{:,}".format
 
 # --- columns --------------------------------------------------------------------------------------------------
@@ -107,6 +112,8 @@ ALBUMS = Column("albums", "albums", grouped)
 RUNS = Column("runs", "n_runs")
 FAILED = Column("failed", "n_failed")
 EPOCHS = Column("epochs in all", "n_epochs")
+OTHERWISE = Column("kernel and formulation", "mode")
+STEP_TIME = Column("µs in kernels", "seconds", units(1e-6))
 KERNELS = Column("kernels a step", "n_kernels")
 MOVED = Column("MB an example", "bytes_per_example", units(1e6))
 GIANT = Column("giant windows", "n_giant_windows")
@@ -124,6 +131,7 @@ JACCARD = Column("Jaccard", "jaccard", "{:.3f}".format)
 F1 = Column("F1 samples", "f1_samples", "{:.3f}".format)
 GAIN = Column("Jaccard gained", "gain", "{:+.3f}".format)
 RECALL = Column("recall@1", "recall_at_1", "{:.3f}".format)
+KERNEL = Column("slowest kernels", lambda row: "; ".join(map(kernel, row["kernels"][:3])))
 TESTED = Column("clips tested", "n_items", grouped)
 
 BENCHMARK = Column("benchmark", "benchmark")
@@ -188,6 +196,17 @@ TABLES = (
         shows=_sees("image"),
         wanted=tuple(map(_unmeasured, IMAGES)),
     ),
+    Table(
+        title="Epochs of patches that are made up and held on the device",
+        benchmark="resident_epoch",
+        columns=(*STEP, RATE, EPOCH, K40),
+    ),
+    Table(
+        title="Training step with one convolution computed otherwise",
+        benchmark="other_formulations",
+        columns=(*STEP, OTHERWISE, RATE, EPOCH, PEAK, MEMORY),
+    ),
+    Table("Kernels of a training step", "kernel_times", (*STEP, KERNELS, STEP_TIME, KERNEL)),
     Table("Several devices", "train_step", (*STEP, RATE, STRONG, WEAK), lambda row: row["n_devices"] > 1),
     Table("Training from shards, beside that ceiling", "end_to_end", (*STEP, MODE, RATE, RATIO, WAIT)),
     Table("Loading patches", "loader", (DEVICE, CONFIG, MODE, BATCH, RATE, SPEED)),

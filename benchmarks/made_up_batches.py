@@ -20,6 +20,7 @@ from mumu_jax.objectives.label_graph import fit_label_graph
 
 N_LABELS, LABELS_PER_ITEM = 250, 5.97  # MuMu's
 N_GENRES = 18  # the album-cover study's, one an album
+N_DIFFERENT = 1_024  # items of a chunk; more are the same ones again, because noise takes long to draw
 N_FITTED = 1_000  # albums that the objective is fitted on
 NNZ = 100  # different words in 1,000 characters, about
 N_TOKENS = 128  # of a text with an encoder
@@ -46,8 +47,15 @@ class Problem:
     def chunk(self, n_steps: int, batch_size: int) -> Batch:
         """Return a chunk on the host, the same for the same arguments."""
         shape, rng = (n_steps, batch_size), np.random.default_rng(0)
-        inputs = {name: NOISES[name](self.config, shape, rng) for name in self.config.inputs}
-        return Batch(inputs, self._labels(shape, rng), np.ones(shape, np.float32))
+        rows = np.arange(n_steps * batch_size) % N_DIFFERENT
+        different = (1, min(len(rows), N_DIFFERENT))
+        inputs = {name: NOISES[name](self.config, different, rng) for name in self.config.inputs}
+
+        def repeat(leaf: np.ndarray) -> np.ndarray:
+            return leaf[0, rows].reshape(*shape, *leaf.shape[2:])
+
+        inputs, labels = jax.tree.map(repeat, (inputs, self._labels(different, rng)))
+        return Batch(inputs, labels, np.ones(shape, np.float32))
 
     def _labels(self, shape: Shape, rng: np.random.Generator) -> np.ndarray:
         """Return multi-hot labels: about six an item, or one if the objective needs that."""

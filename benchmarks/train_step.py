@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import product
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -31,6 +31,9 @@ from mumu_jax.compute.state import create_state
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
 from mumu_jax.system.terminal import run_command
+
+if TYPE_CHECKING:
+    from benchmarks.torch_peer import Way
 
 # Training patches and albums of MuMu, and songs of Ru et al.'s selection of Music4All.
 EPOCHS = {"audio": 117_836, "mel": 117_836, "text": 25_177, "image": 25_177, "lyrics": 30_555, "mel+lyrics": 30_555}
@@ -98,7 +101,18 @@ def measure(
     config: str, precision: str, batch_size: int, n_devices: int, peak: Rate, arguments: argparse.Namespace
 ) -> Row:
     """Return a row's measurements: ours, the matmul peak, the dense step of a text network and the peer take turns."""
-    problem = make_problem(config, precision)
+    return measure_problem(make_problem(config, precision), batch_size, n_devices, peak, arguments)
+
+
+def measure_problem(
+    problem: Problem,
+    batch_size: int,
+    n_devices: int,
+    peak: Rate,
+    arguments: argparse.Namespace,
+    ways: Sequence["Way"] = (),
+) -> Row:
+    """Measure a problem's training step; the peer is tried in `ways` alone, if there are any."""
     flops_an_item, modality = train_flops(problem), problem.config.modality
     n_steps = steps_within(arguments.seconds, flops_an_item * batch_size / n_devices, peak)
     chunk = problem.chunk(n_steps, batch_size)
@@ -115,7 +129,7 @@ def measure(
     if arguments.peer and n_devices == 1:
         from benchmarks.torch_peer import PEERS
 
-        peer = PEERS[modality](problem, dense_chunk, arguments.seconds)
+        peer = PEERS[modality](problem, dense_chunk, arguments.seconds, ways)
         sides["peer"], row = peer.side(batch_size, arguments.seconds), peer.columns()
     rates = timing.take_turns(sides, arguments.repeats)
     if "dense" in rates:
@@ -163,7 +177,7 @@ class Trainer:
     def __init__(self, problem: Problem, chunk: Batch, n_devices: int = 1):
         mesh = Mesh(np.array(jax.devices()[:n_devices]), (devices.AXIS,))
         tx = make_optimizer(problem.config.optim, problem.network.trainable)
-        state = create_state(problem.network, tx, item_of(chunk), problem.config.seed)
+        state = jax.jit(lambda: create_state(problem.network, tx, item_of(chunk), problem.config.seed))()
         self._state, self._constants = devices.put_replicated((state, problem.constants), mesh)
         self._chunk = devices.put_chunk(chunk, mesh)
         start = time.perf_counter()

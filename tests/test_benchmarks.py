@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from bare import BARE
 from conftest import REPOSITORY, complain, run_python, succeed
 
 from benchmarks import __main__ as all_benchmarks
@@ -33,22 +34,6 @@ from mumu_jax.errors import UserError
 from mumu_jax.system import version
 
 QUICK = ("--repeats=1", "--seconds=0.01", "--no_save")
-
-# Everything that jax, flax, optax and numpy do not bring.
-BARE = """
-import runpy, sys
-HIDDEN = {"grain", "tensorflow_datasets", "array_record", "librosa", "soundfile", "soxr", "numba", "PIL", "sklearn",
-          "ml_collections", "tensorboardX", "torch", "pandas"}
-
-class Hide:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in HIDDEN:
-            raise ModuleNotFoundError(f"{name} is not on a bare machine", name=name)
-
-sys.meta_path.insert(0, Hide())
-sys.argv = sys.argv[1:]
-runpy.run_module(sys.argv[0], run_name="__main__")
-"""
 
 # One row of the table on the terminal: what was measured, where, and how fast.
 RATE = r"[\d,.]+ \([\d,.]+–[\d,.]+\)"

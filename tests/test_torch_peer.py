@@ -79,6 +79,18 @@ def test_the_peer_is_the_same_network(name):
             assert difference < 2e-3 * np.linalg.norm(expected[path]), path
 
 
+def test_the_peer_is_tried_in_the_ways_that_are_given():
+    pytest.importorskip("torch", reason="PyTorch, the benchmark's peer, is not installed")
+    from benchmarks.torch_peer import Peer, Way
+
+    problem = Problem(load_config("audio_low_4x96"))
+    ways = [Way("channels-last", "banded"), Way("contiguous", "no such layer", "no such way")]
+    peer = Peer(problem, problem.chunk(1, 2), 0.01, ways)
+    assert peer.tried.keys() == {*map(str, ways)}
+    assert peer.way == ways[0]
+    assert peer.side(2, 0.01)() > 0
+
+
 @pytest.mark.parametrize("name", ["image_resnet101", "covers_vit_b16", "covers_densenet201", "covers_alexnet"])
 def test_the_peer_of_an_image_network(name):
     """Has the published one's tensors."""

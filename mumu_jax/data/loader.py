@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
-import grain
 import jax
 import numpy as np
 from jaxtyping import Float, Int32, UInt8
@@ -192,6 +191,8 @@ def stream(
     items: Items, schedule: Schedule, chunks: range, read_threads: int, part: slice = slice(None)
 ) -> Iterator[Batch]:
     """Yield those chunks of the schedule, read ahead by `read_threads` threads."""
+    import grain  # here and below, because the order of a split held on a device needs none of it
+
     keep_freed_memory()
     numbers = grain.MapDataset.range(chunks.start, chunks.stop)
     ahead = max(1, PREFETCH_BYTES * len(items) // (items.n_bytes * schedule.batch_size * schedule.chunk_steps))
@@ -201,6 +202,8 @@ def stream(
 
 def read_blocks(items: Items, start: int, stop: int, read_threads: int) -> Iterator[tuple[Any, Any]]:
     """Yield (inputs, labels) of rows `start` to `stop`, in blocks, in order; zeros beyond the split's end."""
+    import grain
+
     keep_freed_memory()
     blocks = grain.MapDataset.range(start, stop, BLOCK_ITEMS)
     rows = blocks.map(lambda low: np.arange(low, min(low + BLOCK_ITEMS, stop), dtype=np.int32))
