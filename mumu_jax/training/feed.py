@@ -5,7 +5,6 @@ Both give the same bytes in the same order.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -32,6 +31,7 @@ from mumu_jax.data.loader import Items, Schedule, read_blocks, stream
 from mumu_jax.errors import UserError
 from mumu_jax.system.allocator import keep_freed_chunks
 from mumu_jax.system.lines import print_remark
+from mumu_jax.system.memory import left_by_container
 from mumu_jax.system.processes import is_main, least_of_all
 
 # The share of a device's memory that splits may take up: activations and the optimizer need the rest.
@@ -149,17 +149,7 @@ def _memory_bytes(mesh: Mesh) -> float:
     device = jax.local_devices()[0]
     stats = device.memory_stats()
     if stats is None:  # a CPU: its devices share the machine's memory, which also holds what is being read
-        free = min(psutil.virtual_memory().available, _left_by_container()) / 2 / jax.local_device_count()
+        free = min(psutil.virtual_memory().available, left_by_container()) / 2 / jax.local_device_count()
     else:
         free = stats["bytes_limit"] - stats["bytes_in_use"]
     return least_of_all(free) * mesh.size
-
-
-def _left_by_container() -> float:
-    """Return what a limit on this process's control group leaves (Linux, version 2); infinite without a limit."""
-    try:
-        name = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip()
-        group = Path("/sys/fs/cgroup") / name.lstrip("/")
-        return float(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    except (OSError, ValueError):  # no control groups, or the limit is `max`
-        return float("inf")
