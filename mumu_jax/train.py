@@ -155,7 +155,7 @@ def fit_networks(dataset: Dataset, config: Config, workdir: Path, log: MetricsLo
     # Step 1: the network of the items
     fixed = {split: inputs.items(one, n_labels) for split, one in records.items()}
     drawn = inputs.items(records["train"], n_labels, "random") if config.data.patch == "random" else fixed["train"]
-    is_frozen = not drawn.random and is_frozen_before_output(network, inputs.item)
+    is_frozen = not drawn.cuts and is_frozen_before_output(network, inputs.item)
     feeds = {} if is_frozen else open_feeds({"train": drawn, "val": fixed["val"]}, config.data, run.mesh)
     print_trainable(network, inputs.item)
     start = partial(start_from_weights, settings=config.model, source=source_of_weights(workdir), mesh=run.mesh)
@@ -172,7 +172,7 @@ def fit_networks(dataset: Dataset, config: Config, workdir: Path, log: MetricsLo
         return
 
     # Step 2: the mean penultimate vector of each album
-    if drawn.random:
+    if drawn.cuts:
         del feeds["train"]
     feeds = {split: Feed(one, "streaming", config.data.read_threads, run.mesh) for split, one in fixed.items()} | feeds
     albums = {split: _albums_of(track, feeds[split], one, run) for split, one in records.items()}

@@ -6,14 +6,14 @@ and whoever holds a split otherwise (on the devices, say) can serve the same exa
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import grain
 import jax
 import numpy as np
-from jaxtyping import Float, Int32, UInt8
+from jaxtyping import Float, Int32, Shaped, UInt8
 
 from mumu_jax.batch import Batch
 from mumu_jax.system.allocator import keep_freed_memory
@@ -25,31 +25,61 @@ Rows = Int32[np.ndarray, " n"]
 Uniforms = Float[np.ndarray, " n"]  # in [0, 1): where a random patch lies
 
 
+class Cut(NamedTuple):
+    """The way to cut random patches, each as long as an item's input, out of whole records: arrays [frames, …].
+
+    `start(n_frames, uniform)` is a patch's first frame.  A shorter record is repeated, or filled up with `filling`.
+    """
+
+    start: Callable[[int, float], int]
+    filling: float | None
+    n_bytes: int  # of all records
+
+
+class Ragged(NamedTuple):
+    """Arrays of different lengths, one behind the other."""
+
+    values: Shaped[np.ndarray, "frames ..."]
+    lengths: Int32[np.ndarray, " n"]
+
+
 @dataclass(frozen=True)
 class Items:
     """A split as a network sees it: `read(rows, uniforms, inputs, labels)` fills in those rows of the split.
 
-    `item` tells the shape and dtype of an item's input, which may be a tree of arrays, as `batch.Sparse` is.
+    `item` tells the shape and dtype of an item's input, which may be a tree of arrays, as `batch.Sparse` is.  `cuts`
+    are by modality, of those that are seen in random patches: without uniforms, `read` gives their whole records.
     """
 
-    read: Callable[[Rows, Uniforms, Any, UInt8[np.ndarray, "n labels"]], None]
+    read: Callable[[Rows, Uniforms | None, Any, UInt8[np.ndarray, "n labels"]], None]
     n_items: int
     item: Any
     n_labels: int
-    random: bool = False  # whether the uniforms matter
+    cuts: Mapping[str, Cut] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.n_items
 
     @property
-    def n_bytes(self) -> int:
-        """The size of all items, as arrays of inputs and labels."""
-        leaves = jax.tree.leaves(self.item)
-        return self.n_items * (sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves) + self.n_labels)
+    def item_bytes(self) -> int:
+        """The size of an item's input and labels."""
+        return _n_bytes(self.item) + self.n_labels
 
-    def empty(self, n: int) -> Any:
-        """Return room for the inputs of `n` items."""
-        return jax.tree.map(lambda leaf: np.empty((n, *leaf.shape), leaf.dtype), self.item)
+    @property
+    def n_bytes(self) -> int:
+        """The size of all items, as arrays of inputs and labels; with whole records in place of random patches."""
+        patches = sum(_n_bytes(self.item[name]) for name in self.cuts)
+        return self.n_items * (self.item_bytes - patches) + sum(cut.n_bytes for cut in self.cuts.values())
+
+    def empty(self, n: int, whole: bool = False) -> Any:
+        """Return room for the inputs of `n` items; if `whole`, for records of any length in place of random patches."""
+        kept = {name: one for name, one in self.item.items() if name not in self.cuts} if whole else self.item
+        room = jax.tree.map(lambda leaf: np.empty((n, *leaf.shape), leaf.dtype), kept)
+        return {**room, **{name: np.empty(n, object) for name in self.cuts}} if whole else room
+
+
+def _n_bytes(item: Any) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(item))
 
 
 @dataclass(frozen=True)
@@ -119,7 +149,9 @@ class Records(Protocol):
     def read(self, rows: Any) -> Iterable[dict[str, Any]]: ...
 
 
-def join_items(parts: Mapping[str, tuple[Items, Int32[np.ndarray, " items"] | None]], n_items: int) -> Items:
+def join_items(
+    parts: Mapping[str, tuple[Items, Int32[np.ndarray, " items"] | None]], n_items: int, cuts: Mapping[str, Cut]
+) -> Items:
     """Return items whose input is a dict of the parts' inputs by modality.
 
     Beside each part are the rows of it that belong to the items; None if they are all its own, in its own order.  The
@@ -127,20 +159,20 @@ def join_items(parts: Mapping[str, tuple[Items, Int32[np.ndarray, " items"] | No
     """
     first, _ = next(iter(parts.values()))
 
-    def read(rows: Rows, uniforms: Uniforms, inputs: dict[str, Any], labels: Any) -> None:
+    def read(rows: Rows, uniforms: Uniforms | None, inputs: dict[str, Any], labels: Any) -> None:
         for name, (items, own_rows) in parts.items():
             its_labels = labels if items is first else np.zeros_like(labels)
             items.read(rows if own_rows is None else own_rows[rows], uniforms, inputs[name], its_labels)
 
     shapes = {name: items.item for name, (items, _) in parts.items()}
-    return Items(read, n_items, shapes, first.n_labels, any(items.random for items, _ in parts.values()))
+    return Items(read, n_items, shapes, first.n_labels, cuts)
 
 
 def spread_items(items: Items, uniforms: Sequence[float]) -> Items:
     """Return items of which each n rows are one of the given ones, which takes uniforms, with n `uniforms`."""
     n, places = len(uniforms), np.array(uniforms)
 
-    def read(rows: Rows, _: Uniforms, inputs: Any, labels: Any) -> None:
+    def read(rows: Rows, _: Uniforms | None, inputs: Any, labels: Any) -> None:
         items.read(rows // n, places[rows % n], inputs, labels)
 
     return Items(read, n * len(items), items.item, items.n_labels)
@@ -149,7 +181,7 @@ def spread_items(items: Items, uniforms: Sequence[float]) -> Items:
 def array_items(inputs: Any, labels: UInt8[np.ndarray, "n labels"]) -> Items:
     """Return items that are rows of arrays in memory: feature vectors [n, d] or `Sparse` rows, and labels."""
 
-    def read(rows: Rows, uniforms: Uniforms, inputs_out: Any, labels_out: np.ndarray) -> None:
+    def read(rows: Rows, _: Uniforms | None, inputs_out: Any, labels_out: np.ndarray) -> None:
         def take(source: np.ndarray, out: np.ndarray) -> None:
             np.take(source, rows, axis=0, out=out, mode="clip")
 
@@ -167,16 +199,28 @@ def multi_hot(columns: Sequence[int] | np.ndarray, n_labels: int) -> np.ndarray:
 
 
 def read_rows(
-    items: Items, rows: Int32[np.ndarray, " n"], uniforms: Uniforms
+    items: Items, rows: Int32[np.ndarray, " n"], uniforms: Uniforms | None
 ) -> tuple[Any, UInt8[np.ndarray, "n labels"]]:
-    """Return (inputs, labels) of `rows`; zeros for the last ones if they are padding."""
-    n_real = int(np.searchsorted(rows >= len(items), True))
-    inputs, labels = items.empty(len(rows)), np.zeros((len(rows), items.n_labels), np.uint8)
+    """Return (inputs, labels) of `rows`; zeros for the last ones if they are padding.
+
+    Without `uniforms`, whole records, as Ragged, take the place of random patches of them.
+    """
+    n_real, whole = int(np.searchsorted(rows >= len(items), True)), uniforms is None and bool(items.cuts)
+    inputs, labels = items.empty(len(rows), whole), np.zeros((len(rows), items.n_labels), np.uint8)
     real = jax.tree.map(lambda leaf: leaf[:n_real], inputs)
-    items.read(rows[:n_real], uniforms[:n_real], real, labels[:n_real])
+    items.read(rows[:n_real], uniforms if uniforms is None else uniforms[:n_real], real, labels[:n_real])
     for leaf in jax.tree.leaves(inputs):
         leaf[n_real:] = 0
+    if whole:
+        inputs |= {name: _join(real[name], len(rows), items.item[name]) for name in items.cuts}
     return inputs, labels
+
+
+def _join(records: Any, n: int, item: Any) -> Ragged:
+    """Join an array of arrays; those from its end to `n` are empty."""
+    lengths = np.zeros(n, np.int32)
+    lengths[: len(records)] = [len(record) for record in records]
+    return Ragged(np.concatenate([np.empty((0, *item.shape[1:]), item.dtype), *records]), lengths)
 
 
 def read_chunk(items: Items, schedule: Schedule, chunk: int, part: slice = slice(None)) -> Batch:
@@ -194,15 +238,15 @@ def stream(
     """Yield those chunks of the schedule, read ahead by `read_threads` threads."""
     keep_freed_memory()
     numbers = grain.MapDataset.range(chunks.start, chunks.stop)
-    ahead = max(1, PREFETCH_BYTES * len(items) // (items.n_bytes * schedule.batch_size * schedule.chunk_steps))
+    ahead = max(1, PREFETCH_BYTES // (items.item_bytes * schedule.batch_size * schedule.chunk_steps))
     options = grain.ReadOptions(num_threads=min(read_threads, ahead), prefetch_buffer_size=min(2 * read_threads, ahead))
     return iter(numbers.map(lambda chunk: read_chunk(items, schedule, chunk, part)).to_iter_dataset(options))
 
 
-def read_blocks(items: Items, start: int, stop: int, read_threads: int) -> Iterator[tuple[Any, Any]]:
-    """Yield (inputs, labels) of rows `start` to `stop`, in blocks, in order; zeros beyond the split's end."""
+def read_blocks(items: Items, rows: Rows, read_threads: int) -> Iterator[tuple[Any, Any]]:
+    """Yield (inputs, labels) of `rows` in blocks, in order, with whole records; zeros beyond the split's end."""
     keep_freed_memory()
-    blocks = grain.MapDataset.range(start, stop, BLOCK_ITEMS)
-    rows = blocks.map(lambda low: np.arange(low, min(low + BLOCK_ITEMS, stop), dtype=np.int32))
+    lows = grain.MapDataset.range(0, len(rows), BLOCK_ITEMS)
+    blocks = lows.map(lambda low: read_rows(items, rows[low : low + BLOCK_ITEMS], None))
     options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=2 * read_threads)
-    return iter(rows.map(lambda rows: read_rows(items, rows, np.zeros(len(rows)))).to_iter_dataset(options))
+    return iter(blocks.to_iter_dataset(options))
