@@ -1,6 +1,10 @@
 """The loader: every item once an epoch, in an order that the seed and the epoch decide."""
 
+import math
+import re
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh
@@ -12,6 +16,7 @@ from mumu_jax.data.loader import Items, Schedule, array_items, multi_hot, read_c
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.errors import UserError
 from mumu_jax.training.feed import Feed, open_feeds
+from mumu_jax.training.resident import Resident
 
 N, BATCH, CHUNK = 23, 4, 4  # 6 steps an epoch, in chunks of 4 and 2
 
@@ -146,6 +151,39 @@ def test_resident_and_streaming_are_the_same_bytes(n_devices, kind):
                 assert mine.sharding.is_equivalent_to(other.sharding, mine.ndim)
                 assert mine.dtype == other.dtype
                 assert np.asarray(mine).tobytes() == np.asarray(other).tobytes()
+
+
+def bytes_of(shape: str) -> int:
+    dtype, sides = re.fullmatch(r"([a-z]+\d+)\[([\d,]*)\]", shape).groups()
+    return (
+        math.prod(map(int, filter(None, sides.split(",")))) * {"f16": 2, "u8": 1, "s32": 4, "pred": 1, "f32": 4}[dtype]
+    )
+
+
+@pytest.mark.parametrize("seed", [0, 1, None])
+@pytest.mark.parametrize("batch_size", [32, 256])
+def test_a_device_holds_and_gets_little_more_than_its_share_of_a_chunk(batch_size, seed):
+    """In any order: padding included, it sends and gets at most twice its share, and holds no larger array."""
+    mesh, n, (frames, bins) = devices.make_mesh(), 8192, (32, 24)
+    split = array_items({"one": np.zeros((n, frames, bins), np.float16)}, np.zeros((n, 50), np.uint8))
+    resident, in_order = Resident(split, mesh, 2), Schedule(n, batch_size, 32, seed)
+    shapes = set()
+    for number in range(2 * in_order.epoch_chunks):
+        arguments = resident.arguments(in_order.rows(number), in_order.uniforms(number))
+        shapes.add(str(jax.tree.map(jnp.shape, arguments)))
+    assert len(shapes) <= 2  # as many programs; an unlikely chunk may need a larger one
+    compiled = resident.gather.lower(*arguments).compile()
+    share = 32 * batch_size * split.item_bytes / mesh.size
+    text = compiled.as_text()
+    collectives = re.findall(
+        r"= (\(.*\)|\S+) (all-to-all|all-gather|all-reduce|reduce-scatter|collective-permute)\(", text
+    )
+    assert {kind for _, kind in collectives} == {"all-to-all"}
+    moved = [bytes_of(shape) for shapes, _ in collectives for shape in re.findall(r"\w+\[[\d,]*\]", shapes)]
+    assert share < sum(moved) <= 2 * share
+    memory = compiled.memory_analysis()
+    assert memory.output_size_in_bytes < 1.05 * share
+    assert memory.temp_size_in_bytes <= 2 * sum(moved)  # what is sent and what is received
 
 
 def test_resident_as_long_as_memory_lasts(monkeypatch, capfd):

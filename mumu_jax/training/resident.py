@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int, Int32, Shaped
+from jaxtyping import Array, Bool, Float, Int, Int32, Shaped
 
 from mumu_jax.batch import Batch
 from mumu_jax.compute.devices import AXIS, SPLIT, on_each_device, replicated, split_items
@@ -59,32 +59,34 @@ class Resident:
         self._owners, self._places = _places_of(self._dealt)
         self._firsts = {name: _firsts(lengths) for name, lengths in self._lengths.items()}
         gather = partial(gather_alone, items=items) if mesh.size == 1 else partial(gather_dealt, items=items, mesh=mesh)
-        self._gather = jax.jit(gather, out_shardings=split_items(mesh, leading=1))
+        self.gather = jax.jit(gather, out_shardings=split_items(mesh, leading=1))
 
     def chunk(self, rows: Rows, uniforms: Uniforms) -> Batch:
         """Gather the chunk [steps, items, …] of these rows, split over the devices; padding is zero and masked."""
-        picked = self._pick(rows, uniforms)
-        if self._mesh.size == 1:
-            return self._gather(self._share, _put(picked, replicated(self._mesh)))
-        owners = np.where(rows < len(self._items), self._owners[np.minimum(rows, len(self._items) - 1)], -1)
-        sent, taken = plan(owners, picked, self._dealt.shape[1], self._mesh.size)
-        by_device = NamedSharding(self._mesh, PartitionSpec(AXIS))
-        return self._gather(self._share, _put(sent, by_device), _put(taken, split_items(self._mesh, leading=1)))
+        return self.gather(*self.arguments(rows, uniforms))
 
-    def _pick(self, rows: Rows, uniforms: Uniforms) -> Pick:
-        """Return where the rows are on the devices that hold them."""
+    def arguments(self, rows: Rows, uniforms: Uniforms) -> tuple[Any, ...]:
+        """Return what `gather` takes for a chunk."""
         real = rows < len(self._items)
         dealt = np.where(real, rows, 0)
-        owners, places = self._owners[dealt], np.where(real, self._places[dealt], self._dealt.shape[1])
-        patches = {}
-        for name, cut in self._items.cuts.items():
-            lengths = np.where(real, self._lengths[name][owners, self._places[dealt]], 0)
-            drawn = zip(lengths.ravel().tolist(), uniforms.ravel().tolist(), strict=True)
-            starts = np.array([cut.start(n, uniform) if n else 0 for n, uniform in drawn], np.int32)
-            starts = starts.reshape(rows.shape)
-            firsts = self._firsts[name][owners, self._places[dealt]]
-            patches[name] = Patches((firsts + starts).astype(np.int32), (lengths - starts).astype(np.int32))
-        return Pick(places.astype(np.int32), patches)
+        owners, places = self._owners[dealt], self._places[dealt]
+        patches = {name: self._cut(name, owners, places, real, uniforms) for name in self._items.cuts}
+        n_places = self._dealt.shape[1]
+        picked = Pick(np.where(real, places, n_places).astype(np.int32), patches)
+        if self._mesh.size == 1:
+            return self._share, _put(picked, replicated(self._mesh))
+        sent, taken = plan(np.where(real, owners, -1), picked, n_places, self._mesh.size)
+        by_device = NamedSharding(self._mesh, PartitionSpec(AXIS))
+        return self._share, _put(sent, by_device), _put(taken, split_items(self._mesh, leading=1))
+
+    def _cut(
+        self, name: str, owners: Rows, places: Rows, real: Bool[np.ndarray, "steps items"], uniforms: Uniforms
+    ) -> Patches:
+        """Return the chunk's random patches of a modality."""
+        lengths, start = np.where(real, self._lengths[name][owners, places], 0), self._items.cuts[name].start
+        drawn = zip(lengths.ravel().tolist(), uniforms.ravel().tolist(), strict=True)
+        starts = np.array([start(n, uniform) if n else 0 for n, uniform in drawn], np.int32).reshape(lengths.shape)
+        return Patches(self._firsts[name][owners, places] + starts, (lengths - starts).astype(np.int32))
 
 
 def _put(tree: Any, sharding: NamedSharding) -> Any:
@@ -96,8 +98,11 @@ def _put(tree: Any, sharding: NamedSharding) -> Any:
 
 
 def deal(n_items: int, n_devices: int) -> Dealt:
-    """Deal out the rows at random, as many to each device; each has its own in the split's order."""
-    rows = np.random.default_rng(0).permutation(n_items + -n_items % n_devices).astype(np.int32)
+    """Deal out the rows at random, as many to each device; each has its own in the split's order.
+
+    No order of a `Schedule` is drawn from this seed: the device that holds a row says nothing about its place there.
+    """
+    rows = np.random.default_rng((0, 2)).permutation(n_items + -n_items % n_devices).astype(np.int32)
     return np.sort(rows.reshape(n_devices, -1), axis=1)
 
 
