@@ -36,7 +36,7 @@ from mumu_jax.runs.folder import (
 )
 from mumu_jax.runs.fusion import keep_features, open_data
 from mumu_jax.runs.output_layer import fit_output_layer, is_frozen_before_output, keep_output_layer
-from mumu_jax.runs.prediction import AlbumVectors, predict_items, vectors_of_albums
+from mumu_jax.runs.prediction import AlbumMeans, AlbumVectors, predict_items
 from mumu_jax.runs.published import check_front_end
 from mumu_jax.runs.settings import check_network, remedy_of_few
 from mumu_jax.system import processes
@@ -186,8 +186,9 @@ def fit_networks(dataset: Dataset, config: Config, workdir: Path, log: MetricsLo
 
 def _albums_of(track: Trained, feed: Feed, records: Records, run: Run) -> AlbumVectors:
     config = run.config
-    tracks = predict_items(track, feed, config.optim.batch_size, config.loop.chunk_steps, run.stop.watch)
-    return vectors_of_albums(tracks, records, "track")
+    means, chunk_steps = AlbumMeans(records.album_ids), config.loop.chunk_steps
+    tracks = predict_items(track, feed, config.optim.batch_size, chunk_steps, run.stop.watch, means.add)
+    return means.albums(tracks.labels)
 
 
 def make_mini_dataset() -> Path:

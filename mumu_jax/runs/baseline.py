@@ -133,7 +133,7 @@ def logits(linear: Linear, inputs: Any) -> Float[Array, "albums labels"]:
 def summarize_albums(
     inputs: Inputs, records: Records, n_labels: int, rows: Int[np.ndarray, " rows"] | None = None
 ) -> Summaries | None:
-    """Return the summaries of albums, of tracks the mean of each album's, in the order of `vectors_of_albums`."""
+    """Return the summaries of albums, of tracks the mean of each album's, in the order of `see_items`."""
     (name, modality), *others = inputs.modalities.items()
     if others:
         return None
