@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -65,6 +66,14 @@ def load_experiments() -> dict[str, Experiment]:
             assert experiment.config.name not in experiments, experiment.config.name
             experiments[experiment.config.name] = experiment
     return experiments
+
+
+def read_parameter_counts() -> dict[str, int]:
+    """Return the parameters of the networks of the named experiments, for MuMu's labels.
+
+    They are kept beside the tables, because it takes ten seconds to count them; a test counts them again.
+    """
+    return json.loads((_configs_folder() / "parameters.json").read_bytes())
 
 
 def _configs_folder() -> Path:
