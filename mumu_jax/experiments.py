@@ -69,10 +69,7 @@ def load_experiments() -> dict[str, Experiment]:
 
 
 def read_parameter_counts() -> dict[str, int]:
-    """Return the parameters of the networks of the named experiments, for MuMu's labels.
-
-    They are kept beside the tables, because it takes ten seconds to count them; a test counts them again.
-    """
+    """Return how many parameters each experiment has for MuMu's labels: to count them takes ten seconds."""
     return json.loads((_configs_folder() / "parameters.json").read_bytes())
 
 

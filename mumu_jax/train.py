@@ -17,6 +17,7 @@ from mumu_jax.data.store.records import Dataset
 from mumu_jax.errors import UserError
 from mumu_jax.evaluate import print_table
 from mumu_jax.models import family_of
+from mumu_jax.runs.albums import AlbumMeans, AlbumVectors
 from mumu_jax.runs.baseline import Linear, fit_baseline, write_baseline
 from mumu_jax.runs.boosting import fit_trees
 from mumu_jax.runs.calibration import calibrate, write_calibrator
@@ -36,7 +37,7 @@ from mumu_jax.runs.folder import (
 )
 from mumu_jax.runs.fusion import keep_features, open_data
 from mumu_jax.runs.output_layer import fit_output_layer, is_frozen_before_output, keep_output_layer
-from mumu_jax.runs.prediction import AlbumMeans, AlbumVectors, predict_items
+from mumu_jax.runs.prediction import predict_items
 from mumu_jax.runs.published import check_front_end
 from mumu_jax.runs.settings import check_network, remedy_of_few
 from mumu_jax.system import processes
@@ -185,9 +186,8 @@ def fit_networks(dataset: Dataset, config: Config, workdir: Path, log: MetricsLo
 
 
 def _albums_of(track: Trained, feed: Feed, records: Records, run: Run) -> AlbumVectors:
-    config = run.config
-    means, chunk_steps = AlbumMeans(records.album_ids), config.loop.chunk_steps
-    tracks = predict_items(track, feed, config.optim.batch_size, chunk_steps, run.stop.watch, means.add)
+    means, optim, loop = AlbumMeans(records.album_ids), run.config.optim, run.config.loop
+    tracks = predict_items(track, feed, optim.batch_size, loop.chunk_steps, run.stop.watch, means.add)
     return means.albums(tracks.labels)
 
 

@@ -14,7 +14,7 @@ from mumu_jax.compute.optim import make_optimizer
 from mumu_jax.compute.predict import predict
 from mumu_jax.compute.state import create_state
 from mumu_jax.experiments import load_config
-from mumu_jax.runs.prediction import AlbumMeans, mean_by_album
+from mumu_jax.runs.albums import AlbumMeans, mean_by_album
 
 N_TRACKS, WIDTH = 4096, 512
 

@@ -49,11 +49,9 @@ def predict(
         real = mask > 0
         losses.append(found.loss_sum)
         weights.append(found.weight)
-        embedding = found.embedding[real]
         if fold is not None:
-            fold(embedding)
-            embedding = embedding[:, :0].copy()  # not a view, which would keep all of it
-        rows.append((found.scores[real], labels[real], embedding))
+            fold(found.embedding[real])
+        rows.append((found.scores[real], labels[real], found.embedding[..., : None if fold is None else 0][real]))
     total = np.concatenate(weights).sum(dtype=np.float64)
     loss = float(np.concatenate(losses).sum(dtype=np.float64) / total) if total else float("nan")
     return SplitPredictions(loss, *map(np.concatenate, zip(*rows, strict=True)))

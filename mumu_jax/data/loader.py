@@ -13,34 +13,23 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import grain
 import jax
 import numpy as np
-from jaxtyping import Float, Int32, Shaped, UInt8
+from jaxtyping import Float, Int32, UInt8
 
 from mumu_jax.batch import Batch
 from mumu_jax.system.allocator import keep_freed_memory
 
 PREFETCH_BYTES = 1_000_000_000  # at most this much is read ahead, unless one chunk is more
-BLOCK_ITEMS = 256  # read at a time where order does not matter
 
 Rows = Int32[np.ndarray, " n"]
 Uniforms = Float[np.ndarray, " n"]  # in [0, 1): where a random patch lies
 
 
 class Cut(NamedTuple):
-    """The way to cut random patches, each as long as an item's input, out of whole records: arrays [frames, …].
+    """The way to cut random patches, each as long as an item's input, out of whole records: arrays [frames, …]."""
 
-    `start(n_frames, uniform)` is a patch's first frame.  A shorter record is repeated, or filled up with `filling`.
-    """
-
-    start: Callable[[int, float], int]
-    filling: float | None
+    start: Callable[[int, float], int]  # (frames of the record, uniform) → first frame of the patch
+    filling: float | None  # of what a record is shorter than a patch; None: it is repeated
     n_bytes: int  # of all records
-
-
-class Ragged(NamedTuple):
-    """Arrays of different lengths, one behind the other."""
-
-    values: Shaped[np.ndarray, "frames ..."]
-    lengths: Int32[np.ndarray, " n"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +37,7 @@ class Items:
     """A split as a network sees it: `read(rows, uniforms, inputs, labels)` fills in those rows of the split.
 
     `item` tells the shape and dtype of an item's input, which may be a tree of arrays, as `batch.Sparse` is.  `cuts`
-    are by modality, of those that are seen in random patches: without uniforms, `read` gives their whole records.
+    are by modality, of those that are seen in random patches: without uniforms, `read` puts their whole records there.
     """
 
     read: Callable[[Rows, Uniforms | None, Any, UInt8[np.ndarray, "n labels"]], None]
@@ -71,11 +60,9 @@ class Items:
         patches = sum(_n_bytes(self.item[name]) for name in self.cuts)
         return self.n_items * (self.item_bytes - patches) + sum(cut.n_bytes for cut in self.cuts.values())
 
-    def empty(self, n: int, whole: bool = False) -> Any:
-        """Return room for the inputs of `n` items; if `whole`, for records of any length in place of random patches."""
-        kept = {name: one for name, one in self.item.items() if name not in self.cuts} if whole else self.item
-        room = jax.tree.map(lambda leaf: np.empty((n, *leaf.shape), leaf.dtype), kept)
-        return {**room, **{name: np.empty(n, object) for name in self.cuts}} if whole else room
+    def empty(self, n: int) -> Any:
+        """Return room for the inputs of `n` items."""
+        return jax.tree.map(lambda leaf: np.empty((n, *leaf.shape), leaf.dtype), self.item)
 
 
 def _n_bytes(item: Any) -> int:
@@ -199,28 +186,16 @@ def multi_hot(columns: Sequence[int] | np.ndarray, n_labels: int) -> np.ndarray:
 
 
 def read_rows(
-    items: Items, rows: Int32[np.ndarray, " n"], uniforms: Uniforms | None
+    items: Items, rows: Int32[np.ndarray, " n"], uniforms: Uniforms
 ) -> tuple[Any, UInt8[np.ndarray, "n labels"]]:
-    """Return (inputs, labels) of `rows`; zeros for the last ones if they are padding.
-
-    Without `uniforms`, whole records, as Ragged, take the place of random patches of them.
-    """
-    n_real, whole = int(np.searchsorted(rows >= len(items), True)), uniforms is None and bool(items.cuts)
-    inputs, labels = items.empty(len(rows), whole), np.zeros((len(rows), items.n_labels), np.uint8)
+    """Return (inputs, labels) of `rows`; zeros for the last ones if they are padding."""
+    n_real = int(np.searchsorted(rows >= len(items), True))
+    inputs, labels = items.empty(len(rows)), np.zeros((len(rows), items.n_labels), np.uint8)
     real = jax.tree.map(lambda leaf: leaf[:n_real], inputs)
-    items.read(rows[:n_real], uniforms if uniforms is None else uniforms[:n_real], real, labels[:n_real])
+    items.read(rows[:n_real], uniforms[:n_real], real, labels[:n_real])
     for leaf in jax.tree.leaves(inputs):
         leaf[n_real:] = 0
-    if whole:
-        inputs |= {name: _join(real[name], len(rows), items.item[name]) for name in items.cuts}
     return inputs, labels
-
-
-def _join(records: Any, n: int, item: Any) -> Ragged:
-    """Join an array of arrays; those from its end to `n` are empty."""
-    lengths = np.zeros(n, np.int32)
-    lengths[: len(records)] = [len(record) for record in records]
-    return Ragged(np.concatenate([np.empty((0, *item.shape[1:]), item.dtype), *records]), lengths)
 
 
 def read_chunk(items: Items, schedule: Schedule, chunk: int, part: slice = slice(None)) -> Batch:
@@ -241,12 +216,3 @@ def stream(
     ahead = max(1, PREFETCH_BYTES // (items.item_bytes * schedule.batch_size * schedule.chunk_steps))
     options = grain.ReadOptions(num_threads=min(read_threads, ahead), prefetch_buffer_size=min(2 * read_threads, ahead))
     return iter(numbers.map(lambda chunk: read_chunk(items, schedule, chunk, part)).to_iter_dataset(options))
-
-
-def read_blocks(items: Items, rows: Rows, read_threads: int) -> Iterator[tuple[Any, Any]]:
-    """Yield (inputs, labels) of `rows` in blocks, in order, with whole records; zeros beyond the split's end."""
-    keep_freed_memory()
-    lows = grain.MapDataset.range(0, len(rows), BLOCK_ITEMS)
-    blocks = lows.map(lambda low: read_rows(items, rows[low : low + BLOCK_ITEMS], None))
-    options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=2 * read_threads)
-    return iter(blocks.to_iter_dataset(options))

@@ -20,8 +20,9 @@ from jaxtyping import Array, Bool, Float, Int, Int32, Shaped
 
 from mumu_jax.batch import Batch
 from mumu_jax.compute.devices import AXIS, SPLIT, on_each_device, replicated, split_items
-from mumu_jax.data.loader import Cut, Items, Ragged, read_blocks
+from mumu_jax.data.loader import Cut, Items
 from mumu_jax.system.allocator import keep_freed_chunks
+from mumu_jax.training.blocks import Ragged, read_blocks
 
 Rows = Int32[np.ndarray, "steps items"]
 Uniforms = Float[np.ndarray, "steps items"]
@@ -235,11 +236,10 @@ def _load(items: Items, dealt: Dealt, mesh: Mesh, read_threads: int) -> tuple[Sh
 
 def _read(items: Items, rows: Int32[np.ndarray, " rows"], read_threads: int) -> tuple[Share, dict[str, list[Ragged]]]:
     """Read a device's rows: its share without what patches are cut from, and that in blocks by modality."""
-    room = items.empty(len(rows), whole=True)
+    fixed = {name: one for name, one in items.item.items() if name not in items.cuts}
+    room = jax.tree.map(lambda leaf: np.empty((len(rows), *leaf.shape), leaf.dtype), fixed)
     share, at = Share(room, np.empty((len(rows), items.n_labels), np.uint8)), 0
     records: dict[str, list[Ragged]] = {name: [] for name in items.cuts}
-    for name in records:
-        del room[name]
     for inputs, labels in read_blocks(items, rows, read_threads):
         for name, blocks in records.items():
             blocks.append(inputs.pop(name))

@@ -82,12 +82,13 @@ class Inputs:
     def items(self, records: Records, n_labels: int, patch: str = "fixed") -> Items:
         """Return a split's items in the order of its records; `patch` is as in `config.data`."""
         parts = _parts(self.config, records)
-        cuttings = {name: one.cutting(self.config) for name, one in self.modalities.items() if patch == "random"}
-        items = {
-            name: (self._items_of(name, part, n_labels, cuttings.get(name)), rows)
-            for name, (part, rows) in ((name, parts[name]) for name in self.modalities)
-        }
-        cuts = {name: Cut(one.start, one.filling, parts[name][0].n_bytes) for name, one in cuttings.items() if one}
+        items, cuts = {}, {}
+        for name, modality in self.modalities.items():
+            part, rows = parts[name]
+            cutting = modality.cutting(self.config) if patch == "random" else None
+            items[name] = (self._items_of(name, part, n_labels, cutting), rows)
+            if cutting is not None:
+                cuts[name] = Cut(cutting.start, cutting.filling, part.n_bytes)
         return join_items(items, len(records), cuts)
 
     def _items_of(self, name: str, records: Records, n_labels: int, cutting: Cutting | None) -> Items:
@@ -101,12 +102,11 @@ class Inputs:
             stream, record = iter(records.read(rows[is_new])), {}
             for i in range(len(rows)):
                 record = next(stream) if is_new[i] else record
-                if cutting is None:
-                    modality.fill(record, inputs[i], None, self.config)
-                elif uniforms is None:
+                uniform = None if cutting is None or uniforms is None else float(uniforms[i])
+                if cutting is not None and uniform is None:
                     inputs[i] = cutting.frames(record)
                 else:
-                    modality.fill(record, inputs[i], float(uniforms[i]), self.config)
+                    modality.fill(record, inputs[i], uniform, self.config)
                 labels[i, record["labels"]] = 1
 
         return Items(read, len(records), modality.shape(self.config, fitted), n_labels)
