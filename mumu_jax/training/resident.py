@@ -199,10 +199,13 @@ def _rows(array: Shaped[Array, "rows ..."], places: Int32[Array, "*n"]) -> Shape
 def _cut(
     frames: Shaped[Array, "all bins"], patches: Patches, n_frames: int, cut: Cut
 ) -> Shaped[Array, "*n frames bins"]:
-    """Cut patches of `n_frames`; zeros for padding."""
-    starts, lengths, i = patches.starts[..., None], patches.lengths[..., None], jnp.arange(n_frames)
-    found = jnp.take(frames, starts + i % jnp.maximum(lengths, 1), axis=0, mode="clip")
-    if cut.filling is not None:
+    """Cut patches of `n_frames`, which are so many at least before the end of `frames`; zeros for padding."""
+    slices = lax.GatherDimensionNumbers(tuple(range(patches.starts.ndim, patches.starts.ndim + 2)), (), (0,))
+    found = lax.gather(frames, patches.starts[..., None], slices, (n_frames, frames.shape[1]), mode="clip")
+    lengths, i = patches.lengths[..., None], jnp.arange(n_frames)
+    if cut.filling is None:
+        found = jnp.take_along_axis(found, (i % jnp.maximum(lengths, 1))[..., None], axis=-2)
+    else:
         found = jnp.where((i < lengths)[..., None], found, np.asarray(cut.filling, frames.dtype))
     return jnp.where((lengths > 0)[..., None], found, 0)
 
@@ -228,7 +231,7 @@ def _load(items: Items, dealt: Dealt, mesh: Mesh, read_threads: int) -> tuple[Sh
     for name in items.cuts:
         own = [np.concatenate([block.lengths for block in records[name]]) for records in ragged]
         lengths[name] = _on_the_host(_join(list(map(jax.device_put, own, devices)), mesh), mesh)
-        longest = int(lengths[name].sum(axis=1).max())
+        longest = int(lengths[name].sum(axis=1).max()) + items.item[name].shape[0]  # a patch may begin at the last one
         stacked = (_stack(records.pop(name), longest) for records in ragged)
         share.inputs[name] = _join(list(map(jax.device_put, stacked, devices)), mesh)
     return share, lengths
