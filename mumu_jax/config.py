@@ -344,14 +344,6 @@ class DataSettings:
     mode: str = setting("auto", ("auto", "resident", "streaming"))  # resident: held on the devices; auto: if it fits
     read_threads: int = positive(2)  # more are slower: they wait for one another's memory
 
-    def check(self, where: str) -> None:
-        """Raise UserError if random patches are to be held on the devices."""
-        if (self.mode, self.patch) == ("resident", "random"):
-            raise UserError(
-                f"{where}.mode='resident' holds one patch a track, and {where}.patch='random' asks for new ones each "
-                "epoch; leave one of them out"
-            )
-
 
 @dataclass
 class Config:

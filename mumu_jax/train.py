@@ -17,6 +17,7 @@ from mumu_jax.data.store.records import Dataset
 from mumu_jax.errors import UserError
 from mumu_jax.evaluate import print_table
 from mumu_jax.models import family_of
+from mumu_jax.runs.albums import AlbumMeans, AlbumVectors
 from mumu_jax.runs.baseline import Linear, fit_baseline, write_baseline
 from mumu_jax.runs.boosting import fit_trees
 from mumu_jax.runs.calibration import calibrate, write_calibrator
@@ -36,7 +37,7 @@ from mumu_jax.runs.folder import (
 )
 from mumu_jax.runs.fusion import keep_features, open_data
 from mumu_jax.runs.output_layer import fit_output_layer, is_frozen_before_output, keep_output_layer
-from mumu_jax.runs.prediction import AlbumVectors, predict_items, vectors_of_albums
+from mumu_jax.runs.prediction import predict_items
 from mumu_jax.runs.published import check_front_end
 from mumu_jax.runs.settings import check_network, has_album_network, remedy_of_few
 from mumu_jax.system import processes
@@ -156,7 +157,7 @@ def fit_networks(dataset: Dataset, config: Config, workdir: Path, log: MetricsLo
     # Step 1: the network of the items
     fixed = {split: inputs.items(one, n_labels) for split, one in records.items()}
     drawn = inputs.items(records["train"], n_labels, "random") if config.data.patch == "random" else fixed["train"]
-    is_frozen = not drawn.random and is_frozen_before_output(network, inputs.item)
+    is_frozen = not drawn.cuts and is_frozen_before_output(network, inputs.item)
     feeds = {} if is_frozen else open_feeds({"train": drawn, "val": fixed["val"]}, config.data, run.mesh)
     print_trainable(network, inputs.item)
     start = partial(start_from_weights, settings=config.model, source=source_of_weights(workdir), mesh=run.mesh)
@@ -173,7 +174,7 @@ def fit_networks(dataset: Dataset, config: Config, workdir: Path, log: MetricsLo
         return
 
     # Step 2: the mean penultimate vector of each album
-    if drawn.random:
+    if drawn.cuts:
         del feeds["train"]
     feeds = {split: Feed(one, "streaming", config.data.read_threads, run.mesh) for split, one in fixed.items()} | feeds
     albums = {split: _albums_of(track, feeds[split], one, run) for split, one in records.items()}
@@ -186,9 +187,9 @@ def fit_networks(dataset: Dataset, config: Config, workdir: Path, log: MetricsLo
 
 
 def _albums_of(track: Trained, feed: Feed, records: Records, run: Run) -> AlbumVectors:
-    config = run.config
-    tracks = predict_items(track, feed, config.optim.batch_size, config.loop.chunk_steps, run.stop.watch)
-    return vectors_of_albums(tracks, records, "track")
+    means, optim, loop = AlbumMeans(records.album_ids), run.config.optim, run.config.loop
+    tracks = predict_items(track, feed, optim.batch_size, loop.chunk_steps, run.stop.watch, means.add)
+    return means.albums(tracks.labels)
 
 
 def make_mini_dataset() -> Path:

@@ -1,6 +1,7 @@
 """The commands: what they say of bad input, that they lose nothing by it, and what `--list` and `evaluate` show."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -20,8 +21,8 @@ from mumu_jax.data.preparation.job import Job
 from mumu_jax.data.store import records
 from mumu_jax.data.store.records import open_prepared
 from mumu_jax.errors import UserError
-from mumu_jax.experiments import load_config, load_experiments
-from mumu_jax.runs import own_files
+from mumu_jax.experiments import load_config, load_experiments, read_parameter_counts
+from mumu_jax.runs import flags, own_files
 from mumu_jax.runs.constants import fit_constants
 from mumu_jax.runs.folder import load_run
 from mumu_jax.system.seals import SEAL
@@ -105,6 +106,16 @@ def test_list_shows_every_experiment_beside_the_paper():
     # Table 2's largest row and its smallest, counted by hand from their layers in tests/test_models.py.
     assert shown["audio_high_4x70"][:2] == ["6,570,802", "6.5M"]
     assert shown["audio_low_4x96"][:2] == ["144,306", "0.15M"]
+
+
+def test_list_counts_only_parameters_that_nobody_counted(monkeypatch, capsys):
+    counts, counted = read_parameter_counts(), []
+    monkeypatch.setattr(flags, "read_parameter_counts", lambda: dict.fromkeys(counts.keys() - {"timbre_mlp"}, 17))
+    monkeypatch.setattr(flags, "count_params", lambda config: counted.append(config.name) or 12_345)
+    train.main(["--list"])
+    shown = dict(re.findall(r"│ (\w+) +│ +([\d,]+) │", capsys.readouterr().out))
+    assert counted == ["timbre_mlp"]
+    assert shown == {name: "12,345" if name == "timbre_mlp" else "17" for name in counts}
 
 
 def test_bad_command_line_is_one_line_of_a_process(tmp_path):

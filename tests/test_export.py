@@ -19,11 +19,13 @@ from safetensors.numpy import load_file
 from mumu_jax import config as configs
 from mumu_jax import export, tag
 from mumu_jax.compute.network import Constants, Standardisation, item_network
-from mumu_jax.compute.state import create_state
+from mumu_jax.compute.state import abstract_variables, create_state
 from mumu_jax.data.manifest import Label, read_manifest
 from mumu_jax.data.modalities.base import Read
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.errors import UserError
+from mumu_jax.experiments import load_config
+from mumu_jax.objectives.label_graph import fit_label_graph
 from mumu_jax.runs import exported
 from mumu_jax.runs.exported import ABOUT, files_in, open_export, program_of, weights_of, write_export
 from mumu_jax.runs.folder import Trained, TrainedRun, load_run
@@ -130,10 +132,10 @@ def test_nothing_of_the_run_is_needed_nor_any_network_built(opened, runs, export
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_programs_are_for_cpu_and_cuda_and_any_batch(exports, name):
+def test_programs_are_for_cpu_cuda_and_tpu_and_any_batch(exports, name):
     for path in exports[name].glob("*.stablehlo"):
         program = deserialize(path.read_bytes())
-        assert program.platforms == ("cpu", "cuda")
+        assert program.platforms == ("cpu", "cuda", "tpu")
         assert b"/mumu_jax/" not in path.read_bytes()  # the names of source files
         weights = load_file(path.with_suffix(".safetensors"))
         of_inputs = program.in_avals[len(weights) :]
@@ -194,6 +196,29 @@ def test_program_of_each_family_and_target(modality, model, kind):
         np.testing.assert_allclose(ours, theirs, atol=1e-5 * max(1, np.abs(theirs).max()))
     if kind == "softmax":
         np.testing.assert_allclose(np.sum(found[0], axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name", ["audio_low_4x70", "audio_low_3x3", "text_vsm", "mel_crnn", "lyrics_small", "joint_small"]
+)
+def test_one_formulation_for_all_platforms_whichever_exports(name):
+    """Lowered alone for a TPU, a program has the operations that it has when it is lowered for all three."""
+    config = exported.portable(load_config(f"{name}_logistic"))
+    fitted = fit_label_graph(np.eye(4, dtype=np.uint8), np.eye(4)) if config.target.head == "graph" else {}
+    network, item = item_network(config, 4, fitted), Inputs.unfitted(config).item
+    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract_variables(network, item))
+    statistics = Standardisation(np.zeros((), np.float32), np.ones((), np.float32))
+    trained = Trained(network, variables, Constants(dict.fromkeys(item, statistics), fitted))
+    products = {}
+    for platforms in (("tpu",), exported.PLATFORMS):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(exported, "PLATFORMS", platforms)
+            program = program_of(network, trained, item)
+        assert program.platforms == platforms
+        lines = re.findall(r"stablehlo\.(?:convolution|dot_general).*", program.mlir_module())
+        products[platforms] = {re.sub(r"%\w+|loc\(.*", "", line) for line in lines}
+        assert "HIGHEST" in str(products[platforms])
+    assert products["tpu",] == products[exported.PLATFORMS]
 
 
 def test_precision_is_float32_unless_it_was_chosen():
@@ -355,8 +380,9 @@ def test_programs_that_this_jax_cannot_read_are_refused(text):
 
 
 def test_programs_for_another_device_are_refused(text, monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    refuse_to_open(text, "album.stablehlo is for cpu and cuda, and JAX computes on tpu here", "JAX_PLATFORMS=cpu")
+    monkeypatch.setattr(jax, "default_backend", lambda: "metal")
+    says = "album.stablehlo is for cpu, cuda, tpu, and JAX computes on metal here; export the run again"
+    refuse_to_open(text, says, "JAX_PLATFORMS=cpu")
 
 
 def refuse_to_write(run: Path, out: Path, says: str) -> None:

@@ -12,7 +12,7 @@ from random_items import EACH, random_inputs, small_config
 
 from mumu_jax.batch import Sparse
 from mumu_jax.config import ModelSettings
-from mumu_jax.experiments import load_experiments
+from mumu_jax.experiments import load_experiments, read_parameter_counts
 from mumu_jax.models import family_of
 from mumu_jax.models.cnn import CNN, VARIANTS
 from mumu_jax.models.densenet import DenseNet
@@ -129,6 +129,11 @@ def test_parameter_count(name):
     config = EXPERIMENTS[name].config
     counts = PARAMETERS[re.sub("^audio_|_(cosine|logistic|softmax|shares)$", "", name)]
     assert count_params(config) == counts[config.target.kind == "cosine"]
+    assert read_parameter_counts().get(name) == count_params(config), "add it to configs/parameters.json"
+
+
+def test_counts_are_of_the_experiments_that_there_are():
+    assert list(read_parameter_counts()) == list(EXPERIMENTS)
 
 
 @pytest.mark.parametrize("name", EACH)

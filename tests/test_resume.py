@@ -129,9 +129,10 @@ def test_settings_of_speed_alone_may_change(uninterrupted, small_data):
     )
 
 
-def test_resident_and_streaming_end_with_the_same_bytes(tmp_path, small_data):
+@pytest.mark.parametrize("patch", ["fixed", "random"])
+def test_resident_and_streaming_end_with_the_same_bytes(tmp_path, small_data, patch):
     """The second run changes its mode on the way."""
-    settings = (*SETTINGS, "--config.data.patch=fixed", f"--data_dir={small_data}")
+    settings = (*SETTINGS, f"--config.data.patch={patch}", f"--data_dir={small_data}")
     runs = [tmp_path / "resident", tmp_path / "streaming"]
     done = succeed("mumu_jax.train", *settings, "--config.data.mode=resident", f"--workdir={runs[0]}")
     assert re.search(r"train: \d+ items, 0\.\d+ GB, resident", done.stderr)

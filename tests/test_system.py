@@ -11,6 +11,7 @@ import mumu_jax
 from mumu_jax.errors import nearest
 from mumu_jax.system import files, processes
 from mumu_jax.system.files import only_one, replacing, write_json
+from mumu_jax.system.memory import left_by_container
 from mumu_jax.system.version import versions
 
 
@@ -75,3 +76,35 @@ def test_a_file_system_without_locks_is_used_with_a_warning(tmp_path, monkeypatc
         pass
     warning = f"warning: {tmp_path} cannot be locked (Operation not supported): use it once at a time\n"
     assert capsys.readouterr().err == warning
+
+
+VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+VERSION_2 = ("memory.max", "memory.current", "inactive_file")
+
+
+def make_group(folder, names, limit, used, inactive):
+    folder.mkdir(parents=True, exist_ok=True)
+    limit_name, used_name, cache_name = names
+    (folder / limit_name).write_text(f"{limit}\n")
+    (folder / used_name).write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 7\n{cache_name} {inactive}\nactive_file 100\n")
+
+
+@pytest.mark.parametrize(
+    ("lines", "below", "names"),
+    [("0::/jobs/17\n", ".", VERSION_2), ("5:cpu,cpuacct:/jobs\n4:memory:/jobs/17\n0::/\n", "memory", VERSION_1)],
+)
+def test_files_that_were_read_are_no_used_memory_of_a_container(tmp_path, lines, below, names):
+    process, mounted = tmp_path / "cgroup", tmp_path / "mounted"
+    root = mounted / below
+    assert left_by_container(process, mounted) == float("inf")
+    process.write_text(lines)
+    assert left_by_container(process, mounted) == float("inf")
+    make_group(root / "jobs" / "17", names, "max", 5_000, 100)
+    assert left_by_container(process, mounted) == float("inf")
+    make_group(root / "jobs" / "17", names, 16_000, 15_000, 9_000)
+    assert left_by_container(process, mounted) == 16_000 - 15_000 + 9_000
+    make_group(root / "jobs", names, 20_000, 19_000, 1_000)  # the group above has less left
+    assert left_by_container(process, mounted) == 2_000
+    make_group(root, names, 2_000, 1_500, 0)  # a container sees its own group at the top
+    assert left_by_container(process, mounted) == 500

@@ -1,6 +1,6 @@
 """A network's predictions for all items of a split."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -30,11 +30,18 @@ class SplitPredictions(NamedTuple):
 
 
 def predict(
-    variables: Any, chunks: Iterable[Batch], constants: Constants, network: Network, mesh: Mesh, embed: bool = True
+    variables: Any,
+    chunks: Iterable[Batch],
+    constants: Constants,
+    network: Network,
+    mesh: Mesh,
+    embed: bool = True,
+    fold: Callable[[Float[np.ndarray, "items d"]], None] | None = None,
 ) -> SplitPredictions:
     """Run the network over chunks on the devices (padding is dropped).
 
-    The loss is the mean over the items that have a target; NaN if none has.
+    The loss is the mean over the items that have a target; NaN if none has.  If `fold` is given, it takes each chunk's
+    penultimate vectors, in order, which the result then does not have: those of all items may be gigabytes.
     """
     losses, weights, rows = [], [], []
     started = (_predict_chunk(variables, chunk, constants, network, mesh, embed) for chunk in chunks)
@@ -42,7 +49,9 @@ def predict(
         real = mask > 0
         losses.append(found.loss_sum)
         weights.append(found.weight)
-        rows.append((found.scores[real], labels[real], found.embedding[real]))
+        if fold is not None:
+            fold(found.embedding[real])
+        rows.append((found.scores[real], labels[real], found.embedding[..., : None if fold is None else 0][real]))
     total = np.concatenate(weights).sum(dtype=np.float64)
     loss = float(np.concatenate(losses).sum(dtype=np.float64) / total) if total else float("nan")
     return SplitPredictions(loss, *map(np.concatenate, zip(*rows, strict=True)))

@@ -6,9 +6,9 @@ and whoever holds a split otherwise (on the devices, say) can serve the same exa
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -18,37 +18,54 @@ from mumu_jax.batch import Batch
 from mumu_jax.system.allocator import keep_freed_memory
 
 PREFETCH_BYTES = 1_000_000_000  # at most this much is read ahead, unless one chunk is more
-BLOCK_ITEMS = 256  # read at a time where order does not matter
 
 Rows = Int32[np.ndarray, " n"]
 Uniforms = Float[np.ndarray, " n"]  # in [0, 1): where a random patch lies
+
+
+class Cut(NamedTuple):
+    """The way to cut random patches, each as long as an item's input, out of whole records: arrays [frames, …]."""
+
+    start: Callable[[int, float], int]  # (frames of the record, uniform) → first frame of the patch
+    filling: float | None  # of what a record is shorter than a patch; None: it is repeated
+    n_bytes: int  # of all records
 
 
 @dataclass(frozen=True)
 class Items:
     """A split as a network sees it: `read(rows, uniforms, inputs, labels)` fills in those rows of the split.
 
-    `item` tells the shape and dtype of an item's input, which may be a tree of arrays, as `batch.Sparse` is.
+    `item` tells the shape and dtype of an item's input, which may be a tree of arrays, as `batch.Sparse` is.  `cuts`
+    are by modality, of those that are seen in random patches: without uniforms, `read` puts their whole records there.
     """
 
-    read: Callable[[Rows, Uniforms, Any, UInt8[np.ndarray, "n labels"]], None]
+    read: Callable[[Rows, Uniforms | None, Any, UInt8[np.ndarray, "n labels"]], None]
     n_items: int
     item: Any
     n_labels: int
-    random: bool = False  # whether the uniforms matter
+    cuts: Mapping[str, Cut] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.n_items
 
     @property
+    def item_bytes(self) -> int:
+        """The size of an item's input and labels."""
+        return _n_bytes(self.item) + self.n_labels
+
+    @property
     def n_bytes(self) -> int:
-        """The size of all items, as arrays of inputs and labels."""
-        leaves = jax.tree.leaves(self.item)
-        return self.n_items * (sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves) + self.n_labels)
+        """The size of all items, as arrays of inputs and labels; with whole records in place of random patches."""
+        patches = sum(_n_bytes(self.item[name]) for name in self.cuts)
+        return self.n_items * (self.item_bytes - patches) + sum(cut.n_bytes for cut in self.cuts.values())
 
     def empty(self, n: int) -> Any:
         """Return room for the inputs of `n` items."""
         return jax.tree.map(lambda leaf: np.empty((n, *leaf.shape), leaf.dtype), self.item)
+
+
+def _n_bytes(item: Any) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(item))
 
 
 @dataclass(frozen=True)
@@ -118,7 +135,9 @@ class Records(Protocol):
     def read(self, rows: Any) -> Iterable[dict[str, Any]]: ...
 
 
-def join_items(parts: Mapping[str, tuple[Items, Int32[np.ndarray, " items"] | None]], n_items: int) -> Items:
+def join_items(
+    parts: Mapping[str, tuple[Items, Int32[np.ndarray, " items"] | None]], n_items: int, cuts: Mapping[str, Cut]
+) -> Items:
     """Return items whose input is a dict of the parts' inputs by modality.
 
     Beside each part are the rows of it that belong to the items; None if they are all its own, in its own order.  The
@@ -126,20 +145,20 @@ def join_items(parts: Mapping[str, tuple[Items, Int32[np.ndarray, " items"] | No
     """
     first, _ = next(iter(parts.values()))
 
-    def read(rows: Rows, uniforms: Uniforms, inputs: dict[str, Any], labels: Any) -> None:
+    def read(rows: Rows, uniforms: Uniforms | None, inputs: dict[str, Any], labels: Any) -> None:
         for name, (items, own_rows) in parts.items():
             its_labels = labels if items is first else np.zeros_like(labels)
             items.read(rows if own_rows is None else own_rows[rows], uniforms, inputs[name], its_labels)
 
     shapes = {name: items.item for name, (items, _) in parts.items()}
-    return Items(read, n_items, shapes, first.n_labels, any(items.random for items, _ in parts.values()))
+    return Items(read, n_items, shapes, first.n_labels, cuts)
 
 
 def spread_items(items: Items, uniforms: Sequence[float]) -> Items:
     """Return items of which each n rows are one of the given ones, which takes uniforms, with n `uniforms`."""
     n, places = len(uniforms), np.array(uniforms)
 
-    def read(rows: Rows, _: Uniforms, inputs: Any, labels: Any) -> None:
+    def read(rows: Rows, _: Uniforms | None, inputs: Any, labels: Any) -> None:
         items.read(rows // n, places[rows % n], inputs, labels)
 
     return Items(read, n * len(items), items.item, items.n_labels)
@@ -148,7 +167,7 @@ def spread_items(items: Items, uniforms: Sequence[float]) -> Items:
 def array_items(inputs: Any, labels: UInt8[np.ndarray, "n labels"]) -> Items:
     """Return items that are rows of arrays in memory: feature vectors [n, d] or `Sparse` rows, and labels."""
 
-    def read(rows: Rows, uniforms: Uniforms, inputs_out: Any, labels_out: np.ndarray) -> None:
+    def read(rows: Rows, _: Uniforms | None, inputs_out: Any, labels_out: np.ndarray) -> None:
         def take(source: np.ndarray, out: np.ndarray) -> None:
             np.take(source, rows, axis=0, out=out, mode="clip")
 
@@ -191,21 +210,10 @@ def stream(
     items: Items, schedule: Schedule, chunks: range, read_threads: int, part: slice = slice(None)
 ) -> Iterator[Batch]:
     """Yield those chunks of the schedule, read ahead by `read_threads` threads."""
-    import grain  # here and below, because the order of a split held on a device needs none of it
+    import grain  # here, because the order of a split that is held on a device needs none of it
 
     keep_freed_memory()
     numbers = grain.MapDataset.range(chunks.start, chunks.stop)
-    ahead = max(1, PREFETCH_BYTES * len(items) // (items.n_bytes * schedule.batch_size * schedule.chunk_steps))
+    ahead = max(1, PREFETCH_BYTES // (items.item_bytes * schedule.batch_size * schedule.chunk_steps))
     options = grain.ReadOptions(num_threads=min(read_threads, ahead), prefetch_buffer_size=min(2 * read_threads, ahead))
     return iter(numbers.map(lambda chunk: read_chunk(items, schedule, chunk, part)).to_iter_dataset(options))
-
-
-def read_blocks(items: Items, start: int, stop: int, read_threads: int) -> Iterator[tuple[Any, Any]]:
-    """Yield (inputs, labels) of rows `start` to `stop`, in blocks, in order; zeros beyond the split's end."""
-    import grain
-
-    keep_freed_memory()
-    blocks = grain.MapDataset.range(start, stop, BLOCK_ITEMS)
-    rows = blocks.map(lambda low: np.arange(low, min(low + BLOCK_ITEMS, stop), dtype=np.int32))
-    options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=2 * read_threads)
-    return iter(rows.map(lambda rows: read_rows(items, rows, np.zeros(len(rows)))).to_iter_dataset(options))

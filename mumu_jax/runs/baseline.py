@@ -23,8 +23,8 @@ from mumu_jax.data.store.records import Dataset
 from mumu_jax.models.kernels.precision import product_precision
 from mumu_jax.models.kernels.sparse import sparse_dense
 from mumu_jax.objectives.logits import Logistic
+from mumu_jax.runs.albums import group_by_album, mean_by_album
 from mumu_jax.runs.folder import BASELINE
-from mumu_jax.runs.prediction import group_by_album, mean_by_album
 from mumu_jax.system.files import read_npz, write_npz
 from mumu_jax.system.seals import unseal
 
@@ -133,7 +133,7 @@ def logits(linear: Linear, inputs: Any) -> Float[Array, "albums labels"]:
 def summarize_albums(
     inputs: Inputs, records: Records, n_labels: int, rows: Int[np.ndarray, " rows"] | None = None
 ) -> Summaries | None:
-    """Return the summaries of albums, of tracks the mean of each album's, in the order of `vectors_of_albums`."""
+    """Return the summaries of albums, of tracks the mean of each album's, in the order of `see_items`."""
     (name, modality), *others = inputs.modalities.items()
     if others:
         return None

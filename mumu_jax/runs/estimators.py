@@ -20,9 +20,9 @@ from mumu_jax.data.store.pairs import open_dataset
 from mumu_jax.data.store.records import Dataset
 from mumu_jax.errors import UserError
 from mumu_jax.objectives import metrics
+from mumu_jax.runs.albums import mean_by_album
 from mumu_jax.runs.constants import check_single_label
 from mumu_jax.runs.evaluation import finite, write_evaluation
-from mumu_jax.runs.prediction import mean_by_album
 from mumu_jax.system.files import only_one
 from mumu_jax.system.lines import print_line
 from mumu_jax.system.terminal import run_command

@@ -45,7 +45,7 @@ from mumu_jax.system.version import versions
 FORMAT = "mumu_jax export 1"
 ABOUT = "model.json"
 SOURCES = "sources"
-PLATFORMS = ("cpu", "cuda")
+PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -138,7 +138,8 @@ def program_of(network: Network, trained: Trained, item: Mapping[str, Any]) -> e
         return network.objective.readable(scores)[0], embedding[0]
 
     program = jax.jit(jax.vmap(of_one, in_axes=(None, *[0] * len(inputs))))
-    # A CPU's formulations cut a batch by its cache, and its 1 × 1 convolutions crash XLA's compiler for GPUs (0.10.2).
+    # One formulation for all platforms.  A CPU's cut a batch by its cache, and its 1 × 1 convolutions crash XLA's
+    # compiler for GPUs (0.10.2).
     with traced_for("gpu"), _without_locations():
         return export.export(program, platforms=PLATFORMS)(weights, *inputs)
 
@@ -256,8 +257,8 @@ def _load(folder: Path, level: str, about: About) -> Predict:
         ) from error
     if {"gpu": "cuda"}.get(platform, platform) not in program.platforms:
         raise UserError(
-            f"{path} is for {' and '.join(program.platforms)}, and JAX computes on {platform} here; set "
-            "JAX_PLATFORMS=cpu"
+            f"{path} is for {', '.join(program.platforms)}, and JAX computes on {platform} here; export the run again "
+            "with this version, or set JAX_PLATFORMS=cpu"
         )
     weights, call = jax.device_put(load_file(folder / f"{level}.safetensors")), jax.jit(program.call)
 

@@ -11,7 +11,7 @@ from ml_collections import config_flags
 from mumu_jax.config import Config, flatten, validate
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.errors import UserError, nearest
-from mumu_jax.experiments import load_config, load_experiments
+from mumu_jax.experiments import load_config, load_experiments, read_parameter_counts
 from mumu_jax.runs.settings import check_settings, count_params, has_album_network
 from mumu_jax.system.lines import print_lines
 from mumu_jax.system.terminal import print_table
@@ -130,7 +130,7 @@ def _parse_runs(text: str, config: Config) -> dict[str, Path]:
 
 def print_experiments() -> None:
     """Print every experiment with its parameter count and the paper's results, as a table."""
-    rows = []
+    rows, counts = [], read_parameter_counts()
     for name, experiment in load_experiments().items():
         paper = experiment.paper
         printed = [""] * 6
@@ -138,7 +138,8 @@ def print_experiments() -> None:
             coverage = (f"{share:.2f}" for share in paper.coverage)
             printed = [paper.params, f"{paper.epoch_s:g}", f"{paper.roc_auc:.3f}", *coverage]
         accuracy = "/".join(f"{share:.2%}"[:-1] for share in experiment.study.accuracy) if experiment.study else ""
-        rows.append((name, f"{count_params(experiment.config):,}", *printed, accuracy))
+        count = counts[name] if name in counts else count_params(experiment.config)  # of a user's own experiment
+        rows.append((name, f"{count:,}", *printed, accuracy))
     print_table(
         "Experiments; parameters for MuMu's 250 labels; Table 2 of Oramas et al. 2017, and top-1, 3 and 5 accuracy of "
         "the album-cover study",

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Shaped
@@ -125,6 +125,17 @@ class Texts(Field):
         return tuple(bytes(text).decode("utf-8", "surrogatepass") for text in stored)
 
 
+class Cutting(NamedTuple):
+    """The way to cut random patches out of records: `frames(record)` is the array [frames, …] that they are cut from.
+
+    `start(n_frames, uniform)` is a patch's first frame.  A shorter record is repeated, or filled up with `filling`.
+    """
+
+    frames: Callable[[Mapping[str, Any]], np.ndarray]
+    start: Callable[[int, float], int]
+    filling: float | None
+
+
 @dataclass(frozen=True)
 class Spec:
     """The shape and dtype of an array, as `jax.ShapeDtypeStruct` has them."""
@@ -168,6 +179,10 @@ class Modality(ABC):
         `uniform` (0 <= uniform < 1) asks for a random part of the record; without it, it is always the same part.
         """
         raise NotImplementedError(f"{self.name} is not streamed")
+
+    def cutting(self, config: Config) -> Cutting | None:
+        """Return the way that `fill` cuts random parts, for whole records on the devices; None if it cuts none."""
+        return None
 
     def summary(self, records: Iterable[Mapping[str, Any]], config: Config, fitted: Any) -> Any:
         """Return what a linear classifier sees of stored records: float32 [n, d] or Sparse, None if there is no such.

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mumu_jax.config import Config
-from mumu_jax.data.loader import Items, Records, Rows, Uniforms, array_items, join_items, multi_hot
+from mumu_jax.data.loader import Cut, Items, Records, Rows, Uniforms, array_items, join_items, multi_hot
 from mumu_jax.data.modalities import NETWORK_INPUTS
-from mumu_jax.data.modalities.base import Modality, PreparedModality, Reader, read_own
+from mumu_jax.data.modalities.base import Cutting, Modality, PreparedModality, Reader, read_own
 from mumu_jax.errors import UserError
 
 
@@ -82,27 +82,34 @@ class Inputs:
     def items(self, records: Records, n_labels: int, patch: str = "fixed") -> Items:
         """Return a split's items in the order of its records; `patch` is as in `config.data`."""
         parts = _parts(self.config, records)
-        items = {
-            name: (self._items_of(name, parts[name][0], n_labels, patch), parts[name][1]) for name in self.modalities
-        }
-        return join_items(items, len(records))
+        items, cuts = {}, {}
+        for name, modality in self.modalities.items():
+            part, rows = parts[name]
+            cutting = modality.cutting(self.config) if patch == "random" else None
+            items[name] = (self._items_of(name, part, n_labels, cutting), rows)
+            if cutting is not None:
+                cuts[name] = Cut(cutting.start, cutting.filling, part.n_bytes)
+        return join_items(items, len(records), cuts)
 
-    def _items_of(self, name: str, records: Records, n_labels: int, patch: str) -> Items:
+    def _items_of(self, name: str, records: Records, n_labels: int, cutting: Cutting | None) -> Items:
         """Return the items of one modality: read when they are needed, or held in memory."""
         modality, fitted = self.modalities[name], self.fitted[name]
         if not modality.streamed:
             return array_items(*self.held(name, records, n_labels))
-        random = patch == "random" and "data.patch" in modality.own_settings
 
-        def read(rows: Rows, uniforms: Uniforms, inputs: Any, labels: Any) -> None:
+        def read(rows: Rows, uniforms: Uniforms | None, inputs: Any, labels: Any) -> None:
             is_new = np.diff(rows, prepend=-1) != 0  # of several patches of a record: it is read once
             stream, record = iter(records.read(rows[is_new])), {}
             for i in range(len(rows)):
                 record = next(stream) if is_new[i] else record
-                modality.fill(record, inputs[i], float(uniforms[i]) if random else None, self.config)
+                uniform = None if cutting is None or uniforms is None else float(uniforms[i])
+                if cutting is not None and uniform is None:
+                    inputs[i] = cutting.frames(record)
+                else:
+                    modality.fill(record, inputs[i], uniform, self.config)
                 labels[i, record["labels"]] = 1
 
-        return Items(read, len(records), modality.shape(self.config, fitted), n_labels, random)
+        return Items(read, len(records), modality.shape(self.config, fitted), n_labels)
 
     def held(self, name: str, records: Records, n_labels: int) -> tuple[Any, UInt8[np.ndarray, "items labels"]]:
         """Return the inputs and multi-hot labels of all of a modality's records, which are held in memory."""

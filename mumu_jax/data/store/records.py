@@ -206,6 +206,11 @@ class ShardRecords(Records):
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
+    @property
+    def n_bytes(self) -> int:
+        """The size of the records, which are not compressed: that of their fields, and little more."""
+        return sum(shard.bytes for shard in self._shards)
+
     def read(self, rows: Sequence[int] | Int[np.ndarray, " n"]) -> Iterator[dict[str, Any]]:
         for index in map(int, rows):
             try:

@@ -2,6 +2,8 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from mumu_jax.data.modalities.audio import patches
 from mumu_jax.data.modalities.audio.decode import TrackFrames
 from mumu_jax.data.modalities.audio.duplicates import alike, likeness
 from mumu_jax.data.modalities.audio.recordings import SILENT, Recordings
-from mumu_jax.data.modalities.base import Content, Read, Spec, Tensor
+from mumu_jax.data.modalities.base import Content, Cutting, Read, Spec, Tensor
 
 
 class Songs(Recordings):
@@ -83,6 +85,12 @@ class Songs(Recordings):
         else:
             start = patches.random_start(len(frames), uniform, settings)
         patches.cut(frames, start, settings, out)
+
+    def cutting(self, config: Config) -> Cutting:
+        """Return the way that `fill` cuts random patches."""
+        settings = self.settings_of(config)
+        start = partial(patches.random_start, settings=settings)
+        return Cutting(itemgetter(self.field(settings)), start, settings.filling)
 
     def summary(
         self, records: Iterable[Mapping[str, Any]], config: Config, fitted: None
