@@ -117,6 +117,13 @@ STEP_TIME = Column("µs in kernels", "seconds", units(1e-6))
 KERNELS = Column("kernels a step", "n_kernels")
 MOVED = Column("MB an example", "bytes_per_example", units(1e6))
 GIANT = Column("giant windows", "n_giant_windows")
+COPIES = Column("copies of the batch", "n_copies")
+MESSAGE = (Column("all-reduces", "n_all_reduces"), Column("MB each step", "all_reduce_bytes", units(1e6)))
+MEMORY_SHARE = Column("of the memory", "memory_share", percent)
+COMPILING = (COMPILE, Column("on all cores", "compile_core_s", digits))
+ESTIMATE = Column("s/epoch, *estimate from the compiled program*", "estimated_epoch_s", digits)
+ALONE = Column("1", "alone_s", digits)
+PAPER = tuple(Column(f"{n}, {way}", f"{way}_{n}_s", digits) for way in ("weak", "strong") for n in (4, 8, 64))
 HARM = Column("harm", "config", width=13)
 COMMAND = Column("command", "mode", width=14)
 TRIES = Column("tries", "tries", grouped)
@@ -245,5 +252,14 @@ TABLES = (
         columns=(DEVICE, CONFIG, SEED, JACCARD, GAIN, F1, ROC_AUC, RECALL, TESTED, SECONDS),
     ),
     Table("Harm done to commands", "promises", (DEVICE, HARM, COMMAND, TRIES, SURVIVORS, MINUTES)),
-    Table("Programs compiled for an H200, not run", "h200_module", (*STEP, KERNELS, MOVED, GIANT)),
+    Table(
+        title="Programs compiled for devices that are not here, and not run",
+        benchmark="compiled",
+        columns=(*STEP, MODE, KERNELS, MOVED, *MESSAGE, MEMORY, MEMORY_SHARE, GIANT, COPIES, *COMPILING, ESTIMATE),
+    ),
+    Table(
+        title="Seconds an epoch, *estimate from the compiled program*: its batch on each (weak) or shared (strong)",
+        benchmark="scaling",
+        columns=(*STEP, ALONE, *PAPER),
+    ),
 )

@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks import columns, results
 from benchmarks.columns import TABLES, WANTED, Column, Row, Table
 from benchmarks.options import SIX
+from benchmarks.roofline import scaling
 from mumu_jax.errors import UserError
 from mumu_jax.reports.tables.multiframe import MULTIFRAME
 from mumu_jax.reports.tables.output import as_markdown, read_table
@@ -131,7 +132,8 @@ def commands() -> str:
 
 def render(rows: list[Row]) -> str:
     """Return all tables in Markdown."""
-    rows = sorted(with_efficiency(results.latest(rows)), key=_place)
+    rows = with_efficiency(results.latest(rows))
+    rows = sorted([*rows, *scaling(rows)], key=_place)
     return "\n\n".join(filter(None, (render_table(table, rows) for table in TABLES)))
 
 

@@ -1,6 +1,5 @@
 """Tests of the benchmarks: they run, on a bare machine if they promise it, and keep only rows that can be repeated."""
 
-import importlib.util
 import json
 import os
 import re
@@ -11,12 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from bare import BARE
-from conftest import REPOSITORY, complain, run_python, succeed
+from conftest import complain, run_python, succeed
 
 from benchmarks import __main__ as all_benchmarks
 from benchmarks import (
     few_songs,
-    h200_module,
     harm,
     options,
     prepare,
@@ -204,7 +202,7 @@ def test_all_of_them_run_whatever_becomes_of_one(monkeypatch, capsys):
 def refuse_changes(monkeypatch) -> list[str]:
     """Make the checkout look changed, and fail if anything is measured; return the message's fragments."""
     monkeypatch.setattr(results, "changed_files", lambda: ["mumu_jax/train.py", "a", "b", "configs/audio.py"])
-    for module in (train_step, h200_module, reviews):
+    for module in (train_step, reviews):
         monkeypatch.setattr(module, "measure", lambda *_, **__: pytest.fail("it measures"))
     monkeypatch.setattr(all_benchmarks, "subprocess", SimpleNamespace(run=lambda *_: pytest.fail("it measures")))
     return ["mumu_jax/train.py, a, b and 1 more", "commit them first", "--no_save"]
@@ -283,56 +281,6 @@ def test_a_row_on_the_terminal(capsys):
     titles, row = capsys.readouterr().out.splitlines()
     assert titles.split()[:5] == ["device", "config", "precision", "batch", "examples/s"]
     assert row.split() == ["8", "×", "CPU", "audio_low_4x96", "–", "1,024", *"––", "135", "50%", *"–––––"]
-
-
-# A loop of two kernels, one of which became a convolution with a giant window, and a copy behind it.
-MODULE = """
-%body (p: (f32[2,3], bf16[4])) -> (f32[2,3], bf16[4]) {
-  %p = (f32[2,3]{1,0}, bf16[4]{0}) parameter(0)
-  %a = f32[2,3]{1,0} get-tuple-element(%p), index=0
-  %w = (f32[2,3]{1,0}, u8[999]{0}) custom-call(%a, %a), window={size=319x27}, custom_call_target="__cudnn$convForward"
-  %k = (f32[2,3]{1,0}, u8[999]{0}) custom-call(%a, %a), window={size=4x6}, custom_call_target="__cudnn$convForward"
-}
-
-ENTRY %main.1 (x: f32[2,3]) -> f32[2,3] {
-  %x = f32[2,3]{1,0} parameter(0)
-  %loop = (f32[2,3]{1,0}, bf16[4]{0}) while(%x), condition=%cond, body=%body
-  ROOT %copy = f32[2,3]{1,0} copy(%x)
-}
-"""
-
-
-def test_what_a_compiled_module_says():
-    computations = h200_module.parse_module(MODULE)
-    kernels = list(h200_module.kernels_of(computations, "ENTRY"))
-    assert h200_module.step_of(computations) == kernels[:2]
-    assert [(one.opcode, n_bytes) for one, n_bytes in kernels] == [
-        ("custom-call", 48),
-        ("custom-call", 48),
-        ("copy", 48),
-    ]
-    assert ["319x27" in line for line in h200_module.giant_windows(computations)] == [True]
-
-
-def test_step_compiled_for_an_h200():
-    """No weight gradient is a convolution with a giant window; HIGH-4x70 moves half of a plain network's 86 MB."""
-    if not any(_is_installed(f"jax_plugins.xla_cuda{version}") for version in (12, 13)):
-        pytest.skip("no CUDA plugin for JAX is installed")
-    arguments = ("--config=audio_high_4x70", "--precision=bfloat16", "--batch_size=256", "--no_save")
-    path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
-    done = succeed("benchmarks.h200_module", *arguments, JAX_PLATFORMS="cpu", PYTHONPATH=path)
-    row = re.search(r"audio_high_4x70 +bfloat16 +256 +(\d+) +([\d.]+) +(\d+)", done.stdout)
-    assert row
-    assert int(row[1]) < 100
-    assert float(row[2]) < 43
-    assert int(row[3]) == 0
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # of the package around it
-        return False
 
 
 # A row as it might be measured.

@@ -53,7 +53,8 @@ def train_step(
 
     (loss, (weight, batch_stats)), gradients = jax.value_and_grad(loss_sum, has_aux=True)(state.params)
     if axis is not None:  # all at once, so that it becomes one message
-        loss, weight, gradients = jax.lax.psum((loss, weight, gradients), axis)
+        # Without the barrier, a GPU's compiler fuses the first sums' updates with later gradients, and sends two.
+        loss, weight, gradients = jax.lax.psum(jax.lax.optimization_barrier((loss, weight, gradients)), axis)
     scale = 1 / jnp.maximum(weight, 1)
     gradients = jax.tree.map(lambda leaf: leaf * scale, gradients)
     updates, opt_state = tx.update(gradients, state.opt_state, state.params)

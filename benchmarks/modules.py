@@ -1,0 +1,128 @@
+"""Read a compiled program's text: its kernels, the bytes that they move, and the messages between devices.
+
+A step is the body of a chunk's loop, as training runs it: alone it would copy parameters between layouts.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from benchmarks.compilers import N_STEPS
+
+# The longest kernel over time; on a GPU, a weight gradient that is computed as a convolution has a window of hundreds
+# of frames.  On a TPU that is a matrix product like any other.
+LONGEST_KERNEL = 4
+
+# Instructions of a compiled module that start no kernel.
+VALUES = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier", "partition-id"}
+CALLS = {"while", "call", "conditional", "async-start", "async-update", "async-done"}
+MESSAGES = {"all-reduce", "all-reduce-start"}
+COPIES = {"copy", "transpose"}
+
+# A TPU's arrays in its vector memory, which is on the chip: `f32[64]{0:T(128)S(1)}`.
+ON_CHIP = re.compile(r"\bS\(\d+\)")
+
+Computation = dict[str, "Instruction"]
+Step = list[tuple["Instruction", int]]  # each kernel and the bytes that it moves
+
+
+class Array(NamedTuple):
+    """The type of an array: XLA's name of its values' type, its sizes, and its layout."""
+
+    kind: str
+    sizes: tuple[int, ...]
+    layout: str
+
+    @property
+    def n_bytes(self) -> int:
+        """Return its bytes.  XLA's types end with their bits, except pred (a byte) and token (nothing)."""
+        bits = re.search(r"\d+$", self.kind)
+        return math.prod(self.sizes) * (int(bits[0]) // 8 if bits else int(self.kind == "pred"))
+
+
+class Instruction(NamedTuple):
+    """One line of a compiled module: its opcode, its result's type, the names it reads, and the line."""
+
+    opcode: str
+    shape: str
+    operands: tuple[str, ...]
+    text: str
+
+    @property
+    def n_bytes(self) -> int:
+        """Return the bytes of the result in the device's memory, without a library call's workspace (u8).
+
+        Of a whole chunk's array those of one step count: a step's kernel reads or writes no more.
+        """
+        arrays = [array for array in _arrays(self.shape) if not ON_CHIP.search(array.layout)]
+        if self.opcode == "custom-call":
+            arrays = [array for array in arrays if array.kind != "u8"]
+        return sum(array.n_bytes // (N_STEPS if array.sizes[:1] == (N_STEPS,) else 1) for array in arrays)
+
+
+class Module:
+    """A compiled program's computations, by name; the entry computation is called ENTRY."""
+
+    def __init__(self, text: str):
+        self.computations: dict[str, Computation] = {}
+        current: Computation = {}
+        for line in text.splitlines():
+            if head := re.match(r"(ENTRY )?%?([\w.\-]+) \(.*\{$", line):
+                current = self.computations.setdefault("ENTRY" if head[1] else head[2], {})
+            elif found := re.match(r"\s+(?:ROOT )?%([\w.\-]+) = (.*?) ([a-z][\w\-]*)\((.*)", line):
+                name, shape, opcode, rest = found.groups()
+                operands = tuple(re.findall(r"%([\w.\-]+)", rest.split("), ")[0]))
+                current[name] = Instruction(opcode, shape, operands, line)
+
+    def kernels(self, name: str) -> Iterator[tuple[Instruction, int]]:
+        """Yield each kernel and the bytes it reads and writes: every operand and result once, a loop's body once."""
+        computation = self.computations[name]
+        for one in computation.values():
+            if one.opcode in ("while", "call", "async-start"):
+                for called in re.findall(r"(?:body|to_apply|calls)=%([\w.\-]+)", one.text):
+                    yield from self.kernels(called)
+            elif one.opcode not in VALUES | CALLS and not one.opcode.endswith("-done"):
+                read = {operand: computation[operand].n_bytes for operand in one.operands if operand in computation}
+                yield one, one.n_bytes + sum(read.values())
+
+    def step(self) -> Step:
+        """Return the kernels of the largest loop's body, and their bytes.  Raises ValueError if there is no loop."""
+        loops = [one.text for one in self._all() if one.opcode == "while"]
+        bodies = [list(self.kernels(body)) for text in loops for body in re.findall(r"body=%([\w.\-]+)", text)]
+        return max(bodies, key=len)
+
+    def giant_windows(self) -> list[str]:
+        """Return the lines of convolutions whose window is longer than any kernel."""
+        lines = [one.text for one in self._all()]
+        convolutions = [line for line in lines if " convolution(" in line or "__cudnn$conv" in line]
+        sizes = [(re.search(r"window=\{size=(\d+)", line), line) for line in convolutions]
+        return [line for size, line in sizes if size and int(size[1]) > LONGEST_KERNEL]
+
+    def _all(self) -> Iterator[Instruction]:
+        return (one for computation in self.computations.values() for one in computation.values())
+
+
+def messages(step: Step) -> list[int]:
+    """Return the bytes of each all-reduce of a step."""
+    return [sum(array.n_bytes for array in _arrays(one.shape)) for one, _ in step if one.opcode in MESSAGES]
+
+
+def copies(step: Step, n_values: int) -> list[str]:
+    """Return the lines of copies and transpositions of so many values in the device's memory: changes of layout."""
+
+    def is_of_them(one: Instruction) -> bool:
+        return one.opcode in COPIES and n_values == sum(math.prod(array.sizes) for array in _arrays(one.shape))
+
+    return [one.text for one, _ in step if is_of_them(one) and one.n_bytes]
+
+
+def cycles(step: Step) -> int:
+    """Return the cycles of a step by the estimate of a TPU's compiler; 0 in a program for another device."""
+    return sum(int(number) for one, _ in step for number in re.findall(r'"estimated_cycles":"(\d+)"', one.text))
+
+
+def _arrays(shape: str) -> list[Array]:
+    """Return the array of a type, or the arrays of a tuple."""
+    arrays = re.findall(r"\b([a-z]+\d*)\[([\d,]*)\](\{[^}]*\})?", shape)
+    return [Array(kind, tuple(map(int, filter(None, sizes.split(",")))), layout) for kind, sizes, layout in arrays]
