@@ -11,6 +11,7 @@ from mumu_jax.errors import UserError
 from mumu_jax.models.batch_norm import BatchNorm, Members
 from mumu_jax.models.head import Shallow, dropout
 from mumu_jax.models.kernels.conv_pool import Padding, conv_pool
+from mumu_jax.models.kernels.formulations import FIXED, Choose
 from mumu_jax.models.registry import Output, fields_of, register
 
 LEAST_VARIANCE = 1e-4  # keeps the gradient of a standard deviation finite where all frames are alike
@@ -56,6 +57,7 @@ class CNN(nn.Module):
     pooling: str = "flatten"  # as in config.model
     dropout: float = 0.0
     dtype: Any = jnp.float32
+    formulations: Choose = FIXED  # how the convolutions are computed
 
     @nn.compact
     def __call__(
@@ -77,7 +79,7 @@ class CNN(nn.Module):
             shape = (*size, x.shape[-1], width)
             kernel = self.param(f"conv{i}_kernel", nn.initializers.glorot_uniform(), shape)
             bias = self.param(f"conv{i}_bias", nn.initializers.zeros_init(), (width,))
-            x = conv_pool(x, kernel, bias, pool, self.variant.padding)
+            x = conv_pool(x, kernel, bias, pool, self.variant.padding, self.formulations)
             if of_frames:
                 summaries.append(_statistics(x))
             else:

@@ -252,6 +252,47 @@ def supported(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], pool: Win
     return {name for name, yes in possible.items() if yes}
 
 
+class Convolution(NamedTuple):
+    """The properties of a convolution by which its formulation is chosen, beside the backend and the number of items.
+
+    Its text names it in files: items' shape, kernel's shape, pool and dtype.
+    """
+
+    item_shape: tuple[int, ...]  # frames × bins × channels of the input that its pooled positions read
+    kernel_shape: tuple[int, ...]
+    pool: Window
+    dtype: str
+
+    def __str__(self) -> str:
+        sizes = ("x".join(map(str, shape)) for shape in self[:3])
+        return " ".join([*sizes, self.dtype])
+
+
+def candidates(convolution: Convolution) -> set[str]:
+    """Return the formulations that `convolution` may be computed in: the supported ones that round no input again."""
+    names = supported((1, *convolution.item_shape), convolution.kernel_shape, convolution.pool)
+    return names if convolution.dtype == "float32" else names - FAST_ALGORITHMS
+
+
+# (backend, number of items, convolution) → its formulation
+Choose = Callable[[str, int, Convolution], str]
+
+
+class Choice(NamedTuple):
+    """A table of formulations for one backend; convolutions that it does not have are computed as `fastest` says."""
+
+    backend: str = ""
+    table: tuple[tuple[str, str], ...] = ()  # texts of convolutions, and their formulations
+
+    def __call__(self, backend: str, n_items: int, convolution: Convolution) -> str:
+        named = dict(self.table).get(str(convolution)) if backend == self.backend else None
+        item_shape, *rest = convolution
+        return named or fastest(backend, (n_items, *item_shape), *rest)
+
+
+FIXED = Choice()
+
+
 def fastest(
     backend: str, x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], pool: Window, dtype: Any = jnp.float32
 ) -> str:
@@ -260,9 +301,7 @@ def fastest(
     Measured on a CPU.  For accelerators, chosen from the bytes and kernels of compiled modules, not timed.
     """
     kt, kf, cin, _ = kernel_shape
-    names = supported(x_shape, kernel_shape, pool)
-    if dtype != jnp.float32:
-        names -= FAST_ALGORITHMS
+    names = candidates(Convolution(x_shape[1:], kernel_shape, pool, jnp.dtype(dtype).name))
     if kf <= BAND_BINS:  # the band would be mostly zeros
         names -= {"banded", "quartered_banded"}
     if cin == 1:  # the transforms would cost more than they save
