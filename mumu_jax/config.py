@@ -276,6 +276,8 @@ class ModelSettings:
     precision: str = setting(
         "auto", ("auto", "float32", "bfloat16")
     )  # auto: bfloat16 on a GPU or TPU, float32 on a CPU
+    # How convolutions are computed: measured, fixed (a table), or the config.json of another run, whose choice counts.
+    formulations: str = "auto"  # auto: measured on a GPU or TPU, fixed on a CPU
 
     @property
     def trained(self) -> str:

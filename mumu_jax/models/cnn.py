@@ -112,7 +112,9 @@ def variant_of(settings: ModelSettings) -> Variant:
 
 
 @register(
-    "cnn", sees=("audio", "mel"), settings=("kernel", "width", "width_divisor", "pooling", "dropout", "precision")
+    "cnn",
+    sees=("audio", "mel"),
+    settings=("kernel", "width", "width_divisor", "pooling", "dropout", "precision", "formulations"),
 )
 def build_cnn(settings: ModelSettings, output: Output) -> CNN:
     """Build the CNN variant that `settings` name."""

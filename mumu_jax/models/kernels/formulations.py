@@ -228,6 +228,9 @@ FORMULATIONS = {
 QUARTERED = {f"quartered_{name}": name for name in ("banded", "im2col")}
 FORMULATIONS |= {name: _halved(_halved(FORMULATIONS[whole])) for name, whole in QUARTERED.items()}
 
+# Formulations that leave the convolution to XLA.
+CONVOLUTIONS = {"plain", "folded"}
+
 # Formulations that add inputs before they multiply, which in bfloat16 rounds them once more.
 FAST_ALGORITHMS = {"winograd", *QUARTERED}
 
@@ -268,8 +271,17 @@ class Convolution(NamedTuple):
         return " ".join([*sizes, self.dtype])
 
 
-def candidates(convolution: Convolution) -> set[str]:
-    """Return the formulations that `convolution` may be computed in: the supported ones that round no input again."""
+def candidates(backend: str, convolution: Convolution) -> set[str]:
+    """Return the usable formulations that may be the fastest on `backend`.
+
+    On a CPU, these are products alone, if there are any: XLA's own gradients of convolutions in a loop are far slower.
+    """
+    names = usable(convolution)
+    return (names - CONVOLUTIONS or names) if backend == "cpu" else names
+
+
+def usable(convolution: Convolution) -> set[str]:
+    """Return the formulations that `convolution` may be computed in, as exactly as the plain one."""
     names = supported((1, *convolution.item_shape), convolution.kernel_shape, convolution.pool)
     return names if convolution.dtype == "float32" else names - FAST_ALGORITHMS
 
@@ -286,8 +298,8 @@ class Choice(NamedTuple):
 
     def __call__(self, backend: str, n_items: int, convolution: Convolution) -> str:
         named = dict(self.table).get(str(convolution)) if backend == self.backend else None
-        item_shape, *rest = convolution
-        return named or fastest(backend, (n_items, *item_shape), *rest)
+        x_shape = (n_items, *convolution.item_shape)
+        return named or fastest(backend, x_shape, convolution.kernel_shape, convolution.pool, convolution.dtype)
 
 
 FIXED = Choice()
@@ -301,7 +313,7 @@ def fastest(
     Measured on a CPU.  For accelerators, chosen from the bytes and kernels of compiled modules, not timed.
     """
     kt, kf, cin, _ = kernel_shape
-    names = candidates(Convolution(x_shape[1:], kernel_shape, pool, jnp.dtype(dtype).name))
+    names = usable(Convolution(x_shape[1:], kernel_shape, pool, jnp.dtype(dtype).name))
     if kf <= BAND_BINS:  # the band would be mostly zeros
         names -= {"banded", "quartered_banded"}
     if cin == 1:  # the transforms would cost more than they save
