@@ -1,11 +1,13 @@
 """Formulations that are chosen by measurement, remembered, recorded with the run and used again."""
 
 import json
+import signal
 from functools import partial
 from pathlib import Path
 
 import jax
 import pytest
+from conftest import REPOSITORY, complain, run_python, succeed
 
 from mumu_jax.compute.formulations import (
     BUDGET_S,
@@ -24,14 +26,16 @@ from mumu_jax.experiments import load_config
 from mumu_jax.models.kernels.backend import backend, traced_for
 from mumu_jax.models.kernels.formulations import FIXED, Choice, Convolution, candidates, fastest, usable
 from mumu_jax.runs import formulations
+from mumu_jax.runs.folder import load_run
 from mumu_jax.runs.formulations import NAME, as_json, choose_formulations, from_about
 
 N_ITEMS = 32
 SMALL = Convolution((10, 6, 2), (3, 3, 2, 2), (2, 2), "float32")
 
 
-def convolutions(name: str) -> list[Convolution]:
+def convolutions(name: str, width_divisor: int = 1) -> list[Convolution]:
     config = load_config(name)
+    config.model.width_divisor = width_divisor
     return convolutions_of(item_network(config, 5, {}), Inputs.unfitted(config).item)
 
 
@@ -307,3 +311,41 @@ def test_a_file_without_this_network_s_choice_is_refused(tmp_path, choice, says)
     with pytest.raises(UserError, match=says) as raised:
         choose_for(FOUR, str(path))
     assert "\n" not in str(raised.value)
+
+
+# --- runs -----------------------------------------------------------------------------------------------------
+
+QUICK = (
+    f"--config={FOUR}",
+    "--config.model.width_divisor=8",
+    "--config.optim.batch_size=16",
+    "--config.optim.max_epochs=2",
+    "--config.album_optim.max_epochs=2",
+    "--config.loop.chunk_steps=3",
+)
+
+
+@pytest.mark.full
+def test_a_resumed_run_computes_as_it_began(small_data, tmp_path):
+    """Also if the file that named its formulations is another one then; and the choice is what is computed."""
+    choice = Choice("cpu", tuple((str(one), "im2col") for one in convolutions(FOUR, width_divisor=8)))
+    file = write(tmp_path / "other.json", choice)
+    settings = (*QUICK, f"--config.model.formulations={file}", f"--data_dir={small_data}")
+    succeed("mumu_jax.train", *settings, f"--workdir={tmp_path / 'whole'}")
+    killer = (REPOSITORY / "tests" / "killed_train.py", "chunk:4", "--config.loop.checkpoint_minutes=0")
+    killed = run_python(*killer, *settings, f"--workdir={tmp_path / 'killed'}")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    write(file, Choice("cpu", tuple((name, "plain") for name, _ in choice.table)))
+    succeed("mumu_jax.train", *settings, f"--workdir={tmp_path / 'killed'}")
+    succeed("mumu_jax.train", *QUICK, f"--data_dir={small_data}", f"--workdir={tmp_path / 'fixed'}")
+    whole, again, fixed = (tmp_path / name for name in ("whole", "killed", "fixed"))
+    for name in ("metrics.jsonl", "predictions_test.npz"):
+        assert (again / name).read_bytes() == (whole / name).read_bytes() != (fixed / name).read_bytes()
+    assert [load_run(run).first.network.model.formulations for run in (whole, again, fixed)] == [choice, choice, FIXED]
+    refused = (*QUICK, "--config.model.formulations=measured", f"--data_dir={small_data}", f"--workdir={whole}")
+    complain("mumu_jax.train", *refused, says=[f"config.model.formulations={str(file)!r}, not 'measured'"])
+
+
+def test_another_network_has_no_formulations(tmp_path):
+    says = ["config.model.formulations='measured' has no effect on text_vsm", "'cnn'"]
+    complain("mumu_jax.train", "--config=text_vsm", "--config.model.formulations=measured", says=says)
