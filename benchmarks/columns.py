@@ -119,6 +119,12 @@ ACCURACY = Column("right", "accuracy", percent)
 ROC_AUC = Column("ROC-AUC", "roc_auc", "{:.3f}".format)
 RIGHT = Column("matches right", "precision_of_matches", "{:.1%}".format)
 FOUND = Column("found", "recall_of_matches", "{:.1%}".format)
+CONVOLUTION = Column("input, kernel, pool", "convolution", width=36)
+CANDIDATE = Column("formulation", "mode", width=22)
+TIMED = Column("items", "n_items")
+FORWARD = Column("forward ms", "forward_ms", digits)
+BOTH = Column("and backward ms", "step_ms", digits)
+CHOICE = Column("choice", "choice", width=13)
 TESTED = Column("clips tested", "n_items", grouped)
 
 BENCHMARK = Column("benchmark", "benchmark")
@@ -175,6 +181,11 @@ TABLES = (
         columns=TRAINING,
         shows=_sees("image"),
         wanted=tuple(map(_unmeasured, IMAGES)),
+    ),
+    Table(
+        title="Formulations of the convolutions, and whole steps if the choice is not the fixed table's",
+        benchmark="formulations",
+        columns=(*STEP, CONVOLUTION, CANDIDATE, TIMED, FORWARD, BOTH, CHOICE, RATIO),
     ),
     Table("Several devices", "train_step", (*STEP, RATE, STRONG, WEAK), lambda row: row["n_devices"] > 1),
     Table("Training from shards, beside that ceiling", "end_to_end", (*STEP, MODE, RATE, RATIO, WAIT)),
