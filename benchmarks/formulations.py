@@ -42,8 +42,8 @@ def add_candidates(benchmark: Benchmark, problem: Problem, case: Row) -> dict[st
     """Add a row for each candidate of each convolution; return (chosen, fixed) by convolution."""
     choice = {}
     for i, convolution in enumerate(convolutions_of(problem.network, item_of(problem.chunk(1, 1)))):
-        n_items = items_to_time(convolution, case["batch_size"])
-        fixed = FIXED(backend(), case["batch_size"], convolution)
+        n_items = case["batch_size"]
+        fixed = FIXED(backend(), n_items, convolution)
         forward = time_candidates(convolution, n_items, backward=False)
         both = time_candidates(convolution, n_items)
         assert forward is not None
@@ -51,7 +51,11 @@ def add_candidates(benchmark: Benchmark, problem: Problem, case: Row) -> dict[st
         choice[str(convolution)] = both.chosen, fixed
         for name, milliseconds in both.milliseconds.items():
             marks = [word for word, marked in (("chosen", both.chosen), ("fixed", fixed)) if marked == name]
-            row = {"convolution": str(convolution), "n_items": n_items, "choice": ", ".join(marks)}
+            row = {
+                "convolution": str(convolution),
+                "n_items": items_to_time(convolution, n_items),
+                "choice": ", ".join(marks),
+            }
             times = {"forward_ms": forward.milliseconds[name], "step_ms": milliseconds}
             benchmark.add({**case, "mode": f"conv{i} {name}", **row, **times})
     return choice

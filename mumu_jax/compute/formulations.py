@@ -69,7 +69,7 @@ def most_work_first(convolutions: Sequence[Convolution]) -> list[Convolution]:
 
 
 def items_to_time(convolution: Convolution, n_items: int) -> int:
-    """Return the number of items in a step that is timed, for training in batches of `n_items` on a device."""
+    """Return the number of items in a step that is timed, for training in batches of `n_items`."""
     if backend() != "cpu":
         return n_items
     return min(n_items, max(LEAST_ITEMS, PRODUCTS_A_STEP // _n_products(convolution)))
@@ -82,12 +82,12 @@ def time_candidates(
     clock: Seconds = time.perf_counter,
     backward: bool = True,
 ) -> Timed | None:
-    """Time all candidates for steps of `n_items`; return None if time is over before that is done.
+    """Time all candidates for training in batches of `n_items`; return None if time is over before that is done.
 
     Without `backward`, a step is the layer alone; with it, also its gradients (of the first layer's input, none).
     """
     names, fixed = sorted(candidates(backend(), convolution)), FIXED(backend(), n_items, convolution)
-    arguments = _arguments(convolution, n_items)
+    arguments = _arguments(convolution, items_to_time(convolution, n_items))
     runs: dict[str, Callable[[int], float]] = {}
     turns: dict[str, list[float]] = {}
     for name in names:

@@ -16,7 +16,6 @@ from mumu_jax.compute.formulations import (
     BUDGET_S,
     Timed,
     convolutions_of,
-    items_to_time,
     most_work_first,
     time_candidates,
 )
@@ -67,11 +66,10 @@ def measured(convolutions: list[Convolution], n_items: int, clock: Any = time.pe
         names = candidates(backend(), convolution)
         if len(names) == 1:
             continue
-        n_timed = items_to_time(convolution, n_items)
-        key = f"{n_timed} × {convolution}"
+        key = f"{n_items} × {convolution}"
         timed = memory.recall(key, names)
         if timed is None:
-            timed = new[key] = time_candidates(convolution, n_timed, lambda: clock() - start > BUDGET_S, clock)
+            timed = new[key] = time_candidates(convolution, n_items, lambda: clock() - start > BUDGET_S, clock)
         if timed is not None:
             table[str(convolution)] = timed.chosen
     if new:
