@@ -6,10 +6,7 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
-import jax
-
 from mumu_jax.compute import devices
-from mumu_jax.compute.formulations import with_formulations
 from mumu_jax.compute.network import album_network, constants_of_vectors, item_network
 from mumu_jax.config import Config
 from mumu_jax.data.loader import Records
@@ -30,10 +27,10 @@ from mumu_jax.runs.folder import (
     BASELINE,
     FINAL_SPLITS,
     Trained,
+    as_recorded,
     check_run,
     is_begun,
     load_run,
-    read_choice,
     seal_settings,
     source_of_weights,
     write_run,
@@ -128,7 +125,7 @@ def start_or_resume(workdir: Path, config: Config, dataset: Dataset, data_dir: P
     if is_begun(workdir, config, data_dir, dataset.checksum):
         seal_settings(workdir)
         return
-    choice = choose_formulations(config, jax.device_count())
+    choice = choose_formulations(config)
     constants, seen = fit_constants(config, dataset, data_dir)
     folders = {name: part.folder for name, part in parts_of(dataset, config).items()}
     inputs = Inputs.fit(config, dataset.split("train"), folders)
@@ -151,7 +148,7 @@ def fit_networks(dataset: Dataset, config: Config, workdir: Path, log: MetricsLo
     inputs, n_labels = Inputs.load(config, workdir), len(dataset.labels)
     run = Run(config, workdir, devices.make_mesh(), log, stop, seen)
     records = {split: dataset.split(split) for split in ("train", "val")}
-    network = with_formulations(item_network(config, n_labels, constants.fitted), read_choice(workdir))
+    network = as_recorded(item_network(config, n_labels, constants.fitted), workdir)
     if not family_of(config).by_gradient:
         variables = fit_trees(network, constants, inputs, records, run)
         if inputs.level == "track":

@@ -3,7 +3,10 @@
 import contextlib
 import errno
 import os
+import re
 import time
+from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -11,6 +14,7 @@ import mumu_jax
 from mumu_jax.errors import nearest
 from mumu_jax.system import files, processes
 from mumu_jax.system.files import only_one, replacing, write_json
+from mumu_jax.system.processor import processor, processor_in_full
 from mumu_jax.system.version import versions
 
 
@@ -75,3 +79,13 @@ def test_a_file_system_without_locks_is_used_with_a_warning(tmp_path, monkeypatc
         pass
     warning = f"warning: {tmp_path} cannot be locked (Operation not supported): use it once at a time\n"
     assert capsys.readouterr().err == warning
+
+
+def test_the_processor_has_a_name_and_cores():
+    assert re.fullmatch(r".+, \d+ cores", processor())
+    assert processor_in_full().startswith(processor())
+
+
+def test_without_what_linux_says_the_processor_has_a_name(monkeypatch):
+    monkeypatch.setattr(Path, "read_text", mock.Mock(side_effect=FileNotFoundError))
+    assert re.fullmatch(r".+, \d+ cores", processor_in_full())

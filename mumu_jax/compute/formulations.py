@@ -22,14 +22,15 @@ from mumu_jax.models.kernels.formulations import FIXED, Choose, Convolution, can
 
 BUDGET_S = 8.0  # for all convolutions; what is under way then, such as a compilation, may take two more
 # The candidates take turns, one short measurement each: until the most turns are done, or the least and TURNS_S.
-LEAST_TURNS, MOST_TURNS, TURNS_S, TURN_S = 5, 15, 0.5, 0.002
+LEAST_TURNS, MOST_TURNS, TURNS_S, TURN_S = 4, 15, 0.5, 0.002
 # After the first turns, a candidate has no more if it takes so many times as long as the fastest one.
 FIRST_TURNS, HOPELESS = 2, 1.5
 # Another formulation than the fixed table's is chosen if its shortest time is at most this share of the fixed one's,
 # and shorter in so many of the turns: other programs may run beside, and what is not sure is not worth a change.
 WORTHWHILE, WINS = 0.97, 0.8
-# On a CPU, which works through a batch piece by piece, a step of so many products (or items) suffices.
-PRODUCTS_A_STEP, LEAST_ITEMS = 10**9, 4
+# On a CPU, which works through a batch piece by piece, a step of so many products suffices.  Fewer would favour those
+# formulations that transform the kernel least, because that is done once a step.
+PRODUCTS_A_STEP = 2 * 10**10
 
 Seconds = Callable[[], float]
 
@@ -72,7 +73,7 @@ def items_to_time(convolution: Convolution, n_items: int) -> int:
     """Return the number of items in a step that is timed, for training in batches of `n_items`."""
     if backend() != "cpu":
         return n_items
-    return min(n_items, max(LEAST_ITEMS, PRODUCTS_A_STEP // _n_products(convolution)))
+    return min(n_items, max(1, PRODUCTS_A_STEP // _n_products(convolution)))
 
 
 def time_candidates(

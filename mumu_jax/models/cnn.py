@@ -14,6 +14,7 @@ from mumu_jax.models.kernels.conv_pool import Padding, conv_pool
 from mumu_jax.models.kernels.formulations import FIXED, Choose
 from mumu_jax.models.registry import Output, fields_of, register
 
+SETTINGS = ("kernel", "width", "width_divisor", "pooling", "dropout", "precision", "formulations")
 LEAST_VARIANCE = 1e-4  # keeps the gradient of a standard deviation finite where all frames are alike
 Size = tuple[int, int]  # frames × bins
 
@@ -111,11 +112,7 @@ def variant_of(settings: ModelSettings) -> Variant:
     return variant._replace(filters=tuple(max(1, n // settings.width_divisor) for n in variant.filters))
 
 
-@register(
-    "cnn",
-    sees=("audio", "mel"),
-    settings=("kernel", "width", "width_divisor", "pooling", "dropout", "precision", "formulations"),
-)
+@register("cnn", sees=("audio", "mel"), settings=SETTINGS)
 def build_cnn(settings: ModelSettings, output: Output) -> CNN:
     """Build the CNN variant that `settings` name."""
     return CNN(variant=variant_of(settings), pooling=settings.pooling, **fields_of(settings, output))

@@ -185,8 +185,7 @@ def load_run(workdir: Path) -> TrainedRun:
     about, config = read_about(workdir / "config.json")
     constants, seen = read_constants(workdir, config)
     inputs, labels = Inputs.load(config, workdir), read_labels(workdir / "labels.json")
-    choice = formulations.from_about(about, str(workdir / "config.json"))
-    network = with_formulations(item_network(config, len(labels), constants.fitted), choice)
+    network = as_recorded(item_network(config, len(labels), constants.fitted), workdir)
     first = _load(workdir / inputs.level, network, constants, inputs.item)
     track, album = None, first
     if inputs.level == "track":
@@ -218,10 +217,10 @@ def embedding_width(trained: Trained, item: Any) -> int:
     return jax.eval_shape(partial(apply, trained.network), trained.variables, example, trained.constants)[1].shape[1]
 
 
-def read_choice(workdir: Path) -> Choice:
-    """Return the formulations of the run's convolutions."""
+def as_recorded(network: Network, workdir: Path) -> Network:
+    """Return the network with its convolutions computed as the run in `workdir` has recorded."""
     path = workdir / "config.json"
-    return formulations.from_about(read_about(path)[0], str(path))
+    return with_formulations(network, formulations.from_about(read_about(path)[0], str(path)))
 
 
 def source_of_weights(workdir: Path) -> dict[str, str] | None:

@@ -35,12 +35,12 @@ from mumu_jax.system.version import versions
 NAME = "formulations"  # in config.json
 
 
-def choose_formulations(config: Config, n_devices: int) -> Choice:
-    """Return the choice that `config.model.formulations` names, for training on so many devices.
+def choose_formulations(config: Config) -> Choice:
+    """Return the choice that `config.model.formulations` names, for training on all devices.
 
     Raises UserError if that is a file which does not hold the formulations of this network on this backend.
     """
-    named, n_items = config.model.formulations, config.optim.batch_size // n_devices
+    named, n_items = config.model.formulations, config.optim.batch_size // jax.device_count()
     if named == "auto":
         named = "fixed" if backend() == "cpu" else "measured"
     if named == "fixed":
