@@ -94,7 +94,7 @@ def _summary(convolutions: list[Convolution], table: Mapping[str, str], n_items:
 
 
 class _Memory:
-    """What was measured on devices of this kind by these versions, in a file that others may write to as well."""
+    """Measurements on devices of this kind by these versions, in a file that others may write to as well."""
 
     def __init__(self, path: Path) -> None:
         device = processor_in_full() if backend() == "cpu" else jax.devices()[0].device_kind
