@@ -139,6 +139,12 @@ F1 = Column("F1 samples", "f1_samples", "{:.3f}".format)
 GAIN = Column("Jaccard gained", "gain", "{:+.3f}".format)
 RECALL = Column("recall@1", "recall_at_1", "{:.3f}".format)
 KERNEL = Column("slowest kernels", lambda row: "; ".join(map(kernel, row["kernels"][:3])))
+CONVOLUTION = Column("input, kernel, pool", "convolution", width=36)
+CANDIDATE = Column("formulation", "mode", width=22)
+TIMED = Column("items", "n_items")
+FORWARD = Column("forward ms", "forward_ms", digits)
+BOTH = Column("and backward ms", "step_ms", digits)
+CHOICE = Column("choice", "choice", width=13)
 TESTED = Column("clips tested", "n_items", grouped)
 
 BENCHMARK = Column("benchmark", "benchmark")
@@ -214,6 +220,11 @@ TABLES = (
         columns=(*STEP, OTHERWISE, RATE, EPOCH, PEAK, MEMORY),
     ),
     Table("Kernels of a training step", "kernel_times", (*STEP, KERNELS, STEP_TIME, KERNEL)),
+    Table(
+        title="Formulations of the convolutions, and whole steps if the choice is not the fixed table's",
+        benchmark="formulations",
+        columns=(*STEP, CONVOLUTION, CANDIDATE, TIMED, FORWARD, BOTH, CHOICE, RATIO),
+    ),
     Table("Several devices", "train_step", (*STEP, RATE, STRONG, WEAK), lambda row: row["n_devices"] > 1),
     Table("Training from shards, beside that ceiling", "end_to_end", (*STEP, MODE, RATE, RATIO, WAIT)),
     Table("Loading patches", "loader", (DEVICE, CONFIG, MODE, BATCH, RATE, SPEED)),

@@ -19,13 +19,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks import results
 from benchmarks.benchmark import Benchmark
 from benchmarks.columns import Row
 from benchmarks.commands import call
 from mumu_jax.data.modalities.suffixes import is_audio
 from mumu_jax.errors import UserError
 from mumu_jax.runs.published import plain
+from mumu_jax.system.processor import processor
 from mumu_jax.system.terminal import run_command
 
 NETWORKS = ("audio_musicnn", "audio_low_4x96_small", "audio_low_4x96")
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     benchmark.option("--clips", type=Path, required=True, help="a folder of folders named by genre")
     benchmark.option("--train", type=int, nargs="+", default=[1, 3, 7], help="clips of a genre; default 1 3 7")
     benchmark.option("--networks", nargs="+", default=list(NETWORKS), help="experiments; default %(default)s")
-    options = benchmark.start(argv, device=results.cpu_device())
+    options = benchmark.start(argv, device=processor())
     clips = _clips(options.clips, max(options.train))
     n_rounds = min(map(len, clips.values())) // N_TEST
     if published := _published(clips):

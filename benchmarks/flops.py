@@ -64,7 +64,7 @@ def layers(problem: Problem) -> list[Layer]:
     return found
 
 
-def _plain_conv_pool(x: Any, kernel: Any, bias: Any, pool: tuple[int, int], padding: str) -> Any:
+def _plain_conv_pool(x: Any, kernel: Any, bias: Any, pool: tuple[int, int], padding: str, choose: Any) -> Any:
     """Compute `mumu_jax.models.kernels.conv_pool` as it is defined."""
     numbers = ("NHWC", "HWIO", "NHWC")
     y = lax.conv_general_dilated(x, kernel.astype(x.dtype), (1, 1), padding.upper(), dimension_numbers=numbers)

@@ -23,10 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import harm, results
+from benchmarks import harm
 from benchmarks.benchmark import Benchmark
 from benchmarks.undisturbed import ALBUMS, Commands, run_python
 from mumu_jax.system.disk import REMEDIES
+from mumu_jax.system.processor import processor
 from mumu_jax.system.terminal import positive, run_command
 
 N_FLIPS, N_ODD = 500, 40  # of a folder, of a kind of file, for each of the slower tries
@@ -39,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     benchmark.option("--tries", type=positive, default=3, help="kills of a command; others grow with it; default 3")
     benchmark.option("--seed", type=int, default=0, help="default %(default)s")
     benchmark.option("--harm", nargs="+", choices=HARM, default=[*HARM], help="default all")
-    options = benchmark.start(argv, device=results.cpu_device())
+    options = benchmark.start(argv, device=processor())
     n_lost = 0
     with tempfile.TemporaryDirectory(prefix="mumu_jax_promises_") as folder:
         commands = Commands(Path(folder), options.seed)

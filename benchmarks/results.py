@@ -1,13 +1,13 @@
 """Files of the benchmarks' figures: `results/BENCHMARK.jsonl`, one object a row, the newest last."""
 
 import json
-import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mumu_jax.errors import UserError
+from mumu_jax.system.processor import processor
 from mumu_jax.system.version import changed_files, commit, versions
 
 FOLDER = Path(__file__).parent / "results"
@@ -68,20 +68,9 @@ def device() -> str:
     """Return the name of the device that JAX runs on: an accelerator's kind, or the processor."""
     import jax  # here, because preparing needs none of it
 
-    return cpu_device() if jax.default_backend() == "cpu" else jax.devices()[0].device_kind
-
-
-def cpu_device() -> str:
-    """Return the processor's model and the number of cores that this process may use: `AMD EPYC, 2 cores`."""
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        model = platform.processor() or platform.machine()
-    return f"{model}, {n_cores} cores"
+    return processor() if jax.default_backend() == "cpu" else jax.devices()[0].device_kind
 
 
 def one_core() -> dict[str, Any]:
     """Return the columns of work that one core does, an item at a time."""
-    return {"batch_size": 1, "n_devices": 1, "device": cpu_device()}
+    return {"batch_size": 1, "n_devices": 1, "device": processor()}

@@ -270,12 +270,9 @@ class ModelSettings:
     joint: JointSettings = dataclasses.field(default_factory=JointSettings)
     weights: str = ""  # a file that scripts/convert_weights.py wrote; "": start from random weights
     trainable: str = ""  # a regular expression: parameters whose path has no match stay as they are; "" matches all
-    dropout: float = share(
-        0.0
-    )  # section 6.1: 0.5 for HIGH with COSINE; authors' code: 0.5 for text; 6.4: 0.7 for fusion
-    precision: str = setting(
-        "auto", ("auto", "float32", "bfloat16")
-    )  # auto: bfloat16 on a GPU or TPU, float32 on a CPU
+    dropout: float = share(0.0)  # 6.1: 0.5 for HIGH with COSINE; authors' code: 0.5 for text; 6.4: 0.7 for fusion
+    precision: str = setting("auto", ("auto", "float32", "bfloat16"))  # auto: float32 on a CPU, else bfloat16
+    formulations: str = "auto"  # measured, fixed or a run's config.json; auto: fixed on a CPU, else measured
 
     @property
     def trained(self) -> str:

@@ -28,6 +28,7 @@ from mumu_jax.runs.folder import (
     BASELINE,
     FINAL_SPLITS,
     Trained,
+    as_recorded,
     check_run,
     is_begun,
     load_run,
@@ -35,6 +36,7 @@ from mumu_jax.runs.folder import (
     source_of_weights,
     write_run,
 )
+from mumu_jax.runs.formulations import choose_formulations
 from mumu_jax.runs.fusion import keep_features, open_data
 from mumu_jax.runs.output_layer import fit_output_layer, is_frozen_before_output, keep_output_layer
 from mumu_jax.runs.prediction import predict_items
@@ -125,6 +127,7 @@ def start_or_resume(workdir: Path, config: Config, dataset: Dataset, data_dir: P
     if is_begun(workdir, config, data_dir, dataset.checksum):
         seal_settings(workdir)
         return
+    choice = choose_formulations(config)
     constants, seen = fit_constants(config, dataset, data_dir)
     folders = {name: part.folder for name, part in parts_of(dataset, config).items()}
     inputs = Inputs.fit(config, dataset.split("train"), folders)
@@ -132,7 +135,7 @@ def start_or_resume(workdir: Path, config: Config, dataset: Dataset, data_dir: P
     check_front_end(config)
     weights = check_weights(config, network, inputs.item)
     data = {"dir": str(data_dir.absolute()), "checksum": dataset.checksum}
-    write_run(workdir, inputs, dataset.labels, constants, seen, data, weights)
+    write_run(workdir, inputs, dataset.labels, constants, seen, data, weights, choice)
 
 
 def finish(workdir: Path, baseline: Linear | None) -> None:
@@ -147,7 +150,7 @@ def fit_networks(dataset: Dataset, config: Config, workdir: Path, log: MetricsLo
     inputs, n_labels = Inputs.load(config, workdir), len(dataset.labels)
     run = Run(config, workdir, devices.make_mesh(), log, stop, seen)
     records = {split: dataset.split(split) for split in ("train", "val")}
-    network = item_network(config, n_labels, constants.fitted)
+    network = as_recorded(item_network(config, n_labels, constants.fitted), workdir)
     if not family_of(config).by_gradient:
         variables = fit_trees(network, constants, inputs, records, run)
         if inputs.level == "track":

@@ -54,6 +54,11 @@ TEXT_STEP_ROW = rf"text_vsm +float32 +2 +{RATE} +[\d,.]+ +11 +[\d,.]+ +{RATE} +�
             ("--config=bert_4x256", "--batch_size=2"),
             rf"bert_4x256 +float32 +2 +frozen +{RATE} +[\d,.]+ +\d+% +[\d,.]+ +[\d.]+ +– +–",
         ),
+        (
+            "formulations",
+            ("--config=audio_low_4x96", "--batch_size=2"),
+            r"2 +319x96x1 4x96x1x64 4x1 float32 +conv0 quartered_im2col +2 +[\d.]+ +[\d.]+ +(chosen, )?fixed +–",
+        ),
         ("metrics", (), rf"roc_auc_macro +float32 +3,147 +250 labels +{RATE}"),
     ],
 )

@@ -98,6 +98,16 @@ def test_two_processes_train_like_one(one_process, small_data, tmp_path):  # 26
     assert result["track"]["roc_auc_macro"] == pytest.approx(expected["track"]["roc_auc_macro"], abs=5e-3)
 
 
+def test_all_processes_compute_as_the_first_one_has_measured(small_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    settings = (*SETTINGS, "--config.model.width_divisor=8", "--config.model.formulations=measured")
+    arguments = (*settings, f"--data_dir={small_data}", f"--workdir={tmp_path / 'run'}")
+    killed = finish(start_two(REPOSITORY / "tests" / "killed_train.py", "chunk:2", *arguments))
+    assert [code for code, *_ in killed] == [-9, -9], killed
+    assert ["measured in" in said for *_, said in killed] == [True, False]
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["formulations"]["backend"] == "cpu"
+
+
 def test_pmap_trains_like_jit(one_process, small_data, tmp_path):
     succeed(
         *("mumu_jax.train", *SETTINGS, f"--data_dir={small_data}", f"--workdir={tmp_path / 'run'}"),

@@ -3,7 +3,10 @@
 import contextlib
 import errno
 import os
+import re
 import time
+from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -12,6 +15,7 @@ from mumu_jax.errors import nearest
 from mumu_jax.system import files, processes
 from mumu_jax.system.files import only_one, replacing, write_json
 from mumu_jax.system.memory import left_by_container
+from mumu_jax.system.processor import processor, processor_in_full
 from mumu_jax.system.version import versions
 
 
@@ -108,3 +112,13 @@ def test_files_that_were_read_are_no_used_memory_of_a_container(tmp_path, lines,
     assert left_by_container(process, mounted) == 2_000
     make_group(root, names, 2_000, 1_500, 0)  # a container sees its own group at the top
     assert left_by_container(process, mounted) == 500
+
+
+def test_the_processor_has_a_name_and_cores():
+    assert re.fullmatch(r".+, \d+ cores", processor())
+    assert processor_in_full().startswith(processor())
+
+
+def test_without_what_linux_says_the_processor_has_a_name(monkeypatch):
+    monkeypatch.setattr(Path, "read_text", mock.Mock(side_effect=FileNotFoundError))
+    assert re.fullmatch(r".+, \d+ cores", processor_in_full())

@@ -11,8 +11,10 @@ from mumu_jax.errors import UserError
 from mumu_jax.models.batch_norm import BatchNorm, Members
 from mumu_jax.models.head import Shallow, dropout
 from mumu_jax.models.kernels.conv_pool import Padding, conv_pool
+from mumu_jax.models.kernels.formulations import FIXED, Choose
 from mumu_jax.models.registry import Output, fields_of, register
 
+SETTINGS = ("kernel", "width", "width_divisor", "pooling", "dropout", "precision", "formulations")
 LEAST_VARIANCE = 1e-4  # keeps the gradient of a standard deviation finite where all frames are alike
 Size = tuple[int, int]  # frames × bins
 
@@ -56,6 +58,7 @@ class CNN(nn.Module):
     pooling: str = "flatten"  # as in config.model
     dropout: float = 0.0
     dtype: Any = jnp.float32
+    formulations: Choose = FIXED  # how the convolutions are computed
 
     @nn.compact
     def __call__(
@@ -77,7 +80,7 @@ class CNN(nn.Module):
             shape = (*size, x.shape[-1], width)
             kernel = self.param(f"conv{i}_kernel", nn.initializers.glorot_uniform(), shape)
             bias = self.param(f"conv{i}_bias", nn.initializers.zeros_init(), (width,))
-            x = conv_pool(x, kernel, bias, pool, self.variant.padding)
+            x = conv_pool(x, kernel, bias, pool, self.variant.padding, self.formulations)
             if of_frames:
                 summaries.append(_statistics(x))
             else:
@@ -109,9 +112,7 @@ def variant_of(settings: ModelSettings) -> Variant:
     return variant._replace(filters=tuple(max(1, n // settings.width_divisor) for n in variant.filters))
 
 
-@register(
-    "cnn", sees=("audio", "mel"), settings=("kernel", "width", "width_divisor", "pooling", "dropout", "precision")
-)
+@register("cnn", sees=("audio", "mel"), settings=SETTINGS)
 def build_cnn(settings: ModelSettings, output: Output) -> CNN:
     """Build the CNN variant that `settings` name."""
     return CNN(variant=variant_of(settings), pooling=settings.pooling, **fields_of(settings, output))

@@ -17,6 +17,7 @@ import numpy as np
 
 from mumu_jax import config as configs
 from mumu_jax.compute import devices
+from mumu_jax.compute.formulations import with_formulations
 from mumu_jax.compute.network import (
     VECTORS,
     Constants,
@@ -35,8 +36,10 @@ from mumu_jax.data.modalities.lyrics import PIECES
 from mumu_jax.data.modalities.text import GAZETTEER, VOCABULARY
 from mumu_jax.data.modalities.vectors import FUSION
 from mumu_jax.errors import UserError
+from mumu_jax.models.kernels.formulations import Choice
 from mumu_jax.models.kernels.precision import compute_dtype
 from mumu_jax.runs import constants as run_constants
+from mumu_jax.runs import formulations
 from mumu_jax.runs.constants import Seen, read_constants, write_constants
 from mumu_jax.runs.fingerprint import fingerprint, former_fingerprint
 from mumu_jax.runs.settings import unused_settings
@@ -139,10 +142,12 @@ def write_run(
     seen: Seen,
     data: dict[str, str],
     weights: dict[str, str] | None,
+    choice: Choice,
 ) -> None:
     """Write everything about the run that is known before training.  config.json comes last: it makes the run one.
 
-    `data` is the folder and the checksum of the data, `weights` the origin of published weights that it starts from.
+    `data` is the folder and the checksum of the data, `weights` the origin of published weights that it starts from,
+    `choice` the formulations of its convolutions.
     """
     unseal(workdir, *FIXED)  # of a run that was here before
     inputs.save(workdir)
@@ -154,6 +159,7 @@ def write_run(
         "params": n_values(abstract_variables(network, inputs.item)["params"]),
         "data": data,
         "weights": weights,
+        formulations.NAME: formulations.as_json(choice),
         "versions": _versions(inputs.config),
     }
     write_json(workdir / "config.json", about)
@@ -179,7 +185,7 @@ def load_run(workdir: Path) -> TrainedRun:
     about, config = read_about(workdir / "config.json")
     constants, seen = read_constants(workdir, config)
     inputs, labels = Inputs.load(config, workdir), read_labels(workdir / "labels.json")
-    network = item_network(config, len(labels), constants.fitted)
+    network = as_recorded(item_network(config, len(labels), constants.fitted), workdir)
     first = _load(workdir / inputs.level, network, constants, inputs.item)
     track, album = None, first
     if inputs.level == "track":
@@ -209,6 +215,12 @@ def embedding_width(trained: Trained, item: Any) -> int:
     """Return the width of a network's penultimate vectors."""
     example = example_of(trained.network, item)
     return jax.eval_shape(partial(apply, trained.network), trained.variables, example, trained.constants)[1].shape[1]
+
+
+def as_recorded(network: Network, workdir: Path) -> Network:
+    """Return the network with its convolutions computed as the run in `workdir` has recorded."""
+    path = workdir / "config.json"
+    return with_formulations(network, formulations.from_about(read_about(path)[0], str(path)))
 
 
 def source_of_weights(workdir: Path) -> dict[str, str] | None:

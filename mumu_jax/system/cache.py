@@ -1,4 +1,4 @@
-"""The cache of compiled programs, which later processes load instead of compiling again."""
+"""The user's folder for what can be made again: compiled programs, which later processes load, and measurements."""
 
 import os
 from pathlib import Path
@@ -9,8 +9,12 @@ import jax
 def keep_compiled_programs() -> None:
     """Turn on JAX's persistent compilation cache, unless the user has.
 
-    $JAX_COMPILATION_CACHE_DIR names its folder; by default it is mumu_jax/compiled in the user's cache folder.
+    $JAX_COMPILATION_CACHE_DIR names its folder; by default it is `compiled` in the cache folder.
     """
     if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
-        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(caches / "mumu_jax" / "compiled"))
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+
+
+def cache_folder() -> Path:
+    """Return mumu_jax in the user's folder of caches, $XDG_CACHE_HOME or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mumu_jax"

@@ -21,7 +21,7 @@ from jax import nn as jnn
 from jaxtyping import Array, Float
 
 from mumu_jax.models.kernels.backend import backend
-from mumu_jax.models.kernels.formulations import FORMULATIONS, fastest, supported
+from mumu_jax.models.kernels.formulations import FIXED, FORMULATIONS, Choose, Convolution, supported
 from mumu_jax.models.kernels.pooling import Window, max_and_place, unpool
 
 Padding = Literal["valid", "same"]
@@ -63,10 +63,11 @@ def conv_pool(
     bias: Float[Array, " cout"],
     pool: Window,
     padding: Padding,
+    choose: Choose = FIXED,
 ) -> Float[Array, "items frames2 bins2 cout"]:
     """Apply convolution, bias, ReLU and max-pool over windows of `pool` without overlap, in the dtype of `x`."""
     x = _crop(x, kernel.shape[:2], pool, padding)
-    formulation = fastest(backend(), x.shape, kernel.shape, pool, x.dtype)
+    formulation = choose(backend(), len(x), Convolution(x.shape[1:], kernel.shape, pool, x.dtype.name))
     matrix = FORMULATIONS[formulation].expand(kernel, pool)
     # An accelerator's cache is too small for a chunk that would keep its units busy.
     cached_bytes = max(CACHED_BYTES, CACHED_MATRICES * matrix.nbytes) if backend() == "cpu" else math.inf

@@ -228,6 +228,9 @@ FORMULATIONS = {
 QUARTERED = {f"quartered_{name}": name for name in ("banded", "im2col")}
 FORMULATIONS |= {name: _halved(_halved(FORMULATIONS[whole])) for name, whole in QUARTERED.items()}
 
+# Formulations that leave the convolution to XLA.
+CONVOLUTIONS = {"plain", "folded"}
+
 # Formulations that add inputs before they multiply, which in bfloat16 rounds them once more.
 FAST_ALGORITHMS = {"winograd", *QUARTERED}
 
@@ -252,6 +255,56 @@ def supported(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], pool: Win
     return {name for name, yes in possible.items() if yes}
 
 
+class Convolution(NamedTuple):
+    """The properties of a convolution by which its formulation is chosen, beside the backend and the number of items.
+
+    Its text names it in files: items' shape, kernel's shape, pool and dtype.
+    """
+
+    item_shape: tuple[int, ...]  # frames × bins × channels of the input that its pooled positions read
+    kernel_shape: tuple[int, ...]
+    pool: Window
+    dtype: str
+
+    def __str__(self) -> str:
+        sizes = ("x".join(map(str, shape)) for shape in self[:3])
+        return " ".join([*sizes, self.dtype])
+
+
+def candidates(backend: str, convolution: Convolution) -> set[str]:
+    """Return the usable formulations that may be the fastest on `backend`.
+
+    On a CPU, these are products alone, if there are any: XLA's own gradients of convolutions in a loop are far slower.
+    """
+    names = usable(convolution)
+    return (names - CONVOLUTIONS or names) if backend == "cpu" else names
+
+
+def usable(convolution: Convolution) -> set[str]:
+    """Return the formulations that `convolution` may be computed in, as exactly as the plain one."""
+    names = supported((1, *convolution.item_shape), convolution.kernel_shape, convolution.pool)
+    return names if convolution.dtype == "float32" else names - FAST_ALGORITHMS
+
+
+# (backend, number of items, convolution) → its formulation
+Choose = Callable[[str, int, Convolution], str]
+
+
+class Choice(NamedTuple):
+    """A table of formulations for one backend; convolutions that it does not have are computed as `fastest` says."""
+
+    backend: str = ""
+    table: tuple[tuple[str, str], ...] = ()  # texts of convolutions, and their formulations
+
+    def __call__(self, backend: str, n_items: int, convolution: Convolution) -> str:
+        named = dict(self.table).get(str(convolution)) if backend == self.backend else None
+        x_shape = (n_items, *convolution.item_shape)
+        return named or fastest(backend, x_shape, convolution.kernel_shape, convolution.pool, convolution.dtype)
+
+
+FIXED = Choice()
+
+
 def fastest(
     backend: str, x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], pool: Window, dtype: Any = jnp.float32
 ) -> str:
@@ -260,9 +313,7 @@ def fastest(
     Measured on a CPU.  For accelerators, chosen from the bytes and kernels of compiled modules, not timed.
     """
     kt, kf, cin, _ = kernel_shape
-    names = supported(x_shape, kernel_shape, pool)
-    if dtype != jnp.float32:
-        names -= FAST_ALGORITHMS
+    names = usable(Convolution(x_shape[1:], kernel_shape, pool, jnp.dtype(dtype).name))
     if kf <= BAND_BINS:  # the band would be mostly zeros
         names -= {"banded", "quartered_banded"}
     if cin == 1:  # the transforms would cost more than they save

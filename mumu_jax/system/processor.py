@@ -1,0 +1,28 @@
+"""The processor that this process runs on."""
+
+import os
+import platform
+from pathlib import Path
+
+
+def processor() -> str:
+    """Return the processor's model and the number of cores that this process may use: `AMD EPYC, 2 cores`."""
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{_described().get('model name') or platform.processor() or platform.machine()}, {n_cores} cores"
+
+
+def processor_in_full() -> str:
+    """Return `processor`, and the numbers that tell models of one name apart, which virtual machines may have."""
+    described = _described()
+    numbers = [f"{name} {described[name]}" for name in ("cpu family", "model", "stepping") if name in described]
+    return ", ".join([processor(), *numbers])
+
+
+def _described() -> dict[str, str]:
+    """Return what Linux says about the first core, by name."""
+    try:
+        first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
