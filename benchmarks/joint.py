@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
-from benchmarks import results
 from benchmarks.benchmark import Benchmark
 from benchmarks.columns import Row
 from benchmarks.commands import call
+from mumu_jax.system.processor import processor
 from mumu_jax.system.terminal import positive, run_command
 
 PATCH = "mel.patch_frames=320"  # 7.4 s of a song that repeats itself; 30 s would take four times as long
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     """Train every system with every seed, and add a row for each."""
     benchmark = Benchmark("joint", __doc__)
     benchmark.option("--seeds", type=positive, default=3, help="runs of each; default %(default)s")
-    options = benchmark.start(argv, device=results.cpu_device())
+    options = benchmark.start(argv, device=processor())
     with tempfile.TemporaryDirectory(prefix="mumu_jax_joint_") as temporary:
         data = f"--data_dir={temporary}/data"
         call("prepare", "--source=synthetic", data, "--modalities=lyrics,mel", "--mel.preset=ru", f"--{PATCH}")

@@ -23,9 +23,9 @@ from benchmarks.train_step import EPOCHS, make_problem, share_the_device
 from mumu_jax.compute import devices
 from mumu_jax.compute.optim import make_optimizer
 from mumu_jax.compute.state import TrainState, create_state
-from mumu_jax.data.loader import Schedule
+from mumu_jax.data.loader import Items, Schedule
 from mumu_jax.system.terminal import positive, run_command
-from mumu_jax.training.feed import Resident
+from mumu_jax.training.resident import Resident, Share, deal
 
 BLOCK = 1_024  # patches made up at a time, so that float32 noise of all of them never fills the memory
 
@@ -59,7 +59,9 @@ def measure(problem: Problem, batch_size: int, n_items: int, repeats: int) -> Ro
         abstract = devices.abstract_chunk(shape, item, problem.n_labels, mesh)
         arguments = (state, abstract, constants)
         programs[shape[0]] = devices.compile_train_chunk("jit", mesh, problem.network, tx, arguments)
-    resident = Resident(*_make_up(problem, n_items), n_items, mesh)
+    share = devices.put_replicated(_make_up(problem, n_items), mesh)
+    items = Items(_read_nothing, n_items, item, problem.n_labels)
+    resident = Resident(items, mesh, deal(n_items, mesh.size), share, {})
     seconds = []
     for number in range(repeats + 1):
         start = time.perf_counter()
@@ -74,7 +76,8 @@ def _train_epoch(
 ) -> TrainState:
     """Train an epoch to its end.  As in training, the host is a chunk ahead of the device, and no more."""
     first = epoch * schedule.epoch_chunks
-    chunks = (resident.chunk(schedule.rows(number)) for number in range(first, first + schedule.epoch_chunks))
+    numbers = range(first, first + schedule.epoch_chunks)
+    chunks = (resident.chunk(schedule.rows(number), schedule.uniforms(number)) for number in numbers)
     chunk, before = next(chunks), None
     while chunk is not None:
         state, losses = programs[len(chunk.mask)](state, chunk, constants)
@@ -85,7 +88,11 @@ def _train_epoch(
     return jax.block_until_ready(state)
 
 
-def _make_up(problem: Problem, n_items: int) -> tuple[dict[str, jax.Array], jax.Array]:
+def _read_nothing(*_: Any) -> None:
+    """Stand in for reading items, which are on the device."""
+
+
+def _make_up(problem: Problem, n_items: int) -> Share:
     """Return patches of noise, [items, frames, bins] float16, and multi-hot labels, made on the device."""
     audio = problem.config.audio
     shape, floor_db = (audio.patch_frames, audio.n_bins), audio.floor_db
@@ -101,7 +108,7 @@ def _make_up(problem: Problem, n_items: int) -> tuple[dict[str, jax.Array], jax.
         return jax.lax.map(patch, keys, batch_size=BLOCK), labels
 
     patches, labels = noise(jax.random.key(0))
-    return {"audio": patches}, labels
+    return Share({"audio": patches}, labels)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from mumu_jax.data.loader import Schedule
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
 from mumu_jax.models.kernels.backend import traced_for
+from mumu_jax.system.processor import processor
 
 KEEP = Namespace(out=None, no_save=False, commit="abc1234")
 H200 = {"device": "NVIDIA H200", "rehearsal": False}
@@ -51,7 +52,7 @@ def answers(*cases) -> list[dict]:
 
 def test_the_worker_starts_on_a_bare_machine():
     (machine,) = answers()
-    assert machine == {"device": results.cpu_device(), "rehearsal": True}
+    assert machine == {"device": processor(), "rehearsal": True}
 
 
 @pytest.mark.full
@@ -67,7 +68,7 @@ def test_the_worker_measures_on_a_bare_machine():
     )
     for answer, benchmark in ((step, "train_step"), (epoch, "resident_epoch"), (kernels, "kernel_times")):
         (row,) = answer["rows"]
-        assert {"benchmark": benchmark, "device": results.cpu_device(), **case}.items() <= row.items()
+        assert {"benchmark": benchmark, "device": processor(), **case}.items() <= row.items()
         assert row["mode"].startswith("rehearsal: ")
         assert device_table.line_of(row, 1, {})
     assert kernels["rows"][0]["kernels"][0]["share"] > 0

@@ -166,7 +166,7 @@ def test_a_device_holds_and_gets_little_more_than_its_share_of_a_chunk(batch_siz
     """In any order: padding included, it sends and gets at most twice its share, and holds no larger array."""
     mesh, n, (frames, bins) = devices.make_mesh(), 8192, (32, 24)
     split = array_items({"one": np.zeros((n, frames, bins), np.float16)}, np.zeros((n, 50), np.uint8))
-    resident, in_order = Resident(split, mesh, 2), Schedule(n, batch_size, 32, seed)
+    resident, in_order = Resident.load(split, mesh, 2), Schedule(n, batch_size, 32, seed)
     shapes = set()
     for number in range(2 * in_order.epoch_chunks):
         arguments = resident.arguments(in_order.rows(number), in_order.uniforms(number))

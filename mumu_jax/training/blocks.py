@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import grain
 import jax
 import numpy as np
 from jaxtyping import Int32, Shaped, UInt8
@@ -25,6 +24,8 @@ class Ragged(NamedTuple):
 
 def read_blocks(items: Items, rows: Rows, read_threads: int) -> Iterator[tuple[dict[str, Any], Any]]:
     """Yield `read_whole` of `rows`, in blocks, in order."""
+    import grain  # here, because a split that is made up on a device needs none of it
+
     keep_freed_memory()
     blocks = grain.MapDataset.range(0, len(rows), BLOCK_ITEMS).map(
         lambda low: read_whole(items, rows[low : low + BLOCK_ITEMS])

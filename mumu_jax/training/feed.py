@@ -28,7 +28,7 @@ class Feed:
 
     def __init__(self, items: Items, mode: str, read_threads: int, mesh: Mesh) -> None:
         self.items, self.mode, self.mesh, self._threads = items, mode, mesh, read_threads
-        self._resident = Resident(items, mesh, read_threads) if mode == "resident" else None
+        self._resident = Resident.load(items, mesh, read_threads) if mode == "resident" else None
 
     def chunks(self, schedule: Schedule, numbers: range) -> Iterator[Batch]:
         """Yield those chunks of the schedule, on the devices."""

@@ -54,13 +54,19 @@ class Share(NamedTuple):
 class Resident:
     """A split on the devices of a mesh."""
 
-    def __init__(self, items: Items, mesh: Mesh, read_threads: int) -> None:
-        self._items, self._mesh, self._dealt = items, mesh, deal(len(items), mesh.size)
-        self._share, self._lengths = _load(items, self._dealt, mesh, read_threads)
-        self._owners, self._places = _places_of(self._dealt)
+    def __init__(self, items: Items, mesh: Mesh, dealt: Dealt, share: Share, lengths: dict[str, Lengths]) -> None:
+        self._items, self._mesh, self._dealt = items, mesh, dealt
+        self._share, self._lengths = share, lengths
+        self._owners, self._places = _places_of(dealt)
         self._firsts = {name: _firsts(lengths) for name, lengths in self._lengths.items()}
         gather = partial(gather_alone, items=items) if mesh.size == 1 else partial(gather_dealt, items=items, mesh=mesh)
         self.gather = jax.jit(gather, out_shardings=split_items(mesh, leading=1))
+
+    @classmethod
+    def load(cls, items: Items, mesh: Mesh, read_threads: int) -> "Resident":
+        """Read the split to the devices."""
+        dealt = deal(len(items), mesh.size)
+        return cls(items, mesh, dealt, *_load(items, dealt, mesh, read_threads))
 
     def chunk(self, rows: Rows, uniforms: Uniforms) -> Batch:
         """Gather the chunk [steps, items, …] of these rows, split over the devices; padding is zero and masked."""
