@@ -59,8 +59,8 @@ def _peak(precision: str) -> train_step.Rate:
     return fastest_product(precision, PEAK_SECONDS)
 
 
-def _step(config: str, precision: str, batch_size: int, ways: tuple[Any, ...] = ()) -> Row:
-    problem, arguments = _problem(config, precision), Namespace(seconds=SECONDS, repeats=REPEATS, peer=bool(ways))
+def _step(problem: Problem, config: str, precision: str, batch_size: int, ways: tuple[Any, ...] = ()) -> Row:
+    arguments = Namespace(seconds=SECONDS, repeats=REPEATS, peer=bool(ways))
     row = train_step.measure_problem(problem, batch_size, 1, _peak(precision), arguments, ways)
     return {"config": config, "precision": precision, "batch_size": batch_size, "mode": "synthetic", **row}
 
@@ -72,14 +72,17 @@ def _row(benchmark: str, row: Row) -> Row:
 
 
 def measure_step(config: str, precision: str, batch_size: int) -> Row:
-    return _row("text_step" if config.startswith("text") else "train_step", _step(config, precision, batch_size))
+    return _row(
+        "text_step" if config.startswith("text") else "train_step",
+        _step(_problem(config, precision), config, precision, batch_size),
+    )
 
 
 def measure_peer(config: str, precision: str, batch_size: int, ways: list[list[str]]) -> Row:
     """Measure a step beside PyTorch's in the best of a few ways; its program was compiled before."""
     from benchmarks.torch_peer import Way
 
-    row = _step(config, precision, batch_size, tuple(Way(*way) for way in ways))
+    row = _step(_problem(config, precision), config, precision, batch_size, tuple(Way(*way) for way in ways))
     return _row("train_step", {**row, "compile_s": None})
 
 
@@ -97,8 +100,9 @@ def list_formulations(config: str, precision: str, batch_size: int) -> Row:
 
 def measure_formulation(config: str, precision: str, batch_size: int, shape: list[int], formulation: str) -> Row:
     kernel: Shape = tuple(shape)
-    with formulated(kernel, formulation):
-        row = _step(config, precision, batch_size)
+    problem = _problem(config, precision)
+    problem.network = formulated(problem.network, kernel, formulation)
+    row = _step(problem, config, precision, batch_size)
     return _row("other_formulations", {**row, "mode": f"{'×'.join(map(str, kernel))} {formulation}"})
 
 

@@ -22,6 +22,7 @@ from benchmarks.device_process import Died, Process
 from benchmarks.device_table import Prediction
 from benchmarks.made_up_batches import Problem
 from benchmarks.other_formulations import alternatives, formulated
+from mumu_jax.compute.network import Network
 from mumu_jax.data.loader import Schedule
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
@@ -428,14 +429,14 @@ def test_a_convolution_is_traced_in_the_other_formulation():
     problem = small("audio_low_4x96")
     patches = np.zeros((1, 322, 96), np.float32)
 
-    def convolutions() -> str:
-        model = problem.network.model
+    def convolutions(network: Network) -> str:
+        model = network.model
         params = jax.eval_shape(model.init, jax.random.key(0), patches)
         return str(jax.make_jaxpr(model.apply)(params, patches))
 
-    assert "conv_general_dilated" not in convolutions()
-    with formulated((4, 96, 1, 2), "plain"):
-        assert convolutions().count("conv_general_dilated[") == 1
+    assert "conv_general_dilated" not in convolutions(problem.network)
+    other = formulated(problem.network, (4, 96, 1, 2), "plain")
+    assert convolutions(other).count("conv_general_dilated[") == 1
 
 
 def test_an_epoch_is_made_up_and_held_on_the_device():
