@@ -455,7 +455,7 @@ def test_an_epoch_has_training_s_rows_and_the_host_is_one_chunk_ahead():
         def block_until_ready(self):
             events.append(("waited", self.n))
 
-    def chunk(rows):
+    def chunk(rows, uniforms):
         events.append(("gathered", rows.tolist()))
         return SimpleNamespace(mask=rows)
 
