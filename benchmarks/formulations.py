@@ -51,13 +51,11 @@ def add_candidates(benchmark: Benchmark, problem: Problem, case: Row) -> dict[st
         choice[str(convolution)] = both.chosen, fixed
         for name, milliseconds in both.milliseconds.items():
             marks = [word for word, marked in (("chosen", both.chosen), ("fixed", fixed)) if marked == name]
-            row = {
-                "convolution": str(convolution),
-                "n_items": items_to_time(convolution, n_items),
-                "choice": ", ".join(marks),
-            }
+            row = {"convolution": str(convolution), "n_items": items_to_time(convolution, n_items)}
             times = {"forward_ms": forward.milliseconds[name], "step_ms": milliseconds}
-            benchmark.add({**case, "mode": f"conv{i} {name}", **row, **times})
+            times = {key: time for key, time in times.items() if not isinstance(time, str)}  # else the reason
+            marks += [] if times else [f"not possible: {milliseconds}"]
+            benchmark.add({**case, "mode": f"conv{i} {name}", **row, "choice": ", ".join(marks), **times})
     return choice
 
 

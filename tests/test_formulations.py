@@ -133,8 +133,8 @@ def test_a_candidate_that_does_not_compile_is_dropped(monkeypatch):
     monkeypatch.setattr(compute, "_compiled", fail)
     timed = time_candidates(SMALL, 4)
     assert timed is not None
-    assert timed.chosen == "im2col"
-    assert timed.milliseconds["winograd"] is None
+    assert timed.chosen == "im2col", timed
+    assert timed.milliseconds["winograd"] == "RESOURCE_EXHAUSTED"
 
 
 def test_the_first_layer_s_input_has_no_gradient():

@@ -38,11 +38,11 @@ Seconds = Callable[[], float]
 class Timed(NamedTuple):
     """The formulation that is chosen for a convolution, and the milliseconds of a step in each candidate.
 
-    They are the shortest of several; None for a candidate that does not compile or needs too much memory.
+    They are the shortest of several; a candidate that does not compile or needs too much memory has the reason instead.
     """
 
     chosen: str
-    milliseconds: Mapping[str, float | None]
+    milliseconds: Mapping[str, float | str]
 
 
 def with_formulations(network: Network, choose: Choose) -> Network:
@@ -91,13 +91,15 @@ def time_candidates(
     arguments = _arguments(convolution, items_to_time(convolution, n_items))
     runs: dict[str, Callable[[int], float]] = {}
     turns: dict[str, list[float]] = {}
+    reasons: dict[str, str] = {}
     for name in names:
         if is_over():
             return None
         try:
             run = _compiled(convolution, name, backward, arguments, clock)
             run(1)
-        except jax.errors.JaxRuntimeError:  # the compiler's, or no memory is left
+        except jax.errors.JaxRuntimeError as error:  # the compiler's, or no memory is left
+            reasons[name] = str(error).splitlines()[0]
             continue
         runs[name], turns[name] = run, []
     start = clock()
@@ -112,7 +114,7 @@ def time_candidates(
         if turn + 1 >= FIRST_TURNS:
             least = min(map(min, turns.values()))
             runs = {name: run for name, run in runs.items() if name == fixed or min(turns[name]) <= HOPELESS * least}
-    return Timed(choose(turns, fixed), {name: 1e3 * min(turns[name]) if name in turns else None for name in names})
+    return Timed(choose(turns, fixed), reasons | {name: 1e3 * min(seconds) for name, seconds in turns.items()})
 
 
 def choose(turns: Mapping[str, Sequence[float]], fixed: str) -> str:

@@ -75,6 +75,10 @@ def measured(convolutions: list[Convolution], n_items: int, clock: Any = time.pe
     if new:
         done = {key: timed for key, timed in new.items() if timed is not None}
         memory.add(done)
+        for key, timed in done.items():
+            for name, found in timed.milliseconds.items():
+                if isinstance(found, str):
+                    print_remark(f"warning: {key} cannot be computed by {name} here ({found}): it is not a choice")
         left = f"; no time was left for {len(new) - len(done)} more" if len(done) < len(new) else ""
         print_remark(
             f"formulations of {len(done)} convolutions measured in {clock() - start:.1f} s{left}: "
