@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks import timing, torch_bert, torch_joint, torch_tagging
+from benchmarks import timing, torch_bert, torch_frames, torch_joint, torch_tagging
 from benchmarks.made_up_batches import Problem
 from benchmarks.torch_networks import CNN, MLP, NETWORKS, has_bands
 from mumu_jax.batch import Batch
@@ -266,17 +266,20 @@ class ImagePeer(Peer):
 
 
 class MelPeer(Peer):
-    """A peer of Won et al.'s networks, on ready log-mel patches: it is spared the logarithm."""
+    """A peer of tagging networks, on ready log-mel patches: it is spared the logarithm."""
 
     def _choices(self) -> dict[str, tuple[str, ...]]:
         return {"layout": LAYOUTS, "first": ("ready patches",), "how": HOWS[self.device.type]}
 
     def _model(self, first: str) -> nn.Module:
-        settings = self._config.model
-        if settings.family not in torch_tagging.NETWORKS:
-            known = ", ".join(torch_tagging.NETWORKS)
-            raise UserError(f"PyTorch's peer has no {settings.family}, only {known}; leave --peer out")
-        return torch_tagging.NETWORKS[settings.family](n_outputs=self._n_outputs, dropout=settings.dropout)
+        settings, mel = self._config.model, self._config.mel
+        name, fields = name_of(settings), {"n_outputs": self._n_outputs, "dropout": settings.dropout}
+        if name in torch_frames.NETWORKS:
+            return torch_frames.NETWORKS[name](patch=(mel.patch_frames, mel.n_bins), **fields)
+        if name not in torch_tagging.NETWORKS:
+            known = ", ".join((*torch_tagging.NETWORKS, *torch_frames.NETWORKS))
+            raise UserError(f"PyTorch's peer has no {name}, only {known}; leave --peer out")
+        return torch_tagging.NETWORKS[name](**fields)
 
     def _ready(self, inputs: Any) -> Tensor:
         """Return the values that the network sees, [items, frames, bins]."""

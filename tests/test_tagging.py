@@ -15,7 +15,8 @@ from mumu_jax.models.batch_norm import Members
 from mumu_jax.models.kernels import padded
 from mumu_jax.models.kernels.backend import traced_for
 from mumu_jax.models.kernels.extremes import convolve_frames, convolve_to_extremes
-from mumu_jax.models.kernels.padded import convolve, max_pool_tiles
+from mumu_jax.models.kernels.padded import convolve
+from mumu_jax.models.kernels.pooling import max_pool_tiles
 from mumu_jax.models.musicnn import PONS, WON, Layer
 from mumu_jax.models.pretrained import NETWORKS, convert, name_of
 from mumu_jax.models.recurrent import GRU
@@ -101,9 +102,7 @@ def test_training_contract(family):
     variables = made_up(jax.eval_shape(model.init, jax.random.key(0), x))
     keys, mask = jax.random.split(jax.random.key(1), 4), jnp.array([1.0, 1, 1, 0])
 
-    # Compiled as in training: without optimisation XLA computes what a maximum is taken of twice, rounded differently,
-    # and the gradient of a maximum that equals none of its values is not finite.
-    @jax.jit
+    @quick_jit
     def step(params, x):
         def loss(params):
             (output, _), new = model.apply(
@@ -218,6 +217,23 @@ def test_max_pool_of_tiles_drops_what_is_left_over():
     np.testing.assert_array_equal(max_pool_tiles(x, (4, 2)), expected)
 
 
+@pytest.mark.parametrize("tile", [(4, 2), (1, 7), (300, 1)])
+def test_gradient_of_a_maximum_goes_where_it_is(tile):
+    x = jnp.asarray(patches((600, 7, 3)))
+
+    def scores(x):  # XLA may compute the exponential twice, in two fusions
+        return max_pool_tiles(jnp.exp(x / 3) * 1.1 + 0.3, tile)
+
+    y, pull = jax.vjp(scores, x)
+    (gradient,) = quick_jit(pull)(g := jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
+    counted = jax.lax.reduce_window((gradient != 0).astype(int), 0, jax.lax.add, (1, *tile, 1), (1, *tile, 1), "VALID")
+    assert bool((counted == (g != 0)).all())
+    at = np.nonzero(gradient)
+    of = (at[0], at[1] // tile[0], at[2] // tile[1], at[3])
+    np.testing.assert_allclose(scores(x)[of], (jnp.exp(x / 3) * 1.1 + 0.3)[at], rtol=1e-6)
+    np.testing.assert_allclose(gradient[at], (g[of] * jnp.exp(x / 3)[at] * 1.1 / 3), rtol=1e-5)
+
+
 def test_keras_recurrent_layer():
     """By hand: the reset gate multiplies the state before the product, and gates are clipped lines."""
     x = patches((4, 5), n=2)
@@ -239,26 +255,64 @@ def test_keras_recurrent_layer():
 # --- PyTorch -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("name", [name for name, network in NETWORKS.items() if "won" in network.front_end])
-def test_outputs_are_pytorchs(name):
-    torch = pytest.importorskip("torch", reason="PyTorch, which outputs are compared with, is not installed")
+OF_WON = [name for name, network in NETWORKS.items() if "won" in network.front_end]
+
+
+def peer_and_variables(name):
+    """Return PyTorch's network of Won et al. with random weights and statistics, and these as ours."""
+    torch = pytest.importorskip("torch", reason="PyTorch, which is compared with, is not installed")
     from benchmarks.torch_tagging import NETWORKS as PEERS
 
     torch.manual_seed(0)
-    peer = PEERS[name](n_outputs=50).eval()
+    peer = PEERS[name](n_outputs=50, dropout=0.0)
     for module in peer.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             torch.nn.init.normal_(module.weight)
             torch.nn.init.uniform_(module.bias, -0.5, 0.5)
             module.running_mean.uniform_(-0.5, 0.5)
             module.running_var.uniform_(0.5, 1.5)
-    variables = convert(name, {key: tensor.numpy() for key, tensor in peer.state_dict().items()}, "here")
+    tensors = {key: tensor.numpy().copy() for key, tensor in peer.state_dict().items()}
+    return peer, jax.tree.map(jnp.asarray, convert(name, tensors, "here"))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", OF_WON)
+def test_outputs_are_pytorchs(name):
+    peer, variables = peer_and_variables(name)
     x = patches(NETWORKS[name].input_shape)
-    with torch.no_grad():
-        expected = peer(torch.tensor(x)).numpy()
+    expected = peer.eval()(torch_of(x)).detach().numpy()
     output, _ = quick_jit(NETWORKS[name].build(n_outputs=50, unit_output=False).apply)(variables, x)
     assert np.abs(output - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", OF_WON)
+def test_training_is_pytorchs(name):
+    """The output of a batch with its own statistics, and the gradient of the patches, through all layers."""
+    peer, variables = peer_and_variables(name)
+    model, x = NETWORKS[name].build(n_outputs=50, unit_output=False), patches(SHORT[name.removesuffix("_big")], n=6)
+
+    @quick_jit
+    def step(x):
+        def loss(x):
+            (output, _), _ = model.apply(variables, x, None, Members(jnp.ones(6)), mutable=["batch_stats"])
+            return jnp.sin(output).sum(), output
+
+        return jax.grad(loss, has_aux=True)(x)
+
+    gradient, output = step(x)
+    its_x = torch_of(x).requires_grad_()
+    its_output = peer.train()(its_x)
+    its_output.sin().sum().backward()
+    expected, its_gradient = its_output.detach().numpy(), its_x.grad.numpy()
+    assert np.abs(output - expected).max() <= 1e-4 * np.abs(expected).max()
+    assert np.linalg.norm(gradient - its_gradient) <= 5e-3 * np.linalg.norm(its_gradient)
+
+
+def torch_of(x):
+    import torch
+
+    return torch.tensor(x)
 
 
 def test_names_of_networks():

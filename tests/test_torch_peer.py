@@ -13,7 +13,7 @@ from torch_weights import by_name
 
 from benchmarks.made_up_batches import Problem
 from benchmarks.options import SIX
-from mumu_jax.compute.network import Constants, Network, apply, apply_in_training, initial_variables, see
+from mumu_jax.compute.network import Constants, Network, apply, apply_in_training, initial_variables, item_network, see
 from mumu_jax.compute.optim import make_optimizer
 from mumu_jax.config import BertSettings, OptimSettings
 from mumu_jax.errors import UserError
@@ -152,6 +152,89 @@ def test_image_networks_are_the_same_in_training(family):
     for name, parameter in peer.named_parameters():
         difference = np.linalg.norm(np.asarray(parameter.grad) - expected[name])
         assert difference < 2e-3 * np.linalg.norm(expected[name]) + 1e-6, name
+
+
+SIZES = {"musicnn": (16, 24), "vgg": (3, 187), "cnn_choi": (3, 1366), "crnn_choi": (3, 200)}  # items, frames
+
+
+@pytest.mark.parametrize("family", SIZES)
+def test_networks_of_keras_and_tensorflow_are_the_same_in_training(family):
+    """The output of a batch, the gradient of its loss, and the output with the running statistics."""
+    torch = pytest.importorskip("torch", reason="PyTorch, the benchmark's peer, is not installed")
+    from benchmarks import torch_frames
+
+    config, n, frames = load_config(f"mel_{family}_logistic"), *SIZES[family]
+    config.model.dropout = 0.0
+    network = Network(item_network(config, 7, {}).model, Softmax())
+    rng = np.random.default_rng(0)
+    patches, mask = jnp.asarray(rng.normal(size=(n, frames, 96)), jnp.float32), jnp.ones(n)
+    labels = jnp.asarray(rng.integers(7, size=n)[:, None] == np.arange(7), jnp.uint8)
+    variables = quick_jit(network.model.init)(jax.random.key(0), patches)
+    variables = quick_jit(lambda tree: jax.tree.map(_waved, tree))(variables)
+
+    @jax.jit
+    def step(params):
+        def loss(params):
+            keys = jax.random.split(jax.random.key(0), n)
+            of_params = {**variables, "params": params}
+            output = apply_in_training(network, of_params, patches, Constants({}, {}), keys, Members(mask)).output
+            total, weight = network.objective.summed_loss(output, labels, {}, mask)
+            return total / weight, output
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    (loss, output), gradient = step(variables["params"])
+    peer = torch_frames.NETWORKS[family](n_outputs=7, patch=(frames, 96), dropout=0.0)
+    weights = {name: torch.tensor(tensor) for name, tensor in _frames_tensors(variables).items()}
+    loaded = peer.load_state_dict(weights, strict=False)
+    assert not loaded.unexpected_keys
+    assert all("num_batches" in name for name in loaded.missing_keys)
+    evaluated, _ = apply(network, variables, patches, Constants({}, {}))
+    its_evaluated = peer.eval()(torch.tensor(np.asarray(patches))).detach()
+    np.testing.assert_allclose(its_evaluated, evaluated, atol=1e-4 * float(jnp.abs(evaluated).max()))
+    its_output = peer.train()(torch.tensor(np.asarray(patches)))
+    its_loss = torch.nn.functional.cross_entropy(its_output, torch.tensor(np.asarray(labels, np.float32)))
+    its_loss.backward()
+    np.testing.assert_allclose(its_output.detach(), output, atol=5e-4)  # norms of three items enlarge rounding
+    assert float(its_loss.detach()) == pytest.approx(float(loss), rel=1e-4)
+    expected = _frames_tensors({"params": gradient})
+    whole = np.linalg.norm([np.linalg.norm(one) for one in expected.values()])
+    assert set(expected) == {name for name, _ in peer.named_parameters()}
+    for name, parameter in peer.named_parameters():
+        difference = np.linalg.norm(np.asarray(parameter.grad) - expected[name])
+        # What stands before a norm has hardly a gradient but rounding.
+        assert difference < 5e-3 * np.linalg.norm(expected[name]) + 1e-3 * whole, (name, whole)
+
+
+def _waved(leaf):
+    """Return the leaf with something added, so that no statistic, scale or bias is that of a new network."""
+    return leaf + 0.1 * jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape)
+
+
+def _frames_tensors(tree) -> dict[str, np.ndarray]:
+    """Return our variables or gradients by the names of `torch_frames`."""
+    rules = (
+        (r"^layer(\d)\.(conv|bn)", r"\2\1"),
+        (r"^output\.dense", "output"),
+        (r"^((?:timbral|temporal)_\d+|cnn\d)\.(kernel|bias)", r"\1.conv.\2"),
+        (r"^(?=timbral|temporal)", "front."),
+        (r"kernel$|scale$", "weight"),
+        (r"(?=(mean|var)$)", "running_"),
+    )
+    tensors = {}
+    for (_, *path), leaf in flatten_dict(jax.device_get(tree)).items():
+        name = ".".join(path)
+        if name.endswith("recurrent_kernel"):
+            width = len(leaf)
+            name = name.removesuffix("recurrent_kernel")
+            tensors |= {f"{name}gates.weight": leaf[:, : 2 * width].T, f"{name}new.weight": leaf[:, 2 * width :].T}
+            continue
+        if path[-1] == "kernel":
+            leaf = leaf[:, :, 0].transpose(2, 1, 0) if name.startswith("cnn") else np.moveaxis(leaf, (-1, -2), (0, 1))
+        for ours, its in rules:
+            name = re.sub(ours, its, name)
+        tensors[name] = leaf
+    return tensors
 
 
 @pytest.mark.parametrize("algorithm", ["adam", "adamw", "sgd"])

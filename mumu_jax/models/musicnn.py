@@ -18,6 +18,7 @@ from mumu_jax.errors import UserError
 from mumu_jax.models.batch_norm import EPSILON, MOMENTUM, BatchNorm, Members
 from mumu_jax.models.head import Shallow, dropout
 from mumu_jax.models.kernels.extremes import convolve_frames, convolve_to_extremes
+from mumu_jax.models.kernels.pooling import largest, max_pool_tiles
 from mumu_jax.models.kernels.precision import product_precision
 from mumu_jax.models.registry import Output, fields_of, register
 
@@ -77,11 +78,11 @@ class Musicnn(nn.Module):
             y = layer(self.filters, (MIDDLE_FRAMES, maps[-1].shape[-1]), name=f"cnn{i}")(maps[-1][..., None], members)
             maps.append(y if i == 1 else y + maps[-1])
         x = jnp.concatenate(maps, axis=-1).astype(jnp.float32)
-        largest, mean = x.max(axis=1), x.mean(axis=1)
+        extreme, mean = largest(x[:, :, None]), x.mean(axis=1)
         if form.won:
-            x = jnp.concatenate((largest, mean), axis=-1)
+            x = jnp.concatenate((extreme, mean), axis=-1)
         else:
-            x = jnp.stack((largest, mean), axis=-1).reshape(len(x), -1)
+            x = jnp.stack((extreme, mean), axis=-1).reshape(len(x), -1)
             x = dropout(norm(name="pool_bn")(x, members), dropout_keys, self.dropout, layer=1)
         x = nn.Dense(self.width, dtype=self.dtype, precision=product_precision(self.dtype), name="dense")(x)
         x = relu_and_norm(x, norm(self.dtype, name="dense_bn"), members, norm_first=form.won)
@@ -110,7 +111,8 @@ class Layer(nn.Module):
         norm = BatchNorm(self.dtype, self.form.epsilon, self.form.momentum, name="bn")
         at_all_bins = norm.takes_batch(members) or self.size[1] == x.shape[2]
         y = convolve_frames(x, kernel) if at_all_bins else convolve_to_extremes(x, kernel)
-        return relu_and_norm(y + bias, norm, members, norm_first=self.form.won).max(axis=2)
+        y = relu_and_norm(y + bias, norm, members, norm_first=self.form.won)
+        return max_pool_tiles(y, (1, y.shape[2]))[:, :, 0]
 
 
 def relu_and_norm(x: Array, norm: BatchNorm, members: Members | None, norm_first: bool) -> Array:

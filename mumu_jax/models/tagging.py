@@ -15,7 +15,8 @@ from mumu_jax.config import ModelSettings
 from mumu_jax.errors import UserError
 from mumu_jax.models.batch_norm import BatchNorm, Members
 from mumu_jax.models.head import Shallow, dropout
-from mumu_jax.models.kernels.padded import max_pool_tiles, padded_conv
+from mumu_jax.models.kernels.padded import padded_conv
+from mumu_jax.models.kernels.pooling import largest, max_pool_tiles
 from mumu_jax.models.kernels.precision import product_precision
 from mumu_jax.models.recurrent import GRU
 from mumu_jax.models.registry import Output, fields_of, register
@@ -83,7 +84,7 @@ class Tagger(nn.Module):
                 x = GRU(RECURRENT_WIDTH, keras=form.choi, name=f"gru{i}")(x)
             x = x[:, -1]
         else:
-            x = x.max(axis=(1, 2))
+            x = largest(x)
         return Shallow(self.n_outputs, self.unit_output, self.dropout, name="output")(x, dropout_keys)
 
 
@@ -113,7 +114,7 @@ class ShortChunk(nn.Module):
         x = BatchNorm(self.dtype, name="input_bn")(patches[..., None], members)
         for i, features in enumerate(self.filters, start=1):
             x = block(features, dtype=self.dtype, name=f"layer{i}")(x, members)
-        x = _not_empty(x, patches, ((2, 2),) * len(self.filters)).max(axis=(1, 2))
+        x = largest(_not_empty(x, patches, ((2, 2),) * len(self.filters)))
         x = nn.Dense(x.shape[-1], dtype=self.dtype, precision=product_precision(self.dtype), name="dense")(x)
         x = nn.relu(BatchNorm(self.dtype, name="dense_bn")(x, members)).astype(jnp.float32)
         return Shallow(self.n_outputs, self.unit_output, self.dropout, name="output")(x, dropout_keys)

@@ -13,7 +13,8 @@ from mumu_jax.models.batch_norm import BatchNorm, Members
 from mumu_jax.models.bert import SETTINGS as OF_BERT
 from mumu_jax.models.bert import build_encoder, is_token
 from mumu_jax.models.head import Shallow
-from mumu_jax.models.kernels.padded import max_pool_tiles, padded_conv
+from mumu_jax.models.kernels.padded import padded_conv
+from mumu_jax.models.kernels.pooling import max_pool_tiles
 from mumu_jax.models.kernels.precision import product_precision
 from mumu_jax.models.kernels.sparse import sparse_dense
 from mumu_jax.models.registry import Output, fields_of, register

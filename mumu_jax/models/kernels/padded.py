@@ -151,10 +151,3 @@ def max_pool(
     """Return the largest value of each 3 × 3 window, at every other position."""
     pads: Any = ((padding, padding),) * 2
     return nn.max_pool(x, (3, 3), (2, 2), pads)
-
-
-def max_pool_tiles(x: Float[Array, "items frames bins c"], tile: tuple[int, int]) -> Float[Array, "items t f c"]:
-    """Return the largest value of each tile, frames × bins; what is left over at the end is dropped."""
-    (items, frames, bins, channels), (t, f) = x.shape, tile
-    x = x[:, : frames // t * t, : bins // f * f]
-    return x.reshape(items, frames // t, t, bins // f, f, channels).max((2, 4))

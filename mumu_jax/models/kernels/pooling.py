@@ -1,21 +1,68 @@
 """Max-pooling without overlap that records the place of each maximum, so that its gradient reads no activation again.
 
 The gradient goes to exactly one element of each window: if several are largest, to the first in the order of (frame,
-bin); in bfloat16, 0 is larger than −0.  The place is one byte a window, so a window has at most 255 elements.
+bin); in bfloat16, 0 is larger than −0.  The place is one byte a window of at most 255 elements.
+
+JAX's own gradient of a maximum looks for the elements that equal it.  XLA may compute these twice, in two fusions that
+round differently, and then none is equal, or a wrong one: gradients are lost, or divided by zero.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 
+import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Integer, UInt8
 
 Window = tuple[int, int]  # frames × bins
 
 # The n × m polyphase components of y [items, frames, bins, c]: phases[i][j] is y[:, i::n, j::m].
 # Fast convolutions yield their outputs in this form; putting them in order would cost a pass over all of them.
 Phases = tuple[tuple[Float[Array, "items frames bins c"], ...], ...]
+
+MOST_IN_A_BYTE = 255  # elements of a window whose places fit
+
+
+def max_pool_tiles(x: Float[Array, "items frames bins c"], tile: Window) -> Float[Array, "items t f c"]:
+    """Return the largest value of each tile; what is left over at the end is dropped."""
+    (frames, bins), (pt, pf) = x.shape[1:3], tile
+    return _pool(x[:, : frames // pt * pt, : bins // pf * pf], tile)
+
+
+def largest(x: Float[Array, "items frames bins c"]) -> Float[Array, "items c"]:
+    """Return the largest value over frames and bins."""
+    return max_pool_tiles(x, x.shape[1:3])[:, 0, 0]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _pool(x: Array, tile: Window) -> Array:
+    return _windows(x, tile).max((2, 4))
+
+
+def _pool_forward(x: Array, tile: Window) -> tuple[Array, Array]:
+    """Return the pool, and the places for its gradient."""
+    n_elements = tile[0] * tile[1]
+    if n_elements <= MOST_IN_A_BYTE:
+        return max_and_place([((x,),)], tile)
+    windows = jnp.moveaxis(_windows(x, tile), 2, 3)  # [items, t, f, frames of a tile, bins of a tile, c]
+    windows = windows.reshape(*windows.shape[:3], n_elements, -1)
+    place = jnp.argmax(windows, axis=3)
+    return jnp.take_along_axis(windows, place[:, :, :, None], axis=3)[:, :, :, 0], place
+
+
+def _pool_backward(tile: Window, place: Array, g: Array) -> tuple[Array]:
+    return (unpool(g, place, tile, (1, 1))[0][0],)
+
+
+def _windows(x: Array, tile: Window) -> Array:
+    """Return [items, t, frames of a tile, f, bins of a tile, c]."""
+    (items, frames, bins, channels), (pt, pf) = x.shape, tile
+    return x.reshape(items, frames // pt, pt, bins // pf, pf, channels)
+
+
+_pool.defvjp(_pool_forward, _pool_backward)
 
 
 def max_and_place(
@@ -33,14 +80,14 @@ def max_and_place(
 
 
 def unpool(
-    g: Float[Array, "items t f c"], place: UInt8[Array, "items t f c"], window: Window, counts: tuple[int, int]
+    g: Float[Array, "items t f c"], place: Integer[Array, "items t f c"], window: Window, counts: tuple[int, int]
 ) -> Phases:
     """Return the pool's gradient: `g` at each window's `place`, zero elsewhere (or everywhere, if `place` is outside).
 
     `counts` are the numbers of phases of frames and of bins to return.
     """
     (pt, pf), (n, m), (items, t, f, channels) = window, counts, g.shape
-    numbers = jnp.arange(pt * pf, dtype=jnp.uint8).reshape(pt, 1, pf, 1)
+    numbers = jnp.arange(pt * pf, dtype=place.dtype).reshape(pt, 1, pf, 1)
 
     def phase(i: int, j: int):
         y = jnp.where(place[:, :, None, :, None] == numbers[i::n, :, j::m], g[:, :, None, :, None], 0)
