@@ -33,7 +33,8 @@ def max_pool_tiles(x: Float[Array, "items frames bins c"], tile: Window) -> Floa
 
 def largest(x: Float[Array, "items frames bins c"]) -> Float[Array, "items c"]:
     """Return the largest value over frames and bins."""
-    return max_pool_tiles(x, x.shape[1:3])[:, 0, 0]
+    _, frames, bins, _ = x.shape
+    return max_pool_tiles(x, (frames, bins))[:, 0, 0]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
