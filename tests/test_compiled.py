@@ -136,6 +136,7 @@ for kind in sys.argv[4:]:
     print(json.dumps(compiled.measure(DATA_SHEETS[device], config, "bfloat16", 4 * n_items, kind, 4)))
 """
 
+SLOW_FOR_TPUS = ["audio_high_4x96", "audio_low_4x70", "audio_high_4x70", "audio_high_3x3"]  # a minute or more
 installed = pytest.mark.skipif(
     not (compilers.FOLDER / "installed").exists(),
     reason="the compilers are not installed; scripts/compilers installs them",
@@ -151,8 +152,14 @@ def compile_for(device: str, config: str, *kinds: str, n_items: int = 256) -> li
 
 @installed
 @pytest.mark.full
-@pytest.mark.parametrize("device", ["h200", "v5e"])
-@pytest.mark.parametrize("config", [*SIX, "text_vsm"])
+@pytest.mark.parametrize(
+    ("config", "device"),
+    [
+        pytest.param(config, device, marks=pytest.mark.slow if device == "v5e" and config in SLOW_FOR_TPUS else ())
+        for config in (*SIX, "text_vsm")
+        for device in ("h200", "v5e")
+    ],
+)
 def test_a_step_on_four_devices_sends_one_message(config, device):
     (row,) = compile_for(device, config, "jit")
     assert row["n_all_reduces"] == 1
