@@ -92,7 +92,7 @@ def compile_train_chunk(
     """
     if mesh.size == 1:
         alone = partial(train_chunk, network=network, tx=tx)
-        return jax.jit(alone, donate_argnums=0).lower(*arguments).compile()
+        return jax.jit(alone, donate_argnums=0).lower(*arguments).compile(_options(mesh))
 
     one_of_many = partial(train_chunk, network=network, tx=tx, axis=AXIS)
     if kind != "pmap":
@@ -118,9 +118,15 @@ def compile_train_chunk(
 
 
 def _options(mesh: Mesh) -> dict[str, Any]:
-    """Return options that make a GPU's compiler send all gradients as one message: by itself, at most 30 MB are one."""
-    is_gpu = mesh.devices.flat[0].platform == "gpu"
-    return {"xla_gpu_all_reduce_combine_threshold_bytes": 2**31} if is_gpu else {}
+    """Return compiler options for the devices of this mesh.
+
+    A GPU's compiler shall send all gradients as one message: by itself, at most 30 MB are one.  A CPU's shall keep the
+    barriers of `kernels.backend.stored` to the end: by itself, it removes them before it fuses what they keep apart.
+    """
+    platform = mesh.devices.flat[0].platform
+    if platform == "gpu":
+        return {"xla_gpu_all_reduce_combine_threshold_bytes": 2**31}
+    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if platform == "cpu" else {}
 
 
 def on_each_device(program: Callable[..., Any], mesh: Mesh, in_specs: Any, out_specs: Any) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
 from mumu_jax.models.kernels.precision import product_precision
+from mumu_jax.models.kernels.products import dot_rows
 
 Initializer = Callable[..., Array]
 
@@ -64,9 +65,14 @@ class Attention(nn.Module):
         """Return for each place of `x` what it finds in `context`, which may be `x` itself; see `attend`."""
 
         def dense(name: str) -> nn.Dense:
-            precision = product_precision(self.dtype)
             return nn.Dense(
-                self.width, self.use_bias, self.dtype, precision=precision, kernel_init=self.kernel_init, name=name
+                self.width,
+                self.use_bias,
+                self.dtype,
+                precision=product_precision(self.dtype),
+                kernel_init=self.kernel_init,
+                dot_general=dot_rows,
+                name=name,
             )
 
         queries, keys, values = dense("query")(x), dense("key")(context), dense("value")(context)

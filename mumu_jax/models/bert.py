@@ -16,6 +16,7 @@ from mumu_jax.config import BertSettings, ModelSettings
 from mumu_jax.models.attention import Attention
 from mumu_jax.models.head import Shallow, dropout
 from mumu_jax.models.kernels.precision import compute_dtype, product_precision
+from mumu_jax.models.kernels.products import dot_rows
 from mumu_jax.models.registry import Output, register
 
 EPSILON = 1e-12
@@ -88,7 +89,7 @@ class Layer(nn.Module):
         self, x: Float[Array, "items tokens d"], mask: Bool[Array, "items tokens"], keys: Keys | None
     ) -> Float[Array, "items tokens d"]:
         width, precision = x.shape[-1], product_precision(self.dtype)
-        dense = partial(nn.Dense, dtype=self.dtype, precision=precision, kernel_init=KERNEL_INIT)
+        dense = partial(nn.Dense, dtype=self.dtype, precision=precision, kernel_init=KERNEL_INIT, dot_general=dot_rows)
         of_weights, of_attention, of_perceptron = (
             partial(dropout, keys=keys, rate=self.dropout, layer=self.first_dropout + i) for i in range(3)
         )

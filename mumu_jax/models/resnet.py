@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Key
 from mumu_jax.config import ModelSettings
 from mumu_jax.models.batch_norm import BatchNorm, Members
 from mumu_jax.models.head import Shallow
+from mumu_jax.models.kernels.backend import stored
 from mumu_jax.models.kernels.padded import max_pool, padded_conv
 from mumu_jax.models.registry import Output, fields_of, register
 
@@ -90,7 +91,7 @@ class Block(nn.Module):
         if x.shape != y.shape:
             x = padded_conv(y.shape[-1], 1, self.stride, dtype=self.dtype, name="downsample_0")(x)
             x = BatchNorm(self.dtype, name="downsample_1")(x, members)
-        return nn.relu(x + y)
+        return stored(nn.relu(x + y))
 
 
 @register("resnet", sees=("image",), settings=("depth", "weights", "dropout", "precision"))

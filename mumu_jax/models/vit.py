@@ -12,8 +12,10 @@ from jaxtyping import Array, Float, Key
 
 from mumu_jax.models.attention import attend
 from mumu_jax.models.head import Shallow
+from mumu_jax.models.kernels.backend import stored
 from mumu_jax.models.kernels.padded import padded_conv
 from mumu_jax.models.kernels.precision import product_precision
+from mumu_jax.models.kernels.products import dot_rows
 from mumu_jax.models.registry import register
 
 EPSILON = 1e-6  # torchvision's; other implementations have 1e-12
@@ -62,12 +64,13 @@ class Layer(nn.Module):
     def __call__(self, x: Float[Array, "items tokens d"]) -> Float[Array, "items tokens d"]:
         width, precision = x.shape[-1], product_precision(self.dtype)
         norm = partial(_layer_norm, dtype=self.dtype)
-        dense = partial(nn.Dense, dtype=self.dtype, precision=precision, kernel_init=nn.initializers.xavier_uniform())
+        init = nn.initializers.xavier_uniform()
+        dense = partial(nn.Dense, dtype=self.dtype, precision=precision, kernel_init=init, dot_general=dot_rows)
         y = dense(3 * width, name="in_proj")(norm(name="ln_1")(x))
         queries, keys, values = jnp.split(y, 3, axis=-1)
-        x = x + dense(width, name="out_proj")(attend(queries, keys, values, self.heads))
+        x = stored(x + dense(width, name="out_proj")(attend(queries, keys, values, self.heads)))
         y = dense(4 * width, name="mlp_0")(norm(name="ln_2")(x))
-        return x + dense(width, name="mlp_3")(nn.gelu(y, approximate=False))
+        return stored(x + dense(width, name="mlp_3")(nn.gelu(y, approximate=False)))
 
 
 def _layer_norm(dtype: Any, name: str) -> nn.LayerNorm:

@@ -15,8 +15,9 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float
 
-from mumu_jax.models.kernels.backend import backend
+from mumu_jax.models.kernels.backend import backend, stored
 from mumu_jax.models.kernels.precision import product_precision
+from mumu_jax.models.kernels.products import multiply
 
 CHANNELS_LAST = ("NHWC", "HWIO", "NHWC")
 # The gradient of a kernel is a convolution of these "windows", and slow if they are larger than this: 2 to 4 times as
@@ -65,8 +66,8 @@ def convolve(x: Array, kernel: Array, padding: Any, stride: int = 1, precision: 
     if backend() != "cpu":
         return _plain(x, kernel, stride, padding, precision)
     if kernel.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)):
-        return jnp.einsum("nhwc,cd->nhwd", x[:, ::stride, ::stride], kernel[0, 0], precision=precision)
-    return _convolve_on_cpu(x, kernel, stride, padding, precision)
+        return multiply(x[:, ::stride, ::stride], kernel[0, 0], precision)
+    return _convolve_on_cpu(stored(x), kernel, stride, padding, precision)
 
 
 def _plain(x: Array, kernel: Array, stride: int, padding: Any, precision: Any, **dilation: Any) -> Array:
@@ -90,7 +91,7 @@ def _forward(x: Array, kernel: Array, stride: int, padding: Any, precision: Any)
 
 
 def _backward(stride: int, padding: Any, precision: Any, kept: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    x, kernel = kept
+    (x, kernel), g = kept, stored(g)
     spans = [(n - 1) * stride + 1 for n in g.shape[1:3]]  # sides of the outputs, dilated by the stride
     # A kernel's size, an input's side, the padding before it, an outputs' span: of both axes.
     axes = list(zip(kernel.shape[:2], x.shape[1:3], (low for low, _ in padding), spans, strict=True))
