@@ -92,12 +92,12 @@ def compile_train_chunk(
     """
     if mesh.size == 1:
         alone = partial(train_chunk, network=network, tx=tx)
-        return jax.jit(alone, donate_argnums=0).lower(*arguments).compile(_options(mesh))
+        return jax.jit(alone, donate_argnums=0).lower(*arguments).compile(compiler_options(mesh))
 
     one_of_many = partial(train_chunk, network=network, tx=tx, axis=AXIS)
     if kind != "pmap":
         everywhere = on_each_device(one_of_many, mesh, in_specs=(WHOLE, SPLIT, WHOLE), out_specs=WHOLE)
-        return jax.jit(everywhere, donate_argnums=0).lower(*arguments).compile(_options(mesh))
+        return jax.jit(everywhere, donate_argnums=0).lower(*arguments).compile(compiler_options(mesh))
 
     mapped = jax.pmap(
         one_of_many,
@@ -114,10 +114,10 @@ def compile_train_chunk(
     abstract = jax.tree.map(
         lambda leaf: ShapedArray(leaf.shape, leaf.dtype), (state, jax.eval_shape(deal, chunk), constants)
     )
-    return _Dealing(deal, mapped.lower(*abstract).compile(_options(mesh)))
+    return _Dealing(deal, mapped.lower(*abstract).compile(compiler_options(mesh)))
 
 
-def _options(mesh: Mesh) -> dict[str, Any]:
+def compiler_options(mesh: Mesh) -> dict[str, Any]:
     """Return compiler options for the devices of this mesh.
 
     A GPU's compiler shall send all gradients as one message: by itself, at most 30 MB are one.  A CPU's shall keep the

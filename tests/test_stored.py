@@ -1,0 +1,53 @@
+"""On a CPU, what is stored is computed once; kernels' gradients are those of plain products."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from jax.sharding import Mesh
+
+from mumu_jax.compute import devices
+from mumu_jax.models import resnet
+from mumu_jax.models.batch_norm import Members
+from mumu_jax.models.kernels.products import dot_rows
+
+
+def operands_of_fusions(blocks: int) -> int:
+    """Return the most arrays that one fusion reads in a training step of so many residual blocks."""
+    model = resnet.ResNet(blocks=(blocks,), bottleneck=True, n_outputs=3, unit_output=False)
+    images = jnp.zeros((2, 32, 32, 3))
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+
+    def loss(params, variables, images):
+        of_params = {**variables, "params": params}
+        (output, _), _ = model.apply(of_params, images, None, Members(jnp.ones(2)), mutable=["batch_stats"])
+        return jnp.sin(output).sum()
+
+    lowered = jax.jit(jax.grad(loss)).lower(variables["params"], variables, images)
+    options = devices.compiler_options(Mesh(np.array(jax.devices()[:1]), (devices.AXIS,)))
+    lines = lowered.compile(options).as_text().splitlines()
+    return max(line.split(" fusion(")[1].split(")")[0].count("%") for line in lines if " fusion(" in line)
+
+
+def test_residual_blocks_are_not_computed_again(monkeypatch):
+    n_operands = operands_of_fusions(6)
+    assert n_operands <= 16
+    monkeypatch.setattr(resnet, "stored", lambda x: x)
+    assert operands_of_fusions(6) > n_operands
+
+
+@pytest.mark.parametrize("shape", [(7,), (2, 3, 7)])
+def test_gradients_of_a_dense_layer(shape):
+    rng = np.random.default_rng(0)
+    x, kernel = (jnp.asarray(rng.normal(size=size), jnp.float32) for size in (shape, (7, 5)))
+    ours, plain = nn.Dense(5, dot_general=dot_rows), nn.Dense(5)
+    params = {"params": {"kernel": kernel, "bias": jnp.ones(5)}}
+
+    def loss(layer, params, x):
+        return jnp.sin(layer.apply(params, x)).sum()
+
+    one, other = (jax.grad(loss, argnums=(1, 2))(layer, params, x) for layer in (ours, plain))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), one, other)
+    half = jax.vmap(lambda x: nn.Dense(5, dtype=jnp.bfloat16, dot_general=dot_rows).apply(params, x))(x[None])
+    assert half.dtype == jnp.bfloat16
