@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Integer, UInt8
 
+from mumu_jax.models.kernels.backend import stored
+
 Window = tuple[int, int]  # frames × bins
 
 # The n × m polyphase components of y [items, frames, bins, c]: phases[i][j] is y[:, i::n, j::m].
@@ -43,18 +45,22 @@ def _pool(x: Array, tile: Window) -> Array:
 
 
 def _pool_forward(x: Array, tile: Window) -> tuple[Array, Array]:
-    """Return the pool, and the places for its gradient."""
-    n_elements = tile[0] * tile[1]
+    """Return the pool, and the places for its gradient.
+
+    What each element of a window is compared with is stored: else XLA for CPUs computes it for every one of them.
+    """
+    x, n_elements = stored(x), tile[0] * tile[1]
     if n_elements <= MOST_IN_A_BYTE:
-        return max_and_place([((x,),)], tile)
+        y, place = max_and_place([((x,),)], tile)
+        return y, stored(place)
     windows = jnp.moveaxis(_windows(x, tile), 2, 3)  # [items, t, f, frames of a tile, bins of a tile, c]
     windows = windows.reshape(*windows.shape[:3], n_elements, -1)
-    place = jnp.argmax(windows, axis=3)
+    place = stored(jnp.argmax(windows, axis=3))
     return jnp.take_along_axis(windows, place[:, :, :, None], axis=3)[:, :, :, 0], place
 
 
 def _pool_backward(tile: Window, place: Array, g: Array) -> tuple[Array]:
-    return (unpool(g, place, tile, (1, 1))[0][0],)
+    return (unpool(stored(g), place, tile, (1, 1))[0][0],)
 
 
 def _windows(x: Array, tile: Window) -> Array:
@@ -107,12 +113,22 @@ def _elements(phases: Phases, window: Window) -> list[Float[Array, "items t f c"
 
 
 def _max_and_place(elements):
-    """Return the largest of one piece's elements, and its number."""
-    largest, place = elements[0], jnp.zeros(elements[0].shape, jnp.uint8)
-    for number, element in enumerate(elements[1:], start=1):
-        place = jnp.where(element > largest, jnp.uint8(number), place)
-        largest = jnp.maximum(largest, element)
-    return largest, place
+    """Return the largest of one piece's elements, and its number, by a tournament.
+
+    One element after the other would be slow for many: in one pass, XLA for CPUs computes the largest of those before
+    anew for each.
+    """
+    rounds = [(element, jnp.full(element.shape, number, jnp.uint8)) for number, element in enumerate(elements)]
+    while len(rounds) > 1:
+        pairs = zip(rounds[0::2], rounds[1::2], strict=False)
+        rounds = [*(_larger(*pair) for pair in pairs), *(rounds[-1:] if len(rounds) % 2 else ())]
+    return rounds[0]
+
+
+def _larger(first, second):
+    """Return the larger value with its number; of equal ones the first."""
+    (value, place), (other, other_place) = first, second
+    return jnp.maximum(value, other), jnp.where(other > value, other_place, place)
 
 
 def _packed_max(elements):
