@@ -47,20 +47,20 @@ def _pool(x: Array, tile: Window) -> Array:
 def _pool_forward(x: Array, tile: Window) -> tuple[Array, Array]:
     """Return the pool, and the places for its gradient.
 
-    What each element of a window is compared with is stored: else XLA for CPUs computes it for every one of them.
+    What each element of a window is compared with is computed once: by itself, XLA may do so for every one of them.
     """
     x, n_elements = stored(x), tile[0] * tile[1]
     if n_elements <= MOST_IN_A_BYTE:
         y, place = max_and_place([((x,),)], tile)
-        return y, stored(place)
+        return y, lax.optimization_barrier(place)
     windows = jnp.moveaxis(_windows(x, tile), 2, 3)  # [items, t, f, frames of a tile, bins of a tile, c]
     windows = windows.reshape(*windows.shape[:3], n_elements, -1)
-    place = stored(jnp.argmax(windows, axis=3))
+    place = lax.optimization_barrier(jnp.argmax(windows, axis=3))
     return jnp.take_along_axis(windows, place[:, :, :, None], axis=3)[:, :, :, 0], place
 
 
 def _pool_backward(tile: Window, place: Array, g: Array) -> tuple[Array]:
-    return (unpool(stored(g), place, tile, (1, 1))[0][0],)
+    return (unpool(lax.optimization_barrier(g), place, tile, (1, 1))[0][0],)
 
 
 def _windows(x: Array, tile: Window) -> Array:
