@@ -10,11 +10,8 @@ from mumu_jax.system.terminal import positive
 # The six audio CNNs, with the target that the paper found best.
 SIX = [f"audio_{width}_{kernel}" for kernel in ("4x96", "4x70", "3x3") for width in ("low", "high")]
 IMAGES = ["image_resnet101", "covers_vit_b16"]
-TAGGING = [
-    f"mel_{family}"
-    for family in ("musicnn", "vgg", "musicnn_won", "fcn", "crnn", "short_chunk", "short_chunk_residual")
-]
-TAGGING += ["mel_cnn_choi", "mel_crnn_choi"]
+TAGGING = ["mel_musicnn", "mel_vgg", "mel_musicnn_won", "mel_fcn", "mel_crnn", "mel_short_chunk"]
+TAGGING += ["mel_short_chunk_residual", "mel_cnn_choi", "mel_crnn_choi"]
 JOINT = ["joint_small", "joint_cross_attention", "joint_coattention"]
 
 

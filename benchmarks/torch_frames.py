@@ -5,6 +5,7 @@ They see log-mel patches [items, frames, bins] as images of one channel, frames 
 
 # pyright: reportMissingImports=false, reportCallIssue=false
 from functools import partial
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -112,10 +113,7 @@ class Choi(nn.Module):
         super().__init__()
         form, (frames, _) = FORMS[name], patch
         self.pools, self.recurrent = form.pools, form.recurrent
-        product = 1
-        for t, _ in form.pools:
-            product *= t
-        missing = -frames % product if form.recurrent else 0
+        missing = -frames % prod(t for t, _ in form.pools) if form.recurrent else 0
         self.pad = nn.ZeroPad1d((missing // 2, missing - missing // 2))
         self.input_bn = nn.BatchNorm1d(frames + missing)
         channels = (1, *form.filters)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -105,6 +106,19 @@ def test_the_peer_of_an_image_network(name):
     assert shapes == dict(expected.values())
 
 
+def step(network, variables, inputs, labels):
+    """Return ((loss, output), gradient of the parameters) of a batch in training."""
+    keys, mask = jax.random.split(jax.random.key(0), len(inputs)), jnp.ones(len(inputs))
+
+    def loss(params):
+        of_params = {**variables, "params": params}
+        output = apply_in_training(network, of_params, inputs, Constants({}, {}), keys, Members(mask)).output
+        total, weight = network.objective.summed_loss(output, labels, {}, mask)
+        return total / weight, output
+
+    return jax.value_and_grad(loss, has_aux=True)(variables["params"])
+
+
 # Of each family a small network, ours and PyTorch's, and the side of its images.
 SMALL = {
     "resnet": (ResNet, {"blocks": (1, 1, 1, 1), "bottleneck": True}, pretrained.RESNET, 64),
@@ -122,22 +136,11 @@ def test_image_networks_are_the_same_in_training(family):
     ours, how, layout, side = SMALL[family]
     network = Network(ours(n_outputs=7, unit_output=False, **how), Softmax())
     rng = np.random.default_rng(0)
-    images, mask = jnp.asarray(rng.normal(size=(6, side, side, 3)), jnp.float32), jnp.ones(6)
+    images = jnp.asarray(rng.normal(size=(6, side, side, 3)), jnp.float32)
     labels = jnp.asarray(rng.integers(7, size=6)[:, None] == np.arange(7), jnp.uint8)
     variables = {"batch_stats": {}, **quick_jit(network.model.init)(jax.random.key(0), images)}
 
-    @quick_jit
-    def step(params):
-        def loss(params):
-            keys = jax.random.split(jax.random.key(0), 6)
-            of_params = {**variables, "params": params}
-            output = apply_in_training(network, of_params, images, Constants({}, {}), keys, Members(mask)).output
-            total, weight = network.objective.summed_loss(output, labels, {}, mask)
-            return total / weight, output
-
-        return jax.value_and_grad(loss, has_aux=True)(params)
-
-    (loss, output), gradient = step(variables["params"])
+    (loss, output), gradient = quick_jit(partial(step, network))(variables, images, labels)
     theirs = {"resnet": torch_networks.ResNet, "densenet": torch_networks.DenseNet, "vit": torch_networks.ViT}[family]
     peer = theirs(n_outputs=7, **how, **({"side": side} if family == "vit" else {}))
     weights = {name: torch.tensor(tensor) for name, tensor in by_name(variables, layout).items()}
@@ -167,23 +170,12 @@ def test_networks_of_keras_and_tensorflow_are_the_same_in_training(family):
     config.model.dropout = 0.0
     network = Network(item_network(config, 7, {}).model, Softmax())
     rng = np.random.default_rng(0)
-    patches, mask = jnp.asarray(rng.normal(size=(n, frames, 96)), jnp.float32), jnp.ones(n)
+    patches = jnp.asarray(rng.normal(size=(n, frames, 96)), jnp.float32)
     labels = jnp.asarray(rng.integers(7, size=n)[:, None] == np.arange(7), jnp.uint8)
     variables = quick_jit(network.model.init)(jax.random.key(0), patches)
-    variables = quick_jit(lambda tree: jax.tree.map(_waved, tree))(variables)
+    variables = quick_jit(partial(jax.tree.map, _waved))(variables)
 
-    @jax.jit
-    def step(params):
-        def loss(params):
-            keys = jax.random.split(jax.random.key(0), n)
-            of_params = {**variables, "params": params}
-            output = apply_in_training(network, of_params, patches, Constants({}, {}), keys, Members(mask)).output
-            total, weight = network.objective.summed_loss(output, labels, {}, mask)
-            return total / weight, output
-
-        return jax.value_and_grad(loss, has_aux=True)(params)
-
-    (loss, output), gradient = step(variables["params"])
+    (loss, output), gradient = jax.jit(partial(step, network))(variables, patches, labels)
     peer = torch_frames.NETWORKS[family](n_outputs=7, patch=(frames, 96), dropout=0.0)
     weights = {name: torch.tensor(tensor) for name, tensor in _frames_tensors(variables).items()}
     loaded = peer.load_state_dict(weights, strict=False)
@@ -289,9 +281,7 @@ def test_the_peer_of_a_joint_network(name):
     inputs = see(network, {**batch.inputs, "lyrics": tokens}, constants)
     item = {key: jax.ShapeDtypeStruct(one.shape[1:], one.dtype) for key, one in batch.inputs.items()}
     variables = quick_jit(lambda: initial_variables(network, jax.random.key(0), item))()
-    variables = quick_jit(
-        lambda tree: jax.tree.map(lambda leaf: leaf + 0.1 * jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape), tree)
-    )(variables)
+    variables = quick_jit(partial(jax.tree.map, _waved))(variables)
     output, _ = apply(network, variables, inputs, constants)
 
     fitted = {key: torch.tensor(np.asarray(array)) for key, array in constants.fitted.items()}

@@ -54,9 +54,8 @@ def _pool_forward(x: Array, tile: Window) -> tuple[Array, Array]:
         y, place = max_and_place([((x,),)], tile)
         return y, lax.optimization_barrier(place)
     windows = jnp.moveaxis(_windows(x, tile), 2, 3)  # [items, t, f, frames of a tile, bins of a tile, c]
-    windows = windows.reshape(*windows.shape[:3], n_elements, -1)
-    place = lax.optimization_barrier(jnp.argmax(windows, axis=3))
-    return jnp.take_along_axis(windows, place[:, :, :, None], axis=3)[:, :, :, 0], place
+    place = jnp.argmax(windows.reshape(*windows.shape[:3], n_elements, -1), axis=3)
+    return _windows(x, tile).max((2, 4)), lax.optimization_barrier(place)
 
 
 def _pool_backward(tile: Window, place: Array, g: Array) -> tuple[Array]:
