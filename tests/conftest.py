@@ -85,6 +85,11 @@ class Screen:
         return b"".join(parts).decode()
 
 
+def pytest_make_parametrize_id(config, val: object) -> str | None:
+    """Name bytes by their number, as compressed ones hold the time and two workers must collect the same names."""
+    return f"{len(val)}_bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture(autouse=True, scope="module")
 def programs() -> Iterator[None]:
     """The compiled programs of a file of tests: kept for all of them, they take 5 GB."""
