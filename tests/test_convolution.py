@@ -95,6 +95,11 @@ def test_phases_that_do_not_divide_the_pool(shape, kernel_shape, pool, padding, 
     assert_equal_to_plain((shape, kernel_shape, pool, padding), formulation)
 
 
+@pytest.mark.parametrize("pool", [(15, 17), (16, 16), (17, 16)])
+def test_a_place_in_a_large_window_may_need_more_than_a_byte(pool):
+    assert_equal_to_plain(((36, 35, 2), (2, 2, 2, CHANNELS), pool, "valid"))
+
+
 def test_pieces_of_an_item_suit_the_formulation(monkeypatch):
     monkeypatch.setattr(convolution, "CACHED_BYTES", 2**16)
     monkeypatch.setattr(convolution, "CACHED_MATRICES", 0)

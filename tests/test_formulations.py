@@ -134,7 +134,17 @@ def test_a_candidate_that_does_not_compile_is_dropped(monkeypatch):
     timed = time_candidates(SMALL, 4)
     assert timed is not None
     assert timed.chosen == "im2col", timed
-    assert timed.milliseconds["winograd"] == "RESOURCE_EXHAUSTED"
+    assert timed.milliseconds["winograd"] == "JaxRuntimeError: RESOURCE_EXHAUSTED"
+
+
+def test_the_fixed_table_holds_if_nothing_compiles(monkeypatch):
+    from mumu_jax.compute import formulations as compute
+
+    def fail(*_):
+        raise jax.errors.JaxRuntimeError("")
+
+    monkeypatch.setattr(compute, "_compiled", fail)
+    assert time_candidates(SMALL, 4) == Timed("winograd", {"im2col": "JaxRuntimeError", "winograd": "JaxRuntimeError"})
 
 
 def test_the_first_layer_s_input_has_no_gradient():
@@ -195,8 +205,26 @@ def test_measured_once_and_remembered(stand_in, tmp_path, capsys):
     assert said.endswith(f"; kept in {tmp_path / 'mumu_jax' / 'formulations.json'}\n")
     assert said.count("\n") == 1
     assert choose_for(FOUR, "measured") == choice
-    assert capsys.readouterr().err == ""
+    again = capsys.readouterr().err
+    assert again.startswith(f"formulations as {tmp_path / 'mumu_jax' / 'formulations.json'} remembers them: 319x96x1")
     assert len(stand_in.timed) == 3
+
+
+def test_what_failed_is_tried_again(stand_in, monkeypatch, capsys):
+    whole = stand_in.time_candidates
+
+    def fail(*arguments):
+        timed = whole(*arguments)
+        return timed._replace(milliseconds=dict(timed.milliseconds) | {"im2col": "no memory"})
+
+    monkeypatch.setattr(formulations, "time_candidates", fail)
+    choose_for(FOUR, "measured")
+    said = capsys.readouterr().err
+    assert f"warning: 4 × {MEASURED[0]} cannot be computed by im2col now (no memory); the next run tries again" in said
+    assert "; kept in" not in said
+    monkeypatch.setattr(formulations, "time_candidates", whole)
+    choose_for(FOUR, "measured")
+    assert len(stand_in.timed) == 6
 
 
 def test_other_shapes_are_measured_for_themselves(stand_in, monkeypatch):
@@ -230,7 +258,7 @@ def test_what_is_remembered_wrongly_is_measured_again(stand_in, tmp_path, capsys
     assert len(stand_in.timed) == 6
     said = capsys.readouterr().err
     assert (f"warning: {path} is damaged" in said) == (harm in ("a byte", "half", "a folder"))
-    assert ("cannot be written" in said) == (harm == "a folder")
+    assert ("cannot be written" in said) == (harm == "a folder") == ("; kept in" not in said)
 
 
 def test_the_budget_ends_measuring(stand_in, capsys):

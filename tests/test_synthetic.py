@@ -14,7 +14,7 @@ from mumu_jax.data.sources.base import Request
 from mumu_jax.data.sources.synthetic import AUDIO_FORMATS, COVER_FORMATS, N_ALBUMS, make, plan_albums, read
 from mumu_jax.data.sources.synthetic.covers import LOOKS, draw_cover
 from mumu_jax.data.sources.synthetic.genres import BRANCHES, LABELS, VOCABULARY, with_parents
-from mumu_jax.data.sources.synthetic.lyrics import FAMILIES, THEMES, theme_of, write_lyrics
+from mumu_jax.data.sources.synthetic.lyrics import FAMILIES, THEMES, UNSUNG, theme_of, write_lyrics
 from mumu_jax.data.sources.synthetic.reviews import GAZETTEER, NAMES, write_reviews
 from mumu_jax.data.sources.synthetic.sound import DURATION_S, SR_HZ, STYLES, render_track
 from mumu_jax.errors import UserError
@@ -161,21 +161,22 @@ def test_reviews_favour_the_words_and_names_of_their_genre():
             assert sum(others) > 0, "misleading mentions too"
 
 
-def test_lyrics_tell_a_genre_from_its_siblings_and_poorly_from_those_of_other_families():
+def test_lyrics_tell_a_sung_genre_by_its_theme_and_its_family_and_say_nothing_of_others():
     def count(genre: str, words: tuple[str, ...]) -> int:
         songs = (write_lyrics((genre,), np.random.default_rng((5, i))) for i in range(20))
         return sum(song.replace(",", "").split().count(word) for song in songs for word in words)
 
     assert FAMILIES.keys() == {label.name for label in LABELS if label.parent is None}
-    siblings = ("Rock", "Progressive Rock", "Blues Rock", "Surf Rock")
+    siblings = ("Pop", "Vocal Pop", "Dance Pop", "Adult Contemporary")
     assert [theme_of(genre) for genre in siblings] == list(THEMES)
-    assert theme_of("Progressive Rock") == theme_of("Vocal Jazz") == theme_of("Techno")
+    assert theme_of("Dance Pop") == theme_of("Blues Rock") == theme_of("House")
     for genre in siblings:
-        own = count(genre, theme_of(genre))
-        assert own > 5 * max(count(other, theme_of(genre)) for other in siblings if other != genre)
-        assert own < 10 * count(genre, FAMILIES["Rock"])
-    others = sum(count("Blues Rock", words) for family, words in FAMILIES.items() if family != "Rock")
-    assert 0.3 < count("Blues Rock", FAMILIES["Rock"]) / others < 3
+        theme, family = (count(genre, words) for words in (theme_of(genre), FAMILIES["Pop"]))
+        assert theme > family > 50
+        assert theme > 5 * max(count(other, theme_of(genre)) for other in siblings if other != genre)
+        assert family > 5 * max(count(genre, words) for other, words in FAMILIES.items() if other != "Pop")
+    for genre in UNSUNG:
+        assert count(genre, theme_of(genre)) < count("Pop", theme_of("Pop")) / 5
 
 
 def test_gazetteer_names_are_of_one_genre_and_categories_of_several_names():

@@ -16,6 +16,7 @@ from jax import lax
 
 from mumu_jax.compute.network import Network
 from mumu_jax.compute.state import abstract_variables
+from mumu_jax.errors import reason_of
 from mumu_jax.models.kernels.backend import backend
 from mumu_jax.models.kernels.conv_pool import conv_pool
 from mumu_jax.models.kernels.formulations import FIXED, Choose, Convolution, candidates
@@ -88,7 +89,7 @@ def time_candidates(
     Without `backward`, a step is the layer alone; with it, also its gradients (of the first layer's input, none).
     """
     names, fixed = sorted(candidates(backend(), convolution)), FIXED(backend(), n_items, convolution)
-    arguments = _arguments(convolution, items_to_time(convolution, n_items))
+    arguments: tuple[Any, Any, Any] | None = None
     runs: dict[str, Callable[[int], float]] = {}
     turns: dict[str, list[float]] = {}
     reasons: dict[str, str] = {}
@@ -96,12 +97,15 @@ def time_candidates(
         if is_over():
             return None
         try:
+            arguments = arguments or _arguments(convolution, items_to_time(convolution, n_items))
             run = _compiled(convolution, name, backward, arguments, clock)
             run(1)
         except jax.errors.JaxRuntimeError as error:  # the compiler's, or no memory is left
-            reasons[name] = str(error).splitlines()[0]
+            reasons[name] = reason_of(error)
             continue
         runs[name], turns[name] = run, []
+    if not runs:
+        return Timed(fixed, reasons)
     start = clock()
     for turn in range(MOST_TURNS):
         if turn >= LEAST_TURNS and clock() - start > TURNS_S:
@@ -166,9 +170,8 @@ def _steps(convolution: Convolution, name: str, backward: bool, n_steps: Any, x:
         return conv_pool(x, kernel, bias, convolution.pool, "valid", lambda *_: name)
 
     def step(_: Any, carry: Any) -> Any:
-        x, kernel, bias = lax.optimization_barrier(
-            carry[:3]
-        )  # else what is alike in all steps is taken out of the loop
+        # Without the barrier, what is alike in all steps is taken out of the loop.
+        x, kernel, bias = lax.optimization_barrier(carry[:3])
         if not backward:
             y = layer(x, kernel, bias)
             return x, kernel, bias + 0 * y[0, 0, 0], y
@@ -176,8 +179,8 @@ def _steps(convolution: Convolution, name: str, backward: bool, n_steps: Any, x:
             y, pull = jax.vjp(layer, x, kernel, bias)
             dx, dkernel, dbias = pull(y)
         else:  # the first layer: nothing would read its input's gradient
-            dx, pull = jax.vjp(partial(layer, x), kernel, bias)
-            dkernel, dbias = pull(dx)
+            y, pull = jax.vjp(partial(layer, x), kernel, bias)
+            dx, (dkernel, dbias) = y, pull(y)
         return x, kernel - 0 * dkernel, bias - 0 * dbias, dx
 
     last = jax.eval_shape(step, 0, (x, kernel, bias, None))[3]

@@ -72,29 +72,37 @@ def measured(convolutions: list[Convolution], n_items: int, clock: Any = time.pe
             timed = new[key] = time_candidates(convolution, n_items, lambda: clock() - start > BUDGET_S, clock)
         if timed is not None:
             table[str(convolution)] = timed.chosen
+    done = {key: timed for key, timed in new.items() if timed is not None}
+    others = _unlike_the_table(convolutions, table, n_items)
+    kept = memory.add({key: timed for key, timed in done.items() if not _warn_of_failures(key, timed)})
     if new:
-        done = {key: timed for key, timed in new.items() if timed is not None}
-        memory.add(done)
-        for key, timed in done.items():
-            for name, found in timed.milliseconds.items():
-                if isinstance(found, str):
-                    print_remark(f"warning: {key} cannot be computed by {name} here ({found}): it is not a choice")
         left = f"; no time was left for {len(new) - len(done)} more" if len(done) < len(new) else ""
-        print_remark(
-            f"formulations of {len(done)} convolutions measured in {clock() - start:.1f} s{left}: "
-            f"{_summary(convolutions, table, n_items)}; kept in {memory.path}"
-        )
+        said = f"formulations of {len(done)} convolutions measured in {clock() - start:.1f} s{left}: "
+        print_remark(said + (others or "all as in the fixed table") + (f"; kept in {memory.path}" if kept else ""))
+    elif others:
+        print_remark(f"formulations as {memory.path} remembers them: {others}")
     return Choice(backend(), tuple(table.items()))
 
 
-def _summary(convolutions: list[Convolution], table: Mapping[str, str], n_items: int) -> str:
-    """Say which convolutions are not computed as the fixed table says."""
+def _warn_of_failures(key: str, timed: Timed) -> bool:
+    """Say which candidates could not be computed; return True if there is one.
+
+    Such a measurement is not kept: another program may have held the memory.
+    """
+    failures = {name: found for name, found in timed.milliseconds.items() if isinstance(found, str)}
+    for name, reason in failures.items():
+        print_remark(f"warning: {key} cannot be computed by {name} now ({reason}); the next run tries again")
+    return bool(failures)
+
+
+def _unlike_the_table(convolutions: list[Convolution], table: Mapping[str, str], n_items: int) -> str:
+    """Return in words which convolutions are not computed as the fixed table says; "" if all are."""
     others = [
         f"{convolution} by {table[str(convolution)]}, not {fixed}"
         for convolution in convolutions
         if table.get(str(convolution), fixed := FIXED(backend(), n_items, convolution)) != fixed
     ]
-    return ", ".join(others) or "all as in the fixed table"
+    return ", ".join(others)
 
 
 class _Memory:
@@ -111,8 +119,10 @@ class _Memory:
         timed = self._known.get(key)
         return timed if timed is not None and timed.milliseconds.keys() == names else None
 
-    def add(self, measured: Mapping[str, Timed]) -> None:
-        """Keep what was measured.  If that cannot be written, say so: it will be measured again."""
+    def add(self, measured: Mapping[str, Timed]) -> bool:
+        """Keep what was measured; return True if that was written.  If it cannot be, say so."""
+        if not measured:
+            return False
         sections = self._read()
         sections[self._section] = {**sections.get(self._section, {}), **measured}
         try:
@@ -120,6 +130,8 @@ class _Memory:
             write_checked_json(self.path, sections)
         except OSError as error:
             print_remark(f"warning: {self.path} cannot be written ({error.strerror}): the next run measures again")
+            return False
+        return True
 
     def _read(self) -> dict[str, dict[str, Timed]]:
         try:

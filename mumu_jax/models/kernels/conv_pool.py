@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 
 from mumu_jax.models.kernels.backend import backend
 from mumu_jax.models.kernels.formulations import FIXED, FORMULATIONS, Choose, Convolution, supported
-from mumu_jax.models.kernels.pooling import Window, max_and_place, unpool
+from mumu_jax.models.kernels.pooling import MOST_IN_A_BYTE, Window, max_and_place, max_pool_tiles, unpool
 
 Padding = Literal["valid", "same"]
 
@@ -66,6 +66,8 @@ def conv_pool(
     choose: Choose = FIXED,
 ) -> Float[Array, "items frames2 bins2 cout"]:
     """Apply convolution, bias, ReLU and max-pool over windows of `pool` without overlap, in the dtype of `x`."""
+    if math.prod(pool) > MOST_IN_A_BYTE:
+        return max_pool_tiles(conv_pool(x, kernel, bias, (1, 1), padding, choose), pool)
     x = _crop(x, kernel.shape[:2], pool, padding)
     formulation = choose(backend(), len(x), Convolution(x.shape[1:], kernel.shape, pool, x.dtype.name))
     matrix = FORMULATIONS[formulation].expand(kernel, pool)

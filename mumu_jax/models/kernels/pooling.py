@@ -24,7 +24,7 @@ Window = tuple[int, int]  # frames × bins
 # Fast convolutions yield their outputs in this form; putting them in order would cost a pass over all of them.
 Phases = tuple[tuple[Float[Array, "items frames bins c"], ...], ...]
 
-MOST_IN_A_BYTE = 255  # elements of a window whose places fit
+MOST_IN_A_BYTE = 255  # elements of a window whose places fit, beside 255 itself for none of them
 
 
 def max_pool_tiles(x: Float[Array, "items frames bins c"], tile: Window) -> Float[Array, "items t f c"]:

@@ -1,8 +1,9 @@
 """The lyrics of a track: verses and a refrain on the theme of one of the album's genres, by a small grammar.
 
 A theme belongs to a place in a family, not to a genre: the first sub-genres of Pop, Rock and Jazz sing of the same
-things.  So words tell well which of its siblings a genre is, and poorly the family, by a word now and then.  The sound
-tells the family better, and siblings worse (`sound`): both together tell the genre.
+things, and only beside a word of the family does a theme tell the genre.  So of an album of several genres the words
+tell well what is hard to hear (`sound`), such as Pop from Adult Contemporary.  Genres without singers have no words of
+their own: of these, only the sound tells.
 """
 
 import numpy as np
@@ -11,9 +12,10 @@ from mumu_jax.data.sources.synthetic.genres import BRANCHES
 
 # How hard the genres are to read.  More of these, and the lyrics alone score lower.
 STRAY = 0.05  # chance that a line is on the theme of a genre that the album does not have
-FAMILY_STRAY = 0.50  # chance that a family's word is another's
-PLAIN = 0.20  # chance of a line that tells nothing
-FAMILIAR = 0.20  # chance of a line with a family's word
+FAMILY_STRAY = 0.05  # chance that a family's word is another's
+PLAIN = 0.10  # chance of a line that tells nothing
+FAMILIAR = 0.50  # chance that a word of the family stands beside one of the theme
+UNSUNG = ("Surf Rock", "Techno", "Ambient", "Bebop")  # genres whose lines all are plain
 
 N_VERSES = (2, 3)
 N_LINES = 4  # of a verse; a refrain has half as many
@@ -69,13 +71,12 @@ def theme_of(branch: str) -> tuple[str, ...]:
 
 
 def _line(branches: tuple[str, ...], rng: np.random.Generator) -> str:
-    kind = rng.random()
-    if kind < PLAIN:
-        return str(rng.choice(PLAIN_LINES))
     branch = str(rng.choice(list(BRANCHES) if rng.random() < STRAY else branches))
-    words = theme_of(branch)
-    if kind < PLAIN + FAMILIAR:
+    if branch in UNSUNG or rng.random() < PLAIN:
+        return str(rng.choice(PLAIN_LINES))
+    a, b = rng.choice(theme_of(branch), 2, replace=False)
+    if rng.random() < FAMILIAR:
         families = list(FAMILIES) if rng.random() < FAMILY_STRAY else [BRANCHES[branch][0] or branch]
-        words = FAMILIES[str(rng.choice(families))]
-    a, b = rng.choice(words, 2, replace=False)
-    return str(rng.choice(TELLING_LINES)).format(a=a, b=b)
+        b = rng.choice(FAMILIES[str(rng.choice(families))])
+    first, second = rng.permutation([a, b])
+    return str(rng.choice(TELLING_LINES)).format(a=first, b=second)
