@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks import results
 from benchmarks.columns import TABLES, Row
+from mumu_jax.errors import reason_of
 from mumu_jax.system.terminal import positive
 
 
@@ -61,8 +62,7 @@ class Benchmark:
         except Exception as error:
             self.status = 1
             label = ", ".join(f"{name} {value}" for name, value in case.items())
-            reason = (str(error).strip().splitlines() or [repr(error)])[0]
-            print(f"error: {label}: {type(error).__name__}: {reason}", file=sys.stderr, flush=True)
+            print(f"error: {label}: {reason_of(error)}", file=sys.stderr, flush=True)
 
     def _print(self, cells: list[str]) -> None:
         widths = [max(len(column.title), column.width) for column in self._columns]

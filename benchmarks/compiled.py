@@ -24,6 +24,7 @@ from benchmarks.train_step import EPOCHS, make_problem
 from mumu_jax.compute.optim import make_optimizer
 from mumu_jax.compute.state import create_state
 from mumu_jax.compute.step import train_step
+from mumu_jax.errors import UserError
 from mumu_jax.models.kernels.backend import traced_for
 from mumu_jax.system.terminal import run_command
 
@@ -104,8 +105,11 @@ def _flops(problem: Problem, n_items: int, sheet: DataSheet) -> float:
     state = jax.eval_shape(lambda: create_state(network, tx, item_of(chunk), problem.config.seed))
     batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), chunk)
     with traced_for(sheet.backend):
-        lowered: Any = jax.jit(partial(train_step, network=network, tx=tx)).lower(state, batch, problem.constants)
-    return lowered.cost_analysis()["flops"]
+        traced = jax.jit(partial(train_step, network=network, tx=tx)).trace(state, batch, problem.constants)
+    if "scan[" in str(traced.jaxpr):
+        raise UserError(f"a step of {problem.config.name} loops over frames, of which XLA's counts have only one")
+    cost: Any = traced.lower().cost_analysis()
+    return cost["flops"]
 
 
 def _peak_bytes(program: Any, problem: Problem, n_items: int) -> int:

@@ -20,7 +20,7 @@ from benchmarks.made_up_batches import Problem, item_of
 from mumu_jax.compute import devices
 from mumu_jax.compute.optim import make_optimizer
 from mumu_jax.compute.state import create_state
-from mumu_jax.errors import UserError
+from mumu_jax.errors import UserError, reason_of
 from mumu_jax.models.kernels.backend import traced_for
 
 FOLDER = Path(__file__).parent.parent / ".venv-compilers"
@@ -83,8 +83,8 @@ def absent_mesh(sheet: DataSheet, n_devices: int) -> Mesh:
     try:
         topology = _gpus(sheet, n_devices) if sheet.platform == "cuda" else _tpus(sheet, n_devices)
     except Exception as error:  # of several kinds, depending on the missing package
-        reason = (str(error).strip().splitlines() or [repr(error)])[0]
-        raise UserError(f"no compiler for {sheet.kind}: {reason}; run scripts/compilers, which installs it") from error
+        reason = f"no compiler for {sheet.kind} ({reason_of(error)})"
+        raise UserError(f"{reason}; run scripts/compilers, which installs it") from error
     return Mesh(np.array(topology.devices[:n_devices]), (devices.AXIS,))
 
 

@@ -53,8 +53,9 @@ def add_candidates(benchmark: Benchmark, problem: Problem, case: Row) -> dict[st
             marks = [word for word, marked in (("chosen", both.chosen), ("fixed", fixed)) if marked == name]
             row = {"convolution": str(convolution), "n_items": items_to_time(convolution, n_items)}
             times = {"forward_ms": forward.milliseconds[name], "step_ms": milliseconds}
-            times = {key: time for key, time in times.items() if not isinstance(time, str)}  # else the reason
-            marks += [] if times else [f"not possible: {milliseconds}"]
+            reasons = {key: time for key, time in times.items() if isinstance(time, str)}
+            marks += [f"not possible: {reason}" for reason in dict.fromkeys(reasons.values())]
+            times = {key: time for key, time in times.items() if key not in reasons}
             benchmark.add({**case, "mode": f"conv{i} {name}", **row, "choice": ", ".join(marks), **times})
     return choice
 

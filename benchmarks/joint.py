@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
             for name in (FUSION, JOINT, CONTRAST):
                 rows[name]["gain"] = rows[name]["jaccard"] - alone
             for name, row in rows.items():
-                benchmark.add({"config": name, "seed": seed, **row})
+                benchmark.add({"config": name, "mode": f"seed {seed}", "seed": seed, **row})
     return 0
 
 

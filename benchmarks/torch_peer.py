@@ -19,7 +19,7 @@ from benchmarks.torch_networks import CNN, MLP, NETWORKS, has_bands
 from mumu_jax.batch import Batch
 from mumu_jax.compression import Compression
 from mumu_jax.config import OptimSettings
-from mumu_jax.errors import UserError
+from mumu_jax.errors import UserError, reason_of
 from mumu_jax.models import mlp
 from mumu_jax.models.joint.encoders import FILTERS
 from mumu_jax.models.pretrained import name_of
@@ -149,7 +149,7 @@ class Peer:
             self.tried[str(way)] = shortest
             return shortest
         except Exception as error:  # of any kind: this machine lacks some compilers and kernels
-            self.tried[str(way)] = (str(error).strip().splitlines() or [repr(error)])[0]
+            self.tried[str(way)] = reason_of(error)
             return float("inf")
 
     def _choices(self) -> dict[str, tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """A network's predictions for all items of a split."""
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -44,7 +44,8 @@ def predict(
     penultimate vectors, in order, which the result then does not have: those of all items may be gigabytes.
     """
     losses, weights, rows = [], [], []
-    started = (_predict_chunk(variables, chunk, constants, network, mesh, embed) for chunk in chunks)
+    program = _program(mesh)
+    started = (program(variables, chunk, constants, network, mesh, embed) for chunk in chunks)
     for found, labels, mask in map(jax.device_get, _one_ahead(started)):
         real = mask > 0
         losses.append(found.loss_sum)
@@ -57,7 +58,13 @@ def predict(
     return SplitPredictions(loss, *map(np.concatenate, zip(*rows, strict=True)))
 
 
-@partial(jax.jit, static_argnames=("network", "mesh", "embed"))
+@cache
+def _program(mesh: Mesh) -> Any:
+    """Return `_predict_chunk`, jitted for the devices of this mesh."""
+    static = ("network", "mesh", "embed")
+    return jax.jit(_predict_chunk, static_argnames=static, compiler_options=devices.compiler_options(mesh))
+
+
 def _predict_chunk(
     variables: Any, chunk: Batch, constants: Constants, network: Network, mesh: Mesh, embed: bool
 ) -> tuple[Predictions, Array, Array]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
+from sklearn.preprocessing import normalize
 
 from mumu_jax.data.store.records import Records
 from mumu_jax.objectives.contrastive import CONTRAST, PAIRS
@@ -37,7 +38,8 @@ def score_retrieval(run: TrainedRun, records: Records, watch: Watch) -> dict[str
     model: Any = Projections(network.model)
     first = replace(run.first, network=network._replace(model=model))
     both = predict_tracks(first, run.inputs, records, len(run.labels), watch).embedding
-    a, b = np.split(both, 2, axis=1)
+    # Those of several patches are means, which are shorter than 1.
+    a, b = (np.asarray(normalize(half)) for half in np.split(both, 2, axis=1))
     name, other = sorted(run.config.inputs)
     return {
         f"{name}_to_{other}": recall_at_1(a, b),
