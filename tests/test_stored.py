@@ -7,10 +7,15 @@ import pytest
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from mumu_jax.compute import devices
+from mumu_jax.batch import Batch
+from mumu_jax.compute import devices, predict
+from mumu_jax.compute.network import Constants, Network, Standardisation
 from mumu_jax.models import resnet
 from mumu_jax.models.batch_norm import Members
 from mumu_jax.models.kernels.products import dot_rows
+from mumu_jax.objectives.logits import Logistic
+
+MESH = Mesh(np.array(jax.devices()[:1]), (devices.AXIS,))
 
 
 def operands_of_fusions(blocks: int) -> int:
@@ -25,9 +30,13 @@ def operands_of_fusions(blocks: int) -> int:
         return jnp.sin(output).sum()
 
     lowered = jax.jit(jax.grad(loss)).lower(variables["params"], variables, images)
-    options = devices.compiler_options(Mesh(np.array(jax.devices()[:1]), (devices.AXIS,)))
-    lines = lowered.compile(options).as_text().splitlines()
-    return max(line.split(" fusion(")[1].split(")")[0].count("%") for line in lines if " fusion(" in line)
+    return widest(lowered.compile(devices.compiler_options(MESH)).as_text())
+
+
+def widest(program: str) -> int:
+    """Return the most arrays that one fusion reads."""
+    fusions = [line.split(" fusion(")[1] for line in program.splitlines() if " fusion(" in line]
+    return max(fusion.split(")")[0].count("%") for fusion in fusions)
 
 
 def test_residual_blocks_are_not_computed_again(monkeypatch):
@@ -35,6 +44,16 @@ def test_residual_blocks_are_not_computed_again(monkeypatch):
     assert n_operands <= 16
     monkeypatch.setattr(resnet, "stored", lambda x: x)
     assert operands_of_fusions(6) > n_operands
+
+
+def test_nor_in_predictions():
+    network = Network(resnet.ResNet(blocks=(6,), bottleneck=True, n_outputs=3, unit_output=False), Logistic())
+    images, n_images = jnp.zeros((1, 2, 32, 32, 3)), (1, 2)
+    variables = jax.eval_shape(network.model.init, jax.random.key(0), images[0])
+    batch = Batch({"image": images}, jnp.zeros((*n_images, 3), jnp.uint8), jnp.ones(n_images))
+    constants = Constants({"image": Standardisation(jnp.zeros(()), jnp.ones(()))}, {})
+    program = predict._program(MESH).lower(variables, batch, constants, network, MESH, True).compile()
+    assert widest(program.as_text()) <= 16
 
 
 @pytest.mark.parametrize("shape", [(7,), (2, 3, 7)])
