@@ -220,7 +220,7 @@ def test_targets_that_do_not_fit_are_refused():
         config.target = dataclasses.replace(config.target, **changes)
         with pytest.raises(UserError, match=says):
             check_settings(config)
-    config = load_config("joint_small")
+    config = load_config("joint_cross_attention")
     config.model.joint.heads = 3
     with pytest.raises(UserError, match=r"config\.model\.joint\.heads is 3, which does not divide"):
         validate(config)

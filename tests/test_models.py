@@ -97,7 +97,7 @@ PARAMETERS = {
         )
     },
     "joint_cross_attention": (BERT + 1_550_784 + ATTENTION + PROJECTIONS + GRAPH,),
-    "joint_small": (2_381_169,),
+    "joint_small": (2_019_697,),
     "joint_coattention": (BERT + 1_550_784 + 769 * 1024 + 257 * 1024 + 23_104_520 + 1025 * 250,),
     "mel_multiframe_cnn": (865_950 + 257 * 200,),
     "mel_multiframe_crnn": (396_786 + 33 * 200,),

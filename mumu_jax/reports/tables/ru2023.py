@@ -76,6 +76,7 @@ class Ru2023(Comparison):
         "smoke": {
             SONG: {**SMALL_BLOCKS, "optim.max_epochs": 12},
             LYRICS: {**SMALL_ENCODER, "optim.learning_rate": 1e-3, "optim.max_epochs": 30},
+            FUSION: {"optim.learning_rate": 1e-2, "optim.max_epochs": 400},
             COATTENTION: {
                 **SMALL_ENCODER,
                 **SMALL_BLOCKS,
