@@ -136,7 +136,7 @@ for kind in sys.argv[4:]:
     print(json.dumps(compiled.measure(DATA_SHEETS[device], config, "bfloat16", 4 * n_items, kind, 4)))
 """
 
-SLOW_FOR_TPUS = ["audio_high_4x96", "audio_low_4x70", "audio_high_4x70", "audio_high_3x3"]  # a minute or more
+SLOW_FOR_TPUS = ["audio_high_4x96", "audio_high_3x3"]  # a minute or more
 installed = pytest.mark.skipif(
     not (compilers.FOLDER / "installed").exists(),
     reason="the compilers are not installed; scripts/compilers installs them",
@@ -170,7 +170,7 @@ def test_a_step_on_four_devices_sends_one_message(config, device):
 
 @installed
 @pytest.mark.full
-@pytest.mark.parametrize("device", ["h200", "v5e"])
+@pytest.mark.parametrize("device", ["h200", pytest.param("v5e", marks=pytest.mark.slow)])
 def test_pmap_is_the_same_program(device):
     jit, pmap = compile_for(device, "audio_low_4x96", "jit", "pmap")
     names = ("n_all_reduces", "all_reduce_bytes", "step_flops", "n_giant_windows")

@@ -20,7 +20,7 @@ from jax import lax
 from jax import nn as jnn
 from jaxtyping import Array, Float
 
-from mumu_jax.models.kernels.backend import backend
+from mumu_jax.models.kernels.backend import backend, stored
 from mumu_jax.models.kernels.formulations import FIXED, FORMULATIONS, Choose, Convolution, supported
 from mumu_jax.models.kernels.pooling import MOST_IN_A_BYTE, Window, max_and_place, max_pool_tiles, unpool
 
@@ -68,7 +68,7 @@ def conv_pool(
     """Apply convolution, bias, ReLU and max-pool over windows of `pool` without overlap, in the dtype of `x`."""
     if math.prod(pool) > MOST_IN_A_BYTE:
         return max_pool_tiles(conv_pool(x, kernel, bias, (1, 1), padding, choose), pool)
-    x = _crop(x, kernel.shape[:2], pool, padding)
+    x = stored(_crop(x, kernel.shape[:2], pool, padding), on="tpu")
     formulation = choose(backend(), len(x), Convolution(x.shape[1:], kernel.shape, pool, x.dtype.name))
     matrix = FORMULATIONS[formulation].expand(kernel, pool)
     # An accelerator's cache is too small for a chunk that would keep its units busy.
