@@ -2,8 +2,8 @@
 
 What matters most comes first.  A row is written as soon as it is measured, each task has a process of its own, and what
 does not fit into the minutes is left out and named.  A table beside the predictions ends it.  On a CPU it is a
-rehearsal with small networks and batches, whose rows are only kept with --out.  Needs jax, flax, optax, numpy,
-jaxtyping, psutil, rich, tqdm and scikit-learn, and torch for the peer.
+rehearsal with small networks and batches, whose rows are only kept with --out.  benchmarks/README.md lists the few
+packages that it needs.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """`python -m benchmarks.encoder_step`: train on texts with BERT's encoder, whole and frozen, beside PyTorch.
 
 The texts fill all of their 128 tokens and are already on the device, as in `benchmarks.train_step`.  PyTorch's frozen
-encoder runs in inference mode.  Needs jax, flax, optax and numpy, and torch for `--peer=torch`.
+encoder runs in inference mode.  It needs as few packages as `benchmarks.device`.
 """
 
 import argparse

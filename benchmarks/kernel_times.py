@@ -2,7 +2,7 @@
 
 On a GPU, profiling turns CUDA graphs off: kernels keep their times, a step does not.  On a CPU, whose trace has no
 track of a device, the operations of the compiled program are listed, which run on several threads.
-Needs jax, flax, optax and numpy.
+It needs as few packages as `benchmarks.device`.
 """
 
 import gzip

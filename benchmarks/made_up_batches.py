@@ -1,6 +1,6 @@
 """Made-up batches: noise in the shape of an experiment's training data, and the network that it trains.
 
-Needs jax, flax, optax and numpy alone, unlike `made_up`, which writes prepared data.
+It needs as few packages as `benchmarks.device`, unlike `made_up`, which writes prepared data.
 """
 
 from collections.abc import Callable

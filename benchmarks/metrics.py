@@ -1,7 +1,6 @@
 """`python -m benchmarks.metrics`: compute macro ROC-AUC and mean average precision, beside scikit-learn.
 
-The scores are made up, in the size of MuMu's test split.  Needs jax, flax, optax and numpy, and scikit-learn for the
-peer; without it ours are measured alone.
+The scores are made up, in the size of MuMu's test split.  Without scikit-learn ours are measured alone.
 """
 
 from collections.abc import Callable, Sequence

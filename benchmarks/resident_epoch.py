@@ -1,7 +1,7 @@
 """`python -m benchmarks.resident_epoch`: train epochs of patches that are made up on the device and held there.
 
 Chunks are gathered and dispatched as in training, in the same order, by the same programs; nothing is validated or
-written.  Needs jax, flax, optax, numpy and psutil.
+written.  It needs as few packages as `benchmarks.device`.
 """
 
 import time

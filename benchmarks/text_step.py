@@ -1,7 +1,7 @@
 """`python -m benchmarks.text_step`: train the text network with its sparse first layer, beside a dense one.
 
-The same batches are on the device both ways, as in `benchmarks.train_step`.  Needs jax, flax, optax and numpy, and
-torch for `--peer=torch`, whose step is dense.
+The same batches are on the device both ways, as in `benchmarks.train_step`.  PyTorch's step is dense.  It needs as few
+packages as `benchmarks.device`.
 """
 
 from collections.abc import Sequence

@@ -2,8 +2,8 @@
 
 This is a step without any loading: the ceiling of `benchmarks.end_to_end`.  All layers of image networks train, also
 those of the album-cover study's.  Our step makes its views of the covers and takes the logarithm of mel spectrograms,
-as training does; PyTorch's is given ready ones, so that the ratio is a lower bound.  Needs jax, flax, optax and numpy,
-and torch for `--peer=torch`.
+as training does; PyTorch's is given ready ones, so that the ratio is a lower bound.  It needs as few packages
+as `benchmarks.device`.
 """
 
 import argparse

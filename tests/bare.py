@@ -1,6 +1,6 @@
 """A machine on which little is installed: a program that runs a module of the package there, as `python -m` does."""
 
-# Everything that jax, flax, optax and numpy do not bring.
+# What the package needs elsewhere, and a bare machine does not have; benchmarks/README.md lists what it has.
 BARE = """
 import runpy, sys
 HIDDEN = {"grain", "tensorflow_datasets", "array_record", "librosa", "soundfile", "soxr", "numba", "PIL", "sklearn",
