@@ -1,8 +1,8 @@
 """Networks of songs with their lyrics, trained jointly: Ru et al. 2023 with its ablations, and dense co-attention.
 
 Ru et al. print the front end, the frozen BERT, λ = 0.3, batch and learning rate; sizes, stopping and dropout are
-choices.  `joint_small` has the contrastive loss and the graph, in small, with an encoder of lyrics from random weights:
-with attention, too, it learns some hundred songs by heart (`benchmarks.joint`).  `mel_five_blocks` has the song alone,
+choices.  `joint_small` has the contrastive loss and the graph, in small, with an encoder of lyrics from random weights;
+attention costs more than it gains with some hundred songs (`benchmarks.joint`).  `mel_five_blocks` has the song alone,
 and `--config.modality=mel+image --config.model.family=joint_cross_attention` gives it a second input.
 """
 
