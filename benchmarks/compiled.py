@@ -68,10 +68,11 @@ def n_devices(text: str) -> list[int]:
 def measure(sheet: DataSheet, config: str, precision: str, batch_size: int, mode: str, n_devices: int) -> Row:
     """Return a row's values, those of one device."""
     problem, n_items = make_problem(config, precision), batch_size // n_devices
+    flops = _flops(problem, n_items, sheet)
     compiled = compilers.compile_chunk(problem, batch_size, sheet, n_devices, mode)
     module, n_values = modules.Module(compiled.program.as_text()), n_items * _item_values(problem)
     step = module.step()
-    flops, n_bytes, sent = _flops(problem, n_items, sheet), sum(size for _, size in step), modules.messages(step)
+    n_bytes, sent = sum(size for _, size in step), modules.messages(step)
     step_s = roofline.step_s(sheet, precision, flops, n_bytes)
     sent_s = roofline.all_reduce_s(sheet, sum(sent), n_devices)
     peak_bytes, n_examples = _peak_bytes(compiled.program, problem, n_items), EPOCHS[problem.config.modality]
@@ -99,7 +100,10 @@ def _item_values(problem: Problem) -> int:
 
 
 def _flops(problem: Problem, n_items: int, sheet: DataSheet) -> float:
-    """Return the operations of a step on so many items in this device's formulation, as XLA counts them."""
+    """Return the operations of a step on so many items in this device's formulation, as XLA counts them.
+
+    Raises UserError if the step has a loop of its own.
+    """
     network, chunk = problem.network, problem.chunk(1, n_items)
     tx = make_optimizer(problem.config.optim, network.trainable)
     state = jax.eval_shape(lambda: create_state(network, tx, item_of(chunk), problem.config.seed))

@@ -201,7 +201,7 @@ class Session:
                 _print(f"failed: {self.failed[-1]}")
 
     def _leave_out(self, task: Task, cases: Collection[Case]) -> None:
-        names = "" if [*cases] == [*task.cases] else f" ({', '.join(map(_label, cases))})"
+        names = "" if [*cases] == task.cases else f" ({', '.join(map(_label, cases))})"
         self._left_out.append(task.title + names)
 
     def _ask(self, case: Case, limit_s: float) -> dict[str, Any]:

@@ -8,9 +8,11 @@ import json
 import pytest
 from conftest import run_python
 
-from benchmarks import compilers, modules, results, roofline, table
+from benchmarks import compiled, compilers, modules, results, roofline, table
 from benchmarks.data_sheets import DATA_SHEETS
 from benchmarks.options import SIX
+from benchmarks.train_step import make_problem
+from mumu_jax.errors import UserError
 
 H200, V5E = DATA_SHEETS["h200"], DATA_SHEETS["v5e"]
 
@@ -122,6 +124,11 @@ def test_data_sheets_are_of_devices_that_the_compilers_know():
     for sheet in DATA_SHEETS.values():
         assert sheet.float32_flops_per_s < sheet.flops_per_s
         assert max(compilers.N_DEVICES) <= sheet.linked or sheet.network_bytes_per_s > 0
+
+
+def test_a_loop_within_a_step_is_refused():
+    with pytest.raises(UserError, match="a step of mel_crnn loops over frames"):
+        compiled._flops(make_problem("mel_crnn", "bfloat16"), 1, V5E)
 
 
 # --- compiled ---------------------------------------------------------------------------------------------------

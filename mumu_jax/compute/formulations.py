@@ -45,6 +45,11 @@ class Timed(NamedTuple):
     chosen: str
     milliseconds: Mapping[str, float | str]
 
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Return why candidates could not be computed, by their names."""
+        return {name: found for name, found in self.milliseconds.items() if isinstance(found, str)}
+
 
 def with_formulations(network: Network, choose: Choose) -> Network:
     """Return the network with its convolutions computed as `choose` says; without such convolutions, as it is."""

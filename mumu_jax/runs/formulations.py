@@ -74,7 +74,11 @@ def measured(convolutions: list[Convolution], n_items: int, clock: Any = time.pe
             table[str(convolution)] = timed.chosen
     done = {key: timed for key, timed in new.items() if timed is not None}
     others = _unlike_the_table(convolutions, table, n_items)
-    kept = memory.add({key: timed for key, timed in done.items() if not _warn_of_failures(key, timed)})
+    for key, timed in done.items():
+        for name, reason in timed.reasons.items():
+            print_remark(f"warning: {key} cannot be computed by {name} now ({reason}); the next run tries again")
+    # What failed is not kept: another program may have held the memory.
+    kept = memory.add({key: timed for key, timed in done.items() if not timed.reasons})
     if new:
         left = f"; no time was left for {len(new) - len(done)} more" if len(done) < len(new) else ""
         said = f"formulations of {len(done)} convolutions measured in {clock() - start:.1f} s{left}: "
@@ -82,17 +86,6 @@ def measured(convolutions: list[Convolution], n_items: int, clock: Any = time.pe
     elif others:
         print_remark(f"formulations as {memory.path} remembers them: {others}")
     return Choice(backend(), tuple(table.items()))
-
-
-def _warn_of_failures(key: str, timed: Timed) -> bool:
-    """Say which candidates could not be computed; return True if there is one.
-
-    Such a measurement is not kept: another program may have held the memory.
-    """
-    failures = {name: found for name, found in timed.milliseconds.items() if isinstance(found, str)}
-    for name, reason in failures.items():
-        print_remark(f"warning: {key} cannot be computed by {name} now ({reason}); the next run tries again")
-    return bool(failures)
 
 
 def _unlike_the_table(convolutions: list[Convolution], table: Mapping[str, str], n_items: int) -> str:

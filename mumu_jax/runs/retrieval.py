@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
-from sklearn.preprocessing import normalize
 
 from mumu_jax.data.store.records import Records
 from mumu_jax.objectives.contrastive import CONTRAST, PAIRS
+from mumu_jax.objectives.cosine import l2_normalize
 from mumu_jax.runs.folder import TrainedRun
 from mumu_jax.runs.prediction import Watch, predict_tracks
 
@@ -39,7 +39,7 @@ def score_retrieval(run: TrainedRun, records: Records, watch: Watch) -> dict[str
     first = replace(run.first, network=network._replace(model=model))
     both = predict_tracks(first, run.inputs, records, len(run.labels), watch).embedding
     # Those of several patches are means, which are shorter than 1.
-    a, b = (np.asarray(normalize(half)) for half in np.split(both, 2, axis=1))
+    a, b = (np.asarray(l2_normalize(jnp.asarray(half))) for half in np.split(both, 2, axis=1))
     name, other = sorted(run.config.inputs)
     return {
         f"{name}_to_{other}": recall_at_1(a, b),

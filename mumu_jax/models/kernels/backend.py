@@ -30,6 +30,6 @@ def stored(x: Array, on: str = "cpu") -> Array:
     """Return `x`, which on the backend `on` is computed once and stored, and so is its gradient.
 
     XLA for CPUs would compute it again wherever it is used: along whole chains of residual blocks.  A TPU's compiler
-    takes twice as long, for a program as fast, if it may fuse one convolution's pool with the next convolution.
+    takes twice as long, for as many cycles by its own count, if it may fuse a pool with the next convolution.
     """
     return lax.optimization_barrier(x) if backend() == on else x

@@ -26,7 +26,7 @@ from mumu_jax.models.kernels.pooling import MOST_IN_A_BYTE, Window, max_and_plac
 
 Padding = Literal["valid", "same"]
 
-NOWHERE = 255  # the place of a maximum that ReLU sets to zero
+NOWHERE = MOST_IN_A_BYTE  # the place of a maximum that ReLU sets to zero
 
 # On a CPU, a chunk's outputs before the pool may fill the larger of these two: a size that was measured to stay in the
 # cache, although fast algorithms hold up to four times as much in products; and a few times the size of the matrix,
