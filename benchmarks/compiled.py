@@ -29,14 +29,14 @@ from mumu_jax.models.kernels.backend import traced_for
 from mumu_jax.system.terminal import run_command
 
 KINDS = ("jit", "pmap")
-CONFIGS = [*options.SIX, "image_resnet101", "text_vsm"]
+CONFIGS = [*options.SIX, "image_resnet101", "text_vsm", *options.JOINT]
 
 
 def main(argv: Sequence[str]) -> int:
     """Compile every combination; 1 if one of them failed."""
     compilers.prepare()
     benchmark = Benchmark("compiled", __doc__)
-    options.add_cases(benchmark.parser, CONFIGS, "audio", "mel", "image", "text")
+    options.add_cases(benchmark.parser, CONFIGS, *EPOCHS)
     benchmark.parser.set_defaults(precision="bfloat16", batch_size="32,256")
     shared = "comma-separated; default %(default)s"
     sheets, known = ",".join(DATA_SHEETS), options.names(DATA_SHEETS)
@@ -70,8 +70,9 @@ def measure(sheet: DataSheet, config: str, precision: str, batch_size: int, mode
     problem, n_items = make_problem(config, precision), batch_size // n_devices
     flops = _flops(problem, n_items, sheet)
     compiled = compilers.compile_chunk(problem, batch_size, sheet, n_devices, mode)
-    module, n_values = modules.Module(compiled.program.as_text()), n_items * _item_values(problem)
+    module = modules.Module(compiled.program.as_text())
     step = module.step()
+    copies = [line for size in _input_sizes(problem) for line in modules.copies(step, n_items * size)]
     n_bytes, sent = sum(size for _, size in step), modules.messages(step)
     step_s = roofline.step_s(sheet, precision, flops, n_bytes)
     sent_s = roofline.all_reduce_s(sheet, sum(sent), n_devices)
@@ -84,7 +85,7 @@ def measure(sheet: DataSheet, config: str, precision: str, batch_size: int, mode
         "n_all_reduces": len(sent),
         "all_reduce_bytes": sum(sent),
         "n_giant_windows": len(module.giant_windows()) if sheet.platform == "cuda" else None,
-        "n_copies": len(modules.copies(step, n_values)),
+        "n_copies": len(copies),
         "cycles": modules.cycles(step) or None,
         "peak_bytes": peak_bytes,
         "memory_share": peak_bytes / sheet.memory_bytes,
@@ -95,8 +96,9 @@ def measure(sheet: DataSheet, config: str, precision: str, batch_size: int, mode
     }
 
 
-def _item_values(problem: Problem) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(item_of(problem.chunk(1, 1))))
+def _input_sizes(problem: Problem) -> set[int]:
+    """Return the numbers of values in an item's inputs."""
+    return {leaf.size for leaf in jax.tree.leaves(item_of(problem.chunk(1, 1)))}
 
 
 def _flops(problem: Problem, n_items: int, sheet: DataSheet) -> float:

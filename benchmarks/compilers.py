@@ -37,6 +37,10 @@ TPU_MACHINE = {
     "TPU_WORKER_HOSTNAMES": "localhost",
 }
 
+# Triton's products need tile sizes that are tuned on the device: untuned ones do not fit every shape.  Without them,
+# products are cuBLAS's, which is what they are measured against on the device.
+GPU_FLAGS = "--xla_gpu_enable_triton_gemm=false"
+
 # One device is compiled for as one of four.
 TOPOLOGIES = {
     "v5e": {4: "2x2", 8: "2x4", 64: "8x8"},
@@ -74,6 +78,7 @@ def prepare() -> None:
     """Make the compilers' wheels importable, and keep JAX from looking for their devices.  Call this first."""
     sys.path.append(str(FOLDER))
     os.environ.update(TPU_MACHINE)
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {GPU_FLAGS}".strip()
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_compilation_cache", False)  # the seconds are measured
 

@@ -5,13 +5,16 @@ Compiling needs the wheels that `scripts/compilers` installs.
 
 import json
 
+import jax
 import pytest
 from conftest import run_python
 
 from benchmarks import compiled, compilers, modules, results, roofline, table
 from benchmarks.data_sheets import DATA_SHEETS
+from benchmarks.made_up_batches import item_of
 from benchmarks.options import SIX
 from benchmarks.train_step import make_problem
+from mumu_jax.compute.state import abstract_variables, n_values
 from mumu_jax.errors import UserError
 
 H200, V5E = DATA_SHEETS["h200"], DATA_SHEETS["v5e"]
@@ -170,6 +173,23 @@ def compile_for(device: str, config: str, *kinds: str, n_items: int = 256) -> li
 def test_a_step_on_four_devices_sends_one_message(config, device):
     (row,) = compile_for(device, config, "jit")
     assert row["n_all_reduces"] == 1
+    assert row["n_copies"] == 0
+    assert row["memory_share"] < 1
+    assert not row["n_giant_windows"]
+
+
+@installed
+@pytest.mark.full
+@pytest.mark.parametrize("device", ["h200", pytest.param("v5e", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("config", ["image_resnet101", "joint_small"])
+def test_gradients_are_one_message_beside_those_of_batch_normalisation(config, device):
+    """A layer's mean and variance are at most two messages forward and two backward, and small."""
+    (row,) = compile_for(device, config, "jit", n_items=16)
+    problem = make_problem(config, "bfloat16")
+    variables = abstract_variables(problem.network, item_of(problem.chunk(1, 1)))
+    n_layers = len(jax.tree.leaves(variables["batch_stats"])) // 2  # each has a mean and a variance
+    assert row["n_all_reduces"] <= 1 + 4 * n_layers
+    assert row["all_reduce_bytes"] == pytest.approx(4 * n_values(variables["params"]), rel=0.02)
     assert row["n_copies"] == 0
     assert row["memory_share"] < 1
     assert not row["n_giant_windows"]
