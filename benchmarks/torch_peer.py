@@ -73,14 +73,13 @@ def loss_of(objective: Objective) -> Callable[[Tensor, Tensor, Mapping[str, Tens
 
 
 def make_optimizer(settings: OptimSettings, parameters: Any, capturable: bool) -> torch.optim.Optimizer:
-    """Return the optimizer of `mumu_jax.compute.optim`, without its schedule."""
+    """Return the optimizer of `mumu_jax.compute.optim`, without its schedule and its later stages."""
     if settings.algorithm == "sgd":
         rest = {"momentum": settings.momentum, "nesterov": True, "weight_decay": settings.weight_decay}
         return torch.optim.SGD(parameters, settings.learning_rate, fused=True, **rest)
+    adam = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.algorithm]
     rest = {"betas": (settings.b1, settings.b2), "eps": settings.eps, "fused": True, "capturable": capturable}
-    if settings.algorithm == "adamw":
-        return torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay, **rest)
-    return torch.optim.Adam(parameters, settings.learning_rate, **rest)
+    return adam(parameters, settings.learning_rate, weight_decay=settings.weight_decay, **rest)
 
 
 class Peer:

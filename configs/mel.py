@@ -4,8 +4,8 @@ Choi's are also those of the multiframe system (Jiménez and José): trained on 
 is scored by all its pieces.  There every piece of a song is in every epoch, here a random one.
 
 A track's scores are the mean over 16 patches (of musicnn as published 10, of multiframe networks 8), or of one if it is
-nearly as long as an excerpt; an album's are the mean over its tracks.  Optimizers are the papers', but for Won's later
-phases of SGD; early stopping is our own.
+nearly as long as an excerpt; an album's are the mean over its tracks.  Optimizers are the papers'.  Early stopping is
+our own; Won's networks do without it.
 """
 
 from dataclasses import replace
@@ -19,7 +19,12 @@ MSD, MTT = (f"models/musicnn_{vocabulary}.safetensors" for vocabulary in ("msd",
 LONG = replace(PRESETS["won"], patch_frames=1813)  # 29 s
 PONS = OptimSettings(learning_rate=1e-3, batch_size=32, max_epochs=600, patience=20)
 WON = OptimSettings(
-    algorithm="adamw", learning_rate=1e-4, weight_decay=1e-4, batch_size=16, max_epochs=200, patience=20
+    learning_rate=1e-4,
+    weight_decay=1e-4,
+    batch_size=16,
+    max_epochs=200,
+    patience=200,
+    later="sgd:1e-3@40%,sgd:1e-4@50%,sgd:1e-5@60%",
 )
 CHOI = OptimSettings(learning_rate=1e-3, batch_size=32, max_epochs=200, patience=20)
 MULTIFRAME = OptimSettings(learning_rate=1e-3, batch_size=100, max_epochs=40, patience=40)

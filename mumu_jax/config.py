@@ -312,9 +312,10 @@ class OptimSettings:
     b2: float = share(0.999)
     eps: float = positive(1e-8)
     momentum: float = share(0.9)
-    weight_decay: float = not_negative(0.0)  # of all weights and biases; not for adam
+    weight_decay: float = not_negative(0.0)  # of all weights and biases
     decay_epochs: int = not_negative(0)  # multiply the learning rate by `decay_factor` every N epochs; 0 disables it
     decay_factor: float = setting(0.1, above=0, high=1)
+    later: str = ""  # stages after the first: "sgd:1e-3@40%" is SGD from 40 % of the epochs on; compute/stages.py
     batch_size: int = positive(32)  # global: over all devices
     max_epochs: int = positive(100)
     patience: int = positive(4)  # epochs without a gain on the validation split

@@ -112,8 +112,16 @@ def test_settings_of_the_track_network_alone_are_noted():  # 35
         ([NAME, "--config.model.dropout=1"], ["config.model.dropout", "below 1"]),
         (["--config=text_vsm", "--config.model.family=shallow"], ["family is 'shallow'", "'text'; choose 'mlp'"]),
         (
-            [NAME, "--config.optim.weight_decay=0.1"],
-            ["decay=0.1 has no effect", "only optim.algorithm 'adamw' or 'sgd'"],
+            [NAME, "--config.optim.momentum=0.5"],
+            ["momentum=0.5 has no effect", "only optim.algorithm 'sgd'"],
+        ),
+        ([NAME, "--config.optim.later=sgd:1e-3@40"], ["optim.later: 'sgd:1e-3@40' is no stage", "'sgd:0.001@40%'"]),
+        ([NAME, "--config.optim.later=sgd:0@40%"], ["'sgd:0@40%' is no stage such as"]),
+        ([NAME, "--config.optim.later=sgd:1e-3@100%"], ["'sgd:1e-3@100%' is no stage such as"]),
+        ([NAME, "--config.optim.later=sgd:1e-3@40%,adam:1e-4@20%"], ["is not in order; sort the stages"]),
+        (
+            [NAME, "--config.optim.later=sgd:1e-3@40%", "--config.optim.decay_epochs=3"],
+            ["later='sgd:1e-3@40%' and config.optim.decay_epochs=3", "leave one of them out"],
         ),
         (
             [NAME, "--config.model.trainable=("],

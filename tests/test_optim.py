@@ -1,5 +1,7 @@
 """The optimizers against PyTorch's: the same steps from the same gradients; the falling rate; what does not train."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from mumu_jax.compute.optim import make_optimizer
+from mumu_jax.compute.stages import stages_of
 from mumu_jax.config import OptimSettings
 
 N_STEPS, EPOCH_STEPS = 20, 3
@@ -16,6 +19,7 @@ SETTINGS = {
     "sgd without decay": OptimSettings(algorithm="sgd", learning_rate=0.1, momentum=0.5),
     "adamw": OptimSettings(algorithm="adamw", learning_rate=0.01, weight_decay=0.01),
     "adam": OptimSettings(algorithm="adam", learning_rate=0.01, b1=0.8, b2=0.99, eps=1e-6),
+    "adam with decay": OptimSettings(algorithm="adam", learning_rate=0.01, weight_decay=0.1),
     "sgd, falling": OptimSettings(algorithm="sgd", learning_rate=0.1, weight_decay=0.01, decay_epochs=2),
     "adamw, falling": OptimSettings(
         algorithm="adamw", learning_rate=0.01, weight_decay=0.1, decay_epochs=1, decay_factor=0.5
@@ -54,7 +58,9 @@ def torch_steps(torch, settings, params, gradients):
             weight_decay=settings.weight_decay,
             nesterov=True,
         ),
-        "adam": lambda: torch.optim.Adam(leaves, settings.learning_rate, (settings.b1, settings.b2), settings.eps),
+        "adam": lambda: torch.optim.Adam(
+            leaves, settings.learning_rate, (settings.b1, settings.b2), settings.eps, settings.weight_decay
+        ),
         "adamw": lambda: torch.optim.AdamW(
             leaves, settings.learning_rate, (settings.b1, settings.b2), settings.eps, settings.weight_decay
         ),
@@ -105,10 +111,37 @@ def test_the_rate_falls_after_whole_epochs(algorithm):
     np.testing.assert_allclose(lengths, [0.1] * 6 + [0.05] * 6 + [0.025] * 3, rtol=1e-4)
 
 
+def test_stages_equal_pytorchs():
+    """Won et al. 2020: Adam, then SGD, whose momentum stays when its learning rate falls."""
+    torch = pytest.importorskip("torch", reason="PyTorch, whose steps these are, is not installed")
+    settings = OptimSettings(
+        learning_rate=0.01, weight_decay=0.1, max_epochs=5, later="sgd:0.1@40%,sgd:0.01@60%,sgd:0.001@80%"
+    )
+    rng = np.random.default_rng(3)
+    params, gradients = random_tree(rng), [random_tree(rng) for _ in range(5 * EPOCH_STEPS)]
+    path, _ = steps(make_optimizer(settings, epoch_steps=EPOCH_STEPS), params, gradients)
+    first = 2 * EPOCH_STEPS
+    adam, sgd = replace(settings, later=""), replace(settings, later="", algorithm="sgd", learning_rate=0.1)
+    expected = [*torch_steps(torch, adam, params, gradients[:first])]
+    tree, falling = jax.tree.structure(params), replace(sgd, decay_epochs=1)  # by 0.1
+    expected += torch_steps(torch, falling, jax.tree.unflatten(tree, expected[-1]), gradients[first:])
+    for found, its in zip(path, expected, strict=True):
+        for leaf, other in zip(jax.tree.leaves(found), its, strict=True):
+            np.testing.assert_allclose(leaf, other, rtol=1e-5, atol=1e-6)
+
+
+def test_stages_of_a_short_run():
+    """A run of one epoch stays in its first stage; of stages that begin at once, the last one counts."""
+    settings = OptimSettings(later="sgd:1e-3@40%,sgd:1e-4@50%")
+    assert [stage.first_epoch for stage in stages_of(replace(settings, max_epochs=1))] == [0, 1, 1]
+    settings = replace(settings, max_epochs=2, weight_decay=0.0, momentum=0.0)
+    path, _ = steps(make_optimizer(settings), {"w": jnp.zeros(())}, [{"w": jnp.ones(())}] * 2)
+    np.testing.assert_allclose(path[1]["w"] - path[0]["w"], -1e-4, rtol=1e-3)
+
+
 @pytest.mark.parametrize("algorithm", ["sgd", "adamw", "adam"])
 def test_what_does_not_train_stays_and_has_no_moments(algorithm):
-    decay = 0.0 if algorithm == "adam" else 0.1
-    settings = OptimSettings(algorithm, learning_rate=0.1, weight_decay=decay, decay_epochs=1)
+    settings = OptimSettings(algorithm, learning_rate=0.1, weight_decay=0.1, decay_epochs=1)
     rng = np.random.default_rng(2)
     params, gradients = random_tree(rng), [random_tree(rng) for _ in range(5)]
     path, state = steps(make_optimizer(settings, "output|bn1/scale", EPOCH_STEPS), params, gradients)

@@ -26,6 +26,7 @@ SETTINGS = (
     "--config=audio_low_4x96",
     "--config.optim.batch_size=16",
     "--config.optim.max_epochs=3",
+    "--config.optim.later=sgd:0.01@50%",
     "--config.album_optim.batch_size=16",
     "--config.album_optim.max_epochs=3",
     "--config.loop.chunk_steps=3",
@@ -51,10 +52,11 @@ def contents(workdir: Path) -> dict[str, bytes]:
     """Everything that training carries or writes, as bytes, by name."""
     found = {"metrics.jsonl": (workdir / "metrics.jsonl").read_bytes()}
     run = load_run(workdir)
-    for phase, trained in (("track", run.track), ("album", run.album)):
+    phases = (("track", run.track, run.config.optim), ("album", run.album, run.config.album_optim))
+    for phase, trained, optim in phases:
         like = create_state(
             trained.network,
-            make_optimizer(run.config.optim),
+            make_optimizer(optim),
             {n: jax.ShapeDtypeStruct(one.mean.shape, np.float32) for n, one in trained.constants.inputs.items()},
             seed=123,
         )
@@ -91,6 +93,21 @@ def test_killed_again_and_again(tmp_path, small_data, uninterrupted):
     ours, expected = contents(tmp_path / "run"), contents(uninterrupted)
     assert ours.keys() == expected.keys()
     assert [name for name in ours if ours[name] != expected[name]] == []
+
+
+def test_a_stage_begins_with_the_best_weights(tmp_path, small_data):
+    """The stage before spoils them, and the last one's steps are too short to move them."""
+    workdir = tmp_path / "run"
+    settings = ("--config.optim.max_epochs=4", "--config.optim.later=sgd:100@50%,sgd:1e-12@75%")
+    succeed("mumu_jax.train", *SETTINGS, *settings, f"--data_dir={small_data}", f"--workdir={workdir}")
+    loss = [line["val/loss"] for line in read_lines(workdir / "metrics.jsonl") if "val/loss" in line][:4]
+    assert min(loss[:3]) < loss[2]
+    params = {name: np.frombuffer(part, np.float32) for name, part in contents(workdir).items() if "params" in name}
+    best = "track/best/['params']"
+    of_track = [name for name in params if name.startswith(best)]
+    assert of_track
+    for name in of_track:
+        np.testing.assert_allclose(params[name.replace(best, "track/last/.params")], params[name], atol=1e-6)
 
 
 def test_metrics_hold_each_step_once(uninterrupted):

@@ -234,7 +234,7 @@ def test_optimizers_are_the_same(algorithm):
     torch = pytest.importorskip("torch", reason="PyTorch, the benchmark's peer, is not installed")
     from benchmarks import torch_peer
 
-    settings = OptimSettings(algorithm=algorithm, learning_rate=0.1, weight_decay=0.0 if algorithm == "adam" else 0.1)
+    settings = OptimSettings(algorithm=algorithm, learning_rate=0.1, weight_decay=0.1)
     ours = np.array([1.0, -2.0, 3.0], np.float32)
     theirs = torch.tensor(ours, requires_grad=True)
     tx, optimizer = make_optimizer(settings), torch_peer.make_optimizer(settings, [theirs], capturable=False)

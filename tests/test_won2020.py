@@ -14,6 +14,7 @@ from mumu_jax.config import flatten, validate
 from mumu_jax.data.sources import SOURCES
 from mumu_jax.data.sources.origin import Origin, write_origin
 from mumu_jax.errors import UserError
+from mumu_jax.compute.stages import stages_of
 from mumu_jax.experiments import load_config
 from mumu_jax.reports.page import make_page
 from mumu_jax.reports.tables.base import Job, Plan
@@ -171,6 +172,15 @@ def prepared(folder: Path, preset: str) -> Path:
     how = ("--modalities=mel", f"--mel.preset={preset}", "--workers=1")
     assert prepare.main([*source, f"--data_dir={folder / preset}", *how]) == 0
     return folder / preset
+
+
+@pytest.mark.parametrize("network", BANDS)
+def test_networks_are_trained_by_the_published_recipe(network):
+    """All 200 epochs, without early stopping."""
+    optim = load_config(f"mel_{network}").optim
+    assert stages_of(optim) == [("adam", 1e-4, 0), ("sgd", 1e-3, 80), ("sgd", 1e-4, 100), ("sgd", 1e-5, 120)]
+    assert (optim.weight_decay, optim.momentum, optim.batch_size) == (1e-4, 0.9, 16)
+    assert optim.patience >= optim.max_epochs == 200
 
 
 @pytest.mark.full

@@ -1,25 +1,26 @@
-"""The optimizers, and which parameters they update."""
+"""The optimizers, one after the other if training has stages, and which parameters they update."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import optax
 
+from mumu_jax.compute.stages import staged, stages_of
 from mumu_jax.config import OptimSettings
 from mumu_jax.models.batch_norm import trains
 
 
 def make_optimizer(settings: OptimSettings, trainable: str = "", epoch_steps: int = 1) -> optax.GradientTransformation:
-    """Build Adam, AdamW, or SGD with Nesterov's momentum for the parameters whose path `trainable` matches.
+    """Build the optimizers of all stages, for the parameters whose path `trainable` matches.
 
-    The learning rate falls in steps, every `decay_epochs` epochs of `epoch_steps` steps each.
+    The learning rate falls in steps, every `decay_epochs` epochs of `epoch_steps` steps each, or from stage to stage.
     """
-    rate: Any = settings.learning_rate
-    if settings.decay_epochs:
-        n_steps = settings.decay_epochs * epoch_steps
-        rate = optax.exponential_decay(rate, n_steps, settings.decay_factor, staircase=True)
-    tx = ALGORITHMS[settings.algorithm].build(settings, rate)
+    if settings.later:
+        tx = staged(stages_of(settings), partial(_build, settings), epoch_steps)
+    else:
+        tx = _build(settings, settings.algorithm, _rate(settings, epoch_steps))
     if not trainable:
         return tx
 
@@ -31,8 +32,21 @@ def make_optimizer(settings: OptimSettings, trainable: str = "", epoch_steps: in
     return optax.multi_transform({"trained": tx, "kept": optax.set_to_zero()}, kinds)
 
 
+def _rate(settings: OptimSettings, epoch_steps: int) -> Any:
+    if not settings.decay_epochs:
+        return settings.learning_rate
+    n_steps = settings.decay_epochs * epoch_steps
+    return optax.exponential_decay(settings.learning_rate, n_steps, settings.decay_factor, staircase=True)
+
+
+def _build(settings: OptimSettings, algorithm: str, rate: Any) -> optax.GradientTransformation:
+    return ALGORITHMS[algorithm].build(settings, rate)
+
+
 def _adam(settings: OptimSettings, rate: Any) -> optax.GradientTransformation:
-    return optax.adam(rate, b1=settings.b1, b2=settings.b2, eps=settings.eps)
+    """Build Adam, with the decay as part of the gradient, as PyTorch's."""
+    adam = optax.adam(rate, b1=settings.b1, b2=settings.b2, eps=settings.eps)
+    return optax.chain(optax.add_decayed_weights(settings.weight_decay), adam) if settings.weight_decay else adam
 
 
 def _adamw(settings: OptimSettings, rate: Any) -> optax.GradientTransformation:
@@ -41,7 +55,7 @@ def _adamw(settings: OptimSettings, rate: Any) -> optax.GradientTransformation:
 
 
 def _sgd(settings: OptimSettings, rate: Any) -> optax.GradientTransformation:
-    """Build SGD as in Torch: the decay is part of the gradient, and so of the momentum."""
+    """Build SGD with Nesterov's momentum as PyTorch's: the decay is part of the gradient, and so of the momentum."""
     decay = optax.add_decayed_weights(settings.weight_decay)
     return optax.chain(decay, optax.sgd(rate, momentum=settings.momentum, nesterov=True))
 
@@ -54,7 +68,7 @@ class Algorithm(NamedTuple):
 
 
 ALGORITHMS = {
-    "adam": Algorithm(_adam, frozenset({"b1", "b2", "eps"})),
+    "adam": Algorithm(_adam, frozenset({"b1", "b2", "eps", "weight_decay"})),
     "adamw": Algorithm(_adamw, frozenset({"b1", "b2", "eps", "weight_decay"})),
     "sgd": Algorithm(_sgd, frozenset({"momentum", "weight_decay"})),
 }

@@ -1,7 +1,7 @@
 """The check of an experiment's settings before anything is read: which it uses, and if its network can be built."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from flax.traverse_util import flatten_dict
 
 from mumu_jax.compute.network import item_network
 from mumu_jax.compute.optim import ALGORITHMS
+from mumu_jax.compute.stages import stages_of
 from mumu_jax.compute.state import abstract_variables, n_values
 from mumu_jax.config import Config, OptimSettings, flatten
 from mumu_jax.data.modalities import NETWORK_INPUTS
@@ -30,8 +31,8 @@ SIZE_ERRORS = (TypeError, ValueError, ArithmeticError)  # what layers raise that
 def unused_settings(config: Config) -> dict[str, str]:
     """Return the settings that this experiment does not read, by dotted name, each with what reads it."""
     unused = _of_other_modalities(config)
-    unused |= _of_others("model.family", config.model, family_of(config), FAMILIES)
-    unused |= _of_others("target.kind", config.target, make_objective(config.target), OBJECTIVES)
+    unused |= _of_others("model.family", config.model, family_of(config).settings, FAMILIES)
+    unused |= _of_others("target.kind", config.target, make_objective(config.target).settings, OBJECTIVES)
     if config.target.head != "graph":
         unused["target.label_features"] = "config.target.head='graph'"
     elif not config.names_labels:
@@ -65,12 +66,12 @@ def _of_other_modalities(config: Config) -> dict[str, str]:
     return unused
 
 
-def _of_others(choice: str, settings: Any, chosen: Any, registry: Mapping[str, Any]) -> dict[str, str]:
-    """Return the settings that only other entries of a registry read than the one which `choice` has chosen."""
+def _of_others(choice: str, settings: Any, read: Set[str], registry: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings that only other entries of a registry read than the chosen ones, which have `read`."""
     unused = {}
     for name in flatten(settings):
         owners = [key for key, one in registry.items() if name in one.settings]
-        if owners and name not in chosen.settings:
+        if owners and name not in read:
             unused[f"{choice.partition('.')[0]}.{name}"] = f"{choice} {' or '.join(map(repr, owners))}"
     return unused
 
@@ -87,7 +88,9 @@ def _of_joint(config: Config) -> dict[str, str]:
 
 
 def _of_other_optimizers(section: str, settings: OptimSettings) -> dict[str, str]:
-    unused = _of_others(f"{section}.algorithm", settings, ALGORITHMS[settings.algorithm], ALGORITHMS)
+    stages = stages_of(settings, f"config.{section}")
+    read = {name for stage in stages for name in ALGORITHMS[stage.algorithm].settings}
+    unused = _of_others(f"{section}.algorithm", settings, read, ALGORITHMS)
     return unused if settings.decay_epochs else unused | {f"{section}.decay_factor": f"{section}.decay_epochs above 0"}
 
 

@@ -24,6 +24,7 @@ from mumu_jax.compute import devices
 from mumu_jax.compute.network import Constants, Network
 from mumu_jax.compute.optim import make_optimizer
 from mumu_jax.compute.predict import predict
+from mumu_jax.compute.stages import stages_of
 from mumu_jax.compute.state import TrainState, create_state
 from mumu_jax.config import Config, OptimSettings
 from mumu_jax.data.loader import Schedule
@@ -94,11 +95,13 @@ def fit(task: Task, run: Run) -> Any:
     # before it looks at the results of the one before.
     dispatched: deque[_Dispatched] = deque()
     saved_at, epoch_at = time.monotonic(), math.nan  # NaN in an epoch that another process began
+    stage_starts = {stage.first_epoch * schedule.epoch_steps for stage in stages_of(task.optim)[1:]}
     n_steps = task.optim.max_epochs * schedule.epoch_steps
     with progress_bar(n_steps, f"{task.phase} network", step, processes.is_main()) as bar:
         while not progress.finished:
             # Train on a chunk, and fetch the next one meanwhile
             assert chunk is not None, "the schedule ends with the last epoch"
+            state = _with_variables(state, best) if step in stage_starts else state
             epoch_at = time.monotonic() if step % schedule.epoch_steps == 0 else epoch_at
             n_items = schedule.n_items_of(schedule.chunk_of(step))
             with jax.transfer_guard("disallow"):  # everything that a step needs is on the devices
@@ -178,6 +181,12 @@ def _compile(
 def _copy(variables: Any) -> Any:
     """Return variables that stay when the state is given to the next step, which takes its memory."""
     return jax.tree.map(jnp.copy, variables)
+
+
+def _with_variables(state: TrainState, variables: Any) -> TrainState:
+    """Return the state with copies of these variables; the optimizer's moments stay."""
+    copies = _copy(variables)
+    return replace(state, params=copies["params"], batch_stats=copies["batch_stats"])
 
 
 # --- results ------------------------------------------------------------------------------------------------
