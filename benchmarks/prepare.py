@@ -1,7 +1,8 @@
 """`python -m benchmarks.prepare`: turn mp3s into log-CQTs and descriptors, beside plain librosa, and on several cores.
 
-`mel` makes musicnn's mel spectrograms of files, `descriptors` the 97 numbers of `modalities/descriptors` of decoded
-songs, `described` those of files.
+`mel` makes musicnn's mel spectrograms of files, `mel_wav` those of the same songs as WAV: mp3 is decoded by the same
+library on both sides.  `descriptors` are the 97 numbers of `modalities/descriptors` of decoded songs, `described` those
+of files.
 Without --input it makes 30 s previews itself: a few of the synthetic dataset's songs as 44.1 kHz stereo mp3.
 """
 
@@ -37,7 +38,7 @@ TRACKS_A_WORKER = (40, 120)  # the rate is that of the tracks which the second n
 SETTINGS, AUDIO = AudioSettings(), MODALITIES["audio"]
 DESCRIPTORS = DescriptorsSettings()  # of the same rate and excerpts
 MEL = MelSettings()  # musicnn's
-PARTS = ("decode", "cqt", "track", "mel", "descriptors", "described")
+PARTS = ("decode", "cqt", "track", "mel", "mel_wav", "descriptors", "described")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -104,11 +105,21 @@ def rows_of_one_core(paths: list[Path], repeats: int) -> list[Row]:
         "described": partial(rate, lambda path: describe_track(path, DESCRIPTORS), paths),
         "librosa described": partial(rate, lambda path: describe(load(path)), paths),
     }
-    timing.take_turns(sides, 1)
-    rates = timing.take_turns(sides, repeats)
+    with tempfile.TemporaryDirectory() as folder:
+        songs = [_as_wav(path, Path(folder) / f"{number}.wav") for number, path in enumerate(paths)]
+        sides["mel_wav"] = partial(rate, lambda path: Mel().frames_of(path, MEL), songs)
+        sides["librosa mel_wav"] = partial(rate, mel, songs)
+        timing.take_turns(sides, 1)
+        rates = timing.take_turns(sides, repeats)
     return [
         {"mode": part, "peer": "librosa", **timing.figures(rates[part], rates[f"librosa {part}"])} for part in PARTS
     ]
+
+
+def _as_wav(path: Path, wav: Path) -> Path:
+    samples, sr_hz = soundfile.read(path, dtype="float32")
+    soundfile.write(wav, samples, sr_hz, subtype="PCM_16")
+    return wav
 
 
 def _rows_of_many(paths: list[Path], counts: list[int], repeats: int) -> Iterator[Row]:

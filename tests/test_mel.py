@@ -19,7 +19,7 @@ from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.audio import patches
 from mumu_jax.data.modalities.base import Content, read_item, read_own
 from mumu_jax.data.modalities.inputs import Inputs
-from mumu_jax.data.modalities.mel import mel_power, stored_mel
+from mumu_jax.data.modalities.mel import _of_float16, mel_power, stored_mel
 from mumu_jax.data.store.records import open_prepared
 from mumu_jax.errors import UserError
 
@@ -105,6 +105,17 @@ def test_what_cannot_be_stored_is_rejected(tmp_path):
     assert isinstance(rejected, Rejected)
     assert rejected.reason == "nan"
     assert isinstance(read_item(MEL, tmp_path / "x.wav", PRESETS["ru"]), Content)  # relative to its maximum
+
+
+def test_small_values_are_rounded_as_numpy_rounds_them():
+    """To the same float16: also halfway between two, at the smallest normal one, and what is no number."""
+    steps = np.arange(2**11, dtype=np.float32) * 2.0**-25  # half of what float16's subnormal numbers differ by
+    values = np.concatenate(
+        (steps, np.nextafter(steps, 1), np.nextafter(steps, -1)[1:], [1.0, 1e4, 1e6, np.inf, np.nan])
+    )
+    values = np.float32(values)[None]
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(_of_float16(values).astype(np.float16), values.astype(np.float16))
 
 
 def test_silence_is_known_in_all_levels(tmp_path):

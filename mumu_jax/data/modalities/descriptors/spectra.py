@@ -121,7 +121,7 @@ def rolloff(magnitudes: Float32[np.ndarray, "frames bins"], sr_hz: int) -> Float
 def mel_db(power: Float32[np.ndarray, "frames bins"], sr_hz: int) -> Float32[np.ndarray, "frames mels"]:
     """Return the power of 128 bands of Slaney's mel scale, in dB."""
     _, bank = window_and_bank(sr_hz, N_FFT, N_MELS, 0.0, sr_hz / 2, "slaney", "area")
-    return decibels(power @ bank)
+    return decibels((bank @ power.T).T)
 
 
 def mfcc(mel: Float32[np.ndarray, "frames mels"]) -> Float32[np.ndarray, "frames 20"]:
