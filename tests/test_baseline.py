@@ -14,7 +14,7 @@ from mumu_jax.batch import Sparse
 from mumu_jax.config import Config, ModelSettings, OptimSettings
 from mumu_jax.data.modalities import NETWORK_INPUTS
 from mumu_jax.data.modalities.inputs import Inputs
-from mumu_jax.data.store.pairs import open_dataset
+from mumu_jax.data.store.pairs import open_dataset, parts_of
 from mumu_jax.data.store.records import HeldRecords
 from mumu_jax.errors import UserError
 from mumu_jax.evaluate import print_table
@@ -31,6 +31,7 @@ from mumu_jax.runs.baseline import (
     read_baseline,
     start_of,
     summarize_albums,
+    write_baseline,
 )
 from mumu_jax.runs.constants import standardisation
 from mumu_jax.runs.evaluation import evaluate
@@ -45,7 +46,9 @@ from mumu_jax.training.selection import after_epoch, selecting_loss
 def albums():
     random = np.random.default_rng(3)
     inputs = random.normal(2, 3, (60, 7)).astype(np.float32)
-    return Summaries(inputs, (inputs @ random.normal(size=(7, 4)) + random.normal(0, 4, (60, 4)) > 5).astype(np.uint8))
+    return Summaries(
+        {"x": inputs}, (inputs @ random.normal(size=(7, 4)) + random.normal(0, 4, (60, 4)) > 5).astype(np.uint8)
+    )
 
 
 def _of_scikit_learn(inputs, labels, strength):
@@ -57,7 +60,7 @@ def _of_scikit_learn(inputs, labels, strength):
 def test_fit_equals_scikit_learn(albums, strength):
     start = start_of(albums)
     ours = logits(fit_linear(start, albums, strength), albums.inputs)
-    theirs = _of_scikit_learn((albums.inputs - start.mean) / start.std, albums.labels, strength)
+    theirs = _of_scikit_learn((albums.inputs["x"] - start.mean["x"]) / start.std["x"], albums.labels, strength)
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=5e-3)
 
 
@@ -65,8 +68,8 @@ def test_fit_of_sparse_rows_equals_scikit_learn(albums):
     random = np.random.default_rng(5)
     columns = np.stack([random.choice(30, 4, replace=False) for _ in range(60)]).astype(np.int32)
     rows = Sparse(columns, random.uniform(0.2, 1, (60, 4)).astype(np.float32), 30)
-    sparse = Summaries(rows, albums.labels)
-    ours = logits(fit_linear(start_of(sparse), sparse, 10.0), rows)
+    sparse = Summaries({"x": rows}, albums.labels)
+    ours = logits(fit_linear(start_of(sparse), sparse, 10.0), sparse.inputs)
     theirs = _of_scikit_learn(np.asarray(densify(rows, 30)), albums.labels, 10.0)
     np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=2e-2)
 
@@ -96,7 +99,7 @@ def test_albums_are_the_means_of_their_tracks_in_the_order_of_the_networks(small
     np.testing.assert_array_equal(ours.labels, theirs.labels)
     of_one = [row for row, album in enumerate(records.album_ids) if album == theirs.album_ids[-1]]
     tracks = NETWORK_INPUTS["audio"].summary(records.read(of_one), run.config, None)
-    np.testing.assert_allclose(ours.inputs[-1], tracks.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(ours.inputs["audio"][-1], tracks.mean(axis=0), rtol=1e-5)
 
 
 def test_large_data_is_fitted_on_whole_albums_drawn_at_random(monkeypatch):
@@ -151,7 +154,7 @@ def test_evaluation_scores_the_baseline_of_the_runs_folder(run_copy, small_data,
     dataset = open_dataset(run.config, small_data)
     result = evaluate(run, dataset, "test", run_copy)
     albums = summarize_albums(run.inputs, dataset.split("test"), len(run.labels))
-    scores = np.asarray(logits(read_baseline(run_copy), albums.inputs))
+    scores = np.asarray(logits(read_baseline(run_copy, run.config.inputs), albums.inputs))
     first = scores.argmax(axis=1)
     precision = albums.labels[np.arange(len(first)), first].mean()
     assert result["baseline"]["precision_at_1"] == pytest.approx(precision)
@@ -165,9 +168,24 @@ def test_a_run_of_before_is_evaluated_without_a_baseline(run_copy, small_data):
     assert "baseline" not in evaluate(run, open_dataset(run.config, small_data), "test", run_copy)
 
 
-def test_a_joint_network_has_no_baseline():
-    records = HeldRecords([])
-    assert summarize_albums(Inputs.unfitted(Config(modality="audio+text")), records, 3) is None
+def test_the_baseline_of_a_joint_network_sees_all_its_inputs(small_data, tmp_path):
+    """The sum of a part for each, as scikit-learn fits them side by side; it is read as it was written."""
+    config = load_config("audio_low_4x96")
+    config.modality = "audio+text"
+    dataset = open_dataset(config, small_data)
+    records = dataset.split("train")
+    inputs = Inputs.fit(config, records, {name: part.folder for name, part in parts_of(dataset, config).items()})
+    albums = summarize_albums(inputs, records, len(dataset.labels))
+    start = start_of(albums)
+    fitted = fit_linear(start, albums, 0.01)
+    rows = (albums.inputs["audio"] - start.mean["audio"]) / start.std["audio"]
+    words = np.asarray(densify(albums.inputs["text"], albums.inputs["text"].n_columns))
+    scored = [column for column in range(albums.labels.shape[1]) if 0 < albums.labels[:, column].mean() < 1]
+    theirs = _of_scikit_learn(np.hstack((rows, words)), albums.labels[:, scored], 0.01)
+    np.testing.assert_allclose(logits(fitted, albums.inputs)[:, scored], theirs, rtol=1e-2, atol=2e-2)
+
+    write_baseline(tmp_path, fitted)
+    jax.tree.map(np.testing.assert_array_equal, read_baseline(tmp_path, config.inputs), fitted)
 
 
 # --- settings for few songs ---------------------------------------------------------------------------------

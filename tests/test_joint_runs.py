@@ -66,6 +66,7 @@ def test_a_run(name, small_data, data, tmp_path, published):
     assert {song: row["error"] is None for song, row in rows.items()} == {"a": True, "b": True, "c": True, "d": False}
     result = json.loads((run / "eval_test.json").read_text())
     assert np.isfinite(result["album"]["roc_auc_macro"])
+    assert np.isfinite(result["baseline"]["roc_auc_macro"])
     ways = set() if name == "joint_coattention" else {"lyrics_to_mel", "mel_to_lyrics", "chance"}
     assert set(result.get("retrieval", ())) == ways
     (own / "a.txt").write_text("other words")

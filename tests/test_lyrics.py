@@ -414,7 +414,8 @@ def test_the_baselines_view_of_an_album_is_the_mean_of_its_songs(small_data, tmp
         of_track.setdefault(record["album_id"], []).append(row)
     assert max(map(len, of_track.values())) > 1
     dense = np.zeros((len(of_track), 200))
-    for row, columns, values in zip(dense, summaries.inputs.columns, summaries.inputs.values, strict=True):
+    bags = summaries.inputs["lyrics"]
+    for row, columns, values in zip(dense, bags.columns, bags.values, strict=True):
         np.add.at(row, columns, values)
     np.testing.assert_allclose(dense, [np.mean(rows, axis=0) for rows in of_track.values()], atol=1e-6)
 

@@ -5,6 +5,7 @@ It is fitted after training, in seconds, and kept in the run's folder; every eva
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,29 +33,33 @@ MOST_ITEMS = 2000  # in training: more change little and take longer than the ba
 STRENGTHS = (0.1, 1.0, 10.0)  # scikit-learn's C; the one with the smallest validation loss is kept
 MOST_STEPS = 50  # of each strength; all but the first start from the one before
 SMALL_GRADIENT = 1e-4  # ends the fit: the largest component of the mean loss's gradient, as scikit-learn's `tol`
+PARTS = ("mean", "std", "weights")  # what a Linear has for each modality
 LEAST_STD = 1e-6  # a value that is the same in all albums is left as it is
 
 
 class Linear(NamedTuple):
-    """The logit of each label: `(x - mean) / std @ weights + bias`."""
+    """The logit of each label: the sum over the modalities of `(x - mean) / std @ weights`, and `bias`."""
 
-    mean: Any  # float32 [d]
-    std: Any
-    weights: Any  # float32 [d, labels]
+    mean: dict[str, Any]  # of each modality float32 [d]
+    std: dict[str, Any]
+    weights: dict[str, Any]  # of each float32 [d, labels]
     bias: Any
 
 
 class Summaries(NamedTuple):
-    """The albums of a split as the baseline sees them: dense rows or a text's sparse ones, and multi-hot labels."""
+    """The albums of a split as the baseline sees them.
 
-    inputs: Any  # float32 [albums, d] or Sparse
-    labels: Any  # uint8 [albums, labels]
+    Each modality has dense rows, or a text's sparse ones.
+    """
+
+    inputs: dict[str, Any]  # of each modality float32 [albums, d] or Sparse
+    labels: Any  # uint8 [albums, labels], multi-hot
 
 
 def fit_baseline(
     inputs: Inputs, dataset: Dataset, watch: Callable[[Iterable[float]], Iterator[float]] = iter
 ) -> Linear | None:
-    """Fit on at most MOST_ITEMS training items; None if the input has no summary, or is of several modalities.
+    """Fit on at most MOST_ITEMS training items; None if an input has no summary.
 
     `watch` sees the strengths pass, and may end it all.  Several processes fit the same.
     """
@@ -72,13 +77,15 @@ def fit_baseline(
 
 def start_of(train: Summaries) -> Linear:
     """Return weights of zero, and the standardisation of dense rows; sparse ones stay as they are, to stay sparse."""
-    n_labels = train.labels.shape[1]
-    if isinstance(train.inputs, Sparse):
-        mean, std, width = np.zeros((), np.float32), np.ones((), np.float32), train.inputs.n_columns
-    else:
-        mean, std, width = train.inputs.mean(axis=0), train.inputs.std(axis=0), train.inputs.shape[1]
-    std = np.where(std > LEAST_STD, std, 1).astype(np.float32)
-    return Linear(mean, std, np.zeros((width, n_labels), np.float32), np.zeros(n_labels, np.float32))
+    n_labels, mean, std, weights = train.labels.shape[1], {}, {}, {}
+    for name, rows in train.inputs.items():
+        if isinstance(rows, Sparse):
+            mean[name], std[name], width = np.zeros((), np.float32), np.ones((), np.float32), rows.n_columns
+        else:
+            mean[name], deviation, width = rows.mean(axis=0), rows.std(axis=0), rows.shape[1]
+            std[name] = np.where(deviation > LEAST_STD, deviation, 1).astype(np.float32)
+        weights[name] = np.zeros((width, n_labels), np.float32)
+    return Linear(mean, std, weights, np.zeros(n_labels, np.float32))
 
 
 @jax.jit
@@ -92,7 +99,8 @@ def fit_linear(start: Linear, train: Summaries, strength: Any) -> Linear:
     def objective(trained: tuple[Any, Any]) -> Float[Array, ""]:
         weights, bias = trained
         loss = _mean_loss(start._replace(weights=weights, bias=bias), train)
-        return loss + jnp.sum(weights**2) / (2 * strength * labels.size)
+        squares = sum(jnp.sum(part**2) for part in weights.values())
+        return loss + squares / (2 * strength * labels.size)
 
     value_and_grad = optax.value_and_grad_from_state(objective)
 
@@ -119,12 +127,17 @@ def _mean_loss(linear: Linear, albums: Summaries) -> Float[Array, ""]:
 
 
 @jax.jit
-def logits(linear: Linear, inputs: Any) -> Float[Array, "albums labels"]:
+def logits(linear: Linear, inputs: dict[str, Any]) -> Float[Array, "albums labels"]:
     """Return the logit of each label."""
-    if isinstance(inputs, Sparse):
-        return sparse_dense(inputs, linear.weights) + linear.bias
-    standardised, exact = (inputs - linear.mean) / linear.std, product_precision(jnp.float32)
-    return jnp.matmul(standardised, linear.weights, precision=exact) + linear.bias
+
+    def of_one(name: str) -> Float[Array, "albums labels"]:
+        rows, weights = inputs[name], linear.weights[name]
+        if isinstance(rows, Sparse):
+            return sparse_dense(rows, weights)
+        standardised = (rows - linear.mean[name]) / linear.std[name]
+        return jnp.matmul(standardised, weights, precision=product_precision(jnp.float32))
+
+    return sum((of_one(name) for name in inputs), linear.bias)
 
 
 # --- what it sees -------------------------------------------------------------------------------------------
@@ -134,26 +147,29 @@ def summarize_albums(
     inputs: Inputs, records: Records, n_labels: int, rows: Int[np.ndarray, " rows"] | None = None
 ) -> Summaries | None:
     """Return the summaries of albums, of tracks the mean of each album's, in the order of `see_items`."""
-    (name, modality), *others = inputs.modalities.items()
-    if others:
-        return None
     rows = np.arange(len(records)) if rows is None else rows
     labels = np.zeros((len(rows), n_labels), np.uint8)
 
-    def read():
+    def read() -> Iterator[dict[str, Any]]:
         for i, record in enumerate(records.read(rows)):
             labels[i] = multi_hot(record["labels"], n_labels)
             yield record
 
-    summary = modality.summary(read(), inputs.config, inputs.fitted[name])
-    if summary is None or inputs.level == "album":
-        return None if summary is None else Summaries(summary, labels)
+    summaries = {
+        name: modality.summary(read(), inputs.config, inputs.fitted[name])
+        for name, modality in inputs.modalities.items()
+    }
+    if any(summary is None for summary in summaries.values()):
+        return None
+    if inputs.level == "album":
+        return Summaries(summaries, labels)
     album_ids = np.array(records.album_ids)[rows].tolist()
-    if isinstance(summary, Sparse):
-        _, group, first = group_by_album(album_ids)
-        return Summaries(_mean_rows(summary, group), labels[first])
-    _, means, first = mean_by_album(summary, album_ids)
-    return Summaries(means, labels[first])
+    _, group, first = group_by_album(album_ids)
+
+    def mean_of(summary: Any) -> Any:
+        return _mean_rows(summary, group) if isinstance(summary, Sparse) else mean_by_album(summary, album_ids)[1]
+
+    return Summaries({name: mean_of(summary) for name, summary in summaries.items()}, labels[first])
 
 
 def _mean_rows(rows: Sparse, group: Int[np.ndarray, " rows"]) -> Sparse:
@@ -187,12 +203,25 @@ def write_baseline(workdir: Path, linear: Linear | None) -> None:
     if linear is None:
         (workdir / BASELINE).unlink(missing_ok=True)
     else:
-        write_npz(workdir / BASELINE, **linear._asdict())
+        arrays = {file_name: getattr(linear, field)[name] for field, name, file_name in _arrays_of(linear.weights)}
+        write_npz(workdir / BASELINE, **arrays, bias=linear.bias)
 
 
-def read_baseline(workdir: Path) -> Linear | None:
-    """Read what `write_baseline` wrote; None if the run has no baseline."""
+def read_baseline(workdir: Path, inputs: Iterable[str]) -> Linear | None:
+    """Read what `write_baseline` wrote for these modalities; None if the run has no baseline."""
     if not (workdir / BASELINE).exists():
         return None
-    arrays = read_npz(workdir / BASELINE, "restore it, or use another --workdir", *Linear._fields)
-    return Linear(*(arrays[name] for name in Linear._fields))
+    names = _arrays_of(inputs)
+    arrays = read_npz(
+        workdir / BASELINE, "restore it, or use another --workdir", "bias", *(file_name for *_, file_name in names)
+    )
+    parts: dict[str, dict[str, Any]] = {field: {} for field in PARTS}
+    for field, name, file_name in names:
+        parts[field][name] = arrays[file_name]
+    return Linear(**parts, bias=arrays["bias"])
+
+
+def _arrays_of(inputs: Iterable[str]) -> list[tuple[str, str, str]]:
+    """Return each array's field and modality, and its name in the file, which names the modality if it has others."""
+    names = list(inputs)
+    return [(field, name, field if len(names) == 1 else f"{field}_{name}") for field, name in product(PARTS, names)]

@@ -168,7 +168,7 @@ def _of_patches(objective: Objective, seen: Seen, tracks: SplitPredictions | Non
 
 def _of_baseline(run: TrainedRun, records: Records, workdir: Path) -> dict[str, Any]:
     """Score the albums with the linear baseline, if the run has one."""
-    linear = read_baseline(workdir)
+    linear = read_baseline(workdir, run.config.inputs)
     albums = linear and summarize_albums(run.inputs, records, len(run.labels))
     if not linear or not albums:
         return {}
