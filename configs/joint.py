@@ -24,8 +24,8 @@ from mumu_jax.experiments import Experiment, names_of
 
 BERT, VOCABULARY = "models/bert.safetensors", "models/bert.txt"  # scripts/convert_weights.py; BERT's vocab.txt
 RU = OptimSettings(learning_rate=1e-4, batch_size=16, max_epochs=200, patience=20, decay_epochs=50, decay_factor=0.5)
-# Nguyen and Okatani 2018.  Their weight decay of 1e-4 stands beside a loss that is summed over batch and answers; beside
-# our mean it would be ten thousand times as much, and as much as theirs would be nothing.
+# Nguyen and Okatani 2018.  Their weight decay of 1e-4 is left out: it stands beside a sum over batch and answers, and
+# as much beside our mean would be next to nothing.
 COATTENTION = OptimSettings(batch_size=48, max_epochs=16, patience=16, decay_epochs=7, decay_factor=0.5)
 SMALL = BertSettings(layers=2, width=128, heads=4, inner=512, n_tokens=8000)
 SMALL_OPTIM = OptimSettings(learning_rate=1e-3, batch_size=16, max_epochs=60, patience=10)
