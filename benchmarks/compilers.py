@@ -37,8 +37,8 @@ TPU_MACHINE = {
     "TPU_WORKER_HOSTNAMES": "localhost",
 }
 
-# Triton's products need tile sizes that are tuned on the device: untuned ones do not fit every shape.  Without them,
-# products are cuBLAS's, which is what they are measured against on the device.
+# A GPU's products are cuBLAS's here.  On the device, Triton's are tried beside them; without it their tile sizes cannot
+# be tuned, and do not fit every shape.
 GPU_FLAGS = "--xla_gpu_enable_triton_gemm=false"
 
 # One device is compiled for as one of four.
@@ -94,7 +94,10 @@ def absent_mesh(sheet: DataSheet, n_devices: int) -> Mesh:
 
 
 def compile_chunk(problem: Problem, batch_size: int, sheet: DataSheet, n_devices: int, kind: str) -> Compiled:
-    """Compile a training chunk, as training runs it; `kind` is `config.parallel`, and the batch that of all devices."""
+    """Compile a training chunk, as training runs it but for GPU_FLAGS.
+
+    `kind` is `config.parallel`, and the batch that of all devices.
+    """
     mesh = absent_mesh(sheet, n_devices)
     tx, item = make_optimizer(problem.config.optim, problem.network.trainable), item_of(problem.chunk(1, 1))
     state = jax.eval_shape(lambda: create_state(problem.network, tx, item, problem.config.seed))

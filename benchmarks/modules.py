@@ -10,10 +10,6 @@ from typing import NamedTuple
 
 from benchmarks.compilers import N_STEPS
 
-# The longest of a network's kernels, the first of ResNet; on a GPU, a weight gradient that is computed as a convolution
-# has a window of hundreds of frames.  On a TPU that is a matrix product like any other.
-LONGEST_KERNEL = 7
-
 # Instructions of a compiled module that start no kernel.
 VALUES = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier", "partition-id"}
 CALLS = {"while", "call", "conditional", "async-start", "async-update", "async-done"}
@@ -92,12 +88,16 @@ class Module:
         bodies = [list(self.kernels(body)) for text in loops for body in re.findall(r"body=%([\w.\-]+)", text)]
         return max(bodies, key=len)
 
-    def giant_windows(self) -> list[str]:
-        """Return the lines of convolutions whose window is longer than any kernel."""
+    def giant_windows(self, longest: int) -> list[str]:
+        """Return the lines of convolutions whose window is longer than the network's longest kernel.
+
+        On a GPU, a weight gradient that is computed as a convolution has a window of hundreds of frames; on a TPU it is
+        a matrix product like any other.
+        """
         lines = [one.text for one in self._all()]
         convolutions = [line for line in lines if " convolution(" in line or "__cudnn$conv" in line]
         sizes = [(re.search(r"window=\{size=(\d+)", line), line) for line in convolutions]
-        return [line for size, line in sizes if size and int(size[1]) > LONGEST_KERNEL]
+        return [line for size, line in sizes if size and int(size[1]) > longest]
 
     def _all(self) -> Iterator[Instruction]:
         return (one for computation in self.computations.values() for one in computation.values())

@@ -73,7 +73,7 @@ def loss_of(objective: Objective) -> Callable[[Tensor, Tensor, Mapping[str, Tens
 
 
 def make_optimizer(settings: OptimSettings, parameters: Any, capturable: bool) -> torch.optim.Optimizer:
-    """Return the optimizer of `mumu_jax.compute.optim`, without its schedule and its later stages."""
+    """Return the optimizer of `mumu_jax.compute.optim`, without its schedule."""
     if settings.algorithm == "sgd":
         rest = {"momentum": settings.momentum, "nesterov": True, "weight_decay": settings.weight_decay}
         return torch.optim.SGD(parameters, settings.learning_rate, fused=True, **rest)

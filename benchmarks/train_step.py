@@ -145,9 +145,9 @@ def measure_problem(
 
 
 def make_problem(name: str, precision: str, n_labels: int | None = None) -> Problem:
-    """Return the named experiment's problem, in which all layers train."""
+    """Return the named experiment's problem, in which all layers train, and training has one stage."""
     config = load_config(name)
-    config.model.precision, config.model.trainable = precision, ""
+    config.model.precision, config.model.trainable, config.optim.later = precision, "", ""
     return Problem(config, n_labels)
 
 

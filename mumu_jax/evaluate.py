@@ -162,9 +162,14 @@ def _print_genres(result: dict[str, Any]) -> None:
 def print_scores(title: str, scores: Mapping[str, Mapping[str, Any]]) -> None:
     """Print the metrics of `metrics.summarize` as a table, a row each."""
     kind = SINGLE_LABEL if "f1_macro" in next(iter(scores.values())) else MULTI_LABEL
-    columns = {name: metric.title for name, metric in METRICS.items() if kind in metric.columns} | {"n_items": "items"}
+    columns = {name: metric.title for name, metric in METRICS.items() if kind in metric.columns}
     rows = [(name, *(_format(values.get(key)) for key in columns)) for name, values in scores.items()]
-    terminal.print_table(title, ("", *columns.values()), rows, width=100)
+    numbers: dict[int, str] = {}
+    for name, values in scores.items():
+        if "n_items" in values:
+            numbers.setdefault(values["n_items"], name)
+    counted = ", ".join(f"{number:,} {name}" for number, name in numbers.items())
+    terminal.print_table(f"{title}: {counted}", ("", *columns.values()), rows, width=80)
 
 
 def print_decisions(decisions: dict[str, dict[str, float | None]], split: str) -> None:

@@ -95,6 +95,8 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopRequest) -> N
                 f"prepare more data, or say in the source which albums are its {split!r} split"
             )
     final_split = next(split for split in FINAL_SPLITS if len(dataset.split(split)))
+    if final_split != FINAL_SPLITS[0] and processes.is_main():
+        print_remark(f"the {FINAL_SPLITS[0]} split is empty: the run is scored on its {final_split} split")
     mesh = devices.make_mesh()
     second = {"album_optim": config.album_optim.batch_size} if has_album_network(config) else {}
     devices.check_batch_sizes(mesh, optim=config.optim.batch_size, **second)
@@ -118,6 +120,7 @@ def train(config: Config, data_dir: Path, workdir: Path, stop: StopRequest) -> N
         processes.main_first(lambda: write_calibrator(workdir, calibrator), str(workdir))
         result = evaluate(run, dataset, final_split, workdir, stop.watch)
         print_table(result, remedy_of_few(config))
+        print_line(f"a page of it: python -m mumu_jax.report --workdir={workdir}")
         print_line(f"run: {workdir}")
 
 

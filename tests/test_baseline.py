@@ -14,6 +14,7 @@ from mumu_jax.batch import Sparse
 from mumu_jax.config import Config, ModelSettings, OptimSettings
 from mumu_jax.data.modalities import NETWORK_INPUTS
 from mumu_jax.data.modalities.inputs import Inputs
+from mumu_jax.data.preparation.census import FOR_FEW_SONGS
 from mumu_jax.data.store.pairs import open_dataset, parts_of
 from mumu_jax.data.store.records import HeldRecords
 from mumu_jax.errors import UserError
@@ -131,9 +132,7 @@ def test_a_network_that_ranks_worse_than_the_baseline_is_said_to(config, capsys)
     remedy = remedy_of_few(load_config(config))
     print_table({"split": "test", "album": of_album, "baseline": {"roc_auc_macro": 0.7}}, remedy)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "ranks worse" in line]
-    assert line.endswith(
-        "label more albums" + (", or use --config=audio_low_4x96_small" * (config == "audio_low_4x96"))
-    )
+    assert line.endswith("label more albums" + (f", or {FOR_FEW_SONGS}" * (config == "audio_low_4x96")))
     print_table({"split": "test", "album": of_album, "baseline": {"roc_auc_macro": 0.5}}, remedy)
     assert "ranks worse" not in capsys.readouterr().out
 
@@ -216,7 +215,7 @@ def _train(losses, **settings):
     """Return the progress after each of some epochs of 10 steps, up to the last one."""
     progress, passed = Progress(), []
     for i, loss in enumerate(losses):
-        progress = after_epoch(progress, loss, 10 * (i + 1), OptimSettings(**settings))
+        progress = after_epoch(progress, loss, 10 * (i + 1), i, OptimSettings(**settings))
         passed.append((progress.best_step, progress.finished))
         if progress.finished:
             break
@@ -229,6 +228,13 @@ def test_training_ends_when_patience_in_epochs_and_in_steps_is_spent():  # 53
     assert _train(losses, patience=2, patience_steps=50)[-1] == (20, True)
     assert len(_train(losses, patience=2, patience_steps=50)) == 7
     assert len(_train(losses, patience=4, patience_steps=10)) == 6
+
+
+def test_early_stopping_waits_for_the_last_stage():
+    losses = [1, 4, 4, 4, 4, 4, 4]
+    assert len(_train(losses, patience=2, max_epochs=10)) == 3
+    assert len(_train(losses, patience=2, max_epochs=10, later="sgd:0.1@20%,sgd:0.01@50%")) == 6
+    assert len(_train(losses, patience=2, max_epochs=5, later="sgd:0.1@99%")) == 5
 
 
 def test_no_epoch_before_min_steps_is_the_best():  # 53

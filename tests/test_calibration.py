@@ -13,7 +13,7 @@ from scipy.special import expit, logit
 from sklearn.calibration import calibration_curve
 
 from mumu_jax import evaluate, export, tag
-from mumu_jax.data.manifest import read_manifest
+from mumu_jax.data.manifest import Label, read_manifest
 from mumu_jax.errors import UserError
 from mumu_jax.objectives.cosine import Cosine
 from mumu_jax.objectives.logits import Logistic, Softmax
@@ -23,6 +23,7 @@ from mumu_jax.runs import calibration
 from mumu_jax.runs.calibration import (
     LEAST_ITEMS,
     Calibrator,
+    Thresholds,
     fit_calibrator,
     fit_platt,
     read_calibrator,
@@ -151,6 +152,18 @@ def test_rare_genres_and_those_that_rank_wrong_way_round_share_a_fit():
         assert len({*values.tolist()}) == 3
     assert (found.slope[found.own] > 0).all()
     assert "2 of 5 genres have a threshold of their own; the others share one" in found.remark()
+
+
+def test_scores_that_rank_wrong_way_round_say_nothing():
+    """No sigmoid falls: the probability is the genres' share, and genres of equal ones are in the scores' order."""
+    labels = np.array([[1, 0], [1, 0], [0, 1]])
+    scores = np.array([[-0.6, 0.5], [-0.4, 0.8], [0.7, -0.9]], np.float32)
+    calibrator = fit_calibrator(scores, labels, Cosine(2))
+    assert (calibrator.slope == 0).all()
+    np.testing.assert_allclose(calibrator.probability(scores), 0.5)
+    assert "do not rise with the genre on validation" in calibrator.remark()
+    thresholds = Thresholds([Label("a"), Label("b")], calibrator, np.full(2, -1.0), "best F1")
+    assert [name for name, _ in thresholds.best(np.array([0.1, 0.2], np.float32), 2)] == ["b", "a"]
 
 
 def test_validation_without_a_positive_gives_nothing():

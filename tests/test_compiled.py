@@ -65,7 +65,7 @@ def test_reading_a_gpus_module():
         ("custom-call", 48),
         ("copy", 48),
     ]
-    assert ["319x27" in line for line in module.giant_windows()] == [True]
+    assert ["319x27" in line for line in module.giant_windows(7)] == [True]
     assert len(modules.copies(kernels, 6)) == 1
     assert modules.copies(kernels[:2], 6) == []
 

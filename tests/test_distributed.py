@@ -22,6 +22,7 @@ SETTINGS = (
     "--config=audio_low_4x96",
     "--config.optim.batch_size=16",
     "--config.optim.max_epochs=2",
+    "--config.optim.later=sgd:0.01@50%",
     "--config.album_optim.batch_size=16",
     "--config.album_optim.max_epochs=2",
     "--config.loop.chunk_steps=3",

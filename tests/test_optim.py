@@ -134,6 +134,8 @@ def test_stages_of_a_short_run():
     """A run of one epoch stays in its first stage; of stages that begin at once, the last one counts."""
     settings = OptimSettings(later="sgd:1e-3@40%,sgd:1e-4@50%")
     assert [stage.first_epoch for stage in stages_of(replace(settings, max_epochs=1))] == [0, 1, 1]
+    tenths = replace(settings, later="sgd:1e-3@16.1%", max_epochs=1000)
+    assert stages_of(tenths)[1].first_epoch == 161
     settings = replace(settings, max_epochs=2, weight_decay=0.0, momentum=0.0)
     path, _ = steps(make_optimizer(settings), {"w": jnp.zeros(())}, [{"w": jnp.ones(())}] * 2)
     np.testing.assert_allclose(path[1]["w"] - path[0]["w"], -1e-4, rtol=1e-3)

@@ -187,6 +187,7 @@ def test_files_of_won(tmp_path):
     done = run_python(SCRIPT, f"--from={source}", *options)
     assert done.returncode == 0, done.stderr
     assert "crnn, 394,100 parameters, 898 running statistics, 50 outputs; from best_model.pth" in done.stdout
+    assert out.stat().st_mode == source.stat().st_mode  # as the umask allows
     pretrained = load_pretrained(out)
     assert (pretrained.front_end, pretrained.licence) == ("won", "MIT License")
     assert pretrained.vocabulary == VOCABULARIES["jamendo"]

@@ -365,7 +365,9 @@ def test_fewer_albums_leave_no_stale_shards(copy, albums):
 
 
 def test_no_such_folder(tmp_path):
-    assert "does not exist; run python -m mumu_jax.prepare" in the_error(tmp_path / "nowhere")
+    error = the_error(tmp_path / "nowhere")
+    assert "does not exist; run python -m mumu_jax.prepare" in error
+    assert error.endswith(f"--data_dir={tmp_path / 'nowhere'} --modalities=audio")
 
 
 def test_unfinished(copy):

@@ -1,7 +1,6 @@
 """The optimizers, one after the other if training has stages, and which parameters they update."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,9 +17,9 @@ def make_optimizer(settings: OptimSettings, trainable: str = "", epoch_steps: in
     The learning rate falls in steps, every `decay_epochs` epochs of `epoch_steps` steps each, or from stage to stage.
     """
     if settings.later:
-        tx = staged(stages_of(settings), partial(_build, settings), epoch_steps)
+        tx = staged(stages_of(settings), lambda name, rate: ALGORITHMS[name].build(settings, rate), epoch_steps)
     else:
-        tx = _build(settings, settings.algorithm, _rate(settings, epoch_steps))
+        tx = ALGORITHMS[settings.algorithm].build(settings, _rate(settings, epoch_steps))
     if not trainable:
         return tx
 
@@ -37,10 +36,6 @@ def _rate(settings: OptimSettings, epoch_steps: int) -> Any:
         return settings.learning_rate
     n_steps = settings.decay_epochs * epoch_steps
     return optax.exponential_decay(settings.learning_rate, n_steps, settings.decay_factor, staircase=True)
-
-
-def _build(settings: OptimSettings, algorithm: str, rate: Any) -> optax.GradientTransformation:
-    return ALGORITHMS[algorithm].build(settings, rate)
 
 
 def _adam(settings: OptimSettings, rate: Any) -> optax.GradientTransformation:

@@ -5,7 +5,9 @@ As Won et al. 2020 train: Adam, then SGD with a learning rate that falls twice.
 
 import math
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,7 +20,8 @@ from jaxtyping import Array, Int
 from mumu_jax.config import OptimSettings
 from mumu_jax.errors import UserError
 
-LATER = re.compile(r"(adam|adamw|sgd):(\d+(?:\.\d+)?(?:e[+-]?\d+)?)@(\d+(?:\.\d+)?)%")
+ALGORITHMS = ("adam", "adamw", "sgd")
+LATER = re.compile(rf"({'|'.join(ALGORITHMS)}):(\d*\.?\d+(?:[eE][+-]?\d+)?)@(\d*\.?\d+)%")
 
 
 class Stage(NamedTuple):
@@ -38,18 +41,29 @@ def stages_of(settings: OptimSettings, where: str = "config.optim") -> list[Stag
     if later and settings.decay_epochs:
         raise UserError(
             f"{where}.later={later!r} and {where}.decay_epochs={settings.decay_epochs} both set the learning rate; "
-            "leave one of them out"
+            f"give --{where}.later= or --{where}.decay_epochs=0"
         )
-    stages = [Stage(settings.algorithm, settings.learning_rate, 0)]
-    for text in filter(None, later.split(",")):
-        found = LATER.fullmatch(text)
-        rate, percent = map(float, found.groups()[1:]) if found else (0.0, 0.0)
-        if found is None or rate == 0 or not 0 < percent < 100:
-            raise UserError(f"{where}.later: {text!r} is no stage such as 'sgd:0.001@40%'; correct it")
-        stages.append(Stage(found[1], rate, math.ceil(percent * settings.max_epochs / 100)))
-    if stages != sorted(stages, key=lambda stage: stage.first_epoch):
+    stages, shares = [Stage(settings.algorithm, settings.learning_rate, 0)], []
+    for text in later.split(",") if later else []:
+        parts = LATER.fullmatch(text.strip())
+        rate, share = (float(parts[2]), Fraction(parts[3]) / 100) if parts else (0.0, Fraction(0))
+        if parts is None or rate == 0 or not math.isfinite(rate) or not 0 < share < 1:
+            raise UserError(
+                f"{where}.later: {text!r} is not a stage such as 'sgd:0.001@40%': {', '.join(ALGORITHMS)}, a learning "
+                "rate above 0, and the share of the epochs with which it begins, between 0 and 100 %; correct it"
+            )
+        stages.append(Stage(parts[1], rate, math.ceil(share * settings.max_epochs)))
+        shares.append(share)
+    if shares != sorted(shares):
         raise UserError(f"{where}.later={later!r} is not in order; sort the stages by their shares")
     return stages
+
+
+def epoch_note(epoch: int, settings: OptimSettings) -> str:
+    """Return an epoch's number, from 1, and its stage if there are several."""
+    starts = [stage.first_epoch for stage in stages_of(settings)]
+    stage = f" (stage {bisect_right(starts, epoch)} of {len(starts)})" if len(starts) > 1 else ""
+    return f"epoch {epoch + 1}{stage}"
 
 
 class Staged(NamedTuple):
@@ -77,12 +91,12 @@ def staged(
         return Staged(jnp.zeros((), jnp.int32), tuple(tx.init(params) for tx in algorithms))
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Staged]:
-        def by(i: int) -> tuple[Any, tuple[Any, ...]]:
+        def update_by(i: int) -> tuple[Any, tuple[Any, ...]]:
             its_updates, after = algorithms[i].update(updates, state.states[i], params)
             return its_updates, (*state.states[:i], after, *state.states[i + 1 :])
 
         stage = jnp.searchsorted(starts, state.step, side="right")
-        updates, states = lax.switch(which[stage], [partial(by, i) for i in range(len(names))])
+        updates, states = lax.switch(which[stage], [partial(update_by, i) for i in range(len(names))])
         return jax.tree.map(lambda leaf: rates[stage] * leaf, updates), Staged(state.step + 1, states)
 
     return optax.GradientTransformation(init, update)

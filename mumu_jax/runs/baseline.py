@@ -150,13 +150,13 @@ def summarize_albums(
     rows = np.arange(len(records)) if rows is None else rows
     labels = np.zeros((len(rows), n_labels), np.uint8)
 
-    def read() -> Iterator[dict[str, Any]]:
-        for i, record in enumerate(records.read(rows)):
+    def read(name: str) -> Iterator[dict[str, Any]]:
+        for i, record in enumerate(inputs.own_records(name, records, rows)):
             labels[i] = multi_hot(record["labels"], n_labels)
             yield record
 
     summaries = {
-        name: modality.summary(read(), inputs.config, inputs.fitted[name])
+        name: modality.summary(read(name), inputs.config, inputs.fitted[name])
         for name, modality in inputs.modalities.items()
     }
     if any(summary is None for summary in summaries.values()):

@@ -78,7 +78,10 @@ class Calibrator(NamedTuple):
         said = f"{int(self.own.sum())} of {len(self.own)} genres have a threshold of their own"
         if self.own.all():
             return said
-        return f"{said}; the others share one, most as fewer than {LEAST_ITEMS} validation items have the genre"
+        said += f"; the others share one, most as fewer than {LEAST_ITEMS} validation items have the genre"
+        if (self.slope[~self.own] > 0).all():
+            return said
+        return f"{said}. Their scores do not rise with the genre on validation: their probability is the same for all"
 
 
 class Thresholds(NamedTuple):
@@ -102,7 +105,7 @@ class Thresholds(NamedTuple):
         The most probable one comes first.
         """
         probability = self.calibrator.probability(scores)
-        order = np.argsort(-probability, kind="stable")
+        order = np.lexsort((-scores, -probability))  # equally probable ones by their scores
         return [(self.labels[i].name, float(probability[i])) for i in order if scores[i] >= self.values[i]][:n]
 
 
@@ -170,7 +173,7 @@ def _fit(
 
 
 def fit_platt(x: Float64[np.ndarray, " items"], positive: Bool[np.ndarray, " items"]) -> tuple[float, float]:
-    """Return the slope and intercept of the sigmoid whose cross-entropy is least.
+    """Return the slope and intercept of the sigmoid whose cross-entropy is least, among those that do not fall.
 
     Its targets are a little above 0 and below 1, which keeps it finite where `x` separates the items.  J. Platt,
     Probabilistic outputs for support vector machines, 1999, section 2.2.
@@ -179,14 +182,14 @@ def fit_platt(x: Float64[np.ndarray, " items"], positive: Bool[np.ndarray, " ite
 
     n_positives, n = np.count_nonzero(positive), len(positive)
     target = np.where(positive, (n_positives + 1) / (n_positives + 2), 1 / (n - n_positives + 2))
-    mean, std = x.mean(), x.std()
+    mean, std, constant = x.mean(), x.std(), (0.0, float(logit(target.mean())))
     if std < LEAST_STD:
-        return 0.0, float(logit(target.mean()))
+        return constant
     sides = np.repeat([1, 0], n)  # a target between 0 and 1 is an item on both sides, with these weights
     model: Any = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-6)  # of one feature the fastest
     model.fit(np.tile((x - mean) / std, 2)[:, None], sides, np.concatenate([target, 1 - target]))
     slope = model.coef_[0, 0] / std
-    return float(slope), float(model.intercept_[0] - slope * mean)
+    return (float(slope), float(model.intercept_[0] - slope * mean)) if slope > 0 else constant
 
 
 def measure_thresholds(

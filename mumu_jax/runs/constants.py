@@ -43,7 +43,7 @@ def fit_constants(config: Config, dataset: Dataset, data_dir: Path) -> tuple[Con
     train, val = ({*dataset.split(split).album_ids} for split in ("train", "val"))
     seen = np.asarray(labels[[album.album_id in train for album in albums]].any(axis=0))
     in_train, in_val = ([album for album in albums if album.album_id in ids] for ids in (train, val))
-    if warning := warning_of_few(in_train, in_val, remedy_of_few(config)):
+    if not config.model.weights and (warning := warning_of_few(in_train, in_val, remedy_of_few(config))):
         print_remark(f"warning: {warning}")
     try:
         fitted = {name: np.asarray(array) for name, array in objective.fit(labels).items()}

@@ -36,7 +36,7 @@ LEVELS = {
     "track": "tracks",
     "album": "albums",
     "baseline": "albums, linear",
-    "chance": "albums by chance",
+    "chance": "by chance",
 }
 LARGEST = float(np.finfo(np.float16).max)
 

@@ -107,7 +107,7 @@ def _note_of_optim(argv: Sequence[str], config: Config) -> str:
     }
     if not apart:
         return ""
-    kept = ", ".join(f"{name}={of_albums}" for name, (_, of_albums) in apart.items())
+    kept = ", ".join(f"{name}={of_albums!r}" for name, (_, of_albums) in apart.items())
     wanted = " ".join(f"--config.album_optim.{name}={of_tracks}" for name, (of_tracks, _) in apart.items())
     return f"config.optim is the track network's; the album network has {kept} ({wanted} changes that)"
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from mumu_jax.errors import UserError
 from mumu_jax.models.batch_norm import trains
@@ -74,7 +74,7 @@ class Frozen:
             self._path.unlink(missing_ok=True)  # of another network that was begun here
             return
         with replacing(self._path) as path:
-            save_file({name: np.asarray(leaf, order="C") for name, leaf in jax.device_get(leaves).items()}, path)
+            path.write_bytes(save({name: np.asarray(leaf, order="C") for name, leaf in jax.device_get(leaves).items()}))
         seal(self._folder, FILE)
 
     def _read_names(self) -> frozenset[str]:

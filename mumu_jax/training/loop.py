@@ -24,7 +24,7 @@ from mumu_jax.compute import devices
 from mumu_jax.compute.network import Constants, Network
 from mumu_jax.compute.optim import make_optimizer
 from mumu_jax.compute.predict import predict
-from mumu_jax.compute.stages import stages_of
+from mumu_jax.compute.stages import epoch_note, stages_of
 from mumu_jax.compute.state import TrainState, create_state
 from mumu_jax.config import Config, OptimSettings
 from mumu_jax.data.loader import Schedule
@@ -101,7 +101,8 @@ def fit(task: Task, run: Run) -> Any:
         while not progress.finished:
             # Train on a chunk, and fetch the next one meanwhile
             assert chunk is not None, "the schedule ends with the last epoch"
-            state = _with_variables(state, best) if step in stage_starts else state
+            if step in stage_starts:
+                state, progress = _with_variables(state, best), replace(progress, epochs_without_gain=0)
             epoch_at = time.monotonic() if step % schedule.epoch_steps == 0 else epoch_at
             n_items = schedule.n_items_of(schedule.chunk_of(step))
             with jax.transfer_guard("disallow"):  # everything that a step needs is on the devices
@@ -243,7 +244,7 @@ def _log_chunk(
     measured = meter.measure(done.n_items)
     log.metrics(done.last_step, {"train/loss": float(losses.mean())})
     log.perf(done.last_step, measured)
-    note = f"epoch {log.epoch(done.last_step) + 1}, loss {losses.mean():.4f}"
+    note = f"{epoch_note(log.epoch(done.last_step), task.optim)}, loss {losses.mean():.4f}"
     note += f", {measured['perf/examples_per_s']:.0f} examples/s"
     return note + (f", best val loss {progress.best_loss:.4f}" if progress.best_step else "")
 
@@ -269,8 +270,7 @@ def _validate(
     summary = metrics.summarize(predictions.scores, predictions.labels, run.seen)
     log.metrics(step, {"val/loss": predictions.loss, "val/roc_auc_macro": summary["roc_auc_macro"]})
     loss = selecting_loss(predictions.loss, summary["roc_auc_macro"], task.optim)
-    progress = after_epoch(progress, loss, step, task.optim)
-    return replace(progress, finished=progress.finished or log.epoch(step) + 1 >= task.optim.max_epochs)
+    return after_epoch(progress, loss, step, log.epoch(step), task.optim)
 
 
 def _save(
@@ -294,7 +294,8 @@ def _diverged(what: str, task: Task, run: Run, checkpoints: Checkpoints) -> User
     step = checkpoints.last_step()
     checkpoints.close()
     left = f"the last good checkpoint, of step {step}, stays" if step else "nothing was saved yet"
+    rates = ", then ".join(f"{stage.learning_rate:g}" for stage in stages_of(task.optim))
     return UserError(
         f"{task.phase} network: {what}; {left} in {run.workdir / task.phase}; train again in another --workdir with a "
-        f"smaller learning rate (now {task.optim.learning_rate:g})"
+        f"smaller learning rate (now {rates})"
     )

@@ -18,7 +18,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from mumu_jax.compute import devices
 from mumu_jax.compute.network import Network
@@ -159,7 +159,7 @@ def write_pretrained(path: Path, pretrained: Pretrained) -> None:
     metadata = _Metadata(FORMAT, pretrained.model, about["source"], about["sha256"], *more, sizes)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        save_file(tensors, temporary, {METADATA_KEY: msgspec.json.encode(metadata).decode()})
+        temporary.write_bytes(save(tensors, {METADATA_KEY: msgspec.json.encode(metadata).decode()}))
 
 
 def load_pretrained(path: Path) -> Pretrained:

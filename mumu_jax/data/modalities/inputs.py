@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from mumu_jax.config import Config
 from mumu_jax.data.loader import Cut, Items, Records, Rows, Uniforms, array_items, join_items, multi_hot
@@ -90,6 +90,11 @@ class Inputs:
             if cutting is not None:
                 cuts[name] = Cut(cutting.start, cutting.filling, part.n_bytes)
         return join_items(items, len(records), cuts)
+
+    def own_records(self, name: str, records: Records, rows: Int[np.ndarray, " n"]) -> Iterable[dict[str, Any]]:
+        """Return the records of one modality at these rows; those of the others are not read."""
+        part, own_rows = _parts(self.config, records)[name]
+        return part.read(rows if own_rows is None else own_rows[rows])
 
     def _items_of(self, name: str, records: Records, n_labels: int, cutting: Cutting | None) -> Items:
         """Return the items of one modality: read when they are needed, or held in memory."""

@@ -8,17 +8,18 @@ import dataclasses
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float16, Float32, Float64
-from scipy.fft import rfft
-from scipy.sparse import csr_array
 
 from mumu_jax.compression import PRESETS
 from mumu_jax.config import Config, MelSettings
 from mumu_jax.data.modalities.audio.decode import TrackFrames, padded, track_frames
 from mumu_jax.data.modalities.audio.songs import Songs
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 SILENT_POWER = 1e-10
 RANGE_DB = 80.0  # of what is compared between songs
@@ -106,6 +107,8 @@ def mel_power(y: Float32[np.ndarray, " samples"], settings: MelSettings) -> Floa
 
     The reference is `librosa.feature.melspectrogram(center=True, pad_mode="reflect", power=2)`.
     """
+    from scipy.fft import rfft  # here and below: worker processes of other modalities start without it
+
     window, bank = window_and_bank(
         settings.sr_hz,
         settings.n_fft,
@@ -120,9 +123,8 @@ def mel_power(y: Float32[np.ndarray, " samples"], settings: MelSettings) -> Floa
     mel = np.empty((len(frames), settings.n_bins), np.float32)
     for low in range(0, len(frames), _BLOCK_FRAMES):
         block = slice(low, low + _BLOCK_FRAMES)
-        spectra: Any = rfft(
-            frames[block] * window, axis=1, overwrite_x=True
-        )  # faster than NumPy's, several rows at once
+        # Unlike NumPy's, SciPy's transform takes several rows at once.
+        spectra: Any = rfft(frames[block] * window, axis=1, overwrite_x=True)
         mel[block] = (bank @ (spectra.real**2 + spectra.imag**2).T).T
     return mel
 
@@ -130,11 +132,13 @@ def mel_power(y: Float32[np.ndarray, " samples"], settings: MelSettings) -> Floa
 @lru_cache
 def window_and_bank(
     sr_hz: int, n_fft: int, n_bins: int, fmin_hz: float, fmax_hz: float, scale: str, norm: str
-) -> tuple[Float32[np.ndarray, " samples"], csr_array]:
+) -> tuple[Float32[np.ndarray, " samples"], "csr_array"]:
     """Return the periodic Hann window, and the weights [bins, frequencies] of the Fourier transform in each mel band.
 
     They are sparse: a frequency is in two bands at most.
     """
+    from scipy.sparse import csr_array
+
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
     to_mel, to_hz = _SCALES[scale]
     lowest, highest = to_mel(np.array([fmin_hz, fmax_hz]))

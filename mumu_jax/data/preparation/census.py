@@ -9,7 +9,8 @@ from mumu_jax.data.manifest import SPLITS, Album, Label
 
 ALL = "all"
 ENOUGH_OF_A_GENRE, ENOUGH_TO_VALIDATE = 20, 30  # albums; below, linear models beat networks, and the best epoch is luck
-LABEL_MORE, FOR_FEW_SONGS = "label more albums", "use --config=audio_low_4x96_small"  # remedies of too few albums
+LABEL_MORE = "label more albums"
+FOR_FEW_SONGS = "use --config=audio_musicnn on mel spectrograms, or audio_low_4x96_small"
 
 Contents = dict[str, int | None]
 

@@ -412,4 +412,5 @@ def _damaged(path: Path, what: str) -> UserError:
 
 
 def _prepare(folder: Path) -> str:
-    return f"run python -m mumu_jax.prepare --source=… --input=… --data_dir={folder.parent}"
+    command = f"run python -m mumu_jax.prepare --source=… --input=… --data_dir={folder.parent}"
+    return f"{command} --modalities={folder.name}"

@@ -100,8 +100,8 @@ class Won2020(Comparison):
         f"metrics: macro ROC-AUC and PR-AUC (average precision) of the mean probability of {N_PATCHES} evenly spaced "
         "patches of a track, as published; theirs begin at the first sample, ours half a step later",
         "input: theirs, but for float16 in storage; patches of songs longer than 30 s lie within excerpts of 30 s",
-        "optimizer: theirs: of 200 epochs 80 of Adam at 1e-4, then SGD at 1e-3, and after 20 and 40 more epochs at "
-        "1e-4 and 1e-5, each from the best weights so far",
+        "optimizer: as theirs, 80 epochs of Adam at 1e-4, then SGD at 1e-3 for 20, at 1e-4 for 20, and at 1e-5 up to "
+        "200, each from the best weights so far",
         "selection: both by validation loss, theirs of the mean of 16 patches, ours of one patch a track",
         "mel bands, in brackets: networks of 96 and of 128 need data of their own (--mel.preset=won, won128); a second "
         "call with the other --data_dir and the same --workdir adds them",
