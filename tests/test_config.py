@@ -105,6 +105,7 @@ def test_settings_of_the_track_network_alone_are_noted():  # 35
     [
         (["--config=audio_low_4x9"], ["'audio_low_4x9'", "did you mean 'audio_low_4x96'", "--list"]),
         ([NAME, "--config.optim.learnig_rate=1"], ["'optim.learnig_rate'", "did you mean config.optim.learning_rate"]),
+        ([NAME, "--max_epochs=3"], ["no option --max_epochs", "did you mean --config.optim.max_epochs?"]),
         ([NAME, "--config.optim.zzz=1"], ["'optim.zzz'", "optim.batch_size"]),
         ([NAME, "--config.optim.batch_size=many"], ["batch_size", "many"]),
         ([NAME, "--config.optim.batch_size=0"], ["config.optim.batch_size is 0", "above 0"]),

@@ -152,9 +152,13 @@ def print_experiments() -> None:
 
 def _check_field_names(argv: Sequence[str]) -> None:
     fields = flatten(Config())
+    of_last_part = {name.rpartition(".")[2]: name for name in reversed(fields) if "." in name}
     for argument in argv:
+        option = argument.partition("=")[0].removeprefix("--")
+        if option in of_last_part:
+            raise UserError(f"train has no option --{option}; did you mean --config.{of_last_part[option]}?")
         if argument.startswith("--config."):
-            name = argument.removeprefix("--config.").partition("=")[0]
+            name = option.removeprefix("config.")
             if name not in fields:
                 near = nearest(name, fields, likeness=0.8)
                 section = [f for f in fields if f.split(".")[0] == name.split(".")[0]] or list(fields)
