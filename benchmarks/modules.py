@@ -89,15 +89,15 @@ class Module:
         return max(bodies, key=len)
 
     def giant_windows(self, longest: int) -> list[str]:
-        """Return the lines of convolutions whose window is longer than the network's longest kernel.
+        """Return the lines of convolutions whose window is more than twice as long as the network's longest kernel.
 
         On a GPU, a weight gradient that is computed as a convolution has a window of hundreds of frames; on a TPU it is
-        a matrix product like any other.
+        a matrix product like any other.  A formulation may make a window one longer than its kernel.
         """
         lines = [one.text for one in self._all()]
         convolutions = [line for line in lines if " convolution(" in line or "__cudnn$conv" in line]
         sizes = [(re.search(r"window=\{size=(\d+)", line), line) for line in convolutions]
-        return [line for size, line in sizes if size and int(size[1]) > longest]
+        return [line for size, line in sizes if size and int(size[1]) > 2 * longest]
 
     def _all(self) -> Iterator[Instruction]:
         return (one for computation in self.computations.values() for one in computation.values())
