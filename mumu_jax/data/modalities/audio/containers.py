@@ -84,6 +84,9 @@ def _check_one_recording(file: BinaryIO, head: bytes) -> None:
         if beginning == _OGG:  # the streams of one recording begin together: look behind the first other page
             other = re.search(rb"OggS\0[^\x02\x06]", data, re.DOTALL)
             first = other.start() if other else len(data)
+        elif head.startswith(b"RIFF"):  # declares its size, which most files have: there is nothing to search
+            end = 8 + int.from_bytes(head[4:8], "little")
+            first = end - 1 if end <= len(data) else 0
         later = re.compile(beginning, re.DOTALL).search(data, first + 1)
         if later:
             raise several(later.start(), len(data))
