@@ -302,11 +302,14 @@ class TargetSettings:
     label_features: str = setting("auto", ("auto", "factors", "names"))
 
 
+ALGORITHMS = ("adam", "adamw", "sgd")
+
+
 @dataclass
 class OptimSettings:
     """Adam and early stopping, as in the authors' code.  `b1`, `b2` and `eps` are Adam's, `momentum` is SGD's."""
 
-    algorithm: str = setting("adam", ("adam", "adamw", "sgd"))  # adamw: decay apart from the gradient; sgd: Nesterov's
+    algorithm: str = setting("adam", ALGORITHMS)  # adamw: decay apart from the gradient; sgd: Nesterov's
     learning_rate: float = positive(1e-3)
     b1: float = share(0.9)
     b2: float = share(0.999)

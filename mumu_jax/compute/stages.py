@@ -17,10 +17,9 @@ import optax
 from jax import lax
 from jaxtyping import Array, Int
 
-from mumu_jax.config import OptimSettings
+from mumu_jax.config import ALGORITHMS, OptimSettings
 from mumu_jax.errors import UserError
 
-ALGORITHMS = ("adam", "adamw", "sgd")
 LATER = re.compile(rf"({'|'.join(ALGORITHMS)}):(\d*\.?\d+(?:[eE][+-]?\d+)?)@(\d*\.?\d+)%")
 
 

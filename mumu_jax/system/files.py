@@ -146,6 +146,14 @@ def write_npz(path: Path, compressed: bool = False, **arrays: Any) -> None:
         (np.savez_compressed if compressed else np.savez)(file, **arrays)
 
 
+def write_safetensors(path: Path, tensors: dict[str, np.ndarray], about: dict[str, str] | None = None) -> None:
+    """Write contiguous tensors by name to a `.safetensors` file, whole or not at all; `about` is its metadata."""
+    from safetensors.numpy import save  # few processes write any, and a bare machine does not have it
+
+    with replacing(path) as temporary:  # not `save_file`, whose files only their owner can read
+        temporary.write_bytes(save(tensors, about))
+
+
 def read_npz(path: Path, remedy: str, *names: str) -> dict[str, np.ndarray]:
     """Read all arrays of an `.npz` file, `names` among them.
 

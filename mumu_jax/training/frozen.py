@@ -11,12 +11,12 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load_file
 
 from mumu_jax.errors import UserError
 from mumu_jax.models.batch_norm import trains
 from mumu_jax.system import processes
-from mumu_jax.system.files import replacing
+from mumu_jax.system.files import write_safetensors
 from mumu_jax.system.seals import check_seal, is_sealed, seal, unseal
 
 FILE = "frozen.safetensors"
@@ -73,8 +73,8 @@ class Frozen:
         if not leaves:
             self._path.unlink(missing_ok=True)  # of another network that was begun here
             return
-        with replacing(self._path) as path:
-            path.write_bytes(save({name: np.asarray(leaf, order="C") for name, leaf in jax.device_get(leaves).items()}))
+        arrays = {name: np.asarray(leaf, order="C") for name, leaf in jax.device_get(leaves).items()}
+        write_safetensors(self._path, arrays)
         seal(self._folder, FILE)
 
     def _read_names(self) -> frozenset[str]:

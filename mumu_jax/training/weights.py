@@ -18,7 +18,6 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from mumu_jax.compute import devices
 from mumu_jax.compute.network import Network
@@ -28,7 +27,7 @@ from mumu_jax.errors import UserError, reason_of
 from mumu_jax.models.batch_norm import trains
 from mumu_jax.models.pretrained import HEAD, NETWORKS, adopt, check_values, name_of, published_name
 from mumu_jax.models.registry import FAMILIES
-from mumu_jax.system.files import replacing, sha256_of
+from mumu_jax.system.files import sha256_of, write_safetensors
 from mumu_jax.system.lines import print_remark
 from mumu_jax.system.processes import is_main
 from mumu_jax.training.musicnn_wheel import SUFFIX as WHEEL
@@ -158,8 +157,7 @@ def write_pretrained(path: Path, pretrained: Pretrained) -> None:
     sizes = dict(pretrained.sizes)
     metadata = _Metadata(FORMAT, pretrained.model, about["source"], about["sha256"], *more, sizes)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(tensors, {METADATA_KEY: msgspec.json.encode(metadata).decode()}))
+    write_safetensors(path, tensors, {METADATA_KEY: msgspec.json.encode(metadata).decode()})
 
 
 def load_pretrained(path: Path) -> Pretrained:
