@@ -165,6 +165,35 @@ def test_running_statistics_equal_pytorchs(model):
             assert relative(found[path], expected[source.name]) <= 1e-5, source.name
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_gradients_of_batch_norm_are_jaxs_own(dtype):
+    """Of the formula written out, in float32: through mean and variance, also for items that do not count."""
+    x = (jax.random.normal(jax.random.key(0), (6, 4, 3, 5)) * 3 + 5).astype(dtype)
+    weights, mask = jax.random.normal(jax.random.key(2), x.shape), jnp.array([1, 1, 0, 1, 0, 1.0])
+    params = {"scale": jnp.arange(5.0) - 1, "bias": jnp.arange(5.0)}
+    statistics = {"mean": jnp.zeros(5), "var": jnp.ones(5)}
+
+    def ours(params, x):
+        variables = {"params": params, "batch_stats": statistics}
+        return BatchNorm().apply(variables, x, Members(mask), mutable=["batch_stats"])[0]
+
+    def plain(params, x):
+        x, counted = x.astype(jnp.float32), mask[:, None, None, None]
+        n = mask.sum() * 12
+        mean = (x * counted).sum((0, 1, 2)) / n
+        var = ((x - mean) ** 2 * counted).sum((0, 1, 2)) / n
+        return (x - mean) / jnp.sqrt(var + 1e-5) * params["scale"] + params["bias"]
+
+    def gradients(network):
+        return jax.value_and_grad(lambda params, x: jnp.sum(jnp.sin(network(params, x)) * weights), (0, 1))(params, x)
+
+    for found, expected in zip(*map(jax.tree.leaves, (gradients(ours), gradients(plain))), strict=True):
+        tolerance = 2e-5 if found.dtype == jnp.float32 else 1e-2
+        np.testing.assert_allclose(
+            *(np.asarray(one, np.float32) for one in (found, expected)), rtol=0, atol=tolerance * 5
+        )
+
+
 def test_batch_norm_counts_real_items_on_all_devices():
     """Padding changes nothing; the statistics and gradients of eight parts are those of the whole."""
     x = jax.random.normal(jax.random.key(0), (16, 3, 3, 5)) * 3 + 5
