@@ -16,11 +16,11 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax import nn as jnn
 from jaxtyping import Array, Float
 
 from mumu_jax.models.kernels.backend import backend, stored
+from mumu_jax.models.kernels.chunks import divisors, items_a_chunk, over_chunks
 from mumu_jax.models.kernels.formulations import FIXED, FORMULATIONS, Choose, Convolution, supported
 from mumu_jax.models.kernels.pooling import MOST_IN_A_BYTE, Window, max_and_place, max_pool_tiles, unpool
 
@@ -53,8 +53,7 @@ class _Layer(NamedTuple):
         return sum(phase.size * phase.dtype.itemsize for phase in piece)
 
     def items_a_chunk(self, x, matrix) -> int:
-        item_bytes = self.item_bytes(x, matrix)
-        return max(n for n in _divisors(len(x)) if n == 1 or n * item_bytes <= self.cached_bytes)
+        return items_a_chunk(len(x), self.item_bytes(x, matrix), self.cached_bytes)
 
 
 def conv_pool(
@@ -93,14 +92,10 @@ def _cut(x, matrix, layer: _Layer):
         shape = (1, size + kt - 1, *x.shape[2:])
         return layer.formulation in supported(shape, layer.kernel_shape, layer.pool)
 
-    sizes = [size for size in (pt * n for n in _divisors(n_frames // pt)) if is_supported(size)]
+    sizes = [size for size in (pt * n for n in divisors(n_frames // pt)) if is_supported(size)]
     size = max((size for size in sizes if size * item_bytes <= n_frames * layer.cached_bytes), default=min(sizes))
     pieces = jnp.stack([x[:, low : low + size + kt - 1] for low in range(0, n_frames, size)], axis=1)
     return pieces.reshape(-1, *pieces.shape[2:])
-
-
-def _divisors(n: int) -> list[int]:
-    return [divisor for divisor in range(1, n + 1) if n % divisor == 0]
 
 
 def _crop(x, kernel_size, pool: Window, padding: Padding):
@@ -127,7 +122,7 @@ def _pooled_and_places(x, matrix, bias, layer: _Layer):
         y = pooled + bias
         return carry, (jnn.relu(y).astype(x.dtype), jnp.where(y > 0, places, NOWHERE))
 
-    return _over_chunks(forward, None, x, layer.items_a_chunk(x, matrix))[1]
+    return over_chunks(forward, None, x, layer.items_a_chunk(x, matrix))[1]
 
 
 def _fwd(x, matrix, bias, layer: _Layer):
@@ -149,19 +144,9 @@ def _bwd(layer: _Layer, residuals, g):
         return total + dmatrix, None if differentiated is None else dx
 
     zero = jnp.zeros(matrix.shape, jnp.float32)
-    dmatrix, dx = _over_chunks(backward, zero, (x, g, places), layer.items_a_chunk(x, matrix))
+    dmatrix, dx = over_chunks(backward, zero, (x, g, places), layer.items_a_chunk(x, matrix))
     dbias = jnp.sum(jnp.where(places != NOWHERE, g, 0), axis=(0, 1, 2), dtype=jnp.float32)
     return dx, dmatrix, dbias
 
 
 _conv_pool.defvjp(_fwd, _bwd, symbolic_zeros=True)
-
-
-def _over_chunks(body: Any, carry: Any, items: Any, items_a_chunk: int) -> tuple[Any, Any]:
-    """Scan `body` over chunks of the items, in order; call it once, without a loop, if one chunk holds all of them."""
-    n_items = len(jax.tree.leaves(items)[0])
-    if n_items == items_a_chunk:
-        return body(carry, items)
-    chunks = jax.tree.map(lambda leaf: leaf.reshape(-1, items_a_chunk, *leaf.shape[1:]), items)
-    carry, out = lax.scan(body, carry, chunks)
-    return carry, jax.tree.map(lambda leaf: leaf.reshape(n_items, *leaf.shape[2:]), out)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
+from mumu_jax.models.kernels import winograd
 from mumu_jax.models.kernels.pooling import Phases, Window
 from mumu_jax.models.kernels.precision import product_precision
 
@@ -130,42 +131,14 @@ def _identity(kernel, pool):
 # --- fast algorithms: fewer products, of sums of the input and sums of the kernel -------------------------------
 # They compute neighbouring outputs together, and return them as polyphase components.
 
-# F(2, 3) of Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks": y = A [(G k) · (B x)] gives two
-# neighbours of a convolution with 3 taps from 4 products.  F(4, 3) loses a digit, which moves the pools' maxima.
-_B = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
-_G = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
-_A = ((1, 1, 1, 0), (0, 1, -1, -1))
-
-
-def _combine(coefficients, parts):
-    """Return the sum of `parts` times each row of coefficients, which are 0, 1 and −1."""
-    combined = []
-    for row in coefficients:
-        first, *rest = [(c, part) for c, part in zip(row, parts, strict=True) if c]
-        total = first[1] if first[0] > 0 else -first[1]
-        for c, part in rest:
-            total = total + part if c > 0 else total - part
-        combined.append(total)
-    return combined
-
 
 def _expand_winograd(kernel, pool):
-    """Return G k Gᵀ: a matrix [cin, cout] for each of a tile's 16 products."""
-    G = jnp.array(_G, kernel.dtype)
-    spread = jnp.einsum("ai,ijcn,bj->abcn", G, kernel, G, precision=lax.Precision.HIGHEST)
-    return spread.reshape(16, *kernel.shape[2:])
+    return winograd.kernel_matrices(kernel)
 
 
 def _apply_winograd(x, matrix, kernel_shape, pool):
-    """Compute tiles of 2 × 2 outputs of a 3 × 3 kernel in 16 products for each input channel, instead of 36."""
-    cout = kernel_shape[3]
-    n_frames, n_bins = x.shape[1] - 2, x.shape[2] - 2
-    frames = _combine(_B, [x[:, i : i + n_frames - 1 : 2] for i in range(4)])
-    tiles = [tile for f in frames for tile in _combine(_B, [f[:, :, j : j + n_bins - 1 : 2] for j in range(4)])]
-    tiles = jnp.stack([tile.reshape(-1, tile.shape[-1]) for tile in tiles])
-    y = jnp.matmul(tiles, matrix, precision=product_precision(x.dtype))
-    y = y.reshape(4, 4, -1, n_frames // 2, n_bins // 2, cout)
-    return (_for_pool([_combine(_A, list(row)) for row in _combine(_A, list(y))], pool),)
+    y = winograd.products(winograd.input_tiles(x), matrix)
+    return (_for_pool(winograd.phases_of(y, *_positions(x, kernel_shape)), pool),)
 
 
 def _halved(whole: Formulation) -> Formulation:

@@ -1,4 +1,4 @@
-"""The convolutions and the max-pools of the published image and mel networks, with explicit padding.
+"""The convolutions of the published image and mel networks, with explicit padding.
 
 With a stride of 2, Flax's SAME pads by (2, 3), and PyTorch's networks by (3, 3).
 
@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
+from mumu_jax.models.kernels import winograd
 from mumu_jax.models.kernels.backend import backend, stored
 from mumu_jax.models.kernels.precision import product_precision
 from mumu_jax.models.kernels.products import multiply
@@ -59,7 +60,8 @@ def _convolve(x: Array, kernel: Array, strides: Sequence[int], padding: Any, *, 
 def convolve(x: Array, kernel: Array, padding: Any, stride: int = 1, precision: Any = None) -> Array:
     """Convolve, with channels last; `padding` is that before and after each axis; `precision` is as for `x` if None.
 
-    On a CPU, a 1 × 1 convolution is a matrix product, and others have the gradient below.
+    On a CPU, a 1 × 1 convolution is a matrix product, a 3 × 3 one Winograd's if that is faster, and others have the
+    gradient below.
     """
     precision = product_precision(x.dtype) if precision is None else precision
     padding = tuple(map(tuple, padding))
@@ -67,6 +69,8 @@ def convolve(x: Array, kernel: Array, padding: Any, stride: int = 1, precision: 
         return _plain(x, kernel, stride, padding, precision)
     if kernel.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)):
         return multiply(x[:, ::stride, ::stride], kernel[0, 0], precision)
+    if stride == 1 and winograd.suits(x.shape, kernel.shape, padding, x.dtype):
+        return winograd.convolve(stored(x), kernel, padding)
     return _convolve_on_cpu(stored(x), kernel, stride, padding, precision)
 
 
@@ -144,11 +148,3 @@ def _seen_by_places(x: Array, g: Array, kernel: Array, stride: int, padding: Any
 
 
 _convolve_on_cpu.defvjp(_forward, _backward)
-
-
-def max_pool(
-    x: Float[Array, "items height width channels"], padding: int
-) -> Float[Array, "items height2 width2 channels"]:
-    """Return the largest value of each 3 × 3 window, at every other position."""
-    pads: Any = ((padding, padding),) * 2
-    return nn.max_pool(x, (3, 3), (2, 2), pads)

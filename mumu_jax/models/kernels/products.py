@@ -43,9 +43,12 @@ def _forward(rows: Array, kernel: Array, precision: Any) -> tuple[Array, tuple[A
 
 
 def _backward(precision: Any, kept: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    rows, kernel = kept
-    g, columns = stored(g), stored(rows.T)
-    return jnp.matmul(g, kernel.T, precision=precision), jnp.matmul(columns, g, precision=precision)
+    (rows, kernel), g = kept, stored(g)
+    if rows.shape[1] <= g.shape[1]:
+        dkernel = jnp.matmul(stored(rows.T), g, precision=precision)
+    else:  # fewer numbers to put in order, and those of the product
+        dkernel = stored(jnp.matmul(stored(g.T), rows, precision=precision)).T
+    return jnp.matmul(g, kernel.T, precision=precision), dkernel
 
 
 _multiply.defvjp(_forward, _backward)

@@ -1,0 +1,26 @@
+"""Work on a batch in chunks of items that stay in a CPU's cache."""
+
+from typing import Any
+
+import jax
+from jax import lax
+
+
+def items_a_chunk(n_items: int, item_bytes: int, most_bytes: float) -> int:
+    """Return the most items, a divisor of all, that together have no more than so many bytes; one if none does."""
+    return max(n for n in divisors(n_items) if n == 1 or n * item_bytes <= most_bytes)
+
+
+def divisors(n: int) -> list[int]:
+    """Return the divisors of `n`, in order."""
+    return [divisor for divisor in range(1, n + 1) if n % divisor == 0]
+
+
+def over_chunks(body: Any, carry: Any, items: Any, size: int) -> tuple[Any, Any]:
+    """Scan `body` over chunks of the items, in order; call it once, without a loop, if one chunk holds all of them."""
+    n_items = len(jax.tree.leaves(items)[0])
+    if n_items == size:
+        return body(carry, items)
+    chunks = jax.tree.map(lambda leaf: leaf.reshape(-1, size, *leaf.shape[1:]), items)
+    carry, out = lax.scan(body, carry, chunks)
+    return carry, jax.tree.map(lambda leaf: leaf.reshape(n_items, *leaf.shape[2:]), out)

@@ -1,0 +1,185 @@
+"""Winograd's algorithm for 3 × 3 convolutions: 16 products for each tile of 2 × 2 outputs, instead of 36.
+
+F(2, 3) of Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks": y = A [(G k) · (B x)] gives two
+neighbours of a convolution with 3 taps from 4 products.  F(4, 3) would lose a digit, which moves the maxima of pools.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from mumu_jax.models.kernels.backend import stored
+from mumu_jax.models.kernels.chunks import items_a_chunk, over_chunks
+from mumu_jax.models.kernels.precision import product_precision
+
+Coefficients = Sequence[Sequence[float]]
+Padding = tuple[tuple[int, int], tuple[int, int]]  # before and after each axis
+
+_B: Coefficients = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
+_G: Coefficients = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
+_A: Coefficients = ((1, 1, 1, 0), (0, 1, -1, -1))
+# The order of the products in which the same matrices, transposed, are those of the kernel turned around.
+_TURNED = (3, 1, 2, 0)
+
+# Measured on an AMD EPYC: all tiles of a batch at once if they have no more bytes than the first, else chunks of the
+# second.
+WHOLE_BYTES, CHUNK_BYTES = 2**23, 2**22
+LEAST_CHANNELS = 32
+
+
+def suits(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], padding: Padding, dtype: Any) -> bool:
+    """Return whether the algorithm is faster on a CPU than the plain convolution of a stride of 1, and as exact.
+
+    In bfloat16, sums of the input are rounded once more.  Measured on an AMD EPYC: few channels cost more to transform
+    than to convolve; for fewer tiles than half the input's channels, so does the kernel.
+    """
+    (height, width), (_, _, cin, cout) = _output_size(x_shape, padding), kernel_shape
+    n_tiles = x_shape[0] * -(-height // 2) * -(-width // 2)
+    worthwhile = min(cin, cout) >= LEAST_CHANNELS and 2 * n_tiles >= cin
+    possible = kernel_shape[:2] == (3, 3) and max(map(max, padding)) <= 2  # the input's gradient pads by 2 less that
+    return possible and worthwhile and dtype == jnp.float32
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def convolve(
+    x: Float[Array, "items h w cin"], kernel: Float[Array, "3 3 cin cout"], padding: Padding
+) -> Float[Array, "items h2 w2 cout"]:
+    """Convolve with a stride of 1, in chunks that stay in a CPU's cache; so is the gradient."""
+    return _convolve(x, kernel_matrices(kernel), padding)
+
+
+def _convolve(x: Array, matrices: Array, padding: Padding, turned: bool = False) -> Array:
+    """Convolve with the kernel of these matrices or, `turned`, with that of the input's gradient."""
+    (height, width), x, matrices = _output_size(x.shape, padding), _even(x, padding), stored(matrices)
+
+    def chunk(_: None, x: Array) -> tuple[None, Array]:
+        y = products(stored(input_tiles(x, turned)), matrices, turned)
+        return None, interleaved(phases_of(stored(y), x.shape[1] - 2, x.shape[2] - 2, turned))
+
+    return over_chunks(chunk, None, x, _chunk_size(x, matrices))[1][:, :height, :width]
+
+
+def _forward(x: Array, kernel: Array, padding: Padding) -> tuple[Array, tuple[Array, Array]]:
+    matrices = kernel_matrices(kernel)
+    return _convolve(x, matrices, padding), (x, matrices)
+
+
+def _backward(padding: Padding, kept: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    (x, matrices), g = kept, stored(g)
+    (top, bottom), (left, right) = padding
+    dx = _convolve(g, matrices, ((2 - top, 2 - bottom), (2 - left, 2 - right)), turned=True)
+
+    def chunk(total: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
+        x, g = part
+        over_tiles, precision = (((1,), (1,)), ((0,), (0,))), product_precision(x.dtype)
+        return total + lax.dot_general(stored(input_tiles(x)), stored(output_tiles(g)), over_tiles, precision), None
+
+    x, g = _even(x, padding), jnp.pad(g, ((0, 0), (0, g.shape[1] % 2), (0, g.shape[2] % 2), (0, 0)))
+    dmatrices = over_chunks(chunk, jnp.zeros_like(matrices), (x, g), _chunk_size(x, matrices))[0]
+    return dx, kernel_gradient(stored(dmatrices))
+
+
+convolve.defvjp(_forward, _backward)
+
+
+def _output_size(x_shape: tuple[int, ...], padding: Padding) -> tuple[int, int]:
+    height, width = (side + sum(pads) - 2 for side, pads in zip(x_shape[1:3], padding, strict=True))
+    return height, width
+
+
+def _even(x: Array, padding: Padding) -> Array:
+    """Pad the input, and by one more zero along an axis whose number of outputs is odd."""
+    odd = (size % 2 for size in _output_size(x.shape, padding))
+    pads = [(low, high + one) for (low, high), one in zip(padding, odd, strict=True)]
+    return jnp.pad(x, ((0, 0), *pads, (0, 0)))
+
+
+def _chunk_size(x: Array, matrices: Array) -> int:
+    """Return the items of a chunk, for a padded input."""
+    tiles = (x.shape[1] - 2) // 2 * ((x.shape[2] - 2) // 2)
+    item_bytes = 16 * tiles * max(matrices.shape[1:]) * x.dtype.itemsize
+    return len(x) if len(x) * item_bytes <= WHOLE_BYTES else items_a_chunk(len(x), item_bytes, CHUNK_BYTES)
+
+
+# --- transformations --------------------------------------------------------------------------------------------
+
+
+def kernel_matrices(kernel: Float[Array, "3 3 cin cout"]) -> Float[Array, "16 cin cout"]:
+    """Return G k Gᵀ: a matrix for each of a tile's products.
+
+    Computed by sums: as products of matrices they take twenty times as long on a CPU.
+    """
+    return jnp.stack([matrix for row in _combine(_G, kernel) for matrix in _combine(_G, row)])
+
+
+def kernel_gradient(matrices: Float[Array, "16 cin cout"]) -> Float[Array, "3 3 cin cout"]:
+    """Return Gᵀ m G: the kernel's gradient for that of its matrices."""
+    rows = _combine(_transposed(_G), matrices.reshape(4, 4, *matrices.shape[1:]))
+    return jnp.stack([jnp.stack(_combine(_transposed(_G), row)) for row in rows])
+
+
+def input_tiles(x: Float[Array, "items h w cin"], turned: bool = False) -> Float[Array, "16 tiles cin"]:
+    """Return B x Bᵀ of the 4 × 4 inputs of each tile; the sides of `x` are even, and longer by 2 than the outputs."""
+    return _tiles([_B[i] for i in _TURNED] if turned else _B, x)
+
+
+def output_tiles(g: Float[Array, "items h w cout"]) -> Float[Array, "16 tiles cout"]:
+    """Return Aᵀ g A of the 2 × 2 outputs of each tile: its products' gradients for those of the outputs."""
+    return _tiles(_transposed(_A), g)
+
+
+def products(
+    tiles: Float[Array, "16 tiles channels"], matrices: Float[Array, "16 cin cout"], turned: bool = False
+) -> Float[Array, "16 tiles others"]:
+    """Multiply the tiles of the inputs by the kernel's matrices; `turned`, by the transposed ones."""
+    channels = ((2,), (2 if turned else 1,))
+    return lax.dot_general(tiles, matrices, (channels, ((0,), (0,))), product_precision(tiles.dtype))
+
+
+def phases_of(y: Float[Array, "16 tiles cout"], height: int, width: int, turned: bool = False) -> list[list[Any]]:
+    """Return A y Aᵀ of the products: the outputs of the tiles' two rows and two columns, [items, h/2, w/2, cout]."""
+    y = y.reshape(4, 4, -1, height // 2, width // 2, y.shape[2])
+    coefficients = [[row[i] for i in _TURNED] for row in _A] if turned else _A
+    return [_combine(coefficients, row) for row in _combine(coefficients, y)]
+
+
+def interleaved(phases: list[list[Any]]) -> Array:
+    """Return the outputs in order."""
+    y = jnp.stack([jnp.stack(row, axis=3) for row in phases], axis=2)
+    n_items, height, _, width, _, cout = y.shape
+    return y.reshape(n_items, 2 * height, 2 * width, cout)
+
+
+def _tiles(coefficients: Coefficients, x: Array) -> Array:
+    """Combine the rows, then the columns, of the tiles of `x`, which begin at every other place."""
+    n_taps = len(coefficients[0])
+    height, width = (side + 2 - n_taps for side in x.shape[1:3])
+    # Stored: XLA for CPUs would combine the rows again for each column.
+    rows = stored(jnp.stack(_combine(coefficients, [x[:, i : i + height : 2] for i in range(n_taps)])))
+    columns = [rows[:, :, :, j : j + width : 2] for j in range(n_taps)]
+    return jnp.stack(_combine(coefficients, columns), axis=1).reshape(16, -1, x.shape[3])
+
+
+def _combine(coefficients: Coefficients, parts: Any) -> list[Any]:
+    """Return the sum of `parts` times each row of coefficients."""
+    return [_sum([(c, part) for c, part in zip(row, parts, strict=True) if c]) for row in coefficients]
+
+
+def _sum(terms: list[tuple[float, Any]]) -> Any:
+    total = None
+    for c, part in terms:
+        term = part if abs(c) == 1 else abs(c) * part
+        if total is None:
+            total = term if c > 0 else -term
+        else:
+            total = total + term if c > 0 else total - term
+    return total
+
+
+def _transposed(matrix: Coefficients) -> Coefficients:
+    return tuple(zip(*matrix, strict=True))
