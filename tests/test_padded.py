@@ -8,7 +8,7 @@ from jax import lax
 
 from mumu_jax.models.kernels import winograd
 from mumu_jax.models.kernels.padded import CHANNELS_LAST, convolve, padded_conv
-from mumu_jax.models.kernels.pooling import max_pool_overlapping
+from mumu_jax.models.kernels.windows import max_pool
 
 
 @pytest.mark.parametrize("sides", [(16, 16), (17, 15)])
@@ -87,9 +87,19 @@ def test_winograds_algorithm_is_not_used_where_it_is_slower_or_less_exact(x_shap
     assert not winograd.suits(x_shape, kernel_shape, ((padding, padding),) * 2, dtype)
 
 
-@pytest.mark.parametrize(("sides", "padding"), [((8, 11), 1), ((9, 12), 0), ((112, 4), 1), ((55, 3), 0)])
+WINDOWS = [
+    ((8, 11), (3, 3), (2, 2), 1),
+    ((9, 12), (3, 3), (2, 2), 0),
+    ((112, 4), (3, 3), (2, 2), 1),
+    ((11, 7), (4, 1), (2, 2), 0),
+    ((9, 8), (2, 5), (3, 1), 0),
+    ((9, 7), (2, 3), (2, 3), 0),
+]
+
+
+@pytest.mark.parametrize(("sides", "window", "strides", "padding"), WINDOWS)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_overlapping_max_pool(sides, padding, dtype):
+def test_max_pool(sides, window, strides, padding, dtype):
     """Values and gradients are those of XLA's windows; no two elements are equal."""
     size = 2 * sides[0] * sides[1] * 3
     bits = np.random.default_rng(0).permutation(size).astype(np.uint16) * 8 + 0x80
@@ -97,8 +107,8 @@ def test_overlapping_max_pool(sides, padding, dtype):
 
     def plain(x):
         pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-        return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), pads)
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, *window, 1), (1, *strides, 1), pads)
 
-    of_values, of_gradients = relative_errors(lambda x: max_pool_overlapping(x, padding), plain, x)
+    of_values, of_gradients = relative_errors(lambda x: max_pool(x, window, strides, padding), plain, x)
     assert of_values == 0
-    assert of_gradients < (1e-6 if dtype == jnp.float32 else 1e-2)  # sums of up to four windows' gradients
+    assert of_gradients < (1e-6 if dtype == jnp.float32 else 1e-2)  # sums of several windows' gradients

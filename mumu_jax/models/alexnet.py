@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Key
 
 from mumu_jax.models.head import Shallow, dropout
 from mumu_jax.models.kernels.padded import padded_conv
-from mumu_jax.models.kernels.pooling import max_pool_overlapping
 from mumu_jax.models.kernels.precision import product_precision
+from mumu_jax.models.kernels.windows import max_pool
 from mumu_jax.models.registry import register
 
 # Number in torchvision's list of layers → features, size, stride, padding, and if a max-pool follows.
@@ -44,7 +44,7 @@ class AlexNet(nn.Module):
         for number, (features, size, stride, padding, pooled) in CONVOLUTIONS.items():
             name = f"features_{number}"
             x = nn.relu(padded_conv(features, size, stride, padding, bias=True, dtype=self.dtype, name=name)(x))
-            x = max_pool_overlapping(x, padding=0) if pooled else x
+            x = max_pool(x, (3, 3), (2, 2)) if pooled else x
         x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)  # channels first, the order of the published weights
         for number in (1, 4):
             x = dropout(x, dropout_keys, self.dropout, layer=number)

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Key
 from mumu_jax.models.batch_norm import BatchNorm, Members
 from mumu_jax.models.head import Shallow
 from mumu_jax.models.kernels.padded import padded_conv
-from mumu_jax.models.kernels.pooling import max_pool_overlapping
+from mumu_jax.models.kernels.windows import max_pool
 from mumu_jax.models.registry import register
 
 GROWTH = 32  # channels added by each layer
@@ -46,7 +46,7 @@ class DenseNet(nn.Module):
             return nn.relu(BatchNorm(self.dtype, name=name)(x, members))
 
         x = padded_conv(2 * GROWTH, 7, stride=2, dtype=self.dtype, name="conv0")(images.astype(self.dtype))
-        x = max_pool_overlapping(norm_relu(x, "norm0"), padding=1)
+        x = max_pool(norm_relu(x, "norm0"), (3, 3), (2, 2), padding=1)
         for b, n_layers in enumerate(self.blocks, start=1):
             for i in range(1, n_layers + 1):
                 new = Layer(self.dtype, name=f"denseblock{b}_denselayer{i}")(x, members)

@@ -14,7 +14,7 @@ from mumu_jax.models.batch_norm import BatchNorm, Members
 from mumu_jax.models.head import Shallow
 from mumu_jax.models.kernels.backend import stored
 from mumu_jax.models.kernels.padded import padded_conv
-from mumu_jax.models.kernels.pooling import max_pool_overlapping
+from mumu_jax.models.kernels.windows import max_pool
 from mumu_jax.models.registry import Output, fields_of, register
 
 # Depth → blocks of each of the four stages, and whether they are bottlenecks.
@@ -59,7 +59,7 @@ class ResNet(nn.Module):
         """Return (output, embedding) of standardised images; keys, one an item, enable dropout before the head."""
         x = padded_conv(64, 7, stride=2, dtype=self.dtype, name="conv1")(images.astype(self.dtype))
         x = nn.relu(BatchNorm(self.dtype, name="bn1")(x, members))
-        x = max_pool_overlapping(x, padding=1)
+        x = max_pool(x, (3, 3), (2, 2), padding=1)
         for stage, n_blocks in enumerate(self.blocks):
             for i in range(n_blocks):
                 stride = 2 if stage and not i else 1

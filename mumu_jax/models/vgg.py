@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key
 from mumu_jax.models.batch_norm import BatchNorm, Members
 from mumu_jax.models.head import Shallow, dropout
 from mumu_jax.models.kernels.padded import padded_conv
+from mumu_jax.models.kernels.windows import max_pool
 from mumu_jax.models.registry import register
 
 FILTERS = 128
@@ -43,7 +44,7 @@ class VGG(nn.Module):
         x = norm(self.dtype, name="input_bn")(patches[..., None], members)
         for i, (window, strides) in enumerate(POOLS, start=1):
             x = nn.relu(padded_conv(FILTERS, 3, bias=True, dtype=self.dtype, name=f"conv{i}")(x))
-            x = nn.max_pool(norm(self.dtype, name=f"bn{i}")(x, members), window, strides)
+            x = max_pool(norm(self.dtype, name=f"bn{i}")(x, members), window, strides)
             x = dropout(x, dropout_keys, self.dropout / 2, layer=i)
         x = x.reshape(len(x), -1).astype(jnp.float32)
         return Shallow(self.n_outputs, self.unit_output, self.dropout, name="output")(x, dropout_keys)

@@ -1,4 +1,4 @@
-"""Max-pooling that records the place of each maximum, so that its gradient reads no activation again.
+"""Max-pooling without overlap that records the place of each maximum, so that its gradient reads no activation again.
 
 The gradient goes to exactly one element of each window: if several are largest, to the first in the order of (frame,
 bin); in bfloat16, 0 is larger than −0.  The place is one byte a window of at most 255 elements.
@@ -37,43 +37,6 @@ def largest(x: Float[Array, "items frames bins c"]) -> Float[Array, "items c"]:
     """Return the largest value over frames and bins."""
     _, frames, bins, _ = x.shape
     return max_pool_tiles(x, (frames, bins))[:, 0, 0]
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
-def max_pool_overlapping(
-    x: Float[Array, "items height width c"], padding: int
-) -> Float[Array, "items height2 width2 c"]:
-    """Return the largest value of each 3 × 3 window, at every other position."""
-    return _overlapping_forward(x, padding)[0]
-
-
-def _overlapping_forward(x: Array, padding: int) -> tuple[Array, tuple[Array, tuple[int, int]]]:
-    sides = x.shape[1:3]
-    sizes = [(side + 2 * padding - 3) // 2 + 1 for side in sides]
-    pads = [(padding, 2 * size + 2 - side - padding) for side, size in zip(sides, sizes, strict=True)]
-    x = jnp.pad(stored(x), ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
-    elements = [x[:, i : i + 2 * sizes[0] : 2, j : j + 2 * sizes[1] : 2] for i, j in product(range(3), range(3))]
-    y, place = _unpack(_packed_max(elements)) if x.dtype == jnp.bfloat16 else _max_and_place(elements)
-    return y, (lax.optimization_barrier(place), sides)
-
-
-def _overlapping_backward(padding: int, kept: tuple[Array, tuple[int, int]], g: Array) -> tuple[Array]:
-    """Return the gradient: its element at an even row is in two windows one above the other, at an odd row in one."""
-    (place, (height, width)), g = kept, lax.optimization_barrier(g)
-
-    def phase(i: int, j: int) -> Array:
-        parts = []
-        for row, column in product(range(i, 3, 2), range(j, 3, 2)):
-            part = jnp.where(place == 3 * row + column, g, 0)
-            parts.append(jnp.pad(part, ((0, 0), (row // 2, 1 - row // 2), (column // 2, 1 - column // 2), (0, 0))))
-        return sum(parts[1:], parts[0])
-
-    y = jnp.stack([jnp.stack([phase(i, 0), phase(i, 1)], axis=3) for i in range(2)], axis=2)
-    y = y.reshape(len(g), 2 * y.shape[1], 2 * y.shape[3], -1)
-    return (y[:, padding : padding + height, padding : padding + width],)
-
-
-max_pool_overlapping.defvjp(_overlapping_forward, _overlapping_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -146,6 +109,13 @@ def _elements(phases: Phases, window: Window) -> list[Float[Array, "items t f c"
     cut = (items, frames * n // pt, pt // n, bins * m // pf, pf // m, channels)
     windows = [[phase.reshape(cut) for phase in row] for row in phases]
     return [windows[i % n][j % m][:, :, i // n, :, j // m] for i, j in product(range(pt), range(pf))]
+
+
+def max_of_elements(
+    elements: Sequence[Float[Array, "items t f c"]],
+) -> tuple[Float[Array, "items t f c"], UInt8[Array, "items t f c"]]:
+    """Return the largest of the elements, and its number; of equal ones the first."""
+    return _unpack(_packed_max(elements)) if elements[0].dtype == jnp.bfloat16 else _max_and_place(elements)
 
 
 def _max_and_place(elements):
