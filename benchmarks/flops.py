@@ -24,6 +24,7 @@ from benchmarks import timing
 from benchmarks.made_up_batches import Problem, densified, item_of
 from mumu_jax.compute.network import example_of
 from mumu_jax.models import cnn
+from mumu_jax.models.kernels.backend import traced_for
 from mumu_jax.models.kernels.precision import product_precision
 
 
@@ -53,7 +54,8 @@ def layers(problem: Problem) -> list[Layer]:
     """
     item, model = item_of(densified(problem.chunk(1, 1))), problem.network.model
     example = jax.eval_shape(lambda: example_of(problem.network, item))
-    with mock.patch.object(cnn, "conv_pool", _plain_conv_pool):
+    # As for a GPU: on a CPU, layers are products in the place of convolutions, and fewer.
+    with mock.patch.object(cnn, "conv_pool", _plain_conv_pool), traced_for("gpu"):
         variables = jax.eval_shape(model.init, jax.random.key(0), example)
         traced = jax.make_jaxpr(lambda variables, inputs: model.apply(variables, inputs))(variables, example)
     found, anything_trains = [], False

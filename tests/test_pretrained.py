@@ -165,8 +165,8 @@ def test_running_statistics_equal_pytorchs(model):
             assert relative(found[path], expected[source.name]) <= 1e-5, source.name
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_gradients_of_batch_norm_are_jaxs_own(dtype):
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-5), (jnp.bfloat16, 2e-2)])
+def test_gradients_of_batch_norm_are_jaxs_own(dtype, tolerance):
     """Of the formula written out, in float32: through mean and variance, also for items that do not count."""
     x = (jax.random.normal(jax.random.key(0), (6, 4, 3, 5)) * 3 + 5).astype(dtype)
     weights, mask = jax.random.normal(jax.random.key(2), x.shape), jnp.array([1, 1, 0, 1, 0, 1.0])
@@ -175,7 +175,7 @@ def test_gradients_of_batch_norm_are_jaxs_own(dtype):
 
     def ours(params, x):
         variables = {"params": params, "batch_stats": statistics}
-        return BatchNorm().apply(variables, x, Members(mask), mutable=["batch_stats"])[0]
+        return BatchNorm(dtype).apply(variables, x, Members(mask), mutable=["batch_stats"])[0]
 
     def plain(params, x):
         x, counted = x.astype(jnp.float32), mask[:, None, None, None]
@@ -185,13 +185,11 @@ def test_gradients_of_batch_norm_are_jaxs_own(dtype):
         return (x - mean) / jnp.sqrt(var + 1e-5) * params["scale"] + params["bias"]
 
     def gradients(network):
-        return jax.value_and_grad(lambda params, x: jnp.sum(jnp.sin(network(params, x)) * weights), (0, 1))(params, x)
+        return jax.grad(lambda params, x: jnp.sum(jnp.sin(network(params, x)) * weights), (0, 1))(params, x)
 
     for found, expected in zip(*map(jax.tree.leaves, (gradients(ours), gradients(plain))), strict=True):
-        tolerance = 2e-5 if found.dtype == jnp.float32 else 1e-2
-        np.testing.assert_allclose(
-            *(np.asarray(one, np.float32) for one in (found, expected)), rtol=0, atol=tolerance * 5
-        )
+        ours, theirs = (np.asarray(one, np.float32) for one in (found, expected))
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
 
 
 def test_batch_norm_counts_real_items_on_all_devices():
@@ -203,12 +201,13 @@ def test_batch_norm_counts_real_items_on_all_devices():
     weights = jax.random.normal(jax.random.key(2), x.shape)
 
     def statistics_and_gradients(axis, variables, x, weights, mask):
-        def loss(params):
+        def loss(params, x):
             y, new = network.apply(variables | {"params": params}, x, Members(mask, axis), mutable=["batch_stats"])
             return jnp.sum(jnp.sin(y) * weights * mask[:, None, None, None]), new["batch_stats"]
 
-        (value, new), gradients = jax.value_and_grad(loss, has_aux=True)(variables["params"])
-        return (value, gradients, new) if axis is None else (*jax.lax.psum((value, gradients), axis), new)
+        (value, new), (gradients, of_x) = jax.value_and_grad(loss, (0, 1), has_aux=True)(variables["params"], x)
+        sums = (value, gradients) if axis is None else jax.lax.psum((value, gradients), axis)
+        return (*sums, new), of_x
 
     plain = partial(statistics_and_gradients, None)
     expected = plain(variables, x, weights, mask)
@@ -219,14 +218,16 @@ def test_batch_norm_counts_real_items_on_all_devices():
         partial(statistics_and_gradients, "data"),
         Mesh(np.array(jax.devices()), ("data",)),
         (whole, split, split, split),
-        whole,
+        (whole, split),
     )
-    for found in (without_padding, quick_jit(on_devices)(variables, x, weights, mask)):
-        for ours, theirs in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
-            np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5)
-    values = np.asarray(x[real]).reshape(-1, 5)
-    np.testing.assert_allclose(expected[2]["mean"], 0.1 * values.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(expected[2]["var"], 0.9 + 0.1 * values.var(0, ddof=1), rtol=1e-5)
+    of_devices = quick_jit(on_devices)(variables, x, weights, mask)
+    of_real_items = expected[0], expected[1][real]
+    for found, theirs in ((without_padding, of_real_items), (of_devices, expected)):
+        for one, other in zip(*map(jax.tree.leaves, (found, theirs)), strict=True):
+            np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-5)
+    values, statistics = np.asarray(x[real]).reshape(-1, 5), expected[0][2]
+    np.testing.assert_allclose(statistics["mean"], 0.1 * values.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(statistics["var"], 0.9 + 0.1 * values.var(0, ddof=1), rtol=1e-5)
 
 
 SMALL = {

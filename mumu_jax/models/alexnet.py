@@ -10,9 +10,9 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from mumu_jax.models.head import Shallow, dropout
+from mumu_jax.models.kernels.overlapping import max_pool
 from mumu_jax.models.kernels.padded import padded_conv
 from mumu_jax.models.kernels.precision import product_precision
-from mumu_jax.models.kernels.windows import max_pool
 from mumu_jax.models.registry import register
 
 # Number in torchvision's list of layers → features, size, stride, padding, and if a max-pool follows.

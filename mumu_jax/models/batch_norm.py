@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float
@@ -15,7 +16,7 @@ from jaxtyping import Array, Float
 EPSILON = 1e-5  # PyTorch's defaults
 MOMENTUM = 0.1  # the weight of the new statistics (Flax's and TensorFlow's convention would be 0.9)
 
-Channels = Float[Array, " channels"]
+Channels = Float[Array | np.ndarray, " channels"]
 
 
 def trains(trainable: str, path: Sequence[str]) -> bool:
@@ -65,18 +66,17 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
         mean, var = running_mean.value, running_var.value
         if members is None or not self.takes_batch(members):
-            centred = x.astype(jnp.float32) - mean
-            return (centred * (lax.rsqrt(var + self.epsilon) * scale) + bias).astype(self.dtype)
+            return _scale(x, mean, lax.rsqrt(var + self.epsilon), scale, bias).astype(self.dtype)
         mean, var, count = _moments(lax.stop_gradient(x), members)
         unbiased = var * count / jnp.maximum(count - 1, 1)
         running_mean.value = (1 - self.momentum) * running_mean.value + self.momentum * mean
         running_var.value = (1 - self.momentum) * running_var.value + self.momentum * unbiased
-        statistics = Statistics(mean, lax.rsqrt(var + self.epsilon), count, members.mask)
+        statistics = _Statistics(mean, lax.rsqrt(var + self.epsilon), count, members.mask)
         return _normalise(x, scale, bias, statistics, members.axis, self.dtype)
 
 
-class Statistics(NamedTuple):
-    """What a batch is normalised by."""
+class _Statistics(NamedTuple):
+    """The statistics that normalise a training batch."""
 
     mean: Channels
     inverse: Channels  # of the standard deviation
@@ -86,29 +86,33 @@ class Statistics(NamedTuple):
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def _normalise(
-    x: Array, scale: Channels, bias: Channels, statistics: Statistics, axis: str | None, dtype: Any
+    x: Array, scale: Channels, bias: Channels, statistics: _Statistics, axis: str | None, dtype: Any
 ) -> Array:
     """Normalise a batch by its own statistics, whose dependence on `x` is in the gradient.
 
     JAX's own gradient goes back through mean and variance one after the other, and reads the batch twice as often.
     """
-    factor = statistics.inverse * scale
-    return ((x.astype(jnp.float32) - statistics.mean) * factor + bias).astype(dtype)
+    return _scale(x, statistics.mean, statistics.inverse, scale, bias).astype(dtype)
 
 
-def _forward(x: Array, scale: Channels, bias: Channels, statistics: Statistics, axis: str | None, dtype: Any) -> Any:
+def _scale(x: Array, mean: Channels, inverse: Channels, scale: Channels, bias: Channels) -> Array:
+    """Return `x` with zero mean and unit variance, then scale and bias; `inverse` is that of the standard deviation."""
+    return (x.astype(jnp.float32) - mean) * (inverse * scale) + bias
+
+
+def _forward(x: Array, scale: Channels, bias: Channels, statistics: _Statistics, axis: str | None, dtype: Any) -> Any:
     return _normalise(x, scale, bias, statistics, axis, dtype), (x, scale, statistics)
 
 
-def _backward(axis: str | None, dtype: Any, kept: Any, g: Array) -> tuple[Array, Channels, Channels, None]:
-    x, scale, (mean, inverse, count, mask) = kept
+def _backward(axis: str | None, dtype: Any, residuals: Any, g: Array) -> tuple[Array, Channels, Channels, None]:
+    x, scale, (mean, inverse, count, mask) = residuals
     g = g.astype(jnp.float32)
     centred = x.astype(jnp.float32) - mean
     axes = tuple(range(x.ndim - 1))
     dbias, dscale = g.sum(axes), (g * centred).sum(axes) * inverse
-    of_bias, of_scale = _total((dbias, dscale), axis)
+    total_dbias, total_dscale = _total((dbias, dscale), axis)
     shares = mask.reshape(-1, *(1,) * (x.ndim - 1)) / count
-    dx = (g - shares * (of_bias + centred * (inverse * of_scale))) * (inverse * scale)
+    dx = (g - shares * (total_dbias + centred * (inverse * total_dscale))) * (inverse * scale)
     return dx.astype(x.dtype), dscale, dbias, None
 
 
@@ -121,13 +125,13 @@ def _moments(
     """Return mean, variance and count of the real items' values in each channel, over all devices."""
     x, mask, places = x.astype(jnp.float32), members.mask, tuple(range(1, x.ndim - 1))
 
-    def of_real_items(values: Array) -> Channels:
+    def sum_real(values: Array) -> Channels:
         return (values.sum(places) * mask[:, None]).sum(0)
 
-    sums, count = _total((of_real_items(x), mask.sum() * math.prod(x.shape[1:-1])), members.axis)
+    sums, count = _total((sum_real(x), mask.sum() * math.prod(x.shape[1:-1])), members.axis)
     mean = sums / count
     # Two passes: the mean square minus the squared mean would lose digits.
-    return mean, _total(of_real_items((x - mean) ** 2), members.axis) / count, count
+    return mean, _total(sum_real((x - mean) ** 2), members.axis) / count, count
 
 
 def _total(parts: Any, axis: str | None) -> Any:

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Key
 
 from mumu_jax.models.batch_norm import BatchNorm, Members
 from mumu_jax.models.head import Shallow
+from mumu_jax.models.kernels.overlapping import max_pool
 from mumu_jax.models.kernels.padded import padded_conv
-from mumu_jax.models.kernels.windows import max_pool
 from mumu_jax.models.registry import register
 
 GROWTH = 32  # channels added by each layer

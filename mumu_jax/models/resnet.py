@@ -13,8 +13,8 @@ from mumu_jax.config import ModelSettings
 from mumu_jax.models.batch_norm import BatchNorm, Members
 from mumu_jax.models.head import Shallow
 from mumu_jax.models.kernels.backend import stored
+from mumu_jax.models.kernels.overlapping import max_pool
 from mumu_jax.models.kernels.padded import padded_conv
-from mumu_jax.models.kernels.windows import max_pool
 from mumu_jax.models.registry import Output, fields_of, register
 
 # Depth → blocks of each of the four stages, and whether they are bottlenecks.

@@ -52,7 +52,8 @@ class _Layer(NamedTuple):
         piece = jax.tree.leaves(jax.eval_shape(self.convolve, x[:1], matrix)[0])
         return sum(phase.size * phase.dtype.itemsize for phase in piece)
 
-    def items_a_chunk(self, x, matrix) -> int:
+    def chunk_size(self, x, matrix) -> int:
+        """Return the items of a chunk."""
         return items_a_chunk(len(x), self.item_bytes(x, matrix), self.cached_bytes)
 
 
@@ -122,7 +123,7 @@ def _pooled_and_places(x, matrix, bias, layer: _Layer):
         y = pooled + bias
         return carry, (jnn.relu(y).astype(x.dtype), jnp.where(y > 0, places, NOWHERE))
 
-    return over_chunks(forward, None, x, layer.items_a_chunk(x, matrix))[1]
+    return over_chunks(forward, None, x, layer.chunk_size(x, matrix))[1]
 
 
 def _fwd(x, matrix, bias, layer: _Layer):
@@ -144,7 +145,7 @@ def _bwd(layer: _Layer, residuals, g):
         return total + dmatrix, None if differentiated is None else dx
 
     zero = jnp.zeros(matrix.shape, jnp.float32)
-    dmatrix, dx = over_chunks(backward, zero, (x, g, places), layer.items_a_chunk(x, matrix))
+    dmatrix, dx = over_chunks(backward, zero, (x, g, places), layer.chunk_size(x, matrix))
     dbias = jnp.sum(jnp.where(places != NOWHERE, g, 0), axis=(0, 1, 2), dtype=jnp.float32)
     return dx, dmatrix, dbias
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mumu_jax.models.kernels import winograd
-from mumu_jax.models.kernels.pooling import Phases, Window
+from mumu_jax.models.kernels.pooling import Phases, Window, in_order
 from mumu_jax.models.kernels.precision import product_precision
 
 # A banded matrix covers this many output bins.  With a wider band, more products are wasted on zeros, and the values
@@ -164,27 +164,22 @@ def _halved(whole: Formulation) -> Formulation:
     return Formulation(expand, apply)
 
 
-def _sums(common, evens, odds) -> list[list[Any]]:
+def _sums(common, evens, odds) -> Phases:
     """Return the phases of common + evens and of common + odds, their frames interleaved."""
-    return [
-        [one + other for one, other in zip(row, rest, strict=True)]
+    return tuple(
+        tuple(one + other for one, other in zip(row, rest, strict=True))
         for row, *both in zip(common, evens, odds, strict=True)
         for rest in both
-    ]
+    )
 
 
-def _for_pool(phases: list[list[Any]], pool) -> Phases:
+def _for_pool(phases: tuple[tuple[Any, ...], ...], pool) -> Phases:
     """Return the phases; join those of an axis along which their number does not divide the pool."""
     if pool[0] % len(phases):
-        phases = [[_interleave(column, axis=1) for column in zip(*phases, strict=True)]]
+        phases = ((*(in_order(tuple((part,) for part in column)) for column in zip(*phases, strict=True)),),)
     if pool[1] % len(phases[0]):
-        phases = [[_interleave(row, axis=2)] for row in phases]
-    return tuple(map(tuple, phases))
-
-
-def _interleave(parts, axis: int):
-    y = jnp.stack(parts, axis=axis + 1)
-    return y.reshape(*y.shape[:axis], -1, *y.shape[axis + 2 :])
+        phases = tuple((in_order((row,)),) for row in phases)
+    return phases
 
 
 # --- the choice -------------------------------------------------------------------------------------------------

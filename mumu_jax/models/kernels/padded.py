@@ -60,8 +60,8 @@ def _convolve(x: Array, kernel: Array, strides: Sequence[int], padding: Any, *, 
 def convolve(x: Array, kernel: Array, padding: Any, stride: int = 1, precision: Any = None) -> Array:
     """Convolve, with channels last; `padding` is that before and after each axis; `precision` is as for `x` if None.
 
-    On a CPU, a 1 × 1 convolution is a matrix product, a 3 × 3 one Winograd's if that is faster, and others have the
-    gradient below.
+    On a CPU, a 1 × 1 convolution is a matrix product, a 3 × 3 one Winograd's if that is faster (in the precision of
+    `x`), and others have the gradient below.
     """
     precision = product_precision(x.dtype) if precision is None else precision
     padding = tuple(map(tuple, padding))

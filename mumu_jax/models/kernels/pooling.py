@@ -27,6 +27,13 @@ Phases = tuple[tuple[Float[Array, "items frames bins c"], ...], ...]
 MOST_IN_A_BYTE = 255  # elements of a window whose places fit, beside 255 itself for none of them
 
 
+def in_order(phases: Phases) -> Float[Array, "items all_frames all_bins c"]:
+    """Return the array of which these are the polyphase components."""
+    y = jnp.stack([jnp.stack(row, axis=3) for row in phases], axis=2)
+    n_items, frames, n, bins, m, channels = y.shape
+    return y.reshape(n_items, frames * n, bins * m, channels)
+
+
 def max_pool_tiles(x: Float[Array, "items frames bins c"], tile: Window) -> Float[Array, "items t f c"]:
     """Return the largest value of each tile; what is left over at the end is dropped."""
     (frames, bins), (pt, pf) = x.shape[1:3], tile
@@ -109,13 +116,6 @@ def _elements(phases: Phases, window: Window) -> list[Float[Array, "items t f c"
     cut = (items, frames * n // pt, pt // n, bins * m // pf, pf // m, channels)
     windows = [[phase.reshape(cut) for phase in row] for row in phases]
     return [windows[i % n][j % m][:, :, i // n, :, j // m] for i, j in product(range(pt), range(pf))]
-
-
-def max_of_elements(
-    elements: Sequence[Float[Array, "items t f c"]],
-) -> tuple[Float[Array, "items t f c"], UInt8[Array, "items t f c"]]:
-    """Return the largest of the elements, and its number; of equal ones the first."""
-    return _unpack(_packed_max(elements)) if elements[0].dtype == jnp.bfloat16 else _max_and_place(elements)
 
 
 def _max_and_place(elements):

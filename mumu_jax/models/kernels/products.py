@@ -42,11 +42,11 @@ def _forward(rows: Array, kernel: Array, precision: Any) -> tuple[Array, tuple[A
     return _multiply(rows, kernel, precision), (rows, kernel)
 
 
-def _backward(precision: Any, kept: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    (rows, kernel), g = kept, stored(g)
+def _backward(precision: Any, residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    (rows, kernel), g = residuals, stored(g)
     if rows.shape[1] <= g.shape[1]:
         dkernel = jnp.matmul(stored(rows.T), g, precision=precision)
-    else:  # fewer numbers to put in order, and those of the product
+    else:  # transposes the smaller array, and then the product
         dkernel = stored(jnp.matmul(stored(g.T), rows, precision=precision)).T
     return jnp.matmul(g, kernel.T, precision=precision), dkernel
 

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from mumu_jax.models.kernels.backend import stored
 from mumu_jax.models.kernels.chunks import items_a_chunk, over_chunks
+from mumu_jax.models.kernels.pooling import Phases, in_order
 from mumu_jax.models.kernels.precision import product_precision
 
 Coefficients = Sequence[Sequence[float]]
@@ -23,7 +24,7 @@ Padding = tuple[tuple[int, int], tuple[int, int]]  # before and after each axis
 _B: Coefficients = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
 _G: Coefficients = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
 _A: Coefficients = ((1, 1, 1, 0), (0, 1, -1, -1))
-# The order of the products in which the same matrices, transposed, are those of the kernel turned around.
+# For the kernel turned around, (G k)ᵢ is that of the kernel at this place: the input's gradient needs no new matrices.
 _TURNED = (3, 1, 2, 0)
 
 # Measured on an AMD EPYC: all tiles of a batch at once if they have no more bytes than the first, else chunks of the
@@ -35,13 +36,15 @@ LEAST_CHANNELS = 32
 def suits(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], padding: Padding, dtype: Any) -> bool:
     """Return whether the algorithm is faster on a CPU than the plain convolution of a stride of 1, and as exact.
 
-    In bfloat16, sums of the input are rounded once more.  Measured on an AMD EPYC: few channels cost more to transform
-    than to convolve; for fewer tiles than half the input's channels, so does the kernel.
+    With another number of items it may not be used, and results differ by rounding.  In bfloat16, sums of the input are
+    rounded once more.  Measured on an AMD EPYC: few channels cost more to transform than to convolve; for fewer tiles
+    than half the input's channels, so does the kernel.
     """
     (height, width), (_, _, cin, cout) = _output_size(x_shape, padding), kernel_shape
     n_tiles = x_shape[0] * -(-height // 2) * -(-width // 2)
     worthwhile = min(cin, cout) >= LEAST_CHANNELS and 2 * n_tiles >= cin
-    possible = kernel_shape[:2] == (3, 3) and max(map(max, padding)) <= 2  # the input's gradient pads by 2 less that
+    # The input's gradient is padded by 2 minus the padding, which must not be negative.
+    possible = kernel_shape[:2] == (3, 3) and max(map(max, padding)) <= 2
     return possible and worthwhile and dtype == jnp.float32
 
 
@@ -49,19 +52,20 @@ def suits(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], padding: Padd
 def convolve(
     x: Float[Array, "items h w cin"], kernel: Float[Array, "3 3 cin cout"], padding: Padding
 ) -> Float[Array, "items h2 w2 cout"]:
-    """Convolve with a stride of 1, in chunks that stay in a CPU's cache; so is the gradient."""
+    """Convolve with a stride of 1, in chunks that stay in a CPU's cache; the gradient is computed in the same way."""
     return _convolve(x, kernel_matrices(kernel), padding)
 
 
 def _convolve(x: Array, matrices: Array, padding: Padding, turned: bool = False) -> Array:
     """Convolve with the kernel of these matrices or, `turned`, with that of the input's gradient."""
-    (height, width), x, matrices = _output_size(x.shape, padding), _even(x, padding), stored(matrices)
+    height, width = _output_size(x.shape, padding)
+    matrices, padded = stored(matrices), _even(x, padding)
 
     def chunk(_: None, x: Array) -> tuple[None, Array]:
         y = products(stored(input_tiles(x, turned)), matrices, turned)
-        return None, interleaved(phases_of(stored(y), x.shape[1] - 2, x.shape[2] - 2, turned))
+        return None, in_order(phases_of(stored(y), x.shape[1] - 2, x.shape[2] - 2, turned))
 
-    return over_chunks(chunk, None, x, _chunk_size(x, matrices))[1][:, :height, :width]
+    return over_chunks(chunk, None, padded, _chunk_size(padded, matrices))[1][:, :height, :width]
 
 
 def _forward(x: Array, kernel: Array, padding: Padding) -> tuple[Array, tuple[Array, Array]]:
@@ -69,18 +73,21 @@ def _forward(x: Array, kernel: Array, padding: Padding) -> tuple[Array, tuple[Ar
     return _convolve(x, matrices, padding), (x, matrices)
 
 
-def _backward(padding: Padding, kept: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    (x, matrices), g = kept, stored(g)
+def _backward(padding: Padding, residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, matrices = residuals
     (top, bottom), (left, right) = padding
+    g = stored(g)
     dx = _convolve(g, matrices, ((2 - top, 2 - bottom), (2 - left, 2 - right)), turned=True)
 
     def chunk(total: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
-        x, g = part
-        over_tiles, precision = (((1,), (1,)), ((0,), (0,))), product_precision(x.dtype)
-        return total + lax.dot_general(stored(input_tiles(x)), stored(output_tiles(g)), over_tiles, precision), None
+        of_input, of_output = stored(input_tiles(part[0])), stored(output_tiles(part[1]))
+        over_tiles = (((1,), (1,)), ((0,), (0,)))
+        return total + lax.dot_general(of_input, of_output, over_tiles, product_precision(x.dtype)), None
 
-    x, g = _even(x, padding), jnp.pad(g, ((0, 0), (0, g.shape[1] % 2), (0, g.shape[2] % 2), (0, 0)))
-    dmatrices = over_chunks(chunk, jnp.zeros_like(matrices), (x, g), _chunk_size(x, matrices))[0]
+    padded_x = _even(x, padding)
+    padded_g = jnp.pad(g, ((0, 0), (0, g.shape[1] % 2), (0, g.shape[2] % 2), (0, 0)))
+    zero, size = jnp.zeros_like(matrices), _chunk_size(padded_x, matrices)
+    dmatrices, _ = over_chunks(chunk, zero, (padded_x, padded_g), size)
     return dx, kernel_gradient(stored(dmatrices))
 
 
@@ -141,18 +148,11 @@ def products(
     return lax.dot_general(tiles, matrices, (channels, ((0,), (0,))), product_precision(tiles.dtype))
 
 
-def phases_of(y: Float[Array, "16 tiles cout"], height: int, width: int, turned: bool = False) -> list[list[Any]]:
-    """Return A y Aᵀ of the products: the outputs of the tiles' two rows and two columns, [items, h/2, w/2, cout]."""
+def phases_of(y: Float[Array, "16 tiles cout"], height: int, width: int, turned: bool = False) -> Phases:
+    """Return A y Aᵀ of the products: the outputs of the tiles, of which each row and column is a phase."""
     y = y.reshape(4, 4, -1, height // 2, width // 2, y.shape[2])
     coefficients = [[row[i] for i in _TURNED] for row in _A] if turned else _A
-    return [_combine(coefficients, row) for row in _combine(coefficients, y)]
-
-
-def interleaved(phases: list[list[Any]]) -> Array:
-    """Return the outputs in order."""
-    y = jnp.stack([jnp.stack(row, axis=3) for row in phases], axis=2)
-    n_items, height, _, width, _, cout = y.shape
-    return y.reshape(n_items, 2 * height, 2 * width, cout)
+    return tuple(tuple(_combine(coefficients, row)) for row in _combine(coefficients, y))
 
 
 def _tiles(coefficients: Coefficients, x: Array) -> Array:

@@ -3,8 +3,9 @@
 XLA's own gradient compares all elements again with each maximum, and scatters: on a CPU it takes five times as long.
 """
 
-from functools import partial
-from itertools import product
+import math
+from functools import partial, reduce
+from itertools import chain, product
 
 import jax
 import jax.numpy as jnp
@@ -12,21 +13,26 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mumu_jax.models.kernels.backend import stored
-from mumu_jax.models.kernels.pooling import Window, max_of_elements, max_pool_tiles
+from mumu_jax.models.kernels.pooling import MOST_IN_A_BYTE, Phases, Window, in_order, max_and_place, max_pool_tiles
 
 
 def max_pool(
     x: Float[Array, "items frames bins c"], window: Window, strides: Window, padding: int = 0
 ) -> Float[Array, "items t f c"]:
-    """Return the largest value of each window; windows begin `strides` apart, the first ones in the padding."""
+    """Return the largest value of each window; windows begin `strides` apart, the first ones in the padding.
+
+    Raises ValueError if a window that is not its own stride has more than 255 elements.
+    """
     if window == strides and not padding:
         return max_pool_tiles(x, window)
+    if math.prod(window) > MOST_IN_A_BYTE:
+        raise ValueError(f"window is {window}, more than {MOST_IN_A_BYTE} elements; choose a smaller one")
     pads = []
     for side, size, stride in zip(x.shape[1:3], window, strides, strict=True):
-        n_windows = (side + 2 * padding - size) // stride + 1
+        n_windows = max(0, (side + 2 * padding - size) // stride + 1)
         pads.append((padding, stride * (n_windows + _reach(size, stride)) - side - padding, 0))
     least = jnp.array(-jnp.inf, x.dtype)
-    return _pool_windows(lax.pad(stored(x), least, [(0, 0, 0), *pads, (0, 0, 0)]), window, strides)
+    return _pool(lax.pad(stored(x), least, [(0, 0, 0), *pads, (0, 0, 0)]), window, strides)
 
 
 def _reach(size: int, stride: int) -> int:
@@ -35,21 +41,25 @@ def _reach(size: int, stride: int) -> int:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _pool_windows(x: Array, window: Window, strides: Window) -> Array:
-    """Pool an input of as many strides as there are windows, and those that the last one reaches into."""
-    return _forward(x, window, strides)[0]
+def _pool(x: Array, window: Window, strides: Window) -> Array:
+    """Pool an input whose sides are the strides times the number of windows and what the last one reaches beyond."""
+    return reduce(jnp.maximum, chain(*_elements(x, window, strides)))
+
+
+def _elements(x: Array, window: Window, strides: Window) -> Phases:
+    """Return an array for each element of the windows, by row and column."""
+    (pt, pf), (st, sf), (more_t, more_f) = window, strides, map(_reach, window, strides)
+    t, f = x.shape[1] // st - more_t, x.shape[2] // sf - more_f
+    return tuple(tuple(x[:, i : i + st * t : st, j : j + sf * f : sf] for j in range(pf)) for i in range(pt))
 
 
 def _forward(x: Array, window: Window, strides: Window) -> tuple[Array, Array]:
-    (st, sf), (more_t, more_f) = strides, map(_reach, window, strides)
-    t, f = x.shape[1] // st - more_t, x.shape[2] // sf - more_f
-    elements = [x[:, i : i + st * t : st, j : j + sf * f : sf] for i, j in product(*map(range, window))]
-    y, place = max_of_elements(elements)
+    y, place = max_and_place([_elements(x, window, strides)], window)
     return y, lax.optimization_barrier(place)
 
 
 def _backward(window: Window, strides: Window, place: Array, g: Array) -> tuple[Array]:
-    """Return the gradient, put together of its polyphase components: an element sums over the windows that it is in."""
+    """Return the gradient by its polyphase components: an element sums over the windows that it is in."""
     (pt, pf), (st, sf), (more_t, more_f) = window, strides, map(_reach, window, strides)
     g = lax.optimization_barrier(g)
     n_items, t, f, channels = g.shape
@@ -61,8 +71,7 @@ def _backward(window: Window, strides: Window, place: Array, g: Array) -> tuple[
             total += jnp.pad(jnp.where(place == pf * i + j, g, 0), pads)
         return total
 
-    y = jnp.stack([jnp.stack([phase(i, j) for j in range(sf)], axis=3) for i in range(st)], axis=2)
-    return (y.reshape(n_items, st * (t + more_t), sf * (f + more_f), channels),)
+    return (in_order(tuple(tuple(phase(i, j) for j in range(sf)) for i in range(st))),)
 
 
-_pool_windows.defvjp(_forward, _backward)
+_pool.defvjp(_forward, _backward)

@@ -1,0 +1,57 @@
+"""Winograd's algorithm has the values and gradients of the plain convolution, and is used where it is faster."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+from relative_errors import relative_errors
+
+from mumu_jax.models.kernels import winograd
+from mumu_jax.models.kernels.padded import CHANNELS_LAST, convolve
+
+N_ITEMS, CIN, COUT = 4, 32, 40
+PAD = (1, 1), (1, 1)
+
+
+def plain(x, kernel, padding):
+    precision = lax.Precision.HIGHEST
+    return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=CHANNELS_LAST, precision=precision)
+
+
+@pytest.mark.parametrize("padding", [PAD, ((0, 2), (1, 0))])
+@pytest.mark.parametrize(("sides", "size"), [((8, 6), 4), ((7, 9), 4), ((8, 7), 1), ((8, 7), 2)])
+def test_values_and_gradients(padding, sides, size, monkeypatch):
+    """Of even and odd sides, whole and in chunks of so many items."""
+    x = jax.random.normal(jax.random.key(0), (N_ITEMS, *sides, CIN)) + 1
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, CIN, COUT))
+    assert winograd.suits(x.shape, kernel.shape, padding, x.dtype)
+    if size < N_ITEMS:
+        monkeypatch.setattr(winograd, "WHOLE_BYTES", 0)
+        monkeypatch.setattr(winograd, "items_a_chunk", lambda *_: size)
+    ours = lambda x, kernel: convolve(x, kernel, padding)  # noqa: E731
+    text = jax.jit(lambda *arguments: ours(*arguments)).lower(x, kernel).as_text()
+    assert ("while" in text) == (size < N_ITEMS)
+    assert "convolution" not in text
+    assert max(relative_errors(ours, lambda x, kernel: plain(x, kernel, padding), x, kernel)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "kernel_shape", "padding", "dtype"),
+    [
+        ((4, 8, 8, 32), (5, 5, 32, 32), 1, jnp.float32),
+        ((4, 8, 8, 32), (3, 3, 32, 32), 3, jnp.float32),
+        ((4, 8, 8, 32), (3, 3, 32, 31), 1, jnp.float32),
+        ((4, 8, 8, 31), (3, 3, 31, 32), 1, jnp.float32),
+        ((4, 8, 8, 32), (3, 3, 32, 32), 1, jnp.bfloat16),
+        ((1, 4, 4, 64), (3, 3, 64, 64), 1, jnp.float32),
+    ],
+)
+def test_not_used_where_it_is_slower_or_less_exact(x_shape, kernel_shape, padding, dtype):
+    assert winograd.suits((4, 8, 8, 32), (3, 3, 32, 32), PAD, jnp.float32)
+    assert not winograd.suits(x_shape, kernel_shape, ((padding, padding), (padding, padding)), dtype)
+
+
+def test_not_used_with_a_stride():
+    x, kernel = jnp.ones((4, 8, 8, 32)), jnp.ones((3, 3, 32, 32))
+    text = jax.jit(lambda x, kernel: convolve(x, kernel, PAD, stride=2)).lower(x, kernel).as_text()
+    assert "convolution" in text
