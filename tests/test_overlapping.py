@@ -7,6 +7,7 @@ import pytest
 from jax import lax
 from relative_errors import relative_errors
 
+from mumu_jax.models.kernels.backend import traced_for
 from mumu_jax.models.kernels.overlapping import max_pool
 
 WINDOWS = [
@@ -45,6 +46,15 @@ def test_a_tie_goes_to_the_first_element(dtype):
     gradient = jax.grad(lambda x: max_pool(x, (3, 3), (2, 2)).sum().astype(jnp.float32))(jnp.zeros((1, 5, 5, 1), dtype))
     rows, columns = np.nonzero(np.asarray(gradient, np.float32)[0, :, :, 0])
     assert [*zip(rows.tolist(), columns.tolist(), strict=True)] == [(0, 0), (0, 2), (2, 0), (2, 2)]
+
+
+def test_a_tpu_has_an_instruction_for_it():
+    x = jnp.ones((1, 8, 8, 3))
+    with traced_for("tpu"):
+        text = jax.jit(lambda x: max_pool(x, (3, 3), (2, 2), padding=1)).lower(x).as_text()
+        y = max_pool(x, (3, 3), (2, 2), padding=1)
+    assert "reduce_window" in text
+    np.testing.assert_array_equal(y, max_pool(x, (3, 3), (2, 2), padding=1))
 
 
 def test_no_window_fits():
