@@ -1,11 +1,11 @@
-"""How far a network's values and gradients are from those of another way to compute it."""
+"""Compare a network's values and gradients with those of another way to compute it."""
 
 import jax
 import jax.numpy as jnp
 
 
 def relative_errors(ours, plain, *arguments):
-    """Of the values and of each argument's gradient, in the largest value."""
+    """Return the largest errors of the values and of each argument's gradient, as shares of the largest value."""
     y = jax.eval_shape(plain, *arguments)
     g = jax.random.normal(jax.random.key(9), y.shape, y.dtype)
     results = []

@@ -176,7 +176,8 @@ def _sums(common, evens, odds) -> Phases:
 def _for_pool(phases: tuple[tuple[Any, ...], ...], pool) -> Phases:
     """Return the phases; join those of an axis along which their number does not divide the pool."""
     if pool[0] % len(phases):
-        phases = ((*(in_order(tuple((part,) for part in column)) for column in zip(*phases, strict=True)),),)
+        columns = zip(*phases, strict=True)
+        phases = (tuple(in_order(tuple((part,) for part in column)) for column in columns),)
     if pool[1] % len(phases[0]):
         phases = tuple((in_order((row,)),) for row in phases)
     return phases
