@@ -16,6 +16,7 @@ from mumu_jax.compute.network import Constants, Network
 from mumu_jax.compute.state import TrainState
 from mumu_jax.compute.step import train_chunk
 from mumu_jax.errors import UserError
+from mumu_jax.models.kernels.backend import compiler_options
 
 AXIS = "data"
 WHOLE, SPLIT = PartitionSpec(), PartitionSpec(None, AXIS)  # on every device; a chunk's items over the devices
@@ -90,14 +91,15 @@ def compile_train_chunk(
     It takes over the memory of the state it is given.  Both kinds take and give the same arrays, and run the program
     of one device's part on each device.
     """
+    options = compiler_options(mesh.devices.flat[0].platform)
     if mesh.size == 1:
         alone = partial(train_chunk, network=network, tx=tx)
-        return jax.jit(alone, donate_argnums=0).lower(*arguments).compile(compiler_options(mesh))
+        return jax.jit(alone, donate_argnums=0).lower(*arguments).compile(options)
 
     one_of_many = partial(train_chunk, network=network, tx=tx, axis=AXIS)
     if kind != "pmap":
         everywhere = on_each_device(one_of_many, mesh, in_specs=(WHOLE, SPLIT, WHOLE), out_specs=WHOLE)
-        return jax.jit(everywhere, donate_argnums=0).lower(*arguments).compile(compiler_options(mesh))
+        return jax.jit(everywhere, donate_argnums=0).lower(*arguments).compile(options)
 
     mapped = jax.pmap(
         one_of_many,
@@ -114,19 +116,7 @@ def compile_train_chunk(
     abstract = jax.tree.map(
         lambda leaf: ShapedArray(leaf.shape, leaf.dtype), (state, jax.eval_shape(deal, chunk), constants)
     )
-    return _Dealing(deal, mapped.lower(*abstract).compile(compiler_options(mesh)))
-
-
-def compiler_options(mesh: Mesh) -> dict[str, Any]:
-    """Return compiler options for the devices of this mesh.
-
-    A GPU's compiler shall send all gradients as one message: by itself, at most 30 MB are one.  A CPU's shall keep the
-    barriers of `kernels.backend.stored` to the end: by itself, it removes them before it fuses what they keep apart.
-    """
-    platform = mesh.devices.flat[0].platform
-    if platform == "gpu":
-        return {"xla_gpu_all_reduce_combine_threshold_bytes": 2**31}
-    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if platform == "cpu" else {}
+    return _Dealing(deal, mapped.lower(*abstract).compile(options))
 
 
 def on_each_device(program: Callable[..., Any], mesh: Mesh, in_specs: Any, out_specs: Any) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ from jax import lax
 from mumu_jax.compute.network import Network
 from mumu_jax.compute.state import abstract_variables
 from mumu_jax.errors import reason_of
-from mumu_jax.models.kernels.backend import backend
+from mumu_jax.models.kernels.backend import backend, compiler_options
 from mumu_jax.models.kernels.conv_pool import conv_pool
 from mumu_jax.models.kernels.formulations import FIXED, Choose, Convolution, candidates
 
@@ -88,10 +88,12 @@ def time_candidates(
     is_over: Callable[[], bool] = lambda: False,
     clock: Seconds = time.perf_counter,
     backward: bool = True,
+    hopeless: float = HOPELESS,
 ) -> Timed | None:
     """Time all candidates for training in batches of `n_items`; return None if time is over before that is done.
 
     Without `backward`, a step is the layer alone; with it, also its gradients (of the first layer's input, none).
+    A candidate that takes `hopeless` times as long as the fastest one has few turns, and so a coarse time.
     """
     names, fixed = sorted(candidates(backend(), convolution)), FIXED(backend(), n_items, convolution)
     arguments: tuple[Any, Any, Any] | None = None
@@ -122,7 +124,7 @@ def time_candidates(
             turns[name].append(runs[name](n_steps))
         if turn + 1 >= FIRST_TURNS:
             least = min(map(min, turns.values()))
-            runs = {name: run for name, run in runs.items() if name == fixed or min(turns[name]) <= HOPELESS * least}
+            runs = {name: run for name, run in runs.items() if name == fixed or min(turns[name]) <= hopeless * least}
     return Timed(choose(turns, fixed), reasons | {name: 1e3 * min(seconds) for name, seconds in turns.items()})
 
 
@@ -158,7 +160,8 @@ def _compiled(
     convolution: Convolution, name: str, backward: bool, arguments: tuple[Any, Any, Any], clock: Seconds
 ) -> Callable[[int], float]:
     """Compile steps in the formulation `name`; return a function of their number to the seconds of one of them."""
-    steps: Any = jax.jit(partial(_steps, convolution, name, backward)).lower(np.int32(0), *arguments).compile()
+    jitted = jax.jit(partial(_steps, convolution, name, backward), compiler_options=compiler_options(backend()))
+    steps: Any = jitted.lower(np.int32(0), *arguments).compile()
 
     def run(n_steps: int) -> float:
         start = clock()

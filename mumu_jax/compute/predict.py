@@ -14,6 +14,7 @@ from mumu_jax.batch import Batch
 from mumu_jax.compute import devices
 from mumu_jax.compute.network import Constants, Network
 from mumu_jax.compute.step import Predictions, predict_step
+from mumu_jax.models.kernels.backend import compiler_options
 
 
 class SplitPredictions(NamedTuple):
@@ -61,8 +62,8 @@ def predict(
 @cache
 def _program(mesh: Mesh) -> Any:
     """Return `_predict_chunk`, jitted for the devices of this mesh."""
-    static = ("network", "mesh", "embed")
-    return jax.jit(_predict_chunk, static_argnames=static, compiler_options=devices.compiler_options(mesh))
+    options = compiler_options(mesh.devices.flat[0].platform)
+    return jax.jit(_predict_chunk, static_argnames=("network", "mesh", "embed"), compiler_options=options)
 
 
 def _predict_chunk(
