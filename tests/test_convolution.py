@@ -126,7 +126,8 @@ def test_choice_of_formulation(backend, experiment, choices):
     assert [fastest(backend, *shapes(layer)) for layer in layers] == choices
 
 
-def test_fewer_products_do_not_pay_for_a_matrix_of_more_rows_than_the_input():
+def test_fewer_products_do_not_pay_for_a_matrix_of_more_columns_than_positions():
+    assert fastest("cpu", (32, 79, 6, 256), (4, 6, 256, 512), (4, 1)) == "quartered_im2col"
     assert fastest("cpu", (32, 19, 1, 512), (4, 1, 512, 1024), (4, 1)) == "im2col"
     assert fastest("cpu", (32, 79, 1, 512), (4, 1, 512, 1024), (4, 1)) == "quartered_im2col"
 

@@ -281,14 +281,14 @@ def fastest(
 
     Measured on a CPU.  For accelerators, chosen from the bytes and kernels of compiled modules, not timed.
     """
-    kt, kf, cin, _ = kernel_shape
+    kt, kf, cin, cout = kernel_shape
     names = usable(Convolution(x_shape[1:], kernel_shape, pool, jnp.dtype(dtype).name))
     if kf <= BAND_BINS:  # the band would be mostly zeros
         names -= {"banded", "quartered_banded"}
     if cin == 1:  # the transforms would cost more than they save
         names.discard("winograd")
-    if x_shape[0] * (x_shape[1] - kt + 1) * (x_shape[2] - kf + 1) < kt * kf * cin:
-        # Measured: with fewer positions than the matrix has rows, its transform costs what the products save.
+    if x_shape[0] * (x_shape[1] - kt + 1) * (x_shape[2] - kf + 1) < cout:
+        # Measured: with fewer positions than the matrix has columns, its transform costs what the products save.
         names.discard("quartered_im2col")
     on_cpu = ("quartered_banded", "banded", "winograd", "quartered_im2col", "im2col")
     order = on_cpu if backend == "cpu" else ("banded", "folded", "window")
