@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from mumu_jax.models.kernels.padded import CHANNELS_LAST, padded_conv
+from mumu_jax.models.kernels.padded import padded_conv
+from mumu_jax.models.kernels.windows import CHANNELS_LAST
 
 
 @pytest.mark.parametrize("sides", [(16, 16), (17, 15)])

@@ -8,15 +8,12 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 from quick import quick_jit
-from relative_errors import relative_errors
 
 from mumu_jax.config import ModelSettings
 from mumu_jax.errors import UserError
 from mumu_jax.models.batch_norm import Members
-from mumu_jax.models.kernels import padded
 from mumu_jax.models.kernels.backend import traced_for
 from mumu_jax.models.kernels.extremes import convolve_frames, convolve_to_extremes
-from mumu_jax.models.kernels.padded import convolve
 from mumu_jax.models.kernels.pooling import max_pool_tiles
 from mumu_jax.models.musicnn import PONS, WON, Layer
 from mumu_jax.models.pretrained import NETWORKS, convert, name_of
@@ -190,23 +187,6 @@ def test_layer_in_inference_equals_its_definition(form):
     np.testing.assert_allclose(layer.apply(variables, x, None), expected, rtol=2e-6, atol=2e-6)
     frozen = Members(jnp.ones(3), trainable="^output")
     np.testing.assert_allclose(layer.apply(variables, x, frozen), expected, rtol=2e-6, atol=2e-6)
-
-
-@pytest.mark.parametrize(("stride", "padding"), [(1, ((3, 3), (0, 0))), (2, ((1, 2), (0, 1))), (1, ((0, 0), (31, 32)))])
-@pytest.mark.parametrize(("channels", "large_bytes"), [(2, 2**23), (2, 0), (1, 2**23)])
-def test_gradients_of_a_convolution_on_a_cpu(stride, padding, channels, large_bytes, monkeypatch):
-    monkeypatch.setattr(padded, "LARGE_BYTES", large_bytes)
-    x = jnp.asarray(patches((12, 9, channels)))
-    kernel = jnp.asarray(patches((7, 5, channels), n=3).transpose(1, 2, 3, 0))
-
-    def plain(x, kernel):
-        numbers = ("NHWC", "HWIO", "NHWC")
-        return jax.lax.conv_general_dilated(
-            x, kernel, (stride, stride), padding, dimension_numbers=numbers, precision=jax.lax.Precision.HIGHEST
-        )
-
-    ours = lambda x, kernel: convolve(x, kernel, padding, stride)  # noqa: E731
-    assert max(relative_errors(ours, plain, x, kernel)) <= 1e-5
 
 
 def test_max_pool_of_tiles_drops_what_is_left_over():

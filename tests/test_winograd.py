@@ -7,7 +7,8 @@ from jax import lax
 from relative_errors import relative_errors
 
 from mumu_jax.models.kernels import winograd
-from mumu_jax.models.kernels.padded import CHANNELS_LAST, convolve
+from mumu_jax.models.kernels.padded import convolve
+from mumu_jax.models.kernels.windows import CHANNELS_LAST
 
 N_ITEMS, CIN, COUT = 4, 32, 40
 PAD = (1, 1), (1, 1)
