@@ -1,6 +1,7 @@
 """Formulations that are chosen by measurement, remembered, recorded with the run and used again."""
 
 import json
+import math
 import signal
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from conftest import REPOSITORY, complain, run_python, succeed
 
 from mumu_jax.compute.formulations import (
     BUDGET_S,
+    FIRST_TURNS,
     MOST_TURNS,
     Timed,
     choose,
@@ -112,6 +114,27 @@ def test_candidates_are_timed():
     assert timed.milliseconds == {"im2col": 1000, "winograd": 1000}  # a call takes one tick, and has one step
     assert timed.chosen == FIXED("cpu", 4, SMALL) == "winograd"
     assert next(ticks) < 10 * 2 * MOST_TURNS
+
+
+@pytest.mark.parametrize("hopeless", [None, math.inf])
+def test_a_hopeless_candidate_has_few_turns(hopeless, monkeypatch):
+    from mumu_jax.compute import formulations as compute
+
+    turns = []
+
+    def compiled(convolution, name, *_):
+        def run(n_steps):
+            turns.append(name)
+            return 3.0 if name == "im2col" else 1.0
+
+        return run
+
+    monkeypatch.setattr(compute, "_compiled", compiled)
+    timed = time_candidates(SMALL, 4, **({} if hopeless is None else {"hopeless": hopeless}))
+    assert timed is not None
+    assert timed.milliseconds == {"im2col": 3000, "winograd": 1000}
+    few = 1 + (FIRST_TURNS if hopeless is None else MOST_TURNS)  # one to warm up
+    assert (turns.count("im2col"), turns.count("winograd")) == (few, 1 + MOST_TURNS)
 
 
 def test_time_over_ends_measuring():

@@ -1,4 +1,4 @@
-"""The image networks' convolution has the values and gradients of `lax.conv_general_dilated`, in a loop as outside."""
+"""The image networks' convolution has the values and gradients of `lax.conv_general_dilated`."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from mumu_jax.models.kernels.padded import padded_conv
-from mumu_jax.models.kernels.windows import CHANNELS_LAST
+from mumu_jax.models.kernels.plain import CHANNELS_LAST
 
 
 @pytest.mark.parametrize("sides", [(16, 16), (17, 15)])

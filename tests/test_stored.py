@@ -12,7 +12,6 @@ from mumu_jax.compute import devices, predict
 from mumu_jax.compute.network import Constants, Network, Standardisation
 from mumu_jax.models import resnet
 from mumu_jax.models.batch_norm import Members
-from mumu_jax.models.kernels.backend import compiler_options
 from mumu_jax.models.kernels.products import dot_rows
 from mumu_jax.objectives.logits import Logistic
 
@@ -31,7 +30,7 @@ def operands_of_fusions(blocks: int) -> int:
         return jnp.sin(output).sum()
 
     lowered = jax.jit(jax.grad(loss)).lower(variables["params"], variables, images)
-    return widest(lowered.compile(compiler_options("cpu")).as_text())
+    return widest(lowered.compile(devices.compiler_options("cpu")).as_text())
 
 
 def widest(program: str) -> int:

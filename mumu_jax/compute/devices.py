@@ -16,7 +16,6 @@ from mumu_jax.compute.network import Constants, Network
 from mumu_jax.compute.state import TrainState
 from mumu_jax.compute.step import train_chunk
 from mumu_jax.errors import UserError
-from mumu_jax.models.kernels.backend import compiler_options
 
 AXIS = "data"
 WHOLE, SPLIT = PartitionSpec(), PartitionSpec(None, AXIS)  # on every device; a chunk's items over the devices
@@ -117,6 +116,17 @@ def compile_train_chunk(
         lambda leaf: ShapedArray(leaf.shape, leaf.dtype), (state, jax.eval_shape(deal, chunk), constants)
     )
     return _Dealing(deal, mapped.lower(*abstract).compile(options))
+
+
+def compiler_options(platform: str) -> dict[str, Any]:
+    """Return compiler options for programs of networks that run on devices of `platform`.
+
+    A GPU's compiler shall send all gradients as one message: by itself, at most 30 MB are one.  A CPU's shall keep the
+    barriers of `kernels.backend.stored` to the end: by itself, it removes them before it fuses what they keep apart.
+    """
+    if platform == "gpu":
+        return {"xla_gpu_all_reduce_combine_threshold_bytes": 2**31}
+    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if platform == "cpu" else {}
 
 
 def on_each_device(program: Callable[..., Any], mesh: Mesh, in_specs: Any, out_specs: Any) -> Callable[..., Any]:

@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from mumu_jax.compute.devices import compiler_options
 from mumu_jax.compute.network import Network
 from mumu_jax.compute.state import abstract_variables
 from mumu_jax.errors import reason_of
-from mumu_jax.models.kernels.backend import backend, compiler_options
+from mumu_jax.models.kernels.backend import backend
 from mumu_jax.models.kernels.conv_pool import conv_pool
 from mumu_jax.models.kernels.formulations import FIXED, Choose, Convolution, candidates
 
@@ -160,8 +161,8 @@ def _compiled(
     convolution: Convolution, name: str, backward: bool, arguments: tuple[Any, Any, Any], clock: Seconds
 ) -> Callable[[int], float]:
     """Compile steps in the formulation `name`; return a function of their number to the seconds of one of them."""
-    jitted = jax.jit(partial(_steps, convolution, name, backward), compiler_options=compiler_options(backend()))
-    steps: Any = jitted.lower(np.int32(0), *arguments).compile()
+    lowered = jax.jit(partial(_steps, convolution, name, backward)).lower(np.int32(0), *arguments)
+    steps: Any = lowered.compile(compiler_options(jax.default_backend()))
 
     def run(n_steps: int) -> float:
         start = clock()

@@ -14,7 +14,6 @@ from mumu_jax.batch import Batch
 from mumu_jax.compute import devices
 from mumu_jax.compute.network import Constants, Network
 from mumu_jax.compute.step import Predictions, predict_step
-from mumu_jax.models.kernels.backend import compiler_options
 
 
 class SplitPredictions(NamedTuple):
@@ -62,7 +61,7 @@ def predict(
 @cache
 def _program(mesh: Mesh) -> Any:
     """Return `_predict_chunk`, jitted for the devices of this mesh."""
-    options = compiler_options(mesh.devices.flat[0].platform)
+    options = devices.compiler_options(mesh.devices.flat[0].platform)
     return jax.jit(_predict_chunk, static_argnames=("network", "mesh", "embed"), compiler_options=options)
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
 import jax
 from jax import lax
@@ -34,14 +33,3 @@ def stored(x: Array, on: str = "cpu") -> Array:
     takes twice as long, for as many cycles by its own count, if it may fuse a pool with the next convolution.
     """
     return lax.optimization_barrier(x) if backend() == on else x
-
-
-def compiler_options(platform: str) -> dict[str, Any]:
-    """Return compiler options for programs of networks that run on devices of `platform`.
-
-    A GPU's compiler shall send all gradients as one message: by itself, at most 30 MB are one.  A CPU's shall keep the
-    barriers of `stored` to the end: by itself, it removes them before it fuses what they keep apart.
-    """
-    if platform == "gpu":
-        return {"xla_gpu_all_reduce_combine_threshold_bytes": 2**31}
-    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if platform == "cpu" else {}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
-from mumu_jax.models.kernels import winograd
+from mumu_jax.models.kernels import plain, winograd
 from mumu_jax.models.kernels.pooling import Phases, Window, in_order
 from mumu_jax.models.kernels.precision import product_precision
 
@@ -53,9 +53,7 @@ def _in_order(y) -> Phases:
 
 
 def _apply_plain(x, kernel, kernel_shape, pool):
-    numbers, precision = ("NHWC", "HWIO", "NHWC"), product_precision(x.dtype)
-    y = lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=numbers, precision=precision)
-    return (_in_order(y),)
+    return (_in_order(plain.convolve(x, kernel, 1, ((0, 0), (0, 0)), product_precision(x.dtype))),)
 
 
 def _apply_folded(x, kernel, kernel_shape, pool):

@@ -2,7 +2,8 @@
 
 With a stride of 2, Flax's SAME pads by (2, 3), and PyTorch's networks by (3, 3).
 
-On a CPU, XLA's own gradients of convolutions are slow: they are computed in another way, with the same result.
+On a CPU, XLA's own convolutions of few positions, and all of its gradients, are slow: they are computed in other ways,
+with the same result.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any
 from flax import linen as nn
 from jaxtyping import Array
 
-from mumu_jax.models.kernels import windows, winograd
+from mumu_jax.models.kernels import plain, windows, winograd
 from mumu_jax.models.kernels.backend import backend, stored
 from mumu_jax.models.kernels.precision import product_precision
 from mumu_jax.models.kernels.products import multiply
@@ -51,15 +52,25 @@ def _convolve(x: Array, kernel: Array, strides: Sequence[int], padding: Any, *, 
 def convolve(x: Array, kernel: Array, padding: Any, stride: int = 1, precision: Any = None) -> Array:
     """Convolve, with channels last; `padding` is that before and after each axis; `precision` is as for `x` if None.
 
-    On a CPU, a 1 × 1 convolution is a matrix product, a 3 × 3 one Winograd's if that is faster (in the precision of
-    `x`), and others are products of windows, or have such gradients.
+    On a CPU, a convolution whose windows do not overlap is a matrix product, a 3 × 3 one Winograd's if that is faster
+    (in the precision of `x`), and others are as in `windows`; then `padding` is not negative.
     """
     precision = product_precision(x.dtype) if precision is None else precision
     padding = tuple(map(tuple, padding))
     if backend() != "cpu":
-        return windows.plain(x, kernel, stride, padding, precision)
-    if kernel.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)):
-        return multiply(x[:, ::stride, ::stride], kernel[0, 0], precision)
+        return plain.convolve(x, kernel, stride, padding, precision)
+    if padding == ((0, 0), (0, 0)) and (kernel.shape[:2] == (1, 1) or kernel.shape[:2] == (stride, stride)):
+        return multiply(_tiles(x, kernel.shape[0], stride), kernel.reshape(-1, kernel.shape[3]), precision)
     if stride == 1 and winograd.suits(x.shape, kernel.shape, padding, x.dtype):
         return winograd.convolve(stored(x), kernel, padding)
     return windows.convolve(stored(x), kernel, stride, padding, precision)
+
+
+def _tiles(x: Array, size: int, stride: int) -> Array:
+    """Return windows that do not overlap: [items, height, width, places × channels]."""
+    if size == 1:
+        return x[:, ::stride, ::stride]
+    n_items, height, width, channels = x.shape
+    height, width = height // size, width // size
+    x = x[:, : height * size, : width * size].reshape(n_items, height, size, width, size, channels)
+    return x.swapaxes(2, 3).reshape(n_items, height, width, -1)

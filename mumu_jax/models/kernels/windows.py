@@ -1,12 +1,13 @@
-"""Convolutions on a CPU whose gradients are matrix products of what the kernel sees, its windows, and the outputs.
+"""Convolutions on a CPU with faster gradients than XLA's, by products of windows: what the kernel sees at one position.
 
-XLA's own gradients are neither fast nor products: inside a loop such as `lax.scan`, XLA for CPUs does not reorder their
-axes, and computes the kernel's gradient 40 to 80 times as slowly.
+The kernel's gradient is a product of the input's windows and the outputs' gradient.  The input's is one as well where
+windows are few, and else a convolution for each phase of the stride.  XLA's own: inside a loop such as `lax.scan`, XLA
+for CPUs does not reorder their axes, and computes the kernel's gradient 40 to 80 times as slowly.
 """
 
-import math
 from collections.abc import Sequence
 from functools import partial
+from math import prod
 from typing import Any
 
 import jax
@@ -14,110 +15,113 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from mumu_jax.models.kernels import plain
 from mumu_jax.models.kernels.backend import stored
 from mumu_jax.models.kernels.chunks import items_a_chunk, over_chunks
 from mumu_jax.models.kernels.pooling import in_order
 
-CHANNELS_LAST = ("NHWC", "HWIO", "NHWC")
-Padding = Sequence[tuple[int, int]]  # before and after each axis
-
-# Measured on an AMD EPYC: copies of all windows pay if there are at most so many for each value of a window.
-FEW_WINDOWS = 2
+# Measured on an AMD EPYC with 3 to 512 channels: copies of all windows pay if there are at most so many for each value
+# of a window, of at most so many places.
+FEW_WINDOWS, MOST_PLACES = 2, 49
 # They are made in chunks of so many bytes, or of so many times those of the kernel, which each chunk reads or adds to.
 CACHED_BYTES, CACHED_KERNELS = 2**22, 2.5
-
-
-def plain(x: Array, kernel: Array, stride: int, padding: Padding, precision: Any) -> Array:
-    """Convolve as XLA does by itself, with channels last."""
-    strides, numbers = (stride, stride), CHANNELS_LAST
-    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=numbers, precision=precision)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def convolve(
     x: Float[Array, "items h w cin"], kernel: Float[Array, "kh kw cin cout"], stride: int, padding: Any, precision: Any
 ) -> Float[Array, "items h2 w2 cout"]:
-    """Convolve; few windows are multiplied as well, because XLA's convolution takes up to 40 times as long for them."""
+    """Convolve with channels last; where the batch has few windows, as a product of them and the kernel.
+
+    `padding` is that before and after each axis, and not negative.  XLA's convolution of few positions takes up to 40
+    times as long as the product.  With another number of items another way may be used, and results differ by rounding.
+    """
     size = _output_size(x, kernel, stride, padding)
     if not _are_few(len(x), size, kernel):
-        return plain(x, kernel, stride, padding, precision)
+        return plain.convolve(x, kernel, stride, padding, precision)
     matrix = kernel.reshape(-1, kernel.shape[3])
 
     def chunk(_: None, x: Array) -> tuple[None, Array]:
-        rows = _windows(x, kernel, stride, size)
-        y = _product(rows.reshape(-1, rows.shape[3]), matrix, precision)
-        return None, y.reshape(len(x), *size, -1).astype(x.dtype)
+        windows = _copy_windows(_pad(x, padding), kernel, stride, size)
+        y = _multiply(windows.reshape(-1, windows.shape[3]), matrix, precision)
+        return None, y.reshape(len(x), *size, kernel.shape[3]).astype(x.dtype)
 
-    return over_chunks(chunk, None, _padded(x, padding), _chunk_size(len(x), size, kernel))[1]
+    return over_chunks(chunk, None, x, _chunk_size(len(x), size, kernel))[1]
 
 
 def _forward(x: Array, kernel: Array, stride: int, padding: Any, precision: Any) -> tuple[Array, tuple[Array, Array]]:
     return convolve(x, kernel, stride, padding, precision), (x, kernel)
 
 
-def _backward(stride: int, padding: Any, precision: Any, kept: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    (x, kernel), g = kept, stored(g)
-    sides = [side + sum(pads) for side, pads in zip(x.shape[1:3], padding, strict=True)]
-    give = _given_by_places if _are_few(len(x), g.shape[1:3], kernel) else _given_by_phases
-    dx = give(g, kernel, stride, sides, precision)
-    (top, _), (left, _) = padding
-    dx = dx[:, top : top + x.shape[1], left : left + x.shape[2]]
+def _backward(
+    stride: int, padding: Any, precision: Any, residuals: tuple[Array, Array], g: Array
+) -> tuple[Array, Array]:
+    (x, kernel), g = residuals, stored(g)
+    by_products = _are_few(len(x), g.shape[1:3], kernel)
+    input_gradient = _input_gradient_by_products if by_products else _input_gradient_by_phases
+    dx = input_gradient(g, kernel, stride, padding, x.shape[1:3], precision)
     return dx, _kernel_gradient(x, g, kernel, stride, padding, precision)
 
 
 def _kernel_gradient(x: Array, g: Array, kernel: Array, stride: int, padding: Any, precision: Any) -> Array:
-    """Return the products of the windows and the outputs' gradients: of all places at once, or place by place.
+    """Return the kernel's gradient: products of windows and the outputs' gradient, of all places or of one by one.
 
-    All places are copied to become one matrix, which costs less than it saves if they are few or narrow.
+    All places are copied to become one matrix, which costs less than it saves if windows are few or have one channel.
     """
     size, n_items = g.shape[1:3], len(x)
     if x.shape[3] == 1 or _are_few(n_items, size, kernel):
         chunk_size = _chunk_size(n_items, size, kernel)
 
-        def seen(x: Array) -> list[Array]:
-            return [_windows(x, kernel, stride, size)]
+        def factors(x: Array) -> list[Array]:
+            return [_copy_windows(x, kernel, stride, size)]
 
     else:
-        chunk_size = items_a_chunk(n_items, x[0].nbytes + g[0].nbytes, CACHED_BYTES)
+        chunk_size = items_a_chunk(n_items, (x.nbytes + g.nbytes) // n_items, CACHED_BYTES)
 
-        def seen(x: Array) -> list[Array]:
-            return _seen_by_places(x, kernel, stride, size)
+        def factors(x: Array) -> list[Array]:
+            return _slice_by_places(x, kernel, stride, size)
 
     def chunk(total: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
-        columns = part[1].reshape(-1, kernel.shape[3])
-        products = [_product(one.reshape(-1, one.shape[3]).T, columns, precision) for one in seen(part[0])]
-        return total + jnp.concatenate(products), None
+        x, g = part
+        rows = [one.reshape(-1, one.shape[3]) for one in factors(_pad(x, padding))]
+        columns = g.reshape(-1, g.shape[3])
+        return total + jnp.concatenate([_multiply(one.T, columns, precision) for one in rows]), None
 
-    zero = jnp.zeros((kernel[..., 0].size, kernel.shape[3]), jnp.float32)
-    total, _ = over_chunks(chunk, zero, (_padded(x, padding), g), chunk_size)
+    zero = jnp.zeros((prod(kernel.shape[:3]), kernel.shape[3]), jnp.float32)
+    total, _ = over_chunks(chunk, zero, (x, g), chunk_size)
     return total.reshape(kernel.shape).astype(kernel.dtype)
 
 
-def _given_by_places(g: Array, kernel: Array, stride: int, sides: Sequence[int], precision: Any) -> Array:
-    """Return the padded input's gradient: products, which each place of the kernel gives to what it has seen."""
+def _input_gradient_by_products(
+    g: Array, kernel: Array, stride: int, padding: Any, sides: Sequence[int], precision: Any
+) -> Array:
+    """Return the input's gradient: each place's product with the outputs' gradient, added where its inputs are."""
     size, (n_rows, n_columns, channels) = g.shape[1:3], kernel.shape[:3]
     matrix = kernel.reshape(-1, kernel.shape[3]).T
 
-    def around(axis: int, place: int) -> tuple[int, int, int]:
+    def pads_of(axis: int, place: int) -> tuple[int, int, int]:
         """Return how many zeros are before, behind and between the outputs for them to lie on their inputs."""
-        return place, sides[axis] - place - (size[axis] - 1) * stride - 1, stride - 1
+        first = place - padding[axis][0]
+        return first, sides[axis] - first - (size[axis] - 1) * stride - 1, stride - 1
 
     def chunk(_: None, g: Array) -> tuple[None, Array]:
-        products = stored(_product(g.reshape(-1, g.shape[3]), matrix, precision)).astype(g.dtype)
+        products = stored(_multiply(g.reshape(-1, g.shape[3]), matrix, precision))
         places = products.reshape(*g.shape[:3], n_rows, n_columns, channels)
-        nothing, none = jnp.zeros((), g.dtype), (0, 0, 0)
-        given = [
-            lax.pad(places[:, :, :, i, j], nothing, (none, around(0, i), around(1, j), none))
+        zero, unpadded = jnp.zeros((), places.dtype), (0, 0, 0)
+        parts = [
+            lax.pad(places[:, :, :, i, j], zero, (unpadded, pads_of(0, i), pads_of(1, j), unpadded))
             for i in range(n_rows)
             for j in range(n_columns)
         ]
-        return None, sum(given[1:], given[0])
+        return None, sum(parts[1:], parts[0]).astype(g.dtype)
 
     return over_chunks(chunk, None, g, _chunk_size(len(g), size, kernel))[1]
 
 
-def _given_by_phases(g: Array, kernel: Array, stride: int, sides: Sequence[int], precision: Any) -> Array:
-    """Return the padded input's gradient: a convolution for each place of the stride, which meets no dilation's zeros.
+def _input_gradient_by_phases(
+    g: Array, kernel: Array, stride: int, padding: Any, sides: Sequence[int], precision: Any
+) -> Array:
+    """Return the input's gradient: a convolution for each phase of the stride, which meets no zeros between outputs.
 
     Only every `stride`-th of the kernel's rows and columns sees the inputs of a phase: turned around, they convolve the
     outputs' gradient.
@@ -127,42 +131,49 @@ def _given_by_phases(g: Array, kernel: Array, stride: int, sides: Sequence[int],
     kernel = jnp.pad(kernel, (*short, (0, 0), (0, 0)))
 
     def phase(i: int, j: int) -> Array:
-        turned = jnp.flip(kernel[i::stride, j::stride], (0, 1)).transpose(0, 1, 3, 2)
-        axes = zip(turned.shape[:2], n_places, g.shape[1:3], strict=True)
-        return plain(g, turned, 1, [(taps - 1, n - n_outputs) for taps, n, n_outputs in axes], precision)
+        # The first output that sees the phase's first input, and that input's place in the stride.
+        (first_row, row), (first_column, column) = (
+            divmod(place + low, stride) for place, (low, _) in zip((i, j), padding, strict=True)
+        )
+        turned = jnp.flip(kernel[row::stride, column::stride], (0, 1)).transpose(0, 1, 3, 2)
+        axes = zip(turned.shape[:2], n_places, g.shape[1:3], (first_row, first_column), strict=True)
+        pads = [(taps - 1 - first, n - n_outputs + first) for taps, n, n_outputs, first in axes]
+        return plain.convolve(g, turned, 1, pads, precision)
 
-    return in_order(tuple(tuple(phase(i, j) for j in range(stride)) for i in range(stride)))
+    phases = tuple(tuple(phase(i, j) for j in range(stride)) for i in range(stride))
+    return in_order(phases)[:, : sides[0], : sides[1]]
 
 
 def _output_size(x: Array, kernel: Array, stride: int, padding: Any) -> tuple[int, int]:
     axes = zip(x.shape[1:3], padding, kernel.shape[:2], strict=True)
-    height, width = ((side + sum(pads) - taps) // stride + 1 for side, pads, taps in axes)
+    height, width = (max(0, (side + sum(pads) - taps) // stride + 1) for side, pads, taps in axes)
     return height, width
 
 
 def _are_few(n_items: int, size: tuple[int, ...], kernel: Array) -> bool:
     """Return whether the batch's windows are so few that copying them costs less than what products of them save."""
-    return n_items * math.prod(size) <= FEW_WINDOWS * kernel[..., 0].size
+    n_windows, n_values = n_items * prod(size), prod(kernel.shape[:3])
+    return 0 < n_windows <= FEW_WINDOWS * n_values and prod(kernel.shape[:2]) <= MOST_PLACES
 
 
 def _chunk_size(n_items: int, size: tuple[int, ...], kernel: Array) -> int:
-    """Return the items of a chunk of windows."""
-    most_bytes = max(CACHED_BYTES, CACHED_KERNELS * kernel.nbytes)
-    return items_a_chunk(n_items, math.prod(size) * kernel[..., 0].nbytes, most_bytes)
+    """Return the number of items in a chunk of windows that stays in the cache."""
+    item_bytes = prod(size) * prod(kernel.shape[:3]) * kernel.dtype.itemsize
+    return items_a_chunk(n_items, item_bytes, max(CACHED_BYTES, CACHED_KERNELS * kernel.nbytes))
 
 
-def _padded(x: Array, padding: Any) -> Array:
+def _pad(x: Array, padding: Any) -> Array:
     return jnp.pad(x, ((0, 0), *padding, (0, 0)))
 
 
-def _windows(padded: Array, kernel: Array, stride: int, size: tuple[int, ...]) -> Array:
+def _copy_windows(padded: Array, kernel: Array, stride: int, size: tuple[int, ...]) -> Array:
     """Return what the kernel sees at each of its positions: [items, height, width, places × channels]."""
-    return stored(jnp.concatenate(_seen_by_places(padded, kernel, stride, size), axis=3))
+    return stored(jnp.concatenate(_slice_by_places(padded, kernel, stride, size), axis=3))
 
 
-def _seen_by_places(padded: Array, kernel: Array, stride: int, size: tuple[int, ...]) -> list[Array]:
+def _slice_by_places(padded: Array, kernel: Array, stride: int, size: tuple[int, ...]) -> list[Array]:
     """Return, for each place of the kernel, the inputs that it multiplies, where the outputs are."""
-    height, width = ((n - 1) * stride + 1 for n in size)
+    height, width = (max(0, (n - 1) * stride + 1) for n in size)
     return [
         padded[:, i : i + height : stride, j : j + width : stride]
         for i in range(kernel.shape[0])
@@ -170,7 +181,7 @@ def _seen_by_places(padded: Array, kernel: Array, stride: int, size: tuple[int, 
     ]
 
 
-def _product(rows: Array, matrix: Array, precision: Any) -> Array:
+def _multiply(rows: Array, matrix: Array, precision: Any) -> Array:
     return jnp.matmul(rows, matrix, precision=precision, preferred_element_type=jnp.float32)
 
 
