@@ -10,6 +10,8 @@ from mumu_jax.batch import Sparse
 from mumu_jax.config import BertSettings, Config
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.experiments import load_config, load_experiments
+from mumu_jax.models.densenet import DenseNet
+from mumu_jax.models.vit import ViT
 
 NNZ = 7
 # By name, those left out that are another one's short name.
@@ -31,8 +33,10 @@ FEWEST_FRAMES = {"musicnn": 16, "musicnn_won": 16, "crnn": 192, "short_chunk": 1
 
 
 def small_config(name: str) -> Config:
-    """The config of a named experiment, with shorter mel spectrograms."""
+    """The config of a named experiment, with shorter mel spectrograms and fewer residual blocks."""
     config = load_config(name)
+    if config.model.family == "resnet":
+        config.model.depth = 10
     config.mel.patch_frames = FEWEST_FRAMES.get(config.model.family, config.mel.patch_frames)
     config.model.rounds = 8  # of trees, which the contracts see at random
     if "lyrics" in config.inputs:
@@ -40,6 +44,13 @@ def small_config(name: str) -> Config:
         config.model.bert, config.model.width_divisor, config.tokens.max_tokens = small, 8, 12
         config.mel.patch_frames, config.mel.n_bins = 64, 32
     return config
+
+
+def shallow(model: Any) -> Any:
+    """The network with fewer blocks, of which all are alike."""
+    if isinstance(model, DenseNet):
+        return model.clone(blocks=(1, 2, 1, 1))
+    return model.clone(depth=2) if isinstance(model, ViT) else model
 
 
 def random_inputs(config: Config, shape: tuple[int, ...], rng: np.random.Generator) -> dict[str, Any]:

@@ -6,22 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
 from quick import quick_jit
-from random_items import EACH, random_inputs, small_config
+from random_items import EACH, UNIQUE, random_inputs, shallow, small_config
 
 from mumu_jax.batch import Sparse
-from mumu_jax.config import ModelSettings
 from mumu_jax.experiments import load_experiments, read_parameter_counts
 from mumu_jax.models import family_of
 from mumu_jax.models.cnn import CNN, VARIANTS
-from mumu_jax.models.densenet import DenseNet
 from mumu_jax.models.head import Shallow, dropout
 from mumu_jax.models.kernels.backend import traced_for
 from mumu_jax.models.kernels.precision import compute_dtype
 from mumu_jax.models.pretrained import SIDE_PX
 from mumu_jax.models.registry import Output
-from mumu_jax.models.vit import ViT
 from mumu_jax.objectives import make_objective
 from mumu_jax.runs.settings import MUMU_LABELS, count_params
 
@@ -136,56 +132,45 @@ def test_counts_are_of_the_experiments_that_there_are():
     assert list(read_parameter_counts()) == list(EXPERIMENTS)
 
 
+# An eager pass compiles each operation by itself, which takes as long as all else.
+ONE_OF_EACH_FAMILY = {EXPERIMENTS[name].config.model.family: name for name in reversed(UNIQUE)}.values()
+
+
 @pytest.mark.parametrize("name", EACH)
 def test_network_contract(name):
+    """Gradients are those of a real step: tests/test_step.py."""
     config = small_config(name)
-    if config.model.family == "resnet":
-        config.model.depth = 10  # an eager pass through all 101 layers takes half a minute
-    kind = config.target.kind
     objective = make_objective(config.target)
     n_outputs = objective.n_outputs(MUMU_LABELS, {})
-    model = family_of(config).build(config.model, Output(n_outputs, objective.unit_output))
-    if isinstance(model, DenseNet):
-        model = model.clone(blocks=(1, 2, 1, 1))
-    if isinstance(model, ViT):
-        model = model.clone(depth=2)
+    model = shallow(family_of(config).build(config.model, Output(n_outputs, objective.unit_output)))
     inputs = jax.tree.map(jnp.asarray, standardized(random_inputs(config, (2,), np.random.default_rng(1))))
     if config.modality == "image":
         inputs = inputs[:, :SIDE_PX, :SIDE_PX]
     variables = quick_jit(model.init)(jax.random.key(0), inputs)
     keys = jax.random.split(jax.random.key(2), 2)
 
-    def loss(params):
-        output, embedding = model.apply({**variables, "params": params}, inputs, keys)
-        return jnp.sum(output * jnp.arange(1.0, n_outputs + 1)), (output, embedding)
+    def apply(variables):
+        return model.apply(variables, inputs, keys), model.apply(variables, inputs)
 
-    params = variables["params"]
-    (_, (output, embedding)), gradients = quick_jit(jax.value_and_grad(loss, has_aux=True))(params)
+    (_, embedding), (output, without_dropout) = quick_jit(apply)(variables)
     assert output.shape == (2, n_outputs)
     assert output.dtype == embedding.dtype == jnp.float32
-    last = params.get("output", params)["dense"]["kernel"]
+    last = variables["params"].get("output", variables["params"])["dense"]["kernel"]
     assert embedding.shape == (2, last.shape[0])
-    assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(gradients))
-    flat = flatten_dict(gradients, sep="/")
-    assert all(bool(jnp.any(g != 0)) for path, g in flat.items() if not has_no_gradient(path, config.model))
-
-    eager, without_dropout = model.apply(variables, inputs)
-    jitted, _ = quick_jit(model.apply)(variables, inputs)
-    np.testing.assert_allclose(eager, jitted, rtol=1e-4, atol=1e-5 * max(1, float(jnp.abs(eager).max())))
-    if kind == "cosine":
+    if name in ONE_OF_EACH_FAMILY:
+        eager, _ = model.apply(variables, inputs)
+        np.testing.assert_allclose(eager, output, rtol=1e-4, atol=1e-5 * max(1, float(jnp.abs(eager).max())))
+    if config.target.kind == "cosine":
         lengths = [1, 0] if name.startswith("text") else 1  # before training, an empty text has no direction
-        np.testing.assert_allclose(jnp.linalg.norm(eager, axis=1), lengths, rtol=1e-5)
+        np.testing.assert_allclose(jnp.linalg.norm(output, axis=1), lengths, rtol=1e-5)
     dropped = config.model.dropout > 0
     assert (float(jnp.abs(embedding - without_dropout).max()) > 0.01) == dropped
     assert config.model.dropout == DROPOUT.get(re.sub("_(cosine|logistic|softmax|shares)$", "", name), 0) * (
-        kind == "cosine" or "small" in name or "musicnn" in name or not name.startswith(("audio", "fusion"))
+        config.target.kind == "cosine"
+        or "small" in name
+        or "musicnn" in name
+        or not name.startswith(("audio", "fusion"))
     )
-
-
-def has_no_gradient(path: str, settings: ModelSettings) -> bool:
-    """Return True of a frozen encoder, and of what only the contrastive loss sees."""
-    is_of_pairs = "projection" in path or path == "log_temperature"
-    return is_of_pairs or (settings.bert.frozen and path.startswith("encoder/"))
 
 
 def standardized(inputs):
