@@ -5,6 +5,7 @@ in Won et al., "cnn_choi" and "crnn_choi" as published with weights), and Won et
 """
 
 from functools import partial
+from math import prod
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -12,12 +13,12 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from mumu_jax.config import ModelSettings
-from mumu_jax.errors import UserError
 from mumu_jax.models.batch_norm import BatchNorm, Members
 from mumu_jax.models.head import Shallow, dropout
 from mumu_jax.models.kernels.padded import padded_conv
 from mumu_jax.models.kernels.pooling import largest, max_pool_tiles
 from mumu_jax.models.kernels.precision import product_precision
+from mumu_jax.models.least_patch import check_not_empty
 from mumu_jax.models.recurrent import GRU
 from mumu_jax.models.registry import Output, fields_of, register
 
@@ -77,7 +78,7 @@ class Tagger(nn.Module):
         for i, (features, pool) in enumerate(zip(form.filters, form.pools, strict=True), start=1):
             x = Block(features, pool, activation, self.dtype, name=f"layer{i}")(x, members)
             x = dropout(x, dropout_keys, block_dropout, layer=i)
-        x = _not_empty(x, patches, form.pools).astype(jnp.float32)
+        x = check_not_empty(x, patches, [(pool, pool) for pool in form.pools]).astype(jnp.float32)
         if form.recurrent:
             x = x.reshape(*x.shape[:2], -1)
             for i in (0, 1):
@@ -114,7 +115,7 @@ class ShortChunk(nn.Module):
         x = BatchNorm(self.dtype, name="input_bn")(patches[..., None], members)
         for i, features in enumerate(self.filters, start=1):
             x = block(features, dtype=self.dtype, name=f"layer{i}")(x, members)
-        x = largest(_not_empty(x, patches, ((2, 2),) * len(self.filters)))
+        x = largest(check_not_empty(x, patches, [((2, 2), (2, 2))] * len(self.filters)))
         x = nn.Dense(x.shape[-1], dtype=self.dtype, precision=product_precision(self.dtype), name="dense")(x)
         x = nn.relu(BatchNorm(self.dtype, name="dense_bn")(x, members)).astype(jnp.float32)
         return Shallow(self.n_outputs, self.unit_output, self.dropout, name="output")(x, dropout_keys)
@@ -152,23 +153,8 @@ class ResidualBlock(nn.Module):
 
 def _padded(patches: Float[Array, "items frames bins"], pools: tuple[Size, ...]) -> Float[Array, "items padded bins"]:
     """Pad both ends by zeros, so that the pools divide the number of frames: 1,366 become 1,440."""
-    missing = -patches.shape[1] % _least(pools)[0]
+    missing = -patches.shape[1] % prod(frames for frames, _ in pools)
     return jnp.pad(patches, ((0, 0), (missing // 2, missing - missing // 2), (0, 0)))
-
-
-def _least(pools: tuple[Size, ...]) -> Size:
-    """Return the fewest frames and bins of which the pools leave something."""
-    frames, bins = 1, 1
-    for pool in pools:
-        frames, bins = frames * pool[0], bins * pool[1]
-    return frames, bins
-
-
-def _not_empty(x: Array, patches: Array, pools: tuple[Size, ...]) -> Array:
-    if 0 in x.shape:
-        expected, found = (f"{frames:,} frames × {bins} bins" for frames, bins in (_least(pools), patches.shape[1:]))
-        raise UserError(f"the network needs patches of at least {expected}, and these are of {found}; use longer ones")
-    return x
 
 
 def _tagger(form: Form, settings: ModelSettings, output: Output) -> Tagger:

@@ -11,6 +11,7 @@ from mumu_jax.models.batch_norm import BatchNorm, Members
 from mumu_jax.models.head import Shallow, dropout
 from mumu_jax.models.kernels.overlapping import max_pool
 from mumu_jax.models.kernels.padded import padded_conv
+from mumu_jax.models.least_patch import check_not_empty
 from mumu_jax.models.registry import register
 
 FILTERS = 128
@@ -46,5 +47,5 @@ class VGG(nn.Module):
             x = nn.relu(padded_conv(FILTERS, 3, bias=True, dtype=self.dtype, name=f"conv{i}")(x))
             x = max_pool(norm(self.dtype, name=f"bn{i}")(x, members), window, strides)
             x = dropout(x, dropout_keys, self.dropout / 2, layer=i)
-        x = x.reshape(len(x), -1).astype(jnp.float32)
+        x = check_not_empty(x, patches, POOLS).reshape(len(x), -1).astype(jnp.float32)
         return Shallow(self.n_outputs, self.unit_output, self.dropout, name="output")(x, dropout_keys)
