@@ -233,6 +233,13 @@ def test_measured_once_and_remembered(stand_in, tmp_path, capsys):
     assert len(stand_in.timed) == 3
 
 
+def test_not_remembered_under_other_compiler_options(stand_in, monkeypatch):
+    choose_for(FOUR, "measured")
+    monkeypatch.setattr(formulations, "compiler_options", lambda platform: {})
+    choose_for(FOUR, "measured")
+    assert stand_in.timed == 2 * MEASURED
+
+
 def test_what_failed_is_tried_again(stand_in, monkeypatch, capsys):
     whole = stand_in.time_candidates
 

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import msgspec
 
+from mumu_jax.compute.devices import compiler_options
 from mumu_jax.compute.formulations import (
     BUDGET_S,
     Timed,
@@ -99,12 +100,12 @@ def _unlike_the_table(convolutions: list[Convolution], table: Mapping[str, str],
 
 
 class _Memory:
-    """Measurements on devices of this kind by these versions, in a file that others may write to as well."""
+    """Measurements on devices of this kind by these versions and compiler options, in a file that others write to."""
 
     def __init__(self, path: Path) -> None:
         device = processor_in_full() if backend() == "cpu" else jax.devices()[0].device_kind
-        of_packages = versions("mumu_jax", "jax", "jaxlib")
-        self.path, self._section = path, ", ".join([device, *(f"{name} {one}" for name, one in of_packages.items())])
+        made_with = versions("mumu_jax", "jax", "jaxlib") | compiler_options(jax.default_backend())
+        self.path, self._section = path, ", ".join([device, *(f"{name} {one}" for name, one in made_with.items())])
         self._known = self._read().get(self._section, {})
 
     def recall(self, key: str, names: set[str]) -> Timed | None:
