@@ -19,7 +19,8 @@ SHAPES = [  # sides, channels, kernel, stride, padding
     ((11, 13), 2, (2, 3), 5, ((1, 0), (2, 3))),
     ((7, 8), 3, (1, 1), 2, ((1, 1), (0, 0))),
 ]
-CHUNKS = [N_ITEMS, 2, 1]
+# All in chunks of two; one also whole, and item by item.
+IN_CHUNKS = [*((*shape, 2) for shape in SHAPES), *((*SHAPES[4], size) for size in (N_ITEMS, 1))]
 EITHER_WAY = pytest.mark.parametrize("few", [0, 10**6])
 
 
@@ -30,9 +31,8 @@ def both_ways(stride, padding):
     ]
 
 
-@pytest.mark.parametrize("size", CHUNKS)
 @EITHER_WAY
-@pytest.mark.parametrize(("sides", "channels", "places", "stride", "padding"), SHAPES)
+@pytest.mark.parametrize(("sides", "channels", "places", "stride", "padding", "size"), IN_CHUNKS)
 def test_values_and_gradients(sides, channels, places, stride, padding, few, size, monkeypatch):
     monkeypatch.setattr(windows, "FEW_WINDOWS", few)
     monkeypatch.setattr(windows, "items_a_chunk", lambda *_: size)

@@ -34,7 +34,7 @@ LEAST_CHANNELS = 32
 
 
 def suits(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], padding: Padding, dtype: Any) -> bool:
-    """Return whether the algorithm is faster on a CPU than the plain convolution of a stride of 1, and as exact.
+    """Return whether the algorithm is faster on a CPU than the other ways of a stride of 1, and as exact.
 
     With another number of items it may not be used, and results differ by rounding.  In bfloat16, sums of the input are
     rounded once more.  Measured on an AMD EPYC: few channels cost more to transform than to convolve; for fewer tiles
