@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from mumu_jax.models.kernels import plain
 from mumu_jax.models.kernels.backend import stored
 from mumu_jax.models.kernels.chunks import items_a_chunk, over_chunks
+from mumu_jax.models.kernels.plain import Padding
 from mumu_jax.models.kernels.pooling import in_order
 
 # Measured on an AMD EPYC with 3 to 512 channels: copies of all windows pay if there are at most so many for each value
@@ -29,7 +30,11 @@ CACHED_BYTES, CACHED_KERNELS = 2**22, 2.5
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def convolve(
-    x: Float[Array, "items h w cin"], kernel: Float[Array, "kh kw cin cout"], stride: int, padding: Any, precision: Any
+    x: Float[Array, "items h w cin"],
+    kernel: Float[Array, "kh kw cin cout"],
+    stride: int,
+    padding: Padding,
+    precision: Any,
 ) -> Float[Array, "items h2 w2 cout"]:
     """Convolve with channels last; where the batch has few windows, as a product of them and the kernel.
 
@@ -42,19 +47,21 @@ def convolve(
     matrix = kernel.reshape(-1, kernel.shape[3])
 
     def chunk(_: None, x: Array) -> tuple[None, Array]:
-        windows = _copy_windows(_pad(x, padding), kernel, stride, size)
+        (windows,) = _copy_windows(_pad(x, padding), kernel, stride, size)
         y = _multiply(windows.reshape(-1, windows.shape[3]), matrix, precision)
         return None, y.reshape(len(x), *size, kernel.shape[3]).astype(x.dtype)
 
     return over_chunks(chunk, None, x, _chunk_size(len(x), size, kernel))[1]
 
 
-def _forward(x: Array, kernel: Array, stride: int, padding: Any, precision: Any) -> tuple[Array, tuple[Array, Array]]:
+def _forward(
+    x: Array, kernel: Array, stride: int, padding: Padding, precision: Any
+) -> tuple[Array, tuple[Array, Array]]:
     return convolve(x, kernel, stride, padding, precision), (x, kernel)
 
 
 def _backward(
-    stride: int, padding: Any, precision: Any, residuals: tuple[Array, Array], g: Array
+    stride: int, padding: Padding, precision: Any, residuals: tuple[Array, Array], g: Array
 ) -> tuple[Array, Array]:
     (x, kernel), g = residuals, stored(g)
     by_products = _are_few(len(x), g.shape[1:3], kernel)
@@ -63,29 +70,22 @@ def _backward(
     return dx, _kernel_gradient(x, g, kernel, stride, padding, precision)
 
 
-def _kernel_gradient(x: Array, g: Array, kernel: Array, stride: int, padding: Any, precision: Any) -> Array:
+def _kernel_gradient(x: Array, g: Array, kernel: Array, stride: int, padding: Padding, precision: Any) -> Array:
     """Return the kernel's gradient: products of windows and the outputs' gradient, of all places or of one by one.
 
     All places are copied to become one matrix, which costs less than it saves if windows are few or have one channel.
     """
     size, n_items = g.shape[1:3], len(x)
-    if x.shape[3] == 1 or _are_few(n_items, size, kernel):
-        chunk_size = _chunk_size(n_items, size, kernel)
-
-        def factors(x: Array) -> list[Array]:
-            return [_copy_windows(x, kernel, stride, size)]
-
-    else:
-        chunk_size = items_a_chunk(n_items, (x.nbytes + g.nbytes) // n_items, CACHED_BYTES)
-
-        def factors(x: Array) -> list[Array]:
-            return _slice_by_places(x, kernel, stride, size)
+    at_once = x.shape[3] == 1 or _are_few(n_items, size, kernel)
+    item_bytes = (x.nbytes + g.nbytes) // n_items
+    chunk_size = _chunk_size(n_items, size, kernel) if at_once else items_a_chunk(n_items, item_bytes, CACHED_BYTES)
 
     def chunk(total: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
         x, g = part
-        rows = [one.reshape(-1, one.shape[3]) for one in factors(_pad(x, padding))]
+        split = _copy_windows if at_once else _slice_by_places
         columns = g.reshape(-1, g.shape[3])
-        return total + jnp.concatenate([_multiply(one.T, columns, precision) for one in rows]), None
+        factors = [rows.reshape(-1, rows.shape[3]).T for rows in split(_pad(x, padding), kernel, stride, size)]
+        return total + jnp.concatenate([_multiply(rows, columns, precision) for rows in factors]), None
 
     zero = jnp.zeros((prod(kernel.shape[:3]), kernel.shape[3]), jnp.float32)
     total, _ = over_chunks(chunk, zero, (x, g), chunk_size)
@@ -93,7 +93,7 @@ def _kernel_gradient(x: Array, g: Array, kernel: Array, stride: int, padding: An
 
 
 def _input_gradient_by_products(
-    g: Array, kernel: Array, stride: int, padding: Any, sides: Sequence[int], precision: Any
+    g: Array, kernel: Array, stride: int, padding: Padding, sides: Sequence[int], precision: Any
 ) -> Array:
     """Return the input's gradient: each place's product with the outputs' gradient, added where its inputs are."""
     size, (n_rows, n_columns, channels) = g.shape[1:3], kernel.shape[:3]
@@ -119,7 +119,7 @@ def _input_gradient_by_products(
 
 
 def _input_gradient_by_phases(
-    g: Array, kernel: Array, stride: int, padding: Any, sides: Sequence[int], precision: Any
+    g: Array, kernel: Array, stride: int, padding: Padding, sides: Sequence[int], precision: Any
 ) -> Array:
     """Return the input's gradient: a convolution for each phase of the stride, which meets no zeros between outputs.
 
@@ -144,7 +144,7 @@ def _input_gradient_by_phases(
     return in_order(phases)[:, : sides[0], : sides[1]]
 
 
-def _output_size(x: Array, kernel: Array, stride: int, padding: Any) -> tuple[int, int]:
+def _output_size(x: Array, kernel: Array, stride: int, padding: Padding) -> tuple[int, int]:
     axes = zip(x.shape[1:3], padding, kernel.shape[:2], strict=True)
     height, width = (max(0, (side + sum(pads) - taps) // stride + 1) for side, pads, taps in axes)
     return height, width
@@ -162,13 +162,13 @@ def _chunk_size(n_items: int, size: tuple[int, ...], kernel: Array) -> int:
     return items_a_chunk(n_items, item_bytes, max(CACHED_BYTES, CACHED_KERNELS * kernel.nbytes))
 
 
-def _pad(x: Array, padding: Any) -> Array:
+def _pad(x: Array, padding: Padding) -> Array:
     return jnp.pad(x, ((0, 0), *padding, (0, 0)))
 
 
-def _copy_windows(padded: Array, kernel: Array, stride: int, size: tuple[int, ...]) -> Array:
-    """Return what the kernel sees at each of its positions: [items, height, width, places × channels]."""
-    return stored(jnp.concatenate(_slice_by_places(padded, kernel, stride, size), axis=3))
+def _copy_windows(padded: Array, kernel: Array, stride: int, size: tuple[int, ...]) -> list[Array]:
+    """Return what the kernel sees at each of its positions, as one array: [items, height, width, places × channels]."""
+    return [stored(jnp.concatenate(_slice_by_places(padded, kernel, stride, size), axis=3))]
 
 
 def _slice_by_places(padded: Array, kernel: Array, stride: int, size: tuple[int, ...]) -> list[Array]:

@@ -15,11 +15,11 @@ from jaxtyping import Array, Float
 
 from mumu_jax.models.kernels.backend import stored
 from mumu_jax.models.kernels.chunks import items_a_chunk, over_chunks
+from mumu_jax.models.kernels.plain import Padding
 from mumu_jax.models.kernels.pooling import Phases, in_order
 from mumu_jax.models.kernels.precision import product_precision
 
 Coefficients = Sequence[Sequence[float]]
-Padding = tuple[tuple[int, int], tuple[int, int]]  # before and after each axis
 
 _B: Coefficients = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
 _G: Coefficients = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
