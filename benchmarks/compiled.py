@@ -8,11 +8,13 @@ devices, which are small beside the gradients.  `scripts/compilers` installs the
 """
 
 import argparse
+import math
 import os
 from collections.abc import Sequence
 from functools import partial
 from itertools import product
 from typing import Any
+from unittest import mock
 
 import jax
 
@@ -26,6 +28,7 @@ from mumu_jax.compute.optim import make_optimizer
 from mumu_jax.compute.state import abstract_variables, create_state
 from mumu_jax.compute.step import train_step
 from mumu_jax.errors import UserError
+from mumu_jax.models.kernels import conv_pool
 from mumu_jax.models.kernels.backend import traced_for
 from mumu_jax.system.terminal import run_command
 
@@ -111,13 +114,14 @@ def _input_sizes(problem: Problem) -> set[int]:
 def _flops(problem: Problem, n_items: int, sheet: DataSheet) -> float:
     """Return the operations of a step on so many items in this device's formulation, as XLA counts them.
 
-    Raises UserError if the step has a loop of its own.
+    All items are convolved at once: of a TPU's loop over chunks of them, XLA counts one turn.  Raises UserError if the
+    step has a loop of its own.
     """
     network, chunk = problem.network, problem.chunk(1, n_items)
     tx = make_optimizer(problem.config.optim, network.trainable)
     state = jax.eval_shape(lambda: create_state(network, tx, item_of(chunk), problem.config.seed))
     batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), chunk)
-    with traced_for(sheet.backend):
+    with traced_for(sheet.backend), mock.patch.object(conv_pool, "VECTOR_MEMORY", math.inf):
         traced = jax.jit(partial(train_step, network=network, tx=tx)).trace(state, batch, problem.constants)
     if "scan[" in str(traced.jaxpr):
         raise UserError(f"a step of {problem.config.name} loops over frames, of which XLA's counts have only one")

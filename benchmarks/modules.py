@@ -45,16 +45,18 @@ class Instruction(NamedTuple):
     operands: tuple[str, ...]
     text: str
 
-    @property
-    def n_bytes(self) -> int:
+    def n_bytes(self, turns: tuple[int, ...] = (N_STEPS,)) -> int:
         """Return the bytes of the result in the device's memory, without a library call's workspace (u8).
 
-        Of a whole chunk's array those of one step count: a step's kernel reads or writes no more.
+        Of an array whose first size is the number of turns of a loop around it, those of one turn count: a kernel reads
+        or writes no more, as of a chunk's inputs it takes those of its step.
         """
         arrays = [array for array in _arrays(self.shape) if not ON_CHIP.search(array.layout)]
         if self.opcode == "custom-call":
             arrays = [array for array in arrays if array.kind != "u8"]
-        return sum(array.n_bytes // (N_STEPS if array.sizes[:1] == (N_STEPS,) else 1) for array in arrays)
+        return sum(
+            array.n_bytes // (array.sizes[0] if array.sizes and array.sizes[0] in turns else 1) for array in arrays
+        )
 
 
 class Module:
@@ -71,22 +73,31 @@ class Module:
                 operands = tuple(re.findall(r"%([\w.\-]+)", rest.split("), ")[0]))
                 current[name] = Instruction(opcode, shape, operands, line)
 
-    def kernels(self, name: str) -> Iterator[tuple[Instruction, int]]:
-        """Yield each kernel and the bytes it reads and writes: every operand and result once, a loop's body once."""
+    def kernels(self, name: str, turns: tuple[int, ...] = (N_STEPS,)) -> Iterator[tuple[Instruction, int]]:
+        """Yield each kernel and the bytes it reads and writes: every operand and result once, a loop's in each turn.
+
+        `turns` are those of the loops around.
+        """
         computation = self.computations[name]
         for one in computation.values():
-            if one.opcode in ("while", "call", "async-start"):
-                for called in re.findall(r"(?:body|to_apply|calls)=%([\w.\-]+)", one.text):
-                    yield from self.kernels(called)
+            if one.opcode == "while":
+                n_turns = self._n_turns(one)
+                yield from n_turns * list(self.kernels(_called(one), (*turns, n_turns)))
+            elif one.opcode in ("call", "async-start"):
+                yield from self.kernels(_called(one), turns)
             elif one.opcode not in VALUES | CALLS and not one.opcode.endswith("-done"):
-                read = {operand: computation[operand].n_bytes for operand in one.operands if operand in computation}
-                yield one, one.n_bytes + sum(read.values())
+                read = {name: computation[name].n_bytes(turns) for name in one.operands if name in computation}
+                yield one, one.n_bytes(turns) + sum(read.values())
 
     def step(self) -> Step:
         """Return the kernels of the largest loop's body, and their bytes.  Raises ValueError if there is no loop."""
-        loops = [one.text for one in self._all() if one.opcode == "while"]
-        bodies = [list(self.kernels(body)) for text in loops for body in re.findall(r"body=%([\w.\-]+)", text)]
-        return max(bodies, key=len)
+        return max((list(self.kernels(_called(one))) for one in self._all() if one.opcode == "while"), key=len)
+
+    def _n_turns(self, loop: Instruction) -> int:
+        """Return the number with which the loop's condition compares its counter; 1 if there is none, or several."""
+        condition = self.computations.get(_called(loop, "condition"), {})
+        numbers = [re.search(r" constant\((\d+)\)", one.text) for one in condition.values() if one.opcode == "constant"]
+        return int(numbers[0][1]) if len(numbers) == 1 and numbers[0] else 1
 
     def giant_windows(self, longest: int) -> list[str]:
         """Return the lines of convolutions whose window is more than twice as long as the network's longest kernel.
@@ -103,6 +114,12 @@ class Module:
         return (one for computation in self.computations.values() for one in computation.values())
 
 
+def _called(one: Instruction, by: str = "body|to_apply|calls") -> str:
+    """Return the name of the computation that an instruction calls."""
+    found = re.search(rf"\b(?:{by})=%([\w.\-]+)", one.text)
+    return found[1] if found else ""
+
+
 def messages(step: Step) -> list[int]:
     """Return the bytes of each all-reduce of a step."""
     return [sum(array.n_bytes for array in _arrays(one.shape)) for one, _ in step if one.opcode in MESSAGES]
@@ -114,7 +131,7 @@ def copies(step: Step, n_values: int) -> list[str]:
     def is_of_them(one: Instruction) -> bool:
         return one.opcode in COPIES and n_values == sum(math.prod(array.sizes) for array in _arrays(one.shape))
 
-    return [one.text for one, _ in step if is_of_them(one) and one.n_bytes]
+    return [one.text for one, _ in step if is_of_them(one) and one.n_bytes()]
 
 
 def cycles(step: Step) -> int:

@@ -55,6 +55,40 @@ ENTRY %main.1 (x: f16[31,4,8]) -> f32[8] {
 }
 """
 
+# A step that works on its items in eight turns: each takes its part of the chunk's array, and of the items'.
+IN_TURNS = """
+%part (p: (s32[], f32[8,5], f32[31,5], f32[9])) -> (s32[], f32[8,5], f32[31,5], f32[9]) {
+  %p = (s32[], f32[8,5]{1,0}, f32[31,5]{1,0}, f32[9]{0}) parameter(0)
+  %i = f32[8,5]{1,0} get-tuple-element(%p), index=1
+  %c = f32[31,5]{1,0} get-tuple-element(%p), index=2
+  %w = f32[9]{0} fusion(%i, %c), kind=kLoop, backend_config={"estimated_cycles":"3"}
+}
+
+%few (p: (s32[], f32[8,5], f32[31,5], f32[9])) -> pred[] {
+  %p = (s32[], f32[8,5]{1,0}, f32[31,5]{1,0}, f32[9]{0}) parameter(0)
+  %n = s32[] constant(8)
+  %k = s32[] get-tuple-element(%p), index=0
+  ROOT %less = pred[] compare(%k, %n), direction=LT
+}
+
+%body (p: f32[8,5]) -> f32[8,5] {
+  %p = f32[8,5]{1,0} parameter(0)
+  %f = f32[8,5]{1,0} fusion(%p), kind=kLoop, backend_config={"estimated_cycles":"7"}
+  %loop = (s32[], f32[8,5]{1,0}, f32[31,5]{1,0}, f32[9]{0}) while(%f), condition=%few, body=%part
+}
+
+ENTRY %main.1 (x: f32[8,5]) -> f32[8,5] {
+  %x = f32[8,5]{1,0} parameter(0)
+  ROOT %loop = f32[8,5]{1,0} while(%x), condition=%many, body=%body
+}
+"""
+
+
+def test_a_loop_within_a_step_counts_in_each_turn():
+    step = modules.Module(IN_TURNS).step()
+    assert [n_bytes for _, n_bytes in step] == [2 * 8 * 5 * 4, *8 * [4 * (5 + 5 + 9)]]
+    assert modules.cycles(step) == 7 + 8 * 3
+
 
 def test_reading_a_gpus_module():
     module = modules.Module(ON_A_GPU)

@@ -77,10 +77,12 @@ def test_formulation_equals_plain_convolution(layer, formulation):
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
-def test_smallest_chunks_equal_plain_convolution(layer, monkeypatch):
-    monkeypatch.setattr(convolution, "CACHED_BYTES", 1)
-    monkeypatch.setattr(convolution, "CACHED_MATRICES", 0)
-    assert_equal_to_plain(layer)
+@pytest.mark.parametrize("backend", ["cpu", "tpu"])
+def test_smallest_chunks_equal_plain_convolution(layer, backend, monkeypatch):
+    for name in ("CACHED_BYTES", "CACHED_MATRICES", "VECTOR_MEMORY", "VECTOR_BYTES"):
+        monkeypatch.setattr(convolution, name, 0)
+    with traced_for(backend):
+        assert_equal_to_plain(layer)
 
 
 # Pools that the six networks do not have: phases that do not divide them are put in order.

@@ -1,4 +1,4 @@
-"""Work on a batch in chunks of items that stay in a CPU's cache."""
+"""Work on a batch in chunks of items that stay in the memory that is next to the units that compute."""
 
 from typing import Any
 
