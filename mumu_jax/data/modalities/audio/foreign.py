@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -109,7 +109,9 @@ def open_foreign(path: Path, kind: Kind) -> Sound:
             raise not_read(kind) from error
         try:
             name = os.path.abspath(path)  # no protocol begins with a slash
-            container = opened.enter_context(av.open(name, "r", format=kind.demuxer, metadata_errors="replace"))
+            # Tags may be any bytes, which PyAV 19 takes without being asked.
+            tags: Any = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+            container = opened.enter_context(av.open(name, "r", format=kind.demuxer, **tags))
         except av.FFmpegError as error:
             raise Rejected("unreadable", _message_of(error)) from error
         stream = _audio_stream(container)
