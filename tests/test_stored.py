@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from jax import lax
 from jax.sharding import Mesh
 
 from mumu_jax.batch import Batch
@@ -12,6 +13,7 @@ from mumu_jax.compute import devices, predict
 from mumu_jax.compute.network import Constants, Network, Standardisation
 from mumu_jax.models import resnet
 from mumu_jax.models.batch_norm import Members
+from mumu_jax.models.kernels.backend import stored
 from mumu_jax.models.kernels.products import dot_rows
 from mumu_jax.objectives.logits import Logistic
 
@@ -54,6 +56,19 @@ def test_nor_in_predictions():
     constants = Constants({"image": Standardisation(jnp.zeros(()), jnp.ones(()))}, {})
     program = predict._program(MESH).lower(variables, batch, constants, network, MESH, True).compile()
     assert widest(program.as_text()) <= 16
+
+
+@pytest.mark.parametrize("size", [4, 2**18])
+def test_a_loop_over_few_bytes_may_store(size):
+    """XLA makes one kernel of such a loop, depending on its version up to a megabyte, and that has no barriers."""
+
+    def run(x):
+        return lax.map(lambda item: jnp.sin(stored(2 * item)), x)
+
+    x = jnp.arange(2.0 * size).reshape(2, size)
+    compiled = jax.jit(run).lower(x).compile(devices.compiler_options("cpu"))
+    assert "opt-barrier" in compiled.as_text()
+    np.testing.assert_allclose(compiled(x), np.sin(2 * x), atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(7,), (2, 3, 7)])

@@ -123,10 +123,12 @@ def compiler_options(platform: str) -> dict[str, Any]:
 
     A GPU's compiler shall send all gradients as one message: by itself, at most 30 MB are one.  A CPU's shall keep the
     barriers of `kernels.backend.stored` to the end: by itself, it removes them before it fuses what they keep apart.
+    Nor shall it make one kernel of a loop over few bytes, because such a kernel cannot have barriers.
     """
     if platform == "gpu":
         return {"xla_gpu_all_reduce_combine_threshold_bytes": 2**31}
-    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if platform == "cpu" else {}
+    without = ("cse_barrier_expander", "small-while-loop-hoisting")
+    return {"xla_disable_hlo_passes": ",".join(without)} if platform == "cpu" else {}
 
 
 def on_each_device(program: Callable[..., Any], mesh: Mesh, in_specs: Any, out_specs: Any) -> Callable[..., Any]:
