@@ -86,8 +86,8 @@ class Module:
             elif one.opcode in ("call", "async-start"):
                 yield from self.kernels(_called(one), turns)
             elif one.opcode not in VALUES | CALLS and not one.opcode.endswith("-done"):
-                read = {name: computation[name].n_bytes(turns) for name in one.operands if name in computation}
-                yield one, one.n_bytes(turns) + sum(read.values())
+                operands = {*one.operands} & computation.keys()
+                yield one, one.n_bytes(turns) + sum(computation[operand].n_bytes(turns) for operand in operands)
 
     def step(self) -> Step:
         """Return the kernels of the largest loop's body, and their bytes.  Raises ValueError if there is no loop."""

@@ -1,4 +1,4 @@
-"""Work on a batch in chunks of items that stay in the memory that is next to the units that compute."""
+"""Work on a batch in chunks of items that stay in fast memory: a CPU's cache, or a TPU's vector memory."""
 
 from typing import Any
 
