@@ -1,46 +1,17 @@
 """The settings of an experiment: typed, each with its default, its range and where they come from.
 
 The dataclasses are not frozen, because `--config.optim.learning_rate=3e-4` assigns to them; nothing assigns
-after the command line has been read.  Names that a registry knows (families, objectives, front ends) are checked by
-that registry.
+after the command line has been read.  The comment beside a field, or above it, is what `train --help` says of it.
 """
 
 import dataclasses
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any
 
 from mumu_jax.errors import UserError
-
-
-def setting(
-    default: Any,
-    choices: tuple[Any, ...] = (),
-    above: float | None = None,
-    low: float = -math.inf,
-    high: float | None = None,
-) -> Any:
-    """Return a dataclass field whose value is one of `choices`, or a finite number in a range.
-
-    A number is greater than `above`, at least `low`, and at most `high`.
-    """
-    return dataclasses.field(default=default, metadata={"choices": choices, "range": (above, low, high)})
-
-
-def positive(default: float) -> Any:
-    """Return a field for a finite number above 0."""
-    return setting(default, above=0)
-
-
-def not_negative(default: float) -> Any:
-    """Return a field for a finite number of at least 0."""
-    return setting(default, low=0)
-
-
-def share(default: float) -> Any:
-    """Return a field for a number of at least 0 and below 1."""
-    return setting(default, low=0, high=math.nextafter(1, 0))
+from mumu_jax.fields import not_negative, positive, setting, share
 
 
 def check_heads(settings: Any, where: str) -> None:
@@ -256,9 +227,9 @@ class ModelSettings:
     is ResNet's; `bert` is the encoder of tokens; `rounds`, `tree_depth` and `subsample` are those of boosted trees.
     """
 
-    family: str = "cnn"
-    kernel: str = "4x70"  # frames × bins
-    width: str = "high"  # number of filters
+    family: str = "cnn"  # the kind of network
+    kernel: str = "4x70"  # frames × bins: 4x70, 4x96 or 3x3
+    width: str = "high"  # number of filters: high or low
     width_divisor: int = setting(1, (1, 2, 4, 8, 16, 32))  # divide the number of filters by this; for quick trials
     pooling: str = setting("flatten", ("flatten", "statistics"))  # what the CNN's dense layer sees; see models/cnn.py
     albums: str = setting("network", ("network", "mean"))  # mean: of its tracks' outputs, before they are normalised
@@ -294,7 +265,7 @@ class ModelSettings:
 class TargetSettings:
     """The objective: what the network's output means, and its loss."""
 
-    kind: str = "cosine"
+    kind: str = "cosine"  # of objective; cosine: the distance from label factors
     n_factors: int = positive(50)  # section 6: d = 50; fewer if the label matrix has a smaller rank
     # graph: the last layer's weights are those that a graph network makes of the genres; Ru et al. 2023
     head: str = setting("dense", ("dense", "graph"))
@@ -390,62 +361,3 @@ class Config:
 # Settings that change how fast a run goes, but not what it computes (`parallel`: but for rounding, as another number of
 # devices does): a run may resume with others.
 SPEED_ONLY = frozenset({"loop.checkpoint_minutes", "data.read_threads", "data.mode", "parallel"})
-
-
-def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Return the settings as `{"optim.learning_rate": 0.001, …}`, in order of definition."""
-    flat = {}
-    for f in dataclasses.fields(config):
-        value = getattr(config, f.name)
-        if dataclasses.is_dataclass(value):
-            flat |= flatten(value, f"{prefix}{f.name}.")
-        else:
-            flat[prefix + f.name] = value
-    return flat
-
-
-def from_json(cls: Any, tree: dict[str, Any], where: str = "config") -> Any:
-    """Return the dataclass `cls` from `dataclasses.asdict`'s tree; raises UserError on a field it does not have."""
-    hints = get_type_hints(cls)
-    unknown = sorted(set(tree) - set(hints))
-    if unknown:
-        raise UserError(f"{where} has no field {unknown[0]!r}; it has {', '.join(hints)}")
-    values = {}
-    for name, value in tree.items():
-        hint = hints[name]
-        if dataclasses.is_dataclass(hint):
-            value = from_json(hint, value, f"{where}.{name}")
-        elif hint is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        values[name] = value
-    return cls(**values)
-
-
-def validate(config: Any, where: str = "config") -> None:
-    """Raise UserError on the first setting whose type or value no experiment can use."""
-    hints = get_type_hints(type(config))
-    for field in dataclasses.fields(config):
-        value, here, hint = getattr(config, field.name), f"{where}.{field.name}", hints[field.name]
-        if dataclasses.is_dataclass(hint):
-            validate(value, here)
-        elif not isinstance(value, hint) or isinstance(value, bool) != (hint is bool):
-            raise UserError(f"{here} is {value!r}; it must be of type {hint.__name__}")
-        elif field.metadata:
-            _check_value(value, here, field.metadata["choices"], *field.metadata["range"])
-    if hasattr(config, "check"):
-        config.check(where)
-
-
-def _check_value(
-    value: Any, here: str, choices: tuple[Any, ...], above: float | None, low: float, high: float | None
-) -> None:
-    if choices:
-        if value not in choices:
-            raise UserError(f"{here} is {value!r}; choose one of {', '.join(map(repr, choices))}")
-        return
-    upper = math.inf if high is None else high
-    if math.isfinite(value) and low <= value <= upper and (above is None or value > above):
-        return
-    bounds = [f"above {above:g}"] if above is not None else [f"at least {low:g}"] if low > -math.inf else []
-    bounds += [] if high is None else [f"at most {high:g}" if high == round(high) else f"below {round(high):g}"]
-    raise UserError(f"{here} is {value!r}; it must be {' and '.join(bounds)}")

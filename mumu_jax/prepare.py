@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mumu_jax.config import validate
 from mumu_jax.data.modalities import BY_DEFAULT, MODALITIES
 from mumu_jax.data.modalities.base import PreparedModality
 from mumu_jax.data.preparation.job import CORES, MAX_BAD, Job, prepare
@@ -15,6 +14,7 @@ from mumu_jax.data.sources import SOURCES
 from mumu_jax.data.sources.dataset import Dataset
 from mumu_jax.data.sources.same import WAYS
 from mumu_jax.data.store.beam import chosen_for_each
+from mumu_jax.fields import validate
 from mumu_jax.system.lines import print_lines, print_remark
 from mumu_jax.system.terminal import positive, run_command
 

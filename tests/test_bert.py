@@ -21,8 +21,9 @@ from mumu_jax.compute.network import Constants, Network, Standardisation, item_n
 from mumu_jax.compute.optim import make_optimizer
 from mumu_jax.compute.state import abstract_variables, create_state, n_values
 from mumu_jax.compute.step import train_chunk, train_step
-from mumu_jax.config import BertSettings, Config, ModelSettings, OptimSettings, TargetSettings, flatten, validate
+from mumu_jax.config import BertSettings, Config, ModelSettings, OptimSettings, TargetSettings
 from mumu_jax.errors import UserError
+from mumu_jax.fields import flatten, validate
 from mumu_jax.models.attention import Attention, attend
 from mumu_jax.models.bert import Bert, Encoder, build_encoder
 from mumu_jax.models.head import Shallow

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mumu_jax.config import Config, flatten, from_json, validate
+from mumu_jax.config import Config
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
+from mumu_jax.fields import flatten, from_json, validate
 from mumu_jax.models.registry import FAMILIES
 from mumu_jax.runs.flags import parse_flags
 from mumu_jax.runs.settings import check_network, check_settings
@@ -164,6 +165,29 @@ def test_mistakes_are_named(arguments, fragments):  # 33
     for fragment in fragments:
         assert fragment in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("columns", [60, 120])
+def test_help_explains_every_field_with_the_experiments_values(capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with pytest.raises(SystemExit):
+        parse_flags(["--help", NAME, "--config.optim.max_epochs=7"])
+    lines = capsys.readouterr().out.partition("fields of audio_low_4x96:\n")[2].splitlines()
+    assert all(len(line) <= columns for line in lines[:-1] if "modalities=" not in line)
+    sentences = " ".join(" ".join(lines).split())
+    config = load_config("audio_low_4x96")
+    config.optim.max_epochs = 7
+    for field, value in flatten(config).items():
+        assert f"--config.{field}={value}" in sentences
+    for text in (
+        "--config.model.kernel=4x96 frames × bins",
+        "--config.optim.select=loss what a gain is: a smaller loss, or a larger ROC-AUC [loss, roc_auc]",
+        "--config.target.head=dense graph: the last layer's weights are those",  # the comment is above the field
+        "cnn_choi, crnn_choi",  # of the registry
+        "--config.augment: Random changes of images in training.",
+        "--config.album_optim: as --config.optim",
+    ):
+        assert text in sentences
 
 
 def test_json_with_an_unknown_field():

@@ -13,7 +13,7 @@ from conftest import SHARED, succeed
 
 from benchmarks.librosa_descriptors import plain_descriptors
 from mumu_jax import prepare
-from mumu_jax.config import Config, DescriptorsSettings, validate
+from mumu_jax.config import Config, DescriptorsSettings
 from mumu_jax.data.manifest import Rejected, write_manifest
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.modalities.audio import decode
@@ -24,6 +24,7 @@ from mumu_jax.data.modalities.descriptors.spectra import power_spectra
 from mumu_jax.data.sources.synthetic import make as make_synthetic
 from mumu_jax.data.store.records import open_prepared
 from mumu_jax.errors import UserError
+from mumu_jax.fields import validate
 
 DESCRIPTORS, SETTINGS = MODALITIES["descriptors"], DescriptorsSettings()
 SR_HZ = SETTINGS.sr_hz

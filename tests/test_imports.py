@@ -9,7 +9,7 @@ from graphlib import TopologicalSorter
 
 from conftest import REPOSITORY
 
-GROUND = {"config", "errors", "experiments", "batch", "compression"}
+GROUND = {"config", "fields", "errors", "experiments", "batch", "compression"}
 COMMANDS = {
     *("train", "boost", "ensemble", "evaluate", "prepare", "build", "tag", "doctor", "reproduce", "report", "export"),
 }

@@ -15,9 +15,10 @@ from mumu_jax import train
 from mumu_jax.batch import Batch
 from mumu_jax.compute.network import Constants, Network, Standardisation, apply, initial_variables
 from mumu_jax.compute.state import n_values
-from mumu_jax.config import BertSettings, JointSettings, ModelSettings, validate
+from mumu_jax.config import BertSettings, JointSettings, ModelSettings
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
+from mumu_jax.fields import validate
 from mumu_jax.models.head import GRAPH_WIDTH, Shallow
 from mumu_jax.models.registry import FAMILIES, Output
 from mumu_jax.objectives.label_graph import ADJACENCY, FEATURES, fit_label_graph

@@ -12,7 +12,7 @@ from conftest import SHARED
 
 from mumu_jax import prepare
 from mumu_jax.compression import PRESETS, Compression
-from mumu_jax.config import Config, DataSettings, MelSettings, validate
+from mumu_jax.config import Config, DataSettings, MelSettings
 from mumu_jax.data.loader import read_rows, spread_items
 from mumu_jax.data.manifest import Rejected
 from mumu_jax.data.modalities import MODALITIES
@@ -22,6 +22,7 @@ from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.data.modalities.mel import _of_float16, mel_power, stored_mel
 from mumu_jax.data.store.records import open_prepared
 from mumu_jax.errors import UserError
+from mumu_jax.fields import validate
 
 MEL = MODALITIES["mel"]
 SLANEY = {"slaney_peak": MelSettings(norm="peak"), **{n: s for n, s in PRESETS.items() if s.scale == "slaney"}}

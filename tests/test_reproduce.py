@@ -19,9 +19,9 @@ import pytest
 from conftest import REPOSITORY, complain, succeed
 
 from mumu_jax import reproduce
-from mumu_jax.config import flatten
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config, load_experiments
+from mumu_jax.fields import flatten
 from mumu_jax.reports.tables.output import as_markdown, read_table, write_table
 from mumu_jax.reports.tables.plan import describe_changes, make_plan
 from mumu_jax.reports.tables.results import read_failures, read_result, run_folder

@@ -38,7 +38,7 @@ def test_every_line_has_its_run_after_those_that_it_joins():
 
 @pytest.mark.parametrize("preset", ["paper", "smoke"])
 def test_presets_are_settings_that_runs_accept(preset):
-    from mumu_jax.config import validate
+    from mumu_jax.fields import validate
     from mumu_jax.runs.settings import check_network, check_settings
 
     found = plan(preset)

@@ -14,16 +14,24 @@ from mumu_jax.system import terminal
 from mumu_jax.system.lines import print_line, print_remark, printable, read_name, write_name
 from mumu_jax.system.terminal import progress_bar
 
-NOTE = "epoch 12, loss 0.0312, 10450 examples/s, best val loss 0.0299"
+NOTE = "epoch 12, loss 0.0312, best val 0.0299, 10450 examples/s"
 
 
 def test_a_terminal_shows_bar_and_time_left_beside_a_long_note(screen, monkeypatch):  # 43
     monkeypatch.setattr(sys, "stderr", screen.file)
-    with progress_bar(40, "track network", done=10) as bar:
-        bar.advance(10, NOTE)
+    with progress_bar(400_000, "track network", done=100_000) as bar:
+        bar.advance(100_000, NOTE)
     last = screen.drawn().rstrip().split("\r")[-1]
-    assert re.match(r"track network: 20/40 █{5} {5} \[00:00<00:00, .*it/s\], epoch 12, loss", last)
+    assert re.match(r"track network: 50% ██   \[00:00<00:00\], epoch 12, loss 0\.0312, best val 0\.0299", last)
     assert len(last) <= 80
+
+
+def test_a_terminal_shows_the_rate_beside_a_short_note(screen, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", screen.file)
+    with progress_bar(40, "preparing audio", done=10) as bar:
+        bar.advance(10, "song.mp3")
+    last = screen.drawn().rstrip().split("\r")[-1]
+    assert re.match(r"preparing audio: 20/40 █{5} {5} \[00:00<00:00, .*it/s\], song\.mp3", last)
 
 
 def test_results_reach_a_file_while_the_bar_is_on_the_terminal(screen, tmp_path, monkeypatch):  # 2

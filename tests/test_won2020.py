@@ -11,11 +11,11 @@ from test_published_scores import by_torch, convert, published_file
 
 from mumu_jax import prepare, reproduce
 from mumu_jax.compute.stages import stages_of
-from mumu_jax.config import flatten, validate
 from mumu_jax.data.sources import SOURCES
 from mumu_jax.data.sources.origin import Origin, write_origin
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
+from mumu_jax.fields import flatten, validate
 from mumu_jax.reports.page import make_page
 from mumu_jax.reports.tables.base import Job, Plan
 from mumu_jax.reports.tables.output import read_table

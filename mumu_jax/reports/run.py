@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from mumu_jax.config import Config, TargetSettings, flatten
+from mumu_jax.config import Config, TargetSettings
 from mumu_jax.data.manifest import read_labels
 from mumu_jax.errors import UserError
+from mumu_jax.fields import flatten
 from mumu_jax.objectives import Objective, make_objective, metrics
 from mumu_jax.objectives.decisions import DECISIONS
 from mumu_jax.runs import evaluation

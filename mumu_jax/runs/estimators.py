@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from mumu_jax.config import Config, validate
+from mumu_jax.config import Config
 from mumu_jax.data.manifest import read_manifest
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.data.store.pairs import open_dataset
 from mumu_jax.data.store.records import Dataset
 from mumu_jax.errors import UserError
+from mumu_jax.fields import validate
 from mumu_jax.objectives import metrics
 from mumu_jax.runs.albums import mean_by_album
 from mumu_jax.runs.constants import check_single_label

@@ -26,7 +26,6 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import export
 from safetensors.numpy import load_file, save_file
 
-from mumu_jax import config as configs
 from mumu_jax.batch import Sparse
 from mumu_jax.compute.network import VECTORS, Constants, Network, Standardisation, apply, item_network, see
 from mumu_jax.config import Config
@@ -34,6 +33,7 @@ from mumu_jax.data.manifest import read_labels, write_labels
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.data.modalities.vectors import FUSION, Vectors, read_kept
 from mumu_jax.errors import UserError
+from mumu_jax.fields import from_json
 from mumu_jax.models.kernels.backend import traced_for
 from mumu_jax.models.kernels.sparse import densify
 from mumu_jax.runs.card import card
@@ -236,7 +236,7 @@ def _open(folder: Path) -> Scorer:
     """Open an export whose files are known to be what was written."""
     about = read_about(folder)
     tree = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    inputs = Inputs.load(configs.from_json(Config, tree, str(folder / "config.json")), folder)
+    inputs = Inputs.load(from_json(Config, tree, str(folder / "config.json")), folder)
     of_vectors = _load(folder, "album", about) if inputs.level == "track" else None
     kept = inputs.fitted.get(Vectors.name, {})
     sources = {name: _open(folder / source.path) for name, source in kept.items()}

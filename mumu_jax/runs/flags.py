@@ -8,10 +8,12 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from mumu_jax.config import Config, flatten, validate
+from mumu_jax.config import Config
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.errors import UserError, nearest
 from mumu_jax.experiments import load_config, load_experiments, read_parameter_counts
+from mumu_jax.fields import flatten, validate
+from mumu_jax.runs.field_help import list_fields
 from mumu_jax.runs.settings import check_settings, count_params, has_album_network
 from mumu_jax.system.lines import print_lines
 from mumu_jax.system.terminal import print_table
@@ -32,7 +34,7 @@ several processes (each on its own devices, all with the same files): found by t
   --coordinator=auto   on each host of a TPU slice, or of another cluster that JAX knows
   --coordinator=HOST:PORT --num_processes=N --process_id=I   the address of process 0, how many there are, which this is
 
-fields and their defaults:
+fields {whose}:
 {fields}
 
 exit status: 0 done, 2 wrong input, 75 saved after SIGTERM or Ctrl-C: the same command goes on"""
@@ -77,8 +79,9 @@ def parse_flags(argv: Sequence[str]) -> Flags:
     except (flags.Error, TypeError, ValueError) as error:
         raise UserError(f"{' '.join(str(error).split())} (python -m mumu_jax.train --help)") from error
     if values.help:
-        fields = "\n".join(f"  --config.{name}={value}" for name, value in flatten(Config()).items())
-        print_lines(HELP.format(fields=fields))
+        name = values.config.name
+        whose = f"of {name}" if name else "and their defaults (--config=NAME --help shows an experiment's own)"
+        print_lines(HELP.format(whose=whose, fields=list_fields(values.config)))
         raise SystemExit(0)
     if extra:
         raise UserError(f"unexpected argument {extra[0]!r}; every argument has the form --name=value")

@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from mumu_jax import config as configs
 from mumu_jax.compute import devices
 from mumu_jax.compute.formulations import with_formulations
 from mumu_jax.compute.network import (
@@ -29,13 +28,14 @@ from mumu_jax.compute.network import (
     item_network,
 )
 from mumu_jax.compute.state import abstract_variables, n_values
-from mumu_jax.config import SPEED_ONLY, Config, flatten
+from mumu_jax.config import SPEED_ONLY, Config
 from mumu_jax.data.manifest import Label, read_labels, write_labels
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.data.modalities.lyrics import PIECES
 from mumu_jax.data.modalities.text import GAZETTEER, VOCABULARY
 from mumu_jax.data.modalities.vectors import FUSION
 from mumu_jax.errors import UserError
+from mumu_jax.fields import flatten, from_json
 from mumu_jax.models.kernels.formulations import Choice
 from mumu_jax.models.kernels.precision import compute_dtype
 from mumu_jax.runs import constants as run_constants
@@ -247,7 +247,7 @@ def read_about(path: Path) -> tuple[dict[str, Any], Config]:
         about = json.loads(path.read_text(encoding="utf-8"))
         if not {"dir", "checksum"} <= about["data"].keys():
             raise ValueError("it does not name the data")
-        return about, configs.from_json(Config, about["config"], str(path))
+        return about, from_json(Config, about["config"], str(path))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} is not what a training run writes ({error!r}); restore it, or use another --workdir"

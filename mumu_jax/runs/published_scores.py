@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from mumu_jax.compute.network import album_network, constants_of_vectors
-from mumu_jax.config import MelSettings, from_json
+from mumu_jax.config import MelSettings
 from mumu_jax.data.manifest import Label
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.data.modalities.mel import differences_from
@@ -17,6 +17,7 @@ from mumu_jax.data.sources.finding import some
 from mumu_jax.data.sources.public.jamendo import SEPARATOR
 from mumu_jax.data.store.records import Prepared, open_prepared, read_description
 from mumu_jax.errors import UserError
+from mumu_jax.fields import from_json
 from mumu_jax.models.head import output_layer
 from mumu_jax.runs.folder import Trained, TrainedRun
 from mumu_jax.runs.published import config_of, load_tagger, plain, trained_of

@@ -12,11 +12,12 @@ from mumu_jax.compute.network import item_network
 from mumu_jax.compute.optim import ALGORITHMS
 from mumu_jax.compute.stages import stages_of
 from mumu_jax.compute.state import abstract_variables, n_values
-from mumu_jax.config import Config, OptimSettings, flatten
+from mumu_jax.config import Config, OptimSettings
 from mumu_jax.data.modalities import NETWORK_INPUTS
 from mumu_jax.data.modalities.inputs import Inputs, level_of, modalities_of
 from mumu_jax.data.preparation.census import FOR_FEW_SONGS, LABEL_MORE
 from mumu_jax.errors import UserError, reason_of
+from mumu_jax.fields import flatten
 from mumu_jax.models import family_of
 from mumu_jax.models.batch_norm import trains
 from mumu_jax.models.head import output_layer

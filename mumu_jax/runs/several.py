@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from mumu_jax.config import Config, flatten
+from mumu_jax.config import Config
 from mumu_jax.data.manifest import Label
 from mumu_jax.data.modalities.base import Read, Reader
+from mumu_jax.fields import flatten
 from mumu_jax.runs.published import open_published, plain, remark_on
 from mumu_jax.runs.ranking import Ranking
 from mumu_jax.runs.scorer import Scorer, Seen

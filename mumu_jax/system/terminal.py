@@ -13,6 +13,7 @@ from absl import logging
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
+from tqdm.utils import disp_len
 
 from mumu_jax.errors import UserError
 from mumu_jax.system.disk import fault_of, faults_of_threads
@@ -20,6 +21,7 @@ from mumu_jax.system.lines import print_in_any_encoding, print_remark, printable
 
 SECONDS_BETWEEN_LINES = 10.0
 BAR_FORMAT = "{desc}: {n_fmt}/{total_fmt} {bar:10} [{elapsed}<{remaining}, {rate_fmt}]{postfix}"
+NARROW_FORMAT = "{desc}: {percentage:.0f}% {bar:4} [{elapsed}<{remaining}]{postfix}"
 
 
 def positive(text: str) -> int:
@@ -123,10 +125,17 @@ def progress_bar(total: int, description: str, done: int = 0, shown: bool = True
 
 
 class ProgressBar(tqdm):
-    """A bar that is redrawn in place, on a terminal."""
+    """A bar that is redrawn in place, on a terminal; a shorter one where its note would have no room."""
 
     monitor_interval = 0  # no thread that redraws it
     _lock = threading.RLock()  # tqdm's own is also a semaphore of the system, for bars of several processes
+
+    def __str__(self) -> str:
+        shown = self.format_dict
+        whole = self.format_meter(**{**shown, "ncols": None})
+        if shown["ncols"] is None or disp_len(whole) <= shown["ncols"]:
+            return whole
+        return self.format_meter(**{**shown, "bar_format": NARROW_FORMAT})
 
     def advance(self, n: int = 1, note: str = "") -> None:
         """Count `n` more items as done; `note` describes the last one."""

@@ -245,8 +245,8 @@ def _log_chunk(
     log.metrics(done.last_step, {"train/loss": float(losses.mean())})
     log.perf(done.last_step, measured)
     note = f"{epoch_note(log.epoch(done.last_step), task.optim)}, loss {losses.mean():.4f}"
-    note += f", {measured['perf/examples_per_s']:.0f} examples/s"
-    return note + (f", best val loss {progress.best_loss:.4f}" if progress.best_step else "")
+    note += f", best val {progress.best_loss:.4f}" if progress.best_step else ""
+    return f"{note}, {measured['perf/examples_per_s']:.0f} examples/s"  # last, as a narrow terminal cuts the end
 
 
 def _validate(

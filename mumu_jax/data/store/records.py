@@ -22,13 +22,14 @@ from jaxtyping import Float32, Int
 from msgspec import Struct
 from tensorflow_datasets.core.example_parser import tf_example_pb2
 
-from mumu_jax.config import AudioSettings, flatten, from_json
+from mumu_jax.config import AudioSettings
 from mumu_jax.data.manifest import SPLITS, Album, Label, albums_sha256, read_manifest
 from mumu_jax.data.modalities import modality_of
 from mumu_jax.data.modalities.audio.cqt import form_made_with
 from mumu_jax.data.modalities.base import PreparedModality
 from mumu_jax.data.modalities.text import GAZETTEER
 from mumu_jax.errors import UserError, reason_of
+from mumu_jax.fields import flatten, from_json
 from mumu_jax.system.files import check_line_of_utf8, read_npz, sha256_of
 from mumu_jax.system.seals import check_seal
 

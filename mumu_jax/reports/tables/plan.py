@@ -6,12 +6,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from mumu_jax.config import flatten
 from mumu_jax.data.manifest import SPLITS, read_manifest
 from mumu_jax.data.modalities import MODALITIES
 from mumu_jax.data.store.records import DESCRIPTION, Prepared, open_prepared
 from mumu_jax.errors import UserError, nearest
 from mumu_jax.experiments import load_config
+from mumu_jax.fields import flatten
 from mumu_jax.objectives import OBJECTIVES
 from mumu_jax.reports.tables.base import Job, Plan, Table
 from mumu_jax.runs.constants import check_single_label
