@@ -9,6 +9,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from conftest import run_python
 
 import mumu_jax
 from mumu_jax.errors import nearest
@@ -122,3 +123,33 @@ def test_the_processor_has_a_name_and_cores():
 def test_without_what_linux_says_the_processor_has_a_name(monkeypatch):
     monkeypatch.setattr(Path, "read_text", mock.Mock(side_effect=FileNotFoundError))
     assert re.fullmatch(r".+, \d+ cores", processor_in_full())
+
+
+COMPILES = """
+import resource, sys
+import jax
+from mumu_jax.system.cache import keep_compiled_programs
+if len(sys.argv) > 1:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+keep_compiled_programs()
+assert jax.jit(lambda x: x + 1).lower(1.0).compile()(1.0) == 2
+"""
+
+
+def test_a_kept_program_that_is_cut_is_made_again(tmp_path):
+    """What a killed process, or a full disk, leaves of a compiled program harms one later process, and says so."""
+    here = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path)}
+    full = run_python("-c", COMPILES, "100", **here)  # no file may have more bytes
+    line = rf"jit_\w+ is compiled again next time: {tmp_path} cannot hold it \(OSError: .*\)\n"
+    assert re.fullmatch(f"({line})+", full.stderr)
+    assert os.listdir(tmp_path) == []
+    assert run_python("-c", COMPILES, **here).stderr == ""
+    kept = {path: path.stat().st_size for path in tmp_path.glob("*-cache")}
+    assert min(kept.values()) > 1000
+    for path in kept:
+        os.truncate(path, 100)
+    again = run_python("-c", COMPILES, **here)
+    line = rf"compiling jit_\w+ again: what {tmp_path} had of it cannot be read \(.*\)\n"
+    assert re.fullmatch(f"({line})+", again.stderr)
+    assert min(path.stat().st_size for path in kept) > 1000
+    assert run_python("-c", COMPILES, **here).stderr == ""
