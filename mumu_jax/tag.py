@@ -28,6 +28,7 @@ from mumu_jax.runs.song_options import add_writing_options, check_options, open_
 from mumu_jax.runs.stems import Stem
 from mumu_jax.runs.tags import Genre, TagFile, Tags, Terminal, open_tags
 from mumu_jax.runs.vector_file import open_vectors
+from mumu_jax.system.cache import keep_compiled_programs
 from mumu_jax.system.lines import print_line, print_remark
 from mumu_jax.system.terminal import positive, progress_bar, run_command, share
 
@@ -46,6 +47,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.undo:
         return EXIT_NOT_WRITTEN if undo_and_print(arguments.undo) else 0
     check_options(parser, arguments)
+    keep_compiled_programs()
     scorer = _open(arguments)
     files = find_items(arguments.paths, scorer.readers)
     choose, names = _choice(arguments, scorer)
