@@ -169,7 +169,8 @@ def print_scores(title: str, scores: Mapping[str, Mapping[str, Any]]) -> None:
         if "n_items" in values:
             numbers.setdefault(values["n_items"], name)
     counted = ", ".join(f"{number:,} {name}" for number, name in numbers.items())
-    terminal.print_table(f"{title}: {counted}", ("", *columns.values()), rows, width=80)
+    about = "C@k, coverage: the share of genres that are among the k best of some album" if kind == MULTI_LABEL else ""
+    terminal.print_table(f"{title}: {counted}", ("", *columns.values()), rows, width=80, caption=about)
 
 
 def print_decisions(decisions: dict[str, dict[str, float | None]], split: str) -> None:

@@ -12,7 +12,6 @@ import shutil
 import struct
 import subprocess
 import sys
-import tempfile
 import termios
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,9 +27,12 @@ REPOSITORY = Path(__file__).parent.parent
 SHARED = REPOSITORY.parent / "shared" / "data"
 
 
-# Processes of one session compile each program once.
-COMPILED = tempfile.mkdtemp(prefix="mumu_jax_compiled_")
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", COMPILED)
+# Each program is compiled once, by the first session that needs it: `pytest --cache-clear` removes them.
+COMPILED = REPOSITORY / ".pytest_cache" / "d" / "compiled"
+COMPILED_BYTES = 2e9  # a session needs 0.4 GB; what earlier versions of the code needed is not removed one by one
+if "PYTEST_XDIST_WORKER" not in os.environ and sum(path.stat().st_size for path in COMPILED.glob("*")) > COMPILED_BYTES:
+    shutil.rmtree(COMPILED)
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 
