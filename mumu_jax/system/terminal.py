@@ -8,12 +8,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from typing import TextIO
 
 from absl import logging
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
-from tqdm.utils import disp_len
+from tqdm.utils import disp_len, disp_trim
 
 from mumu_jax.errors import UserError
 from mumu_jax.system.disk import fault_of, faults_of_threads
@@ -108,34 +109,54 @@ def wide_console(width: int) -> Console:
 def progress_bar(total: int, description: str, done: int = 0, shown: bool = True) -> "ProgressBar":
     """Start a progress bar over `total` items on stderr, `done` of which an earlier call did; use it in a `with`."""
     on_terminal = sys.stderr.isatty()
-    return (ProgressBar if on_terminal else ProgressLines)(
+    columns, rows = _terminal_shape(sys.stderr) if on_terminal else (None, None)
+    bar = (ProgressBar if on_terminal else ProgressLines)(
         total=total,
         desc=description,
         initial=done,
         disable=not (shown and total),
         file=sys.stderr,
         bar_format=BAR_FORMAT,
-        dynamic_ncols=on_terminal,
+        ncols=columns,
+        nrows=rows,
         leave=on_terminal,
         position=0,
         miniters=0,
         mininterval=0.1 if on_terminal else SECONDS_BETWEEN_LINES,
         delay=0 if on_terminal else SECONDS_BETWEEN_LINES,
     )
+    bar.dynamic_ncols = _terminal_shape if on_terminal else None
+    return bar
+
+
+def _terminal_shape(terminal: TextIO) -> tuple[int, int]:
+    """Return how many columns and rows a bar may have: one column fewer than the terminal; 80 × 24 without a size.
+
+    Terminals that a program made, such as a container's, may say that they have none, in which tqdm draws no bar.
+    """
+    columns, rows = os.get_terminal_size(terminal.fileno())
+    return (columns or 80) - 1, rows or 24
 
 
 class ProgressBar(tqdm):
-    """A bar that is redrawn in place, on a terminal; a shorter one where its note would have no room."""
+    """A bar that is redrawn in place, on a terminal; a shorter one, with less of its note, where there is no room."""
 
     monitor_interval = 0  # no thread that redraws it
     _lock = threading.RLock()  # tqdm's own is also a semaphore of the system, for bars of several processes
 
     def __str__(self) -> str:
         shown = self.format_dict
-        whole = self.format_meter(**{**shown, "ncols": None})
-        if shown["ncols"] is None or disp_len(whole) <= shown["ncols"]:
-            return whole
-        return self.format_meter(**{**shown, "bar_format": NARROW_FORMAT})
+        columns = shown["ncols"]
+        text = self.format_meter(**{**shown, "ncols": None})
+        if columns is None or disp_len(text) <= columns:
+            return text
+        notes = (shown["postfix"] or "").split(", ")
+        for n_notes in range(len(notes), 0, -1):  # as many as fit, whole: half a number is another number
+            part = ", ".join(notes[:n_notes])
+            text = self.format_meter(**{**shown, "ncols": None, "bar_format": NARROW_FORMAT, "postfix": part})
+            if disp_len(text) <= columns:
+                break
+        return disp_trim(text, columns)
 
     def advance(self, n: int = 1, note: str = "") -> None:
         """Count `n` more items as done; `note` describes the last one."""
