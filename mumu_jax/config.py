@@ -46,10 +46,12 @@ class AudioSettings:
     n_bins: int = positive(96)
     bins_per_octave: int = positive(12)
     fmin_hz: float = positive(32.70319566257483)  # C1, librosa's default
-    cqt: str = setting("librosa-0.11", ("librosa-0.11", "librosa-1.0"))  # 1.0 halves the rate in fewer cases
-    floor_db: float = setting(-80.0, high=math.nextafter(0, -1))  # below the excerpt's maximum; pads a short track
+    # the librosa release whose transform is computed; librosa-1.0 halves the sample rate in fewer cases
+    cqt: str = setting("librosa-0.11", ("librosa-0.11", "librosa-1.0"))
+    # the lowest level, below the excerpt's maximum; it also pads a short track
+    floor_db: float = setting(-80.0, high=math.nextafter(0, -1))
     excerpt_s: float = positive(30.0)  # MuMu's previews; longer files are cut into excerpts of this length
-    patch_frames: int = positive(322)  # ⌊15 s · 22,050 Hz / 1,024⌋
+    patch_frames: int = positive(322)  # frames of a network input: ⌊15 s · 22,050 Hz / 1,024⌋
     patch_seed: int = not_negative(0)  # a track's fixed patch starts at hash(track, patch_seed)
 
     def check(self, where: str) -> None:
@@ -64,9 +66,9 @@ class AudioSettings:
 
 @dataclass
 class MelSettings:
-    """The settings that make prepared mel spectrograms: Pons & Serra 2019, musicnn.  `modalities/mel.py` has others'.
+    """The settings that make prepared mel spectrograms.  The defaults are those of musicnn (Pons & Serra 2019).
 
-    Absolute levels count: there is no normalisation by a song's loudness, but with the level `db_max`.
+    Other published settings are in `mumu_jax/compression.py`.  Levels are absolute, except with `level=db_max`.
     """
 
     sr_hz: int = positive(16_000)
@@ -76,11 +78,12 @@ class MelSettings:
     fmin_hz: float = not_negative(0.0)
     fmax_hz: float = positive(8000.0)
     scale: str = setting("slaney", ("slaney", "htk"))  # slaney: linear below 1 kHz, logarithmic above
-    norm: str = setting("area", ("area", "peak"))  # of each band's triangle: its area, or its largest value is fixed
-    level: str = setting("log10000", ("power", "log10000", "db", "db_max"))  # the networks' view; compression.py
-    floor_db: float = setting(-100.0, high=math.nextafter(0, -1))  # of db; of db_max below the excerpt's maximum
+    norm: str = setting("area", ("area", "peak"))  # what the triangles of all bands share: area, or largest value
+    # what the network sees: power, log10(1 + 10,000 × power), dB, or dB below the largest value
+    level: str = setting("log10000", ("power", "log10000", "db", "db_max"))
+    floor_db: float = setting(-100.0, high=math.nextafter(0, -1))  # the lowest level of db, and of db_max
     excerpt_s: float = positive(30.0)
-    patch_frames: int = positive(187)  # 2.992 s
+    patch_frames: int = positive(187)  # frames of a network input: 2.992 s
     patch_seed: int = not_negative(0)  # a track's fixed patch starts at hash(track, patch_seed)
 
     @property
@@ -126,7 +129,7 @@ class TimbreSettings:
 
 @dataclass
 class ImageSettings:
-    """The settings that make prepared covers.  fb.resnet.torch's validation: the short side to 256."""
+    """The settings that make prepared covers.  The short side is scaled to 256, as in fb.resnet.torch's validation."""
 
     side_px: int = setting(256, low=32)  # the centre square; the rest is lost to training too, which is a deviation
 
@@ -135,15 +138,15 @@ class ImageSettings:
 class FusionSettings:
     """The runs whose feature vectors a fusion joins, one a modality.  Oramas et al. 2017, section 5.4."""
 
+    # whose vectors are joined; one alone is for networks of another kind, such as boosted trees
     modalities: str = setting(
         "audio+text+image",
-        # One run's vectors alone are for networks of another kind, such as boosted trees.
         (
             *("audio+text", "audio+image", "text+image", "audio+text+image", "mel+lyrics", "audio+lyrics"),
             *("audio", "mel", "descriptors", "timbre", "text", "image", "lyrics"),
         ),
     )
-    missing: str = setting("drop", ("drop", "mask"))  # albums without one of them; mask: zeros replace its vector
+    missing: str = setting("drop", ("drop", "mask"))  # drop albums that miss one, or mask: zeros replace it
 
     @property
     def names(self) -> list[str]:
@@ -157,7 +160,7 @@ class TfidfSettings:
 
     categories: bool = False  # VSM+SEM: the categories of the entities in the text count as words, one each
     n_terms: int = positive(10_000)  # the most frequent words of the training texts
-    max_df: float = setting(0.5, above=0, high=1)  # but none that is in more than this share of them
+    max_df: float = setting(0.5, above=0, high=1)  # leave out words in more than this share of the texts
 
 
 @dataclass
@@ -167,12 +170,12 @@ class TokenSettings:
     vocabulary: str = ""  # a BERT's vocab.txt; "": word pieces fitted on the training lyrics
     n_terms: int = setting(30_522, low=100)  # pieces at most
     max_tokens: int = setting(128, low=3)  # the first of a song, with [CLS] before and [SEP] behind them
-    lower_case: bool = True  # and without accents
+    lower_case: bool = True  # convert texts to lower case and remove accents
 
 
 @dataclass
 class AugmentSettings:
-    """Random changes of images in training.  fb.resnet.torch's, which Oramas et al. 2017 fine-tuned."""
+    """Random changes of images in training: those of fb.resnet.torch, with which Oramas et al. 2017 fine-tuned."""
 
     size_px: int = setting(224, low=32)  # of the network's view, in training and after
     min_area: float = setting(0.08, above=0, high=1)  # of the random crop, a share of the image; 1: no crop
@@ -185,7 +188,7 @@ class AugmentSettings:
 
 @dataclass
 class JointSettings:
-    """Networks of two modalities: Ru et al. 2023, who print `contrast` alone, and Nguyen & Okatani 2018."""
+    """Networks of two modalities: Ru et al. 2023, who publish only `contrast`, and Nguyen & Okatani 2018."""
 
     width: int = positive(256)  # of the attention
     heads: int = positive(1)
@@ -212,7 +215,7 @@ class BertSettings:
     inner: int = positive(3072)  # width of the hidden layer of each perceptron
     n_tokens: int = positive(30_522)  # of the vocabulary; uncased
     positions: int = positive(512)  # the most tokens of a text
-    frozen: bool = False  # it stays as it is, and is seen without dropout; not in checkpoints but once beside them
+    frozen: bool = False  # do not train it, nor apply dropout in it; it is stored once, beside the checkpoints
 
     def check(self, where: str) -> None:
         """Raise UserError unless the heads divide the width."""
@@ -228,11 +231,12 @@ class ModelSettings:
     """
 
     family: str = "cnn"  # the kind of network
-    kernel: str = "4x70"  # frames × bins: 4x70, 4x96 or 3x3
-    width: str = "high"  # number of filters: high or low
+    kernel: str = "4x70"  # frames × bins
+    width: str = "high"  # number of filters
     width_divisor: int = setting(1, (1, 2, 4, 8, 16, 32))  # divide the number of filters by this; for quick trials
-    pooling: str = setting("flatten", ("flatten", "statistics"))  # what the CNN's dense layer sees; see models/cnn.py
-    albums: str = setting("network", ("network", "mean"))  # mean: of its tracks' outputs, before they are normalised
+    pooling: str = setting("flatten", ("flatten", "statistics"))  # what the CNN's dense layer sees
+    # network: a second network on the mean vectors of albums; mean: the mean of the tracks' outputs, not normalised
+    albums: str = setting("network", ("network", "mean"))
     depth: int = setting(101, (10, 14, 18, 34, 50, 101, 152))  # 10 and 14 are small ones, without published weights
     bert: BertSettings = dataclasses.field(default_factory=BertSettings)
     rounds: int = positive(500)  # of boosting, at most: a tree for each label in each; Bahuleyan 2018
@@ -241,7 +245,8 @@ class ModelSettings:
     joint: JointSettings = dataclasses.field(default_factory=JointSettings)
     weights: str = ""  # a file that scripts/convert_weights.py wrote; "": start from random weights
     trainable: str = ""  # a regular expression: parameters whose path has no match stay as they are; "" matches all
-    dropout: float = share(0.0)  # 6.1: 0.5 for HIGH with COSINE; authors' code: 0.5 for text; 6.4: 0.7 for fusion
+    # Oramas et al. 2017: 0.5 for HIGH with COSINE (6.1), 0.7 for fusion (6.4); the authors' code: 0.5 for text
+    dropout: float = share(0.0)
     precision: str = setting("auto", ("auto", "float32", "bfloat16"))  # auto: float32 on a CPU, else bfloat16
     formulations: str = "auto"  # measured, fixed or a run's config.json; auto: fixed on a CPU, else measured
 
@@ -265,8 +270,9 @@ class ModelSettings:
 class TargetSettings:
     """The objective: what the network's output means, and its loss."""
 
-    kind: str = "cosine"  # of objective; cosine: the distance from label factors
-    n_factors: int = positive(50)  # section 6: d = 50; fewer if the label matrix has a smaller rank
+    # cosine: the distance from label factors; logistic: each label by itself; softmax, shares: the one label of an item
+    kind: str = "cosine"
+    n_factors: int = positive(50)  # Oramas et al. 2017, section 6; fewer if the label matrix has a smaller rank
     # graph: the last layer's weights are those that a graph network makes of the genres; Ru et al. 2023
     head: str = setting("dense", ("dense", "graph"))
     # of the graph's genres: label factors, or the published BERT's vectors of their names; auto: names if there is one
@@ -287,13 +293,13 @@ class OptimSettings:
     eps: float = positive(1e-8)
     momentum: float = share(0.9)
     weight_decay: float = not_negative(0.0)  # of all weights and biases
-    decay_epochs: int = not_negative(0)  # multiply the learning rate by `decay_factor` every N epochs; 0 disables it
+    decay_epochs: int = not_negative(0)  # after each so many, multiply the learning rate by decay_factor; 0: never
     decay_factor: float = setting(0.1, above=0, high=1)
-    later: str = ""  # stages after the first: "sgd:1e-3@40%" is SGD from 40 % of the epochs on; compute/stages.py
+    later: str = ""  # stages after the first: "sgd:1e-3@40%" is SGD from 40 % of the epochs on
     batch_size: int = positive(32)  # global: over all devices
     max_epochs: int = positive(100)
-    patience: int = positive(4)  # epochs without a gain on the validation split
-    patience_steps: int = not_negative(0)  # and at least so many steps: epochs of few songs are short
+    patience: int = positive(4)  # stop after so many epochs without a gain on the validation split
+    patience_steps: int = not_negative(0)  # and after at least so many steps without one: epochs of few songs are short
     min_steps: int = not_negative(0)  # no earlier epoch is the best one: on a few validation songs, one is by chance
     select: str = setting("loss", ("loss", "roc_auc"))  # what a gain is: a smaller loss, or a larger ROC-AUC
 
@@ -314,7 +320,7 @@ class DataSettings:
     patches: int = not_negative(0)  # of a song that is evaluated or tagged, evenly spaced; 0: evaluate 1, tag all
     standardise: str = setting("position", ("position", "bin"))  # audio: each (frame, bin) by its own mean, or each bin
     mode: str = setting("auto", ("auto", "resident", "streaming"))  # resident: held on the devices; auto: if it fits
-    read_threads: int = positive(2)  # more are slower: they wait for one another's memory
+    read_threads: int = positive(2)  # that read records; more are slower: they wait for one another's memory
 
 
 @dataclass
@@ -325,7 +331,7 @@ class Config:
     """
 
     name: str = ""
-    modality: str = "audio"  # several joined by "+" are seen by one network, trained jointly
+    modality: str = "audio"  # what the network sees; several joined by "+" are trained jointly
     seed: int = not_negative(0)  # initial weights, dropout, order of the examples
     parallel: str = setting("auto", ("auto", "jit", "pmap"))  # how a step is split over the devices; auto: jit
     audio: AudioSettings = dataclasses.field(default_factory=AudioSettings)
@@ -343,7 +349,8 @@ class Config:
     model: ModelSettings = dataclasses.field(default_factory=ModelSettings)
     target: TargetSettings = dataclasses.field(default_factory=TargetSettings)
     optim: OptimSettings = dataclasses.field(default_factory=OptimSettings)
-    album_optim: OptimSettings = dataclasses.field(default_factory=OptimSettings)  # section 5.1, step 3
+    # training of the album network, the second one of tracks (Oramas et al. 2017, section 5.1, step 3)
+    album_optim: OptimSettings = dataclasses.field(default_factory=OptimSettings)
     loop: LoopSettings = dataclasses.field(default_factory=LoopSettings)
 
     @property

@@ -169,8 +169,9 @@ def print_scores(title: str, scores: Mapping[str, Mapping[str, Any]]) -> None:
         if "n_items" in values:
             numbers.setdefault(values["n_items"], name)
     counted = ", ".join(f"{number:,} {name}" for number, name in numbers.items())
-    about = "C@k, coverage: the share of genres that are among the k best of some album" if kind == MULTI_LABEL else ""
-    terminal.print_table(f"{title}: {counted}", ("", *columns.values()), rows, width=80, caption=about)
+    caption = "C@k, coverage: the share of all labels that are among the k best of at least one item"
+    names = ("", *columns.values())
+    terminal.print_table(f"{title}: {counted}", names, rows, width=80, caption=caption if kind == MULTI_LABEL else "")
 
 
 def print_decisions(decisions: dict[str, dict[str, float | None]], split: str) -> None:

@@ -1,4 +1,4 @@
-"""Fields of settings: how one is defined with the values it may have, and all of a tree of them, checked and as JSON.
+"""Fields of settings: define one with its possible values; flatten, read and check a tree of settings.
 
 Names that a registry knows (families, objectives, front ends) are checked by that registry.
 """
@@ -84,7 +84,7 @@ def validate(config: Any, where: str = "config") -> None:
 
 
 def possible_values(field: dataclasses.Field) -> str:
-    """Describe the values that a setting may have: choices or a range; "" if its type says all."""
+    """Describe a setting's possible values, choices or a range; return "" if only its type limits it."""
     if not field.metadata:
         return ""
     if field.metadata["choices"]:

@@ -3,11 +3,14 @@
 import contextlib
 import fcntl
 import os
+import pty
 import random
 import re
+import struct
 import subprocess
 import sys
 import termios
+import time
 
 import pytest
 from conftest import REPOSITORY
@@ -24,7 +27,7 @@ def test_a_terminal_shows_bar_and_time_left_beside_a_long_note(screen, monkeypat
     with progress_bar(400_000, "track network", done=100_000) as bar:
         bar.advance(100_000, NOTE)
     last = screen.drawn().rstrip().split("\r")[-1]
-    assert re.fullmatch(r"track network: 50% ██   \[00:00<00:00\], epoch 12, loss 0\.0312, best val 0\.0299", last)
+    assert re.fullmatch(r"track network: 50\.0% █▌  \[00:00<00:00\], epoch 12, loss 0\.0312, best val 0\.0299", last)
     assert len(last) < 80
 
 
@@ -34,6 +37,28 @@ def test_a_terminal_shows_the_rate_beside_a_short_note(screen, monkeypatch):
         bar.advance(10, "song.mp3")
     last = screen.drawn().rstrip().split("\r")[-1]
     assert re.match(r"preparing audio: 20/40 █{5} {5} \[00:00<00:00, .*it/s\], song\.mp3", last)
+
+
+def test_a_narrow_terminal_shows_whole_notes(screen, monkeypatch):
+    fcntl.ioctl(screen.file, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 45, 0, 0))
+    monkeypatch.setattr(sys, "stderr", screen.file)
+    with progress_bar(1000, "track network") as bar:
+        bar.advance(996, NOTE)
+    assert screen.drawn().rstrip().split("\r")[-1] == "track network: 99.6% ██▉ [00:00<00:00]"
+
+
+def test_work_goes_on_when_its_terminal_is_closed(monkeypatch):
+    """An SSH connection may end while a command runs."""
+    reader, writer = pty.openpty()
+    file = os.fdopen(writer, "w")
+    monkeypatch.setattr(sys, "stderr", file)
+    with progress_bar(40, "tagging") as bar:
+        os.close(reader)
+        time.sleep(0.2)  # after which a bar is drawn again
+        bar.advance(10)
+    assert bar.n == 10
+    with contextlib.suppress(OSError):  # what could not be written
+        file.close()
 
 
 def test_a_terminal_that_has_no_size_shows_a_bar(screen, monkeypatch):

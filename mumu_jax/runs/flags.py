@@ -19,25 +19,36 @@ from mumu_jax.system.lines import print_lines
 from mumu_jax.system.terminal import print_table
 
 HELP = """\
-python -m mumu_jax.train --config=NAME [--data_dir=DATA] [--workdir=RUN] [--config.FIELD=VALUE …]
+python -m mumu_jax.train --config=NAME [--data_dir=DATA] [--workdir=RUN]
+                         [--config.FIELD=VALUE …]
 
-Trains a named experiment, of tracks also their album network, and evaluates.  The same command resumes a stopped run.
+Trains a named experiment, of tracks also their album network, and evaluates.
+The same command resumes a stopped run.
 
   --config=NAME     the experiment
   --list            show every experiment and end
-  --data_dir=DATA   what mumu_jax.prepare wrote; $MUMU_DATA_DIR by default, else the built-in mini dataset
+  --data_dir=DATA   what mumu_jax.prepare wrote; $MUMU_DATA_DIR by default, else
+                    the built-in mini dataset
   --workdir=RUN     the run's folder; runs/NAME by default
-  --runs=audio=RUN,text=RUN,image=RUN   the trained runs that a fusion joins; it keeps their vectors (once --features).
-                    In place of a RUN, FILE.npz of `python -m mumu_jax.evaluate --workdir=RUN --features=FILE.npz`
+  --runs=audio=RUN,text=RUN,image=RUN
+                    the trained runs that a fusion joins; it keeps their vectors
+                    (once --features).  In place of a RUN, FILE.npz, as of
+                    python -m mumu_jax.evaluate --workdir=RUN --features=FILE
 
-several processes (each on its own devices, all with the same files): found by themselves under SLURM and Open MPI, else
-  --coordinator=auto   on each host of a TPU slice, or of another cluster that JAX knows
-  --coordinator=HOST:PORT --num_processes=N --process_id=I   the address of process 0, how many there are, which this is
+several processes (each on its own devices, all with the same files): found by
+themselves under SLURM and Open MPI, else
+  --coordinator=auto
+                    on each host of a TPU slice, or of another cluster that JAX
+                    knows
+  --coordinator=HOST:PORT --num_processes=N --process_id=I
+                    the address of process 0, how many there are, which this is
 
-fields {whose}:
+{title}, with what they mean and [what they may be];
+sections by number are those of Oramas et al. 2017:
 {fields}
 
-exit status: 0 done, 2 wrong input, 75 saved after SIGTERM or Ctrl-C: the same command goes on"""
+exit status: 0 done, 2 wrong input,
+             75 saved after SIGTERM or Ctrl-C: the same command goes on"""
 
 
 @dataclasses.dataclass
@@ -80,8 +91,8 @@ def parse_flags(argv: Sequence[str]) -> Flags:
         raise UserError(f"{' '.join(str(error).split())} (python -m mumu_jax.train --help)") from error
     if values.help:
         name = values.config.name
-        whose = f"of {name}" if name else "and their defaults (--config=NAME --help shows an experiment's own)"
-        print_lines(HELP.format(whose=whose, fields=list_fields(values.config)))
+        title = f"fields of {name}" if name else "fields and defaults (of an experiment: --config=NAME --help)"
+        print_lines(HELP.format(title=title, fields=list_fields(values.config)))
         raise SystemExit(0)
     if extra:
         raise UserError(f"unexpected argument {extra[0]!r}; every argument has the form --name=value")

@@ -21,6 +21,7 @@ def keep_compiled_programs() -> None:
     if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
     warnings.showwarning = _show_warning
+    warnings.filterwarnings("always", "Error (reading|writing) persistent compilation cache entry", UserWarning)
 
 
 def cache_folder() -> Path:
@@ -28,22 +29,22 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mumu_jax"
 
 
-def _show_warning(message: Warning | str, *others, **more) -> None:
-    """Show a warning, but answer JAX's of a program that it can neither read nor write: remove what there is of it.
+def _show_warning(message: Warning | str, *args, **kwargs) -> None:
+    """Show a warning; if it is JAX's about a program that it cannot read or write, remove that program instead.
 
-    JAX never writes over a program that is there.  What a killed process or a full disk left of one would be compiled
-    anew, with a warning, by each later process.
+    JAX never overwrites a program.  Without this, one that a killed process or a full disk left incomplete would be
+    compiled again, with a warning, by each later process.
     """
-    found = re.match(r"Error (reading|writing) persistent compilation cache entry for '([\w.-]+)': (.*)", str(message))
+    match = re.match(r"Error (reading|writing) persistent compilation cache entry for '([\w.-]+)': (.*)", str(message))
     folder = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
-    if found is None or folder is None:
-        _show_other_warning(message, *others, **more)
+    if match is None or folder is None:
+        _show_other_warning(message, *args, **kwargs)
         return
-    access, program, fault = found.groups()
+    access, program, fault = match.groups()
     with contextlib.suppress(OSError):  # of a folder that may only be read
         for damaged in Path(folder).glob(f"{program}-*"):  # perhaps sound ones, too: the warning does not say which
             damaged.unlink(missing_ok=True)
     if access == "reading":
-        print_remark(f"compiling {program} again: what {folder} had of it cannot be read ({fault})")
+        print_remark(f"compiling {program} again: its copy in {folder} cannot be read ({fault})")
     else:
-        print_remark(f"{program} is compiled again next time: {folder} cannot hold it ({fault})")
+        print_remark(f"cannot keep {program} in {folder}: it is compiled again next time ({fault})")

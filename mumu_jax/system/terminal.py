@@ -22,7 +22,7 @@ from mumu_jax.system.lines import print_in_any_encoding, print_remark, printable
 
 SECONDS_BETWEEN_LINES = 10.0
 BAR_FORMAT = "{desc}: {n_fmt}/{total_fmt} {bar:10} [{elapsed}<{remaining}, {rate_fmt}]{postfix}"
-NARROW_FORMAT = "{desc}: {percentage:.0f}% {bar:4} [{elapsed}<{remaining}]{postfix}"
+NARROW_FORMAT = "{desc}: {percentage:.1f}% {bar:3} [{elapsed}<{remaining}]{postfix}"
 
 
 def positive(text: str) -> int:
@@ -134,7 +134,10 @@ def _terminal_shape(terminal: TextIO) -> tuple[int, int]:
 
     Terminals that a program made, such as a container's, may say that they have none, in which tqdm draws no bar.
     """
-    columns, rows = os.get_terminal_size(terminal.fileno())
+    try:
+        columns, rows = os.get_terminal_size(terminal.fileno())
+    except OSError:  # it was closed: the work goes on without it
+        columns, rows = 0, 0
     return (columns or 80) - 1, rows or 24
 
 
@@ -151,7 +154,7 @@ class ProgressBar(tqdm):
         if columns is None or disp_len(text) <= columns:
             return text
         notes = (shown["postfix"] or "").split(", ")
-        for n_notes in range(len(notes), 0, -1):  # as many as fit, whole: half a number is another number
+        for n_notes in range(len(notes), -1, -1):  # as many as fit, whole: half a number is another number
             part = ", ".join(notes[:n_notes])
             text = self.format_meter(**{**shown, "ncols": None, "bar_format": NARROW_FORMAT, "postfix": part})
             if disp_len(text) <= columns:
