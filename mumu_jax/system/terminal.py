@@ -149,14 +149,14 @@ class ProgressBar(tqdm):
 
     def __str__(self) -> str:
         shown = self.format_dict
-        columns = shown["ncols"]
-        text = self.format_meter(**{**shown, "ncols": None})
+        columns, shown["ncols"] = shown["ncols"], None  # so that tqdm cuts nothing
+        text = self.format_meter(**shown)
         if columns is None or disp_len(text) <= columns:
             return text
-        notes = (shown["postfix"] or "").split(", ")
+        notes, shown["bar_format"] = (shown["postfix"] or "").split(", "), NARROW_FORMAT
         for n_notes in range(len(notes), -1, -1):  # as many as fit, whole: half a number is another number
-            part = ", ".join(notes[:n_notes])
-            text = self.format_meter(**{**shown, "ncols": None, "bar_format": NARROW_FORMAT, "postfix": part})
+            shown["postfix"] = ", ".join(notes[:n_notes])
+            text = self.format_meter(**shown)
             if disp_len(text) <= columns:
                 break
         return disp_trim(text, columns)

@@ -246,7 +246,7 @@ def _log_chunk(
     log.perf(done.last_step, measured)
     note = f"{epoch_note(log.epoch(done.last_step), task.optim)}, loss {losses.mean():.4f}"
     note += f", best val {progress.best_loss:.4f}" if progress.best_step else ""
-    return f"{note}, {measured['perf/examples_per_s']:.0f} examples/s"  # last, as a narrow terminal cuts the end
+    return f"{note}, {measured['perf/examples_per_s']:.0f} examples/s"  # last: a narrow terminal leaves it out first
 
 
 def _validate(
