@@ -1,9 +1,17 @@
 """Eight simulated devices, and small prepared data that several test files share."""
 
 import os
+from importlib.metadata import version
 
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"  # before the first import of jax
+# before the first import of jax
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_NUM_CPU_DEVICES"] = "8"
+# Programs run once, on small inputs: to optimise them takes four times as long as to compile them without, and was most
+# of the gate.  Those that may go wrong for it run with TEST_OPTIMIZED=1 as well: scripts/test has the list.
+if os.environ.get("TEST_OPTIMIZED") != "1":
+    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+    if version("jaxlib").startswith("0.10."):  # a later one ends a process that gives it a flag that it does not know
+        os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 import fcntl
 import pty
@@ -38,7 +46,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 def run_python(*arguments: str | Path, cwd: Path = REPOSITORY, timeout: float = 600, **environment: str):
     """`python arguments…` in a process of its own, on one device; the finished process."""
-    inherited = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "MUMU_DATA_DIR")}
+    inherited = {k: v for k, v in os.environ.items() if k not in ("JAX_NUM_CPU_DEVICES", "MUMU_DATA_DIR")}
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=cwd,

@@ -12,8 +12,6 @@ from mumu_jax import evaluate, export, prepare, report, tag, train
 from mumu_jax.data.manifest import read_manifest
 from mumu_jax.runs.folder import load_run
 
-DEVICES = "--xla_force_host_platform_device_count=8"
-
 
 def prepare_lyrics(small_data: Path, folder: Path, modalities: str, *more: str) -> Path:
     """Prepare the small data's songs."""
@@ -65,7 +63,7 @@ def use_run(
     run, straight = folder / "run", folder / "straight"
     assert train.main([*settings, f"--workdir={straight}"]) == 0
     script, eager = REPOSITORY / "tests" / killed, "--config.loop.checkpoint_minutes=0"
-    done = run_python(script, "chunk:3", *settings, f"--workdir={run}", eager, **{"XLA_FLAGS": DEVICES})
+    done = run_python(script, "chunk:3", *settings, f"--workdir={run}", eager, JAX_NUM_CPU_DEVICES="8")
     assert done.returncode == -9, done.stderr
     assert train.main([*settings, f"--workdir={run}"]) == 0
     assert load_run(run).fingerprint == load_run(straight).fingerprint

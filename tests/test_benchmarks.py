@@ -162,7 +162,7 @@ def test_promises_have_the_newest_tries_of_all_commands():
     assert {kind for _, kind, _ in table.PROMISES if kind} == {*promises.HARM}
 
 
-@pytest.mark.parametrize("environment", [{}, {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}])
+@pytest.mark.parametrize("environment", [{}, {"JAX_NUM_CPU_DEVICES": "8"}])
 def test_simulated_devices_are_refused(environment):
     says = ["simulated ones are never measured"]
     complain("benchmarks.train_step", "--devices=1,2,4,8", says=["--devices=1,2,4,8", *says], **environment)

@@ -12,7 +12,6 @@ import pytest
 from conftest import REPOSITORY, run_python
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
-from quick import quick_jit
 from safetensors.numpy import save_file
 from torch_weights import by_name
 
@@ -108,7 +107,7 @@ def states_of_pytorch(tensors, sizes, ids):
 def test_states_equal_pytorchs(sizes):
     tensors, ids = made_up(sizes), texts()
     encoder = Encoder(**sizes, heads=sizes["width"] // 8 if sizes == SIZES else 12)
-    states = np.asarray(quick_jit(encoder.apply)(of_encoder(tensors), ids))
+    states = np.asarray(jax.jit(encoder.apply)(of_encoder(tensors), ids))
     expected = states_of_pytorch(tensors, BertSettings(**sizes, heads=encoder.heads), ids)
     real = np.asarray(ids != 0)
     assert states.dtype == np.float32
@@ -132,7 +131,7 @@ def test_gradients_equal_pytorchs():
         return jnp.sum(small().apply({"params": params}, ids) * weights)
 
     params = jax.tree.map(jnp.asarray, of_encoder(tensors)["params"])
-    gradients.load_published(by_name({"params": {"encoder": quick_jit(jax.grad(loss))(params)}}, BERT))
+    gradients.load_published(by_name({"params": {"encoder": jax.jit(jax.grad(loss))(params)}}, BERT))
     for (name, ours), theirs in zip(gradients.named_parameters(), peer.parameters(), strict=True):
         difference, size = (float(one.detach().norm()) for one in (ours - theirs.grad, theirs.grad))
         assert difference <= 1e-5 * size, name
@@ -140,7 +139,7 @@ def test_gradients_equal_pytorchs():
 
 def test_padding_changes_no_state():
     variables, ids = of_encoder(made_up()), texts()
-    apply = quick_jit(small().apply)
+    apply = jax.jit(small().apply)
     states = apply(variables, ids)
     for text, its_states in zip(ids, states, strict=True):
         n = int((text != 0).sum())
@@ -150,13 +149,13 @@ def test_padding_changes_no_state():
 def test_a_text_without_a_token():
     network = Bert(small(), n_outputs=3, unit_output=False)
     ids = texts(lengths=(0, 5))
-    variables = quick_jit(network.init)(jax.random.key(0), ids)
+    variables = jax.jit(network.init)(jax.random.key(0), ids)
 
     def loss(params):
         output, embedding = network.apply({"params": params}, ids)
         return jnp.square(output).sum(), embedding
 
-    (_, embedding), gradients = quick_jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
+    (_, embedding), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
     np.testing.assert_array_equal(embedding[0], 0)
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(gradients))
 
@@ -199,16 +198,16 @@ def test_attention_to_another_sequence_has_gradients_without_any_key():
 def test_dropout_belongs_to_the_item():
     encoder, variables, ids = small(dropout=0.3), of_encoder(made_up()), texts()
     keys = jax.random.split(jax.random.key(0), len(ids))
-    apply = quick_jit(encoder.apply)
+    apply = jax.jit(encoder.apply)
     states = apply(variables, ids, keys)
     np.testing.assert_allclose(apply(variables, ids[1:3], keys[1:3]), states[1:3], rtol=1e-4, atol=1e-5)
     assert float(jnp.abs(states - apply(variables, ids)).max()) > 0.1
-    np.testing.assert_array_equal(apply(variables, ids), quick_jit(small().apply)(variables, ids))
+    np.testing.assert_array_equal(apply(variables, ids), jax.jit(small().apply)(variables, ids))
 
 
 def test_bfloat16_comes_near_and_float32_is_not_rounded():
     variables, ids = of_encoder(made_up()), texts()
-    exact, rounded = (quick_jit(small(dtype=dtype).apply)(variables, ids) for dtype in (jnp.float32, jnp.bfloat16))
+    exact, rounded = (jax.jit(small(dtype=dtype).apply)(variables, ids) for dtype in (jnp.float32, jnp.bfloat16))
     assert rounded.dtype == jnp.float32
     assert 0 < float(jnp.linalg.norm(rounded - exact) / jnp.linalg.norm(exact)) < 0.02
     lines = jax.jit(small().apply).lower(variables, ids).as_text().splitlines()
@@ -239,7 +238,7 @@ def test_steps_with_a_frozen_encoder():
     tx = make_optimizer(OptimSettings(learning_rate=0.1), network.trainable)
     state, batch = create_state(network, tx, ITEM, seed=0), batch_of(texts())
     chunk = jax.tree.map(lambda leaf: jnp.stack([leaf] * 20), batch)
-    stepped, losses = quick_jit(lambda state: train_chunk(state, chunk, CONSTANTS, network, tx))(state)
+    stepped, losses = jax.jit(lambda state: train_chunk(state, chunk, CONSTANTS, network, tx))(state)
     assert losses[-1] < 0.2 * losses[0]
     for before, after in zip(*map(jax.tree.leaves, (state.params["encoder"], stepped.params["encoder"])), strict=True):
         np.testing.assert_array_equal(before, after)
@@ -271,7 +270,7 @@ def test_a_step_trains_all_of_an_encoder_that_is_not_frozen():
     assert network.trainable == ""
     tx = optax.sgd(1.0)
     state = create_state(network, tx, ITEM, seed=0)
-    stepped, _ = quick_jit(lambda state: train_step(state, batch_of(texts()), CONSTANTS, network, tx))(state)
+    stepped, _ = jax.jit(lambda state: train_step(state, batch_of(texts()), CONSTANTS, network, tx))(state)
     stays = {
         path
         for path, leaf in flatten_dict(state.params, sep="/").items()

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from quick import quick_jit
 
 from mumu_jax.models.cnn import VARIANTS
 from mumu_jax.models.kernels import conv_pool as convolution
@@ -57,7 +56,7 @@ def assert_equal_to_plain(layer, formulation=None):
             y, pull = jax.vjp(function, *arguments)
             return y, *pull(jax.random.normal(jax.random.key(3), y.shape))
 
-        return quick_jit(run)(x, kernel, bias)
+        return jax.jit(run)(x, kernel, bias)
 
     plain = value_and_gradients(lambda *a: plain_conv_pool(*a, pool, padding))
     choose = FIXED if formulation is None else lambda *_: formulation

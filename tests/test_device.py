@@ -38,7 +38,7 @@ H200 = {"device": "NVIDIA H200", "rehearsal": False}
 
 def answers(*cases) -> list[dict]:
     """What a worker on a bare machine says about itself and answers to the cases."""
-    inherited = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    inherited = {name: value for name, value in os.environ.items() if name not in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")}
     done = subprocess.run(
         [sys.executable, "-c", BARE, "benchmarks.device_worker"],
         input="".join(json.dumps(case) + "\n" for case in cases),

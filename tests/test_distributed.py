@@ -31,7 +31,7 @@ SETTINGS = (
 
 
 def four_devices() -> dict[str, str]:
-    return {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    return {"JAX_NUM_CPU_DEVICES": "4"}
 
 
 def start_two(*command: str | Path) -> list[subprocess.Popen]:
@@ -71,8 +71,7 @@ def assert_same(ours: Path, theirs: Path, tolerance: float) -> None:
 @pytest.fixture(scope="module")
 def one_process(tmp_path_factory, small_data) -> Path:
     workdir = tmp_path_factory.mktemp("one_process") / "run"
-    eight = "--xla_force_host_platform_device_count=8"
-    succeed("mumu_jax.train", *SETTINGS, f"--data_dir={small_data}", f"--workdir={workdir}", XLA_FLAGS=eight)
+    succeed("mumu_jax.train", *SETTINGS, f"--data_dir={small_data}", f"--workdir={workdir}", JAX_NUM_CPU_DEVICES="8")
     return workdir
 
 
@@ -113,7 +112,7 @@ def test_pmap_trains_like_jit(one_process, small_data, tmp_path):
     succeed(
         *("mumu_jax.train", *SETTINGS, f"--data_dir={small_data}", f"--workdir={tmp_path / 'run'}"),
         "--config.parallel=pmap",
-        XLA_FLAGS="--xla_force_host_platform_device_count=8",
+        JAX_NUM_CPU_DEVICES="8",
     )
     assert_same(tmp_path / "run", one_process, tolerance=1e-5)
 

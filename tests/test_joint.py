@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 from test_step import run_chunk
 
 from mumu_jax import train
@@ -87,10 +86,10 @@ def test_a_graph_head_has_the_specified_parameters():
 @pytest.mark.parametrize("family", FAMILIES_OF_TWO)
 def test_padding_of_lyrics_changes_nothing(family):
     model, inputs = model_of(family, fuse="mean"), inputs_of(4)
-    variables = quick_jit(model.init)(jax.random.key(0), inputs)
+    variables = jax.jit(model.init)(jax.random.key(0), inputs)
     longer = {**inputs, "lyrics": np.pad(inputs["lyrics"], ((0, 0), (0, 6)))}
-    expected, embedding = quick_jit(model.apply)(variables, inputs)
-    found, _ = quick_jit(model.apply)(variables, longer)
+    expected, embedding = jax.jit(model.apply)(variables, inputs)
+    found, _ = jax.jit(model.apply)(variables, longer)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert embedding.shape == (4, 16)
 
@@ -101,13 +100,13 @@ def test_a_song_without_words_has_finite_scores_and_gradients(family, fuse):
     model, inputs = model_of(family, fuse=fuse), inputs_of(3)
     inputs["lyrics"][1] = 0
     inputs = jax.tree.map(jnp.asarray, inputs)
-    variables = quick_jit(model.init)(jax.random.key(0), inputs)
+    variables = jax.jit(model.init)(jax.random.key(0), inputs)
 
     def loss(params):
         output, _ = model.apply({**variables, "params": params}, inputs, jax.random.split(jax.random.key(1), 3))
         return jnp.sum(output**2)
 
-    value, gradient = quick_jit(jax.value_and_grad(loss))(variables["params"])
+    value, gradient = jax.jit(jax.value_and_grad(loss))(variables["params"])
     assert np.isfinite(value)
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(gradient))
 

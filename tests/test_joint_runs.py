@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from lyrics_runs import own_songs, prepare_lyrics, scores, tags_of, use_run
-from quick import quick_jit
 from test_bert import SIZES as OF_BERT
 from test_bert import made_up
 
@@ -91,7 +91,7 @@ def test_a_genre_is_described_by_the_states_of_its_name(published):
     for name, vector in zip(names, vectors, strict=True):
         ids = read_wordpiece(vocabulary, config.tokens).encode([name], 20)
         ids = ids[:, : np.count_nonzero(ids)]
-        states = quick_jit(encoder.apply)({"params": params}, jnp.asarray(ids))
+        states = jax.jit(encoder.apply)({"params": params}, jnp.asarray(ids))
         np.testing.assert_allclose(vector, np.asarray(states)[0, 1:-1].mean(axis=0), rtol=1e-4, atol=1e-5)
     assert vectors.shape == (3, SIZES["width"])
 

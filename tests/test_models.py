@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import quick_jit
 from random_items import EACH, UNIQUE, random_inputs, shallow, small_config
 
 from mumu_jax.batch import Sparse
@@ -146,13 +145,13 @@ def test_network_contract(name):
     inputs = jax.tree.map(jnp.asarray, standardized(random_inputs(config, (2,), np.random.default_rng(1))))
     if config.modality == "image":
         inputs = inputs[:, :SIDE_PX, :SIDE_PX]
-    variables = quick_jit(model.init)(jax.random.key(0), inputs)
+    variables = jax.jit(model.init)(jax.random.key(0), inputs)
     keys = jax.random.split(jax.random.key(2), 2)
 
     def apply(variables):
         return model.apply(variables, inputs, keys), model.apply(variables, inputs)
 
-    (_, embedding), (output, without_dropout) = quick_jit(apply)(variables)
+    (_, embedding), (output, without_dropout) = jax.jit(apply)(variables)
     assert output.shape == (2, n_outputs)
     assert output.dtype == embedding.dtype == jnp.float32
     last = variables["params"].get("output", variables["params"])["dense"]["kernel"]
@@ -209,7 +208,7 @@ def loss_output_and_gradients(model, params, patches, backend):
         return jnp.mean((output - jnp.linspace(-1, 1, output.shape[1])) ** 2), output
 
     with traced_for(backend):
-        (value, output), gradients = quick_jit(jax.value_and_grad(loss, has_aux=True))(params)
+        (value, output), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
     return value, output, gradients
 
 
@@ -221,7 +220,7 @@ def loss_output_and_gradients(model, params, patches, backend):
 )
 def test_backends_compute_the_same_and_bfloat16_nearly(variant):
     patches = jax.random.normal(jax.random.key(1), (3, 322, 96))
-    params = quick_jit(small_cnn(variant).init)(jax.random.key(0), patches)["params"]
+    params = jax.jit(small_cnn(variant).init)(jax.random.key(0), patches)["params"]
     value, output, gradients = loss_output_and_gradients(small_cnn(variant), params, patches, "cpu")
     _, other, others = loss_output_and_gradients(small_cnn(variant), params, patches, "gpu")
     np.testing.assert_allclose(other, output, atol=2e-6)

@@ -65,7 +65,7 @@ def call_python(*arguments: str | Path) -> Printed:
 
     thread = threading.Thread(target=read)
     thread.start()
-    inherited = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "COLUMNS")}
+    inherited = {name: value for name, value in os.environ.items() if name not in ("JAX_NUM_CPU_DEVICES", "COLUMNS")}
     try:
         done = subprocess.run(
             [sys.executable, *map(str, arguments)],

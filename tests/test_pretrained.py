@@ -13,7 +13,6 @@ import pytest
 from conftest import REPOSITORY, SHARED, run_python
 from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh, PartitionSpec
-from quick import quick_jit
 
 from mumu_jax.compute.devices import on_each_device
 from mumu_jax.errors import UserError
@@ -139,7 +138,7 @@ def torch_images(x):
 def test_outputs_equal_pytorchs(model):
     side, recorded = RECORDED[model]
     tensors, x = seeded_file(model), images(side)
-    output, embedding = quick_jit(build(model).apply)(convert(model, tensors, "here"), x)
+    output, embedding = jax.jit(build(model).apply)(convert(model, tensors, "here"), x)
     assert output.dtype == embedding.dtype == jnp.float32
     np.testing.assert_allclose(output[:, :2].reshape(-1), recorded, atol=1e-5 * float(jnp.abs(output).max()))
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: compared with its recorded outputs")
@@ -154,7 +153,7 @@ def test_running_statistics_equal_pytorchs(model):
     tensors, x = seeded_file(model), images(64, 4)
     variables = convert(model, tensors, "here")
     peer, network, members = torch_peer(model, tensors).train(), build(model), Members(jnp.ones(4))
-    step = quick_jit(lambda variables, x: network.apply(variables, x, None, members, mutable=["batch_stats"])[1])
+    step = jax.jit(lambda variables, x: network.apply(variables, x, None, members, mutable=["batch_stats"])[1])
     for shift in range(3):
         variables |= step(variables, x + shift)
         with torch.no_grad():
@@ -220,7 +219,7 @@ def test_batch_norm_counts_real_items_on_all_devices():
         (whole, split, split, split),
         (whole, split),
     )
-    of_devices = quick_jit(on_devices)(variables, x, weights, mask)
+    of_devices = jax.jit(on_devices)(variables, x, weights, mask)
     of_real_items = expected[0], expected[1][real]
     for found, theirs in ((without_padding, of_real_items), (of_devices, expected)):
         for one, other in zip(*map(jax.tree.leaves, (found, theirs)), strict=True):
@@ -257,7 +256,7 @@ def test_network_contract(name):
         (output, embedding), new = network.apply(given, x, keys, *takes_members, mutable=["batch_stats"])
         return jnp.sum(output * jnp.arange(1.0, 5)), (output, embedding, new)
 
-    (_, (output, embedding, new)), gradients = quick_jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
+    (_, (output, embedding, new)), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
     np.testing.assert_allclose(jnp.linalg.norm(output, axis=1), 1, rtol=1e-5)
     assert embedding.dtype == jnp.float32
     assert embedding.shape == (3, variables["params"]["output"]["dense"]["kernel"].shape[0])
@@ -265,7 +264,7 @@ def test_network_contract(name):
     assert all(bool(jnp.isfinite(g).all() and jnp.any(g != 0)) for g in jax.tree.leaves(gradients))
     assert jax.tree.structure(new.get("batch_stats", {})) == jax.tree.structure(variables.get("batch_stats", {}))
 
-    (_, exact), (_, rounded) = (quick_jit(network.clone(dtype=d).apply)(variables, x) for d in ("float32", "bfloat16"))
+    (_, exact), (_, rounded) = (jax.jit(network.clone(dtype=d).apply)(variables, x) for d in ("float32", "bfloat16"))
     assert rounded.dtype == jnp.float32
     assert 0 < float(jnp.linalg.norm(rounded - exact) / jnp.linalg.norm(exact)) < 0.02
 

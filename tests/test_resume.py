@@ -212,7 +212,7 @@ def losses(workdir: Path, n_epochs: int) -> list[tuple[int, float]]:
     return [(line["step"], line.get("train/loss", line.get("val/loss"))) for line in of_track]
 
 
-EIGHT_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+EIGHT_DEVICES = {"JAX_NUM_CPU_DEVICES": "8"}
 
 
 def test_eight_devices_train_like_one(uninterrupted, small_data, tmp_path):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
-from quick import quick_jit
 from random_items import EACH, random_inputs, shallow, small_config
 
 from mumu_jax.batch import Batch
@@ -127,7 +126,7 @@ def test_one_real_step_of_every_experiment(name):
     chunk = random_chunk(name, 1, 2, 2)
     fresh = any_state(network, tx, item_of(chunk))
     batch = jax.tree.map(lambda leaf: leaf[0], chunk)
-    state, loss = quick_jit(partial(train_step, network=network, tx=tx))(fresh, batch, constants)
+    state, loss = jax.jit(partial(train_step, network=network, tx=tx))(fresh, batch, constants)
     assert int(state.step) == 1
     assert bool(jnp.isfinite(loss))
     for collection in ("params", "batch_stats"):

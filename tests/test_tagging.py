@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
-from quick import quick_jit
 
 from mumu_jax.config import ModelSettings
 from mumu_jax.errors import UserError
@@ -100,7 +99,7 @@ def test_training_contract(family):
     variables = made_up(jax.eval_shape(model.init, jax.random.key(0), x))
     keys, mask = jax.random.split(jax.random.key(1), 4), jnp.array([1.0, 1, 1, 0])
 
-    @quick_jit
+    @jax.jit
     def step(params, x):
         def loss(params):
             (output, _), new = model.apply(
@@ -119,10 +118,10 @@ def test_training_contract(family):
     (other, _), _ = step(variables["params"], x)
     np.testing.assert_allclose(other, value, rtol=1e-6)
 
-    output, embedding = quick_jit(model.apply)(variables, x)
-    dropped = quick_jit(model.apply)(variables, x, keys)[1]
+    output, embedding = jax.jit(model.apply)(variables, x)
+    dropped = jax.jit(model.apply)(variables, x, keys)[1]
     assert float(jnp.abs(dropped - embedding).max()) > 0.01
-    half, _ = quick_jit(model.clone(dtype=jnp.bfloat16).apply)(variables, x)
+    half, _ = jax.jit(model.clone(dtype=jnp.bfloat16).apply)(variables, x)
     assert half.dtype == jnp.float32
     assert float(jnp.linalg.norm(half - output) / jnp.linalg.norm(output)) < 0.05
 
@@ -168,7 +167,7 @@ def test_extremes_are_those_of_the_convolution(size, backend):
         precision=jax.lax.Precision.HIGHEST,
     )
     with traced_for(backend):
-        values, extremes = convolve_frames(x, kernel), quick_jit(convolve_to_extremes)(x, kernel)
+        values, extremes = convolve_frames(x, kernel), jax.jit(convolve_to_extremes)(x, kernel)
     scale = float(jnp.abs(y).max())
     np.testing.assert_allclose(values, y, atol=1e-5 * scale)
     np.testing.assert_allclose(extremes, jnp.stack((y.max(2), y.min(2)), axis=2), atol=1e-5 * scale)
@@ -208,7 +207,7 @@ def test_gradient_of_a_maximum_goes_where_it_is(tile):
         return max_pool_tiles(jnp.exp(x / 3) * 1.1 + 0.3, tile)
 
     y, pull = jax.vjp(scores, x)
-    (gradient,) = quick_jit(pull)(g := jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
+    (gradient,) = jax.jit(pull)(g := jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
     counted = jax.lax.reduce_window((gradient != 0).astype(int), 0, jax.lax.add, (1, *tile, 1), (1, *tile, 1), "VALID")
     assert bool((counted == (g != 0)).all())
     at = np.nonzero(gradient)
@@ -264,7 +263,7 @@ def test_outputs_are_pytorchs(name):
     peer, variables = peer_and_variables(name)
     x = patches(NETWORKS[name].input_shape)
     expected = peer.eval()(torch_of(x)).detach().numpy()
-    output, _ = quick_jit(NETWORKS[name].build(n_outputs=50, unit_output=False).apply)(variables, x)
+    output, _ = jax.jit(NETWORKS[name].build(n_outputs=50, unit_output=False).apply)(variables, x)
     assert np.abs(output - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
@@ -275,7 +274,7 @@ def test_training_is_pytorchs(name):
     peer, variables = peer_and_variables(name)
     model, x = NETWORKS[name].build(n_outputs=50, unit_output=False), patches(SHORT[name.removesuffix("_big")], n=6)
 
-    @quick_jit
+    @jax.jit
     def step(x):
         def loss(x):
             (output, _), _ = model.apply(variables, x, None, Members(jnp.ones(6)), mutable=["batch_stats"])

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
-from quick import quick_jit
 from torch_weights import by_name
 
 from benchmarks.made_up_batches import Problem
@@ -138,9 +137,9 @@ def test_image_networks_are_the_same_in_training(family):
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.normal(size=(6, side, side, 3)), jnp.float32)
     labels = jnp.asarray(rng.integers(7, size=6)[:, None] == np.arange(7), jnp.uint8)
-    variables = {"batch_stats": {}, **quick_jit(network.model.init)(jax.random.key(0), images)}
+    variables = {"batch_stats": {}, **jax.jit(network.model.init)(jax.random.key(0), images)}
 
-    (loss, output), gradient = quick_jit(partial(step, network))(variables, images, labels)
+    (loss, output), gradient = jax.jit(partial(step, network))(variables, images, labels)
     theirs = {"resnet": torch_networks.ResNet, "densenet": torch_networks.DenseNet, "vit": torch_networks.ViT}[family]
     peer = theirs(n_outputs=7, **how, **({"side": side} if family == "vit" else {}))
     weights = {name: torch.tensor(tensor) for name, tensor in by_name(variables, layout).items()}
@@ -172,8 +171,8 @@ def test_networks_of_keras_and_tensorflow_are_the_same_in_training(family):
     rng = np.random.default_rng(0)
     patches = jnp.asarray(rng.normal(size=(n, frames, 96)), jnp.float32)
     labels = jnp.asarray(rng.integers(7, size=n)[:, None] == np.arange(7), jnp.uint8)
-    variables = quick_jit(network.model.init)(jax.random.key(0), patches)
-    variables = quick_jit(partial(jax.tree.map, _waved))(variables)
+    variables = jax.jit(network.model.init)(jax.random.key(0), patches)
+    variables = jax.jit(partial(jax.tree.map, _waved))(variables)
 
     (loss, output), gradient = jax.jit(partial(step, network))(variables, patches, labels)
     peer = torch_frames.NETWORKS[family](n_outputs=7, patch=(frames, 96), dropout=0.0)
@@ -280,8 +279,8 @@ def test_the_peer_of_a_joint_network(name):
     tokens = batch.inputs["lyrics"].at[0, 40:].set(0)
     inputs = see(network, {**batch.inputs, "lyrics": tokens}, constants)
     item = {key: jax.ShapeDtypeStruct(one.shape[1:], one.dtype) for key, one in batch.inputs.items()}
-    variables = quick_jit(lambda: initial_variables(network, jax.random.key(0), item))()
-    variables = quick_jit(partial(jax.tree.map, _waved))(variables)
+    variables = jax.jit(lambda: initial_variables(network, jax.random.key(0), item))()
+    variables = jax.jit(partial(jax.tree.map, _waved))(variables)
     output, _ = apply(network, variables, inputs, constants)
 
     fitted = {key: torch.tensor(np.asarray(array)) for key, array in constants.fitted.items()}
