@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,7 +19,7 @@ from safetensors.numpy import load_file
 
 from mumu_jax import config as configs
 from mumu_jax import export, tag
-from mumu_jax.compute.network import Constants, Standardisation, item_network
+from mumu_jax.compute.network import Constants, Network, Standardisation, item_network
 from mumu_jax.compute.state import abstract_variables, create_state
 from mumu_jax.data.manifest import Label, read_manifest
 from mumu_jax.data.modalities.base import Read
@@ -26,8 +27,9 @@ from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
 from mumu_jax.objectives.label_graph import fit_label_graph
-from mumu_jax.runs import exported
-from mumu_jax.runs.exported import ABOUT, files_in, open_export, program_of, weights_of, write_export
+from mumu_jax.runs import exported, exported_program
+from mumu_jax.runs.exported import ABOUT, files_in, open_export, write_export
+from mumu_jax.runs.exported_program import GROUP, program_of, weights_of
 from mumu_jax.runs.folder import Trained, TrainedRun, load_run
 from mumu_jax.runs.scorer import Scorer, open_run, scorer_of
 from mumu_jax.runs.stems import Together
@@ -146,14 +148,14 @@ def test_programs_are_for_cpu_cuda_and_tpu_and_any_batch(exports, name):
             )
             for aval in of_inputs
         ]
-        for n in (1, 3, 32):
+        for n in (1, GROUP + 3, 32):
             found.append(program.call(weights, *(array[:n] for array in whole)))
             assert found[-1][0].shape == (n, N_LABELS)
         for part in found[:-1]:
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b[: len(a)], atol=1e-5), part, found[-1])
 
 
-def test_images_are_convolved_plainly(exports):
+def test_accelerators_convolve_images_plainly(exports):
     """Whatever machine exports: a CPU's products in place of 1 × 1 convolutions crash XLA's compiler for GPUs."""
     program = deserialize((exports["image"] / "album.stablehlo").read_bytes())
     weights = load_file(exports["image"] / "album.safetensors")
@@ -198,27 +200,45 @@ def test_program_of_each_family_and_target(modality, model, kind):
         np.testing.assert_allclose(np.sum(found[0], axis=1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "name", ["audio_low_4x70", "audio_low_3x3", "text_vsm", "mel_crnn", "lyrics_small", "joint_small"]
-)
-def test_one_formulation_for_all_platforms_whichever_exports(name):
-    """Lowered alone for a TPU, a program has the operations that it has when it is lowered for all three."""
+def of_zeros(name: str) -> tuple[Network, Trained, Any]:
+    """The network of an experiment, with zeros for weights, and its item."""
     config = exported.portable(load_config(f"{name}_logistic"))
     fitted = fit_label_graph(np.eye(4, dtype=np.uint8), np.eye(4)) if config.target.head == "graph" else {}
     network, item = item_network(config, 4, fitted), Inputs.unfitted(config).item
     variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract_variables(network, item))
     statistics = Standardisation(np.zeros((), np.float32), np.ones((), np.float32))
-    trained = Trained(network, variables, Constants(dict.fromkeys(item, statistics), fitted))
+    return network, Trained(network, variables, Constants(dict.fromkeys(item, statistics), fitted)), item
+
+
+@pytest.mark.parametrize(
+    "name", ["audio_low_4x70", "audio_low_3x3", "text_vsm", "mel_crnn", "lyrics_small", "joint_small"]
+)
+def test_a_part_for_accelerators_and_one_for_a_cpu_whichever_exports(name):
+    """Lowered for a TPU or a GPU alone, a program has the operations of the part that the whole one has for both."""
+    network, trained, item = of_zeros(name)
     products = {}
-    for platforms in (("tpu",), exported.PLATFORMS):
+    for platforms in (("cpu",), ("cuda",), ("tpu",), exported_program.PLATFORMS):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(exported, "PLATFORMS", platforms)
+            patch.setattr(exported_program, "PLATFORMS", platforms)
             program = program_of(network, trained, item)
         assert program.platforms == platforms
         lines = re.findall(r"stablehlo\.(?:convolution|dot_general).*", program.mlir_module())
         products[platforms] = {re.sub(r"%\w+|loc\(.*", "", line) for line in lines}
         assert "HIGHEST" in str(products[platforms])
-    assert products["tpu",] == products[exported.PLATFORMS]
+    assert products["tpu",] == products["cuda",]
+    assert products["cpu",] | products["tpu",] == products[exported_program.PLATFORMS]
+
+
+def test_a_cpu_compiles_its_own_part_alone():
+    program, n_items = program_of(*of_zeros("audio_low_3x3")), 2 * GROUP
+    arrays = [
+        jax.ShapeDtypeStruct([size if isinstance(size, int) else n_items for size in aval.shape], aval.dtype)
+        for aval in program.in_avals
+    ]
+    arguments, _ = jax.tree.unflatten(program.in_tree, arrays)
+    text = jax.jit(program.call).lower(*arguments).compile().as_text()
+    assert "conditional(" not in text
+    assert "convolution(" not in text  # as accelerators have them
 
 
 def test_precision_is_float32_unless_it_was_chosen():

@@ -14,29 +14,26 @@ fusion.json      of a fusion: the runs it joins;  sources/: those runs, each exp
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import msgspec
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import export
 from safetensors.numpy import load_file, save_file
 
-from mumu_jax.batch import Sparse
-from mumu_jax.compute.network import VECTORS, Constants, Network, Standardisation, apply, item_network, see
+from mumu_jax.compute.devices import compiler_options
+from mumu_jax.compute.network import VECTORS, Network, item_network
 from mumu_jax.config import Config
 from mumu_jax.data.manifest import read_labels, write_labels
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.data.modalities.vectors import FUSION, Vectors, read_kept
 from mumu_jax.errors import UserError
 from mumu_jax.fields import from_json
-from mumu_jax.models.kernels.backend import traced_for
-from mumu_jax.models.kernels.sparse import densify
 from mumu_jax.runs.card import card
+from mumu_jax.runs.exported_program import program_of, weights_of
 from mumu_jax.runs.folder import CALIBRATION, FINAL_SPLITS, Trained, TrainedRun, source_of_weights
 from mumu_jax.runs.scorer import Embedding, Predict, Scorer, Scores, load_sources
 from mumu_jax.system.files import read_checked_json, sha256_of, write_checked_json, write_json
@@ -45,7 +42,6 @@ from mumu_jax.system.version import versions
 FORMAT = "mumu_jax export 1"
 ABOUT = "model.json"
 SOURCES = "sources"
-PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,74 +101,6 @@ def _write_program(
     (folder / f"{level}.stablehlo").write_bytes(program.serialize())
     save_file(weights_of(trained), folder / f"{level}.safetensors", {"format": FORMAT})
     return program
-
-
-def program_of(network: Network, trained: Trained, item: Mapping[str, Any]) -> export.Exported:
-    """Export (weights, arrays of the inputs …) → (readable scores [items, labels], penultimate vectors [items, d]).
-
-    The program is of one item, mapped over the batch: so the networks see a batch of a known size, 1, and the
-    program takes any.  Sparse rows may have any number of values, too.
-    """
-    items, values = export.symbolic_shape("items, values")
-
-    def of_items(part: Any) -> Any:
-        """Return the shapes of a modality's arrays."""
-        sparse = isinstance(part, Sparse)
-        return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct((items, values) if sparse else (items, *leaf.shape), leaf.dtype), part
-        )
-
-    inputs, structure = jax.tree.flatten({name: of_items(part) for name, part in item.items()})
-    weights = jax.eval_shape(lambda: weights_of(trained))
-
-    def of_one(weights: dict[str, Any], *inputs: Any) -> tuple[Any, Any]:
-        variables: dict[str, Any] = unflatten_dict(weights, sep="/")
-        constants = _constants_from(variables.pop("constants"), trained.constants)
-        arrays = jax.tree.unflatten(structure, [array[None] for array in inputs])
-        # The sparse product's loop would need to know the number of values.
-        dense = {
-            name: densify(part, part.n_columns) if isinstance(part, Sparse) else part for name, part in arrays.items()
-        }
-        output, embedding = apply(network, variables, see(network, dense, constants), constants)
-        scores = network.objective.scores(output, constants.fitted)
-        return network.objective.readable(scores)[0], embedding[0]
-
-    program = jax.jit(jax.vmap(of_one, in_axes=(None, *[0] * len(inputs))))
-    # One formulation for all platforms.  A CPU's cut a batch by its cache, and its 1 × 1 convolutions crash XLA's
-    # compiler for GPUs (0.10.2).
-    with traced_for("gpu"), _without_locations():
-        return export.export(program, platforms=PLATFORMS)(weights, *inputs)
-
-
-@contextmanager
-def _without_locations() -> Iterator[None]:
-    """Leave the paths of the source files on this machine out of programs."""
-    option = "jax_traceback_in_locations_limit"
-    before = getattr(jax.config, option)
-    jax.config.update(option, 0)
-    try:
-        yield
-    finally:
-        jax.config.update(option, before)
-
-
-def weights_of(trained: Trained) -> dict[str, np.ndarray]:
-    """Return everything that a program needs beside its input, by name: params/…, batch_stats/…, constants/…"""
-    constants = trained.constants
-    inputs = {name: {"mean": one.mean, "std": one.std} for name, one in constants.inputs.items()}
-    tree = {**trained.variables, "constants": {"inputs": inputs, **constants.fitted}}
-    return {name: _stored(np.asarray(leaf)) for name, leaf in flatten_dict(tree, sep="/").items()}
-
-
-def _stored(leaf: np.ndarray) -> np.ndarray:
-    """Return an array as an export has it: numbers as float32, indices as they are."""
-    return np.asarray(leaf, leaf.dtype if np.issubdtype(leaf.dtype, np.integer) else np.float32, order="C")
-
-
-def _constants_from(tree: dict[str, Any], like: Constants) -> Constants:
-    """Return the constants in a tree of `weights_of`."""
-    inputs = {name: Standardisation(**one) for name, one in tree["inputs"].items()}
-    return Constants(inputs, {name: tree[name] for name in like.fitted})
 
 
 def _write_sources(workdir: Path, folder: Path) -> None:
@@ -260,7 +188,8 @@ def _load(folder: Path, level: str, about: About) -> Predict:
             f"{path} is for {', '.join(program.platforms)}, and JAX computes on {platform} here; export the run again "
             "with this version, or set JAX_PLATFORMS=cpu"
         )
-    weights, call = jax.device_put(load_file(folder / f"{level}.safetensors")), jax.jit(program.call)
+    weights = jax.device_put(load_file(folder / f"{level}.safetensors"))
+    call = jax.jit(program.call, compiler_options=compiler_options(platform))
 
     def predict(inputs: Any, batch_size: int) -> tuple[Scores, Embedding]:
         """Run batches of one size, and so one compiled program: zeros fill the last one."""
