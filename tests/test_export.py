@@ -152,7 +152,8 @@ def test_programs_are_for_cpu_cuda_and_tpu_and_any_batch(exports, name):
             found.append(program.call(weights, *(array[:n] for array in whole)))
             assert found[-1][0].shape == (n, N_LABELS)
         for part in found[:-1]:
-            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b[: len(a)], atol=1e-5), part, found[-1])
+            for a, b in zip(part, found[-1], strict=True):
+                np.testing.assert_allclose(a, b[: len(a)], rtol=1e-5, atol=1e-5)
 
 
 def test_accelerators_convolve_images_plainly(exports):
