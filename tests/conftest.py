@@ -6,11 +6,14 @@ from importlib.metadata import version
 # before the first import of jax
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
-# Programs run once, on small inputs: to optimise them takes four times as long as to compile them without, and was most
-# of the gate.  Those that may go wrong for it run with TEST_OPTIMIZED=1 as well: scripts/test has the list.
+# Programs run once, on small inputs, and to compile them as for use takes four times as long: most of the gate, once.
+# Tests that optimisation could break run with TEST_OPTIMIZED=1 as well: scripts/test has the list.
+os.environ["XLA_FLAGS"] = ""
 if os.environ.get("TEST_OPTIMIZED") != "1":
     os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
-    if version("jaxlib").startswith("0.10."):  # a later one ends a process that gives it a flag that it does not know
+    # The emitters of fused kernels set up a compiler of their own for each kernel.  Only this version can do without;
+    # a later one ends a process that gives it a flag that it does not know.
+    if version("jaxlib").startswith("0.10."):
         os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 import fcntl

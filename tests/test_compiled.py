@@ -189,7 +189,7 @@ installed = pytest.mark.skipif(
 
 def compile_for(device: str, config: str, *kinds: str, n_items: int = 256) -> list[dict]:
     """Return the rows of programs for four devices; JAX must be started with the compilers, so in another process."""
-    done = run_python("-c", COMPILE, device, config, str(n_items), *kinds, TF_CPP_MIN_LOG_LEVEL="3")
+    done = run_python("-c", COMPILE, device, config, str(n_items), *kinds, TF_CPP_MIN_LOG_LEVEL="3", XLA_FLAGS="")
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -26,6 +26,7 @@ from mumu_jax.data.modalities.base import Read
 from mumu_jax.data.modalities.inputs import Inputs
 from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
+from mumu_jax.models.kernels.backend import traced_for
 from mumu_jax.objectives.label_graph import fit_label_graph
 from mumu_jax.runs import exported, exported_program
 from mumu_jax.runs.exported import ABOUT, files_in, open_export, write_export
@@ -148,7 +149,7 @@ def test_programs_are_for_cpu_cuda_and_tpu_and_any_batch(exports, name):
             )
             for aval in of_inputs
         ]
-        for n in (1, GROUP + 3, 32):
+        for n in (1, GROUP - 1, GROUP, GROUP + 3, 32):
             found.append(program.call(weights, *(array[:n] for array in whole)))
             assert found[-1][0].shape == (n, N_LABELS)
         for part in found[:-1]:
@@ -166,6 +167,7 @@ def test_accelerators_convolve_images_plainly(exports):
 
 FAMILIES = [
     *(("audio", {"kernel": kernel, "width": "low"}, "logistic") for kernel in ("4x70", "3x3")),
+    ("audio", {"kernel": "4x70", "width": "low", "precision": "bfloat16"}, "logistic"),
     *(("timbre", {"family": "shallow"}, kind) for kind in ("cosine", "logistic", "softmax")),
     *(
         pytest.param("image", {"family": family}, "softmax", marks=pytest.mark.slow)
@@ -196,7 +198,8 @@ def test_program_of_each_family_and_target(modality, model, kind):
     found = program_of(network, trained, item).call(weights_of(trained), given)
     for ours, theirs in zip(found, expected, strict=True):
         assert np.ptp(theirs) > 0
-        np.testing.assert_allclose(ours, theirs, atol=1e-5 * max(1, np.abs(theirs).max()))
+        tolerance = 2e-2 if model.get("precision") == "bfloat16" else 1e-5
+        np.testing.assert_allclose(ours, theirs, atol=tolerance * max(1, np.abs(theirs).max()))
     if kind == "softmax":
         np.testing.assert_allclose(np.sum(found[0], axis=1), 1, rtol=1e-5)
 
@@ -215,19 +218,22 @@ def of_zeros(name: str) -> tuple[Network, Trained, Any]:
     "name", ["audio_low_4x70", "audio_low_3x3", "text_vsm", "mel_crnn", "lyrics_small", "joint_small"]
 )
 def test_a_part_for_accelerators_and_one_for_a_cpu_whichever_exports(name):
-    """Lowered for a TPU or a GPU alone, a program has the operations of the part that the whole one has for both."""
+    """A program lowered for one platform has the operations of that platform's part of the whole program."""
     network, trained, item = of_zeros(name)
     products = {}
-    for platforms in (("cpu",), ("cuda",), ("tpu",), exported_program.PLATFORMS):
-        with pytest.MonkeyPatch.context() as patch:
+    everywhere = exported_program.PLATFORMS
+    cases = [("cpu", everywhere), ("tpu", everywhere), *(("cpu", (platform,)) for platform in everywhere)]
+    for exporter, platforms in cases:
+        with pytest.MonkeyPatch.context() as patch, traced_for(exporter):
             patch.setattr(exported_program, "PLATFORMS", platforms)
             program = program_of(network, trained, item)
         assert program.platforms == platforms
         lines = re.findall(r"stablehlo\.(?:convolution|dot_general).*", program.mlir_module())
-        products[platforms] = {re.sub(r"%\w+|loc\(.*", "", line) for line in lines}
-        assert "HIGHEST" in str(products[platforms])
-    assert products["tpu",] == products["cuda",]
-    assert products["cpu",] | products["tpu",] == products[exported_program.PLATFORMS]
+        products[exporter, platforms] = {re.sub(r"%\w+|loc\(.*", "", line) for line in lines}
+        assert "HIGHEST" in str(products[exporter, platforms])
+    of_cpu, of_gpu, of_tpu = (products["cpu", (platform,)] for platform in everywhere)
+    assert of_gpu == of_tpu != of_cpu
+    assert products["cpu", everywhere] == products["tpu", everywhere] == of_cpu | of_tpu
 
 
 def test_a_cpu_compiles_its_own_part_alone():
@@ -237,9 +243,17 @@ def test_a_cpu_compiles_its_own_part_alone():
         for aval in program.in_avals
     ]
     arguments, _ = jax.tree.unflatten(program.in_tree, arrays)
+    assert "stablehlo.case" in program.mlir_module()
+    assert "stablehlo.convolution" in program.mlir_module()
     text = jax.jit(program.call).lower(*arguments).compile().as_text()
     assert "conditional(" not in text
     assert "convolution(" not in text  # as accelerators have them
+
+
+def test_programs_are_compiled_as_those_of_runs(text, monkeypatch):
+    monkeypatch.setattr(exported, "compiler_options", lambda platform: {"xla_unheard_of": platform})
+    with pytest.raises(jax.errors.JaxRuntimeError, match="No such compile option: 'xla_unheard_of'"):
+        scores_of(open_export(text), "text", 2, 2)
 
 
 def test_precision_is_float32_unless_it_was_chosen():

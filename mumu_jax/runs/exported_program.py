@@ -19,11 +19,11 @@ from mumu_jax.runs.folder import Trained
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
-# A CPU works on so many items at a time.  Measured: one by one, HIGH-4x96 takes twice as long, because each item reads
-# all weights; more do not make it faster.
+# The number of items that a CPU scores together.  Measured: one by one, HIGH-4x96 takes twice as long, because all
+# weights are read for each item; in groups of this size, programs are as fast as the run itself.
 GROUP = 8
 
-Batch = tuple[Any, ...]  # arrays [items, …]
+Arrays = tuple[Any, ...]  # each [items, …]
 
 
 def program_of(network: Network, trained: Trained, item: Mapping[str, Any]) -> export.Exported:
@@ -45,7 +45,7 @@ def program_of(network: Network, trained: Trained, item: Mapping[str, Any]) -> e
     inputs, structure = jax.tree.flatten({name: of_items(part) for name, part in item.items()})
     weights = jax.eval_shape(lambda: weights_of(trained))
 
-    def score(weights: dict[str, Any], *inputs: Any) -> Batch:
+    def score(weights: dict[str, Any], *inputs: Any) -> Arrays:
         variables: dict[str, Any] = unflatten_dict(weights, sep="/")
         constants = _constants_from(variables.pop("constants"), trained.constants)
         arrays = jax.tree.unflatten(structure, inputs)
@@ -57,14 +57,14 @@ def program_of(network: Network, trained: Trained, item: Mapping[str, Any]) -> e
         scores = network.objective.scores(output, constants.fitted)
         return network.objective.readable(scores), embedding
 
-    def on_accelerators(weights: dict[str, Any], *inputs: Any) -> Batch:
-        def of_one(*inputs: Any) -> Batch:
+    def on_accelerators(weights: dict[str, Any], *inputs: Any) -> Arrays:
+        def of_one(*inputs: Any) -> Arrays:
             return jax.tree.map(lambda leaf: leaf[0], score(weights, *(array[None] for array in inputs)))
 
-        with traced_for("gpu"):  # those for a TPU may not differ, and no program has a third part
+        with traced_for("gpu"):  # a TPU runs it, too: a third part would make programs larger
             return jax.vmap(of_one)(*inputs)
 
-    def on_a_cpu(weights: dict[str, Any], *inputs: Any) -> Batch:
+    def on_a_cpu(weights: dict[str, Any], *inputs: Any) -> Arrays:
         with traced_for("cpu"):
             return _in_groups(partial(score, weights), inputs)
 
@@ -73,22 +73,23 @@ def program_of(network: Network, trained: Trained, item: Mapping[str, Any]) -> e
         return export.export(program, platforms=PLATFORMS)(weights, *inputs)
 
 
-def _in_groups(score: Callable[..., Batch], inputs: Batch) -> Batch:
+def _in_groups(score: Callable[..., Arrays], inputs: Arrays) -> Arrays:
     """Apply `score` to groups of the items, whose number is symbolic, and one by one to those that are left."""
     n_items = inputs[0].shape[0]
-    # Of a symbolic number of items, it is not known that there are as many as a group has.
+    # JAX refuses to cut a group from an array whose symbolic length may be smaller.
     padded = [jnp.concatenate([array, jnp.zeros((GROUP, *array.shape[1:]), array.dtype)]) for array in inputs]
 
-    def score_from(low: Any, size: int, found: Batch) -> Batch:
+    def score_from(low: Any, size: int, results: Arrays) -> Arrays:
         part = score(*(lax.dynamic_slice_in_dim(array, low, size) for array in padded))
-        return tuple(lax.dynamic_update_slice_in_dim(*pair, low, 0) for pair in zip(found, part, strict=True))
+        pairs = zip(results, part, strict=True)
+        return tuple(lax.dynamic_update_slice_in_dim(whole, rows, low, 0) for whole, rows in pairs)
 
     shapes = jax.eval_shape(score, *(jax.ShapeDtypeStruct((1, *array.shape[1:]), array.dtype) for array in inputs))
-    found = tuple(jnp.zeros((n_items + GROUP, *shape.shape[1:]), shape.dtype) for shape in shapes)
+    results = tuple(jnp.zeros((n_items + GROUP, *shape.shape[1:]), shape.dtype) for shape in shapes)
     n_groups = n_items // GROUP
-    found = lax.fori_loop(0, n_groups, lambda i, found: score_from(i * GROUP, GROUP, found), found)
-    found = lax.fori_loop(n_groups * GROUP, n_items, lambda i, found: score_from(i, 1, found), found)
-    return tuple(array[:n_items] for array in found)
+    results = lax.fori_loop(0, n_groups, lambda i, before: score_from(i * GROUP, GROUP, before), results)
+    results = lax.fori_loop(n_groups * GROUP, n_items, lambda i, before: score_from(i, 1, before), results)
+    return tuple(array[:n_items] for array in results)
 
 
 @contextmanager
