@@ -88,7 +88,11 @@ def max_and_place(
     parts = [_elements(phases, window) for phases in pieces]
     if parts[0][0].dtype == jnp.bfloat16 and window != (1, 1):  # (1, 1) has nothing to compare
         return _unpack(jnp.concatenate([_packed_max(elements) for elements in parts], axis=2))
-    largest, place = zip(*map(_max_and_place, parts), strict=True)
+    pools = [_max_and_place(elements) for elements in parts]
+    if len(pools) == 1:
+        return pools[0]
+    # Stored: a piece's values leave the cache before those of the next one are computed.
+    largest, place = zip(*((stored(value), stored(number)) for value, number in pools), strict=True)
     return jnp.concatenate(largest, axis=2), jnp.concatenate(place, axis=2)
 
 
