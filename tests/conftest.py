@@ -6,7 +6,7 @@ from importlib.metadata import version
 # before the first import of jax
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
-# Programs run once, on small inputs, and to compile them as for use takes four times as long: most of the gate, once.
+# Programs run once, on small inputs, and to compile them as for use takes four times as long.
 # Tests that optimisation could break run with TEST_OPTIMIZED=1 as well: scripts/test has the list.
 os.environ["XLA_FLAGS"] = ""
 if os.environ.get("TEST_OPTIMIZED") != "1":

@@ -30,8 +30,7 @@ SETTINGS = (
 )
 
 
-def four_devices() -> dict[str, str]:
-    return {"JAX_NUM_CPU_DEVICES": "4"}
+FOUR_DEVICES = {"JAX_NUM_CPU_DEVICES": "4"}
 
 
 def start_two(*command: str | Path) -> list[subprocess.Popen]:
@@ -39,7 +38,7 @@ def start_two(*command: str | Path) -> list[subprocess.Popen]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         coordinator = f"--coordinator=127.0.0.1:{free.getsockname()[1]}"
-    environment = {**os.environ, **four_devices(), "PYTHONPATH": str(REPOSITORY)}
+    environment = {**os.environ, **FOUR_DEVICES, "PYTHONPATH": str(REPOSITORY)}
     return [
         subprocess.Popen(
             [sys.executable, *map(str, command), coordinator, "--num_processes=2", f"--process_id={i}"],
@@ -150,7 +149,7 @@ JOINS = (
 
 def test_processes_of_srun_meet_by_themselves():
     slurm = {"SLURM_JOB_ID": "4", "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2"}
-    slurm |= {"SLURM_STEP_NUM_NODES": "1", "PYTHONPATH": str(REPOSITORY), **four_devices()}
+    slurm |= {"SLURM_STEP_NUM_NODES": "1", "PYTHONPATH": str(REPOSITORY), **FOUR_DEVICES}
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", JOINS],

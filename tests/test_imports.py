@@ -1,13 +1,11 @@
 """Tests of the design's one direction of imports, a rule about folders, and of what the compute side needs."""
 
 import ast
-import os
-import subprocess
 import sys
 from functools import cache
 from graphlib import TopologicalSorter
 
-from conftest import REPOSITORY
+from conftest import REPOSITORY, run_python
 
 GROUND = {"config", "fields", "errors", "experiments", "batch", "compression"}
 COMMANDS = {
@@ -170,6 +168,5 @@ print("done")
 
 
 def test_compute_side_runs_on_a_bare_machine():
-    environment = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
-    done = subprocess.run([sys.executable, "-c", BARE], cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    done = run_python("-c", BARE)
     assert done.stdout == "done\n", done.stderr

@@ -20,7 +20,7 @@ from mumu_jax.runs.folder import Trained
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 # The number of items that a CPU scores together.  Measured: one by one, HIGH-4x96 takes twice as long, because all
-# weights are read for each item; in groups of this size, programs are as fast as the run itself.
+# weights are read for each item; in groups of this size, programs are about as fast as the run itself.
 GROUP = 8
 
 Arrays = tuple[Any, ...]  # each [items, …]
