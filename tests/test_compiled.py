@@ -202,7 +202,8 @@ def compile_for(device: str, config: str, *kinds: str, n_items: int = 256) -> li
         pytest.param(config, device, marks=pytest.mark.slow if device == "v5e" and config in SLOW_FOR_TPUS else ())
         for config in (*SIX, "text_vsm")
         for device in ("h200", "v5e")
-    ],
+    ]
+    + [("audio_low_4x96", "v6e")],  # whose compiler is given options
 )
 def test_a_step_on_four_devices_sends_one_message(config, device):
     (row,) = compile_for(device, config, "jit")

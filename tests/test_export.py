@@ -251,7 +251,7 @@ def test_a_cpu_compiles_its_own_part_alone():
 
 
 def test_programs_are_compiled_as_those_of_runs(text, monkeypatch):
-    monkeypatch.setattr(exported, "compiler_options", lambda platform: {"xla_unheard_of": platform})
+    monkeypatch.setattr(exported, "compiler_options", lambda device: {"xla_unheard_of": device.platform})
     with pytest.raises(jax.errors.JaxRuntimeError, match="No such compile option: 'xla_unheard_of'"):
         scores_of(open_export(text), "text", 2, 2)
 

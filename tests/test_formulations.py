@@ -235,7 +235,7 @@ def test_measured_once_and_remembered(stand_in, tmp_path, capsys):
 
 def test_not_remembered_under_other_compiler_options(stand_in, monkeypatch):
     choose_for(FOUR, "measured")
-    monkeypatch.setattr(formulations, "compiler_options", lambda platform: {})
+    monkeypatch.setattr(formulations, "compiler_options", lambda device: {})
     choose_for(FOUR, "measured")
     assert stand_in.timed == 2 * MEASURED
 

@@ -32,7 +32,7 @@ def operands_of_fusions(blocks: int) -> int:
         return jnp.sin(output).sum()
 
     lowered = jax.jit(jax.grad(loss)).lower(variables["params"], variables, images)
-    return widest(lowered.compile(devices.compiler_options("cpu")).as_text())
+    return widest(lowered.compile(devices.compiler_options(jax.devices()[0])).as_text())
 
 
 def widest(program: str) -> int:
@@ -66,7 +66,7 @@ def test_a_loop_over_few_bytes_may_store(size):
         return lax.map(lambda item: jnp.sin(stored(2 * item)), x)
 
     x = jnp.arange(2.0 * size).reshape(2, size)
-    compiled = jax.jit(run).lower(x).compile(devices.compiler_options("cpu"))
+    compiled = jax.jit(run).lower(x).compile(devices.compiler_options(jax.devices()[0]))
     assert "opt-barrier" in compiled.as_text()
     np.testing.assert_allclose(compiled(x), np.sin(2 * x), atol=1e-5)
 

@@ -162,7 +162,7 @@ def _compiled(
 ) -> Callable[[int], float]:
     """Compile steps in the formulation `name`; return a function of their number to the seconds of one of them."""
     lowered = jax.jit(partial(_steps, convolution, name, backward)).lower(np.int32(0), *arguments)
-    steps: Any = lowered.compile(compiler_options(jax.default_backend()))
+    steps: Any = lowered.compile(compiler_options(jax.devices()[0]))
 
     def run(n_steps: int) -> float:
         start = clock()

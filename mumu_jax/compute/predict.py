@@ -61,7 +61,7 @@ def predict(
 @cache
 def _program(mesh: Mesh) -> Any:
     """Return `_predict_chunk`, jitted for the devices of this mesh."""
-    options = devices.compiler_options(mesh.devices.flat[0].platform)
+    options = devices.compiler_options(mesh.devices.flat[0])
     return jax.jit(_predict_chunk, static_argnames=("network", "mesh", "embed"), compiler_options=options)
 
 

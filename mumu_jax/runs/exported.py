@@ -189,7 +189,7 @@ def _load(folder: Path, level: str, about: About) -> Predict:
             "with this version, or set JAX_PLATFORMS=cpu"
         )
     weights = jax.device_put(load_file(folder / f"{level}.safetensors"))
-    call = jax.jit(program.call, compiler_options=compiler_options(platform))
+    call = jax.jit(program.call, compiler_options=compiler_options(jax.devices()[0]))
 
     def predict(inputs: Any, batch_size: int) -> tuple[Scores, Embedding]:
         """Run batches of one size, and so one compiled program: zeros fill the last one."""

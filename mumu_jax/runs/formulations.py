@@ -104,7 +104,7 @@ class _Memory:
 
     def __init__(self, path: Path) -> None:
         device = processor_in_full() if backend() == "cpu" else jax.devices()[0].device_kind
-        made_with = versions("mumu_jax", "jax", "jaxlib") | compiler_options(jax.default_backend())
+        made_with = versions("mumu_jax", "jax", "jaxlib") | compiler_options(jax.devices()[0])
         self.path, self._section = path, ", ".join([device, *(f"{name} {one}" for name, one in made_with.items())])
         self._known = self._read().get(self._section, {})
 
