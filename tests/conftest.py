@@ -17,6 +17,7 @@ if os.environ.get("TEST_OPTIMIZED") != "1":
         os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 import fcntl
+import gc
 import pty
 import select
 import shutil
@@ -33,6 +34,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("mumu_jax", "runtime_types.check")  # before the first import of the package
+gc.set_threshold(50_000, 20, 100)  # tracing makes millions of objects, and few cycles: a tenth of its time
 
 REPOSITORY = Path(__file__).parent.parent
 SHARED = REPOSITORY.parent / "shared" / "data"
