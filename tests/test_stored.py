@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from mumu_jax.batch import Batch
 from mumu_jax.compute import devices, predict
+from mumu_jax.compute.compiler import compiler_options
 from mumu_jax.compute.network import Constants, Network, Standardisation
 from mumu_jax.models import resnet
 from mumu_jax.models.batch_norm import Members
@@ -32,7 +33,7 @@ def operands_of_fusions(blocks: int) -> int:
         return jnp.sin(output).sum()
 
     lowered = jax.jit(jax.grad(loss)).lower(variables["params"], variables, images)
-    return widest(lowered.compile(devices.compiler_options(jax.devices()[0])).as_text())
+    return widest(lowered.compile(compiler_options(jax.devices()[0])).as_text())
 
 
 def widest(program: str) -> int:
@@ -66,7 +67,7 @@ def test_a_loop_over_few_bytes_may_store(size):
         return lax.map(lambda item: jnp.sin(stored(2 * item)), x)
 
     x = jnp.arange(2.0 * size).reshape(2, size)
-    compiled = jax.jit(run).lower(x).compile(devices.compiler_options(jax.devices()[0]))
+    compiled = jax.jit(run).lower(x).compile(compiler_options(jax.devices()[0]))
     assert "opt-barrier" in compiled.as_text()
     np.testing.assert_allclose(compiled(x), np.sin(2 * x), atol=1e-5)
 

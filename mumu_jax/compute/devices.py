@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from mumu_jax.batch import Batch
+from mumu_jax.compute.compiler import compiler_options
 from mumu_jax.compute.network import Constants, Network
 from mumu_jax.compute.state import TrainState
 from mumu_jax.compute.step import train_chunk
@@ -116,23 +117,6 @@ def compile_train_chunk(
         lambda leaf: ShapedArray(leaf.shape, leaf.dtype), (state, jax.eval_shape(deal, chunk), constants)
     )
     return _Dealing(deal, mapped.lower(*abstract).compile(options))
-
-
-def compiler_options(device: Any) -> dict[str, Any]:
-    """Return compiler options for programs of networks that run on devices like this one.
-
-    A GPU's compiler shall send all gradients as one message: by itself, at most 30 MB are one.  A CPU's shall keep the
-    barriers of `kernels.backend.stored` to the end: by itself, it removes them before it fuses what they keep apart.
-    Nor shall it make one kernel of a loop over few bytes, because such a kernel cannot have barriers.  A v6e's shall
-    plan kernels with less vector memory of their own: with its 32 MiB, a gradient of HIGH-4x70 on four devices does not
-    fit beside what else is held there, and is compiled four times until it does.
-    """
-    if device.platform == "gpu":
-        return {"xla_gpu_all_reduce_combine_threshold_bytes": 2**31}
-    if device.device_kind == "TPU v6 lite":
-        return {"xla_tpu_scoped_vmem_limit_kib": str(28 * 2**10)}
-    without = ("cse_barrier_expander", "small-while-loop-hoisting")
-    return {"xla_disable_hlo_passes": ",".join(without)} if device.platform == "cpu" else {}
 
 
 def on_each_device(program: Callable[..., Any], mesh: Mesh, in_specs: Any, out_specs: Any) -> Callable[..., Any]:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, UInt8
 
 from mumu_jax.batch import Batch
 from mumu_jax.compute import devices
+from mumu_jax.compute.compiler import compiler_options
 from mumu_jax.compute.network import Constants, Network
 from mumu_jax.compute.step import Predictions, predict_step
 
@@ -61,7 +62,7 @@ def predict(
 @cache
 def _program(mesh: Mesh) -> Any:
     """Return `_predict_chunk`, jitted for the devices of this mesh."""
-    options = devices.compiler_options(mesh.devices.flat[0])
+    options = compiler_options(mesh.devices.flat[0])
     return jax.jit(_predict_chunk, static_argnames=("network", "mesh", "embed"), compiler_options=options)
 
 
