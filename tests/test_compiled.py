@@ -203,7 +203,7 @@ def compile_for(device: str, config: str, *kinds: str, n_items: int = 256) -> li
         for config in (*SIX, "text_vsm")
         for device in ("h200", "v5e")
     ]
-    + [("audio_low_4x96", "v6e")],  # whose compiler is given options
+    + [("audio_low_4x96", "v6e")],  # whose compiler must know the options that it is given
 )
 def test_a_step_on_four_devices_sends_one_message(config, device):
     (row,) = compile_for(device, config, "jit")

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from mumu_jax.batch import Batch
 from mumu_jax.compute import devices, predict
-from mumu_jax.compute.compiler import compiler_options
+from mumu_jax.compute.compiler_options import compiler_options
 from mumu_jax.compute.network import Constants, Network, Standardisation
 from mumu_jax.models import resnet
 from mumu_jax.models.batch_norm import Members

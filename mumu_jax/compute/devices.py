@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from mumu_jax.batch import Batch
-from mumu_jax.compute.compiler import compiler_options
+from mumu_jax.compute.compiler_options import compiler_options
 from mumu_jax.compute.network import Constants, Network
 from mumu_jax.compute.state import TrainState
 from mumu_jax.compute.step import train_chunk

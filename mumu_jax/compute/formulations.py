@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from mumu_jax.compute.compiler import compiler_options
+from mumu_jax.compute.compiler_options import compiler_options
 from mumu_jax.compute.network import Network
 from mumu_jax.compute.state import abstract_variables
 from mumu_jax.errors import reason_of

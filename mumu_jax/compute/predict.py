@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, UInt8
 
 from mumu_jax.batch import Batch
 from mumu_jax.compute import devices
-from mumu_jax.compute.compiler import compiler_options
+from mumu_jax.compute.compiler_options import compiler_options
 from mumu_jax.compute.network import Constants, Network
 from mumu_jax.compute.step import Predictions, predict_step
 

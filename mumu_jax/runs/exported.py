@@ -24,7 +24,7 @@ import numpy as np
 from jax import export
 from safetensors.numpy import load_file, save_file
 
-from mumu_jax.compute.compiler import compiler_options
+from mumu_jax.compute.compiler_options import compiler_options
 from mumu_jax.compute.network import VECTORS, Network, item_network
 from mumu_jax.config import Config
 from mumu_jax.data.manifest import read_labels, write_labels

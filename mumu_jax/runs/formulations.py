@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import msgspec
 
-from mumu_jax.compute.compiler import compiler_options
+from mumu_jax.compute.compiler_options import compiler_options
 from mumu_jax.compute.formulations import (
     BUDGET_S,
     Timed,
