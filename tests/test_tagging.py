@@ -112,7 +112,8 @@ def test_training_contract(family):
     (value, statistics), gradients = step(variables["params"], x)
     assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(gradients))
     without = {"/".join(path) for path, g in flatten_dict(gradients).items() if not jnp.any(g != 0)}
-    assert without <= {"cnn3/bn/bias"}  # a constant that musicnn's next norm takes away
+    # Constants that the norm behind them takes away; of other such constants, rounding leaves something.
+    assert without <= {"cnn3/bn/bias", "layer1/conv/bias"}
     assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool(jnp.any(a != b)), statistics, variables["batch_stats"])))
     x[3] = 7
     (other, _), _ = step(variables["params"], x)

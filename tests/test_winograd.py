@@ -18,18 +18,26 @@ def exact(x, kernel, padding):
 
 
 @pytest.mark.parametrize("padding", [PAD, ((0, 2), (1, 0))])
-@pytest.mark.parametrize(("sides", "size"), [((8, 6), 4), ((7, 9), 4), ((8, 7), 1), ((8, 7), 2)])
-def test_values_and_gradients(padding, sides, size, monkeypatch):
-    """Of even and odd sides, whole and in chunks of so many items."""
+@pytest.mark.parametrize(
+    ("sides", "rows", "is_whole"),
+    [
+        ((8, 6), 16, True),
+        ((7, 9), 16, True),
+        ((8, 7), 8, False),
+        ((7, 6), 4, False),
+        ((9, 8), 3, False),
+        ((8, 8), 0, False),
+    ],
+)
+def test_values_and_gradients(padding, sides, rows, is_whole, monkeypatch):
+    """Of even and odd sides, whole, in chunks of items, and in bands of an item: chunks of so many rows of tiles."""
     x = jax.random.normal(jax.random.key(0), (N_ITEMS, *sides, CIN)) + 1
     kernel = jax.random.normal(jax.random.key(1), (3, 3, CIN, COUT))
     assert winograd.suits(x.shape, kernel.shape, padding, x.dtype)
-    if size < N_ITEMS:
-        monkeypatch.setattr(winograd, "WHOLE_BYTES", 0)
-        monkeypatch.setattr(winograd, "items_a_chunk", lambda *_: size)
+    monkeypatch.setattr(winograd, "CHUNK_BYTES", rows * 16 * -(-sides[1] // 2) * COUT * x.dtype.itemsize)
     ours = lambda x, kernel: convolve(x, kernel, padding)  # noqa: E731
     text = jax.jit(lambda *arguments: ours(*arguments)).lower(x, kernel).as_text()
-    assert ("while" in text) == (size < N_ITEMS)
+    assert ("while" in text) != is_whole
     assert "convolution" not in text
     assert max(relative_errors(ours, lambda x, kernel: exact(x, kernel, padding), x, kernel)) < 1e-5
 

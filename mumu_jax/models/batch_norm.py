@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,6 +12,8 @@ import numpy as np
 from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float
+
+from mumu_jax.models.kernels.conv_moments import PoolAndMoments
 
 EPSILON = 1e-5  # PyTorch's defaults
 MOMENTUM = 0.1  # the weight of the new statistics (Flax's and TensorFlow's convention would be 0.9)
@@ -59,20 +61,60 @@ class BatchNorm(nn.Module):
     def __call__(
         self, x: Float[Array, "items *places channels"], members: Members | None = None
     ) -> Float[Array, "items *places channels"]:
-        shape = x.shape[-1:]
-        scale = self.param("scale", nn.initializers.ones_init(), shape)
-        bias = self.param("bias", nn.initializers.zeros_init(), shape)
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
-        running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
-        mean, var = running_mean.value, running_var.value
+        scale, bias, running = self._variables(x.shape[-1])
         if members is None or not self.takes_batch(members):
+            mean, var = running.mean.value, running.var.value
             return _scale(x, mean, lax.rsqrt(var + self.epsilon), scale, bias).astype(self.dtype)
         mean, var, count = _moments(lax.stop_gradient(x), members)
-        unbiased = var * count / jnp.maximum(count - 1, 1)
-        running_mean.value = (1 - self.momentum) * running_mean.value + self.momentum * mean
-        running_var.value = (1 - self.momentum) * running_var.value + self.momentum * unbiased
+        self._move(running, mean, var, count)
         statistics = _Statistics(mean, lax.rsqrt(var + self.epsilon), count, members.mask)
         return _normalise(x, scale, bias, statistics, members.axis, self.dtype)
+
+    def _variables(self, n_channels: int) -> tuple[Array, Array, "_Running"]:
+        """Return scale, bias and the running statistics."""
+        scale = self.param("scale", nn.initializers.ones_init(), (n_channels,))
+        bias = self.param("bias", nn.initializers.zeros_init(), (n_channels,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (n_channels,), jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, (n_channels,), jnp.float32)
+        return scale, bias, _Running(running_mean, running_var)
+
+    def _move(self, running: "_Running", mean: Channels, var: Channels, count: Float[Array, ""]) -> None:
+        """Move the running statistics towards a batch's."""
+        unbiased = var * count / jnp.maximum(count - 1, 1)
+        running.mean.value = (1 - self.momentum) * running.mean.value + self.momentum * mean
+        running.var.value = (1 - self.momentum) * running.var.value + self.momentum * unbiased
+
+
+class BatchNormOfPool(BatchNorm):
+    """`BatchNorm` and max-pool of a layer's values that are not stored: only what the pool would keep is normalised.
+
+    A bias before the normalisation moves the running mean alone: of a batch's own statistics it is a part.
+    """
+
+    @nn.compact
+    def __call__(
+        self,
+        pool: Callable[[Array], PoolAndMoments],
+        before: Channels,
+        n_places: int,
+        members: Members | None = None,
+    ) -> Float[Array, "items t f channels"]:
+        """Normalise what `pool` returns for the scale, of `n_places` values an item and channel; add `before` first."""
+        scale, bias, running = self._variables(before.shape[0])
+        x = pool(scale)
+        if members is None or not self.takes_batch(members):
+            mean, var = running.mean.value - before, running.var.value
+        else:
+            mean, var, n_items = _moments_of_items(x, members)
+            self._move(running, mean + before, var, n_items * n_places)
+        return _scale(x.values, mean, lax.rsqrt(var + self.epsilon), scale, bias).astype(self.dtype)
+
+
+class _Running(NamedTuple):
+    """The running statistics."""
+
+    mean: nn.Variable
+    var: nn.Variable
 
 
 class _Statistics(NamedTuple):
@@ -132,6 +174,15 @@ def _moments(
     mean = sums / count
     # Two passes: the mean square minus the squared mean would lose digits.
     return mean, _total(sum_real((x - mean) ** 2), members.axis) / count, count
+
+
+def _moments_of_items(x: PoolAndMoments, members: Members) -> tuple[Channels, Channels, Float[Array, ""]]:
+    """Return mean and variance of the real items' values in each channel, and the number of these items."""
+    mask = members.mask[:, None]
+    sums, n_items = _total(((x.mean * mask).sum(0), mask.sum()), members.axis)
+    mean = sums / n_items
+    squares = x.var + (x.mean - mean) ** 2
+    return mean, _total((squares * mask).sum(0), members.axis) / n_items, n_items
 
 
 def _total(parts: Any, axis: str | None) -> Any:

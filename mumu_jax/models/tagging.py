@@ -13,9 +13,10 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from mumu_jax.config import ModelSettings
-from mumu_jax.models.batch_norm import BatchNorm, Members
+from mumu_jax.models.batch_norm import BatchNorm, BatchNormOfPool, Members
 from mumu_jax.models.head import Shallow, dropout
-from mumu_jax.models.kernels.padded import padded_conv
+from mumu_jax.models.kernels.conv_moments import pool_and_moments, suits
+from mumu_jax.models.kernels.padded import Filters, padded_conv
 from mumu_jax.models.kernels.pooling import largest, max_pool_tiles
 from mumu_jax.models.kernels.precision import product_precision
 from mumu_jax.models.least_patch import check_not_empty
@@ -122,7 +123,7 @@ class ShortChunk(nn.Module):
 
 
 class Block(nn.Module):
-    """A 3 × 3 convolution, norm, activation and max-pool."""
+    """A 3 × 3 convolution, norm, activation (which has to be monotonic) and max-pool."""
 
     features: int
     pool: Size
@@ -131,6 +132,11 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "items frames bins c"], members: Members | None) -> Float[Array, "items t f d"]:
+        if suits(x, self.pool):
+            kernel, bias = Filters(self.features, 3, name="conv")(1)
+            pool = partial(pool_and_moments, x, kernel, window=self.pool)
+            norm = BatchNormOfPool(self.dtype, name="bn")
+            return self.activation(norm(pool, bias, prod(x.shape[1:3]), members))
         x = padded_conv(self.features, 3, bias=True, dtype=self.dtype, name="conv")(x)
         return max_pool_tiles(self.activation(BatchNorm(self.dtype, name="bn")(x, members)), self.pool)
 

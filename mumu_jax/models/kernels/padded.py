@@ -17,6 +17,21 @@ from mumu_jax.models.kernels.backend import backend, stored
 from mumu_jax.models.kernels.precision import product_precision
 from mumu_jax.models.kernels.products import multiply
 
+KERNEL_INIT = nn.initializers.he_normal()
+
+
+class Filters(nn.Module):
+    """The parameters of a `padded_conv` with a bias, for a layer that convolves in another way."""
+
+    features: int
+    size: int
+
+    @nn.compact
+    def __call__(self, n_channels: int) -> tuple[Array, Array]:
+        """Return kernel and bias."""
+        kernel = self.param("kernel", KERNEL_INIT, (self.size, self.size, n_channels, self.features))
+        return kernel, self.param("bias", nn.initializers.zeros_init(), (self.features,))
+
 
 def padded_conv(
     features: int,
@@ -38,7 +53,7 @@ def padded_conv(
         use_bias=bias,
         dtype=dtype,
         precision=product_precision(dtype),
-        kernel_init=nn.initializers.he_normal(),
+        kernel_init=KERNEL_INIT,
         conv_general_dilated=_convolve,
         name=name,
     )

@@ -47,7 +47,7 @@ def convolve(
     matrix = kernel.reshape(-1, kernel.shape[3])
 
     def chunk(_: None, x: Array) -> tuple[None, Array]:
-        (windows,) = _copy_windows(_pad(x, padding), kernel, stride, size)
+        (windows,) = copy_windows(_pad(x, padding), kernel, stride, size)
         y = _multiply(windows.reshape(-1, windows.shape[3]), matrix, precision)
         return None, y.reshape(len(x), *size, kernel.shape[3]).astype(x.dtype)
 
@@ -82,7 +82,7 @@ def _kernel_gradient(x: Array, g: Array, kernel: Array, stride: int, padding: Pa
 
     def chunk(total: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
         x, g = part
-        split = _copy_windows if at_once else _slice_by_places
+        split = copy_windows if at_once else _slice_by_places
         columns = g.reshape(-1, g.shape[3])
         factors = [rows.reshape(-1, rows.shape[3]).T for rows in split(_pad(x, padding), kernel, stride, size)]
         return total + jnp.concatenate([_multiply(rows, columns, precision) for rows in factors]), None
@@ -166,7 +166,7 @@ def _pad(x: Array, padding: Padding) -> Array:
     return jnp.pad(x, ((0, 0), *padding, (0, 0)))
 
 
-def _copy_windows(padded: Array, kernel: Array, stride: int, size: tuple[int, ...]) -> list[Array]:
+def copy_windows(padded: Array, kernel: Array, stride: int, size: tuple[int, ...]) -> list[Array]:
     """Return what the kernel sees at each of its positions, as one array: [items, height, width, places × channels]."""
     return [stored(jnp.concatenate(_slice_by_places(padded, kernel, stride, size), axis=3))]
 

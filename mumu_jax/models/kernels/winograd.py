@@ -6,7 +6,7 @@ neighbours of a convolution with 3 taps from 4 products.  F(4, 3) would lose a d
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +27,8 @@ _A: Coefficients = ((1, 1, 1, 0), (0, 1, -1, -1))
 # For the kernel turned around, (G k)ᵢ is that of the kernel at this place: the input's gradient needs no new matrices.
 _TURNED = (3, 1, 2, 0)
 
-# Measured on an AMD EPYC: all tiles of a batch at once if they have no more bytes than the first, else chunks of the
-# second.
-WHOLE_BYTES, CHUNK_BYTES = 2**23, 2**22
+# Of a chunk's products; measured on an AMD EPYC.
+CHUNK_BYTES = 2**23
 LEAST_CHANNELS = 32
 
 
@@ -58,14 +57,14 @@ def convolve(
 
 def _convolve(x: Array, matrices: Array, padding: Padding, turned: bool = False) -> Array:
     """Convolve with the kernel of these matrices or, `turned`, with that of the input's gradient."""
-    height, width = _output_size(x.shape, padding)
-    matrices, padded = stored(matrices), _even(x, padding)
+    matrices, bands = stored(matrices), _Bands.of(x.shape, padding, matrices)
 
     def chunk(_: None, x: Array) -> tuple[None, Array]:
         y = products(stored(input_tiles(x, turned)), matrices, turned)
         return None, in_order(phases_of(stored(y), x.shape[1] - 2, x.shape[2] - 2, turned))
 
-    return over_chunks(chunk, None, padded, _chunk_size(padded, matrices))[1][:, :height, :width]
+    y = over_chunks(chunk, None, bands.of_input(x, padding), bands.chunk_size)[1]
+    return y.reshape(len(x), -1, *y.shape[2:])[:, : bands.height, : bands.width]
 
 
 def _forward(x: Array, kernel: Array, padding: Padding) -> tuple[Array, tuple[Array, Array]]:
@@ -84,10 +83,9 @@ def _backward(padding: Padding, residuals: tuple[Array, Array], g: Array) -> tup
         over_tiles = (((1,), (1,)), ((0,), (0,)))
         return total + lax.dot_general(of_input, of_output, over_tiles, product_precision(x.dtype)), None
 
-    padded_x = _even(x, padding)
-    padded_g = jnp.pad(g, ((0, 0), (0, g.shape[1] % 2), (0, g.shape[2] % 2), (0, 0)))
-    zero, size = jnp.zeros_like(matrices), _chunk_size(padded_x, matrices)
-    dmatrices, _ = over_chunks(chunk, zero, (padded_x, padded_g), size)
+    bands = _Bands.of(x.shape, padding, matrices)
+    parts = bands.of_input(x, padding), bands.of_output(g)
+    dmatrices, _ = over_chunks(chunk, jnp.zeros_like(matrices), parts, bands.chunk_size)
     return dx, kernel_gradient(stored(dmatrices))
 
 
@@ -99,18 +97,42 @@ def _output_size(x_shape: tuple[int, ...], padding: Padding) -> tuple[int, int]:
     return height, width
 
 
-def _even(x: Array, padding: Padding) -> Array:
-    """Pad the input, and by one more zero along an axis whose number of outputs is odd."""
-    odd = (size % 2 for size in _output_size(x.shape, padding))
-    pads = [(low, high + one) for (low, high), one in zip(padding, odd, strict=True)]
-    return jnp.pad(x, ((0, 0), *pads, (0, 0)))
+class _Bands(NamedTuple):
+    """How an item's outputs are cut into bands of whole rows of tiles, and how many bands are in a chunk."""
 
+    height: int  # of the outputs, and their width
+    width: int
+    rows: int  # of outputs in a band: an even number
+    count: int  # of an item's bands, the last of which may have zeros below
+    chunk_size: int
 
-def _chunk_size(x: Array, matrices: Array) -> int:
-    """Return the items of a chunk, for a padded input."""
-    tiles = (x.shape[1] - 2) // 2 * ((x.shape[2] - 2) // 2)
-    item_bytes = 16 * tiles * max(matrices.shape[1:]) * x.dtype.itemsize
-    return len(x) if len(x) * item_bytes <= WHOLE_BYTES else items_a_chunk(len(x), item_bytes, CHUNK_BYTES)
+    @classmethod
+    def of(cls, x_shape: tuple[int, ...], padding: Padding, matrices: Array) -> "_Bands":
+        """Return the least bands of an item, of equal sizes, whose products stay in the cache."""
+        height, width = _output_size(x_shape, padding)
+        n_rows = -(-height // 2)
+        row_bytes = 16 * -(-width // 2) * max(matrices.shape[1:]) * matrices.dtype.itemsize
+        count = -(-n_rows // max(1, min(n_rows, CHUNK_BYTES // row_bytes)))
+        rows = -(-n_rows // count)
+        count = -(-n_rows // rows)
+        chunk_size = items_a_chunk(x_shape[0] * count, rows * row_bytes, CHUNK_BYTES)
+        return cls(height, width, 2 * rows, count, chunk_size)
+
+    def of_input(self, x: Array, padding: Padding) -> Float[Array, "bands h w cin"]:
+        """Return what the bands' outputs see of the padded input; neighbours have two rows in common."""
+        (top, bottom), (left, right) = padding
+        missing = self.count * self.rows - self.height
+        x = jnp.pad(x, ((0, 0), (top, bottom + missing), (left, right + self.width % 2), (0, 0)))
+        if self.count == 1:
+            return x
+        starts = range(0, self.count * self.rows, self.rows)
+        bands = jnp.stack([x[:, start : start + self.rows + 2] for start in starts], axis=1)
+        return stored(bands.reshape(-1, *bands.shape[2:]))
+
+    def of_output(self, g: Array) -> Float[Array, "bands h2 w2 cout"]:
+        missing = self.count * self.rows - self.height
+        g = jnp.pad(g, ((0, 0), (0, missing), (0, self.width % 2), (0, 0)))
+        return g.reshape(-1, self.rows, *g.shape[2:])
 
 
 # --- transformations --------------------------------------------------------------------------------------------
