@@ -64,7 +64,7 @@ def test_as_with_a_stored_convolution(x, members, frames, monkeypatch):
         monkeypatch.setattr(conv_moments, "PIECE_BYTES", frames * x.shape[2] * FEATURES * x.dtype.itemsize)
     variables = variables_of(x)
     found = steps_of(block(), variables, x, members)
-    monkeypatch.setattr(tagging, "suits", lambda *_: False)
+    monkeypatch.setattr(conv_moments, "suits", lambda *_: False)
     assert_close(found, steps_of(block(), variables, x, members))
 
 
@@ -72,7 +72,7 @@ def test_as_with_a_stored_convolution(x, members, frames, monkeypatch):
 def test_other_pools_and_activations(x, pool, activation, monkeypatch):
     variables, members = variables_of(x), Members(MASK)
     found = steps_of(block(pool, activation), variables, x, members)
-    monkeypatch.setattr(tagging, "suits", lambda *_: False)
+    monkeypatch.setattr(conv_moments, "suits", lambda *_: False)
     assert_close(found, steps_of(block(pool, activation), variables, x, members))
 
 
@@ -84,7 +84,7 @@ def test_no_value_of_the_convolution_is_stored(x, monkeypatch):
         return f"f32[{N_ITEMS},{x.shape[1]},{x.shape[2]},{FEATURES}]" in text
 
     assert not stores()
-    monkeypatch.setattr(tagging, "suits", lambda *_: False)
+    monkeypatch.setattr(conv_moments, "suits", lambda *_: False)
     assert stores()
 
 
@@ -106,7 +106,7 @@ def test_statistics_are_those_of_all_devices(x):
 
 def test_the_same_parameters(x, monkeypatch):
     found = block().init(jax.random.key(0), x, None)
-    monkeypatch.setattr(tagging, "suits", lambda *_: False)
+    monkeypatch.setattr(conv_moments, "suits", lambda *_: False)
     jax.tree.map_with_path(
         lambda path, a, b: np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path)),
         found,

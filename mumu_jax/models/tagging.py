@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Key
 from mumu_jax.config import ModelSettings
 from mumu_jax.models.batch_norm import BatchNorm, BatchNormOfPool, Members
 from mumu_jax.models.head import Shallow, dropout
-from mumu_jax.models.kernels.conv_moments import pool_and_moments, suits
+from mumu_jax.models.kernels import conv_moments
 from mumu_jax.models.kernels.padded import Filters, padded_conv
 from mumu_jax.models.kernels.pooling import largest, max_pool_tiles
 from mumu_jax.models.kernels.precision import product_precision
@@ -132,11 +132,11 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "items frames bins c"], members: Members | None) -> Float[Array, "items t f d"]:
-        if suits(x, self.pool):
-            kernel, bias = Filters(self.features, 3, name="conv")(1)
-            pool = partial(pool_and_moments, x, kernel, window=self.pool)
-            norm = BatchNormOfPool(self.dtype, name="bn")
-            return self.activation(norm(pool, bias, prod(x.shape[1:3]), members))
+        if conv_moments.suits(x, self.pool):
+            kernel, bias = Filters(self.features, 3, name="conv")(n_channels=1)
+            pool = partial(conv_moments.pool_and_moments, x, kernel, window=self.pool)
+            y = BatchNormOfPool(self.dtype, name="bn")(pool, bias, prod(x.shape[1:3]), members)
+            return self.activation(y)
         x = padded_conv(self.features, 3, bias=True, dtype=self.dtype, name="conv")(x)
         return max_pool_tiles(self.activation(BatchNorm(self.dtype, name="bn")(x, members)), self.pool)
 

@@ -3,7 +3,9 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Shaped
 
 
 def items_a_chunk(n_items: int, item_bytes: int, most_bytes: float) -> int:
@@ -14,6 +16,19 @@ def items_a_chunk(n_items: int, item_bytes: int, most_bytes: float) -> int:
 def divisors(n: int) -> list[int]:
     """Return the divisors of `n`, in order."""
     return [divisor for divisor in range(1, n + 1) if n % divisor == 0]
+
+
+def even_parts(n: int, most: int) -> tuple[int, int]:
+    """Return the number of parts that `n` is cut into, and their size of `most` or less; the last may be smaller."""
+    size = -(-n // -(-n // max(1, most)))
+    return -(-n // size), size
+
+
+def cut(x: Shaped[Array, "items n *rest"], size: int, overlap: int) -> Shaped[Array, "pieces m *rest"]:
+    """Cut each item along its first axis; a piece has `size` of its own, and `overlap` that the next one has, too."""
+    starts = range(0, x.shape[1] - overlap, size)
+    pieces = jnp.stack([x[:, start : start + size + overlap] for start in starts], axis=1)
+    return pieces.reshape(-1, *pieces.shape[2:])
 
 
 def over_chunks(body: Any, carry: Any, items: Any, size: int) -> tuple[Any, Any]:

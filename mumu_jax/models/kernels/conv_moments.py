@@ -16,6 +16,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from mumu_jax.models.kernels.backend import backend, stored
+from mumu_jax.models.kernels.chunks import cut, even_parts
 from mumu_jax.models.kernels.pooling import MOST_IN_A_BYTE, Window, max_and_place, unpool
 from mumu_jax.models.kernels.precision import product_precision
 from mumu_jax.models.kernels.windows import copy_windows
@@ -54,27 +55,24 @@ def pool_and_moments(
 
 
 class _Pieces(NamedTuple):
-    """How an item's frames are cut into pieces, the last of which may have zeros at its end."""
+    """The cut of each item's frames into pieces of whole windows; the last piece may have zeros at its end."""
 
     n_frames: int  # of an item
-    size: int  # frames of a piece, a multiple of the window's
     count: int
+    size: int  # frames of a piece
 
     @classmethod
     def of(cls, x: Array, kernel: Array, window: Window) -> "_Pieces":
-        n_frames, frame_bytes = x.shape[1], x.shape[2] * kernel.shape[3] * x.dtype.itemsize
-        least = window[0]
-        size = least * max(1, min(-(-n_frames // least), PIECE_BYTES // (least * frame_bytes)))
-        return cls(n_frames, size, -(-n_frames // size))
+        window_bytes = window[0] * x.shape[2] * kernel.shape[3] * x.dtype.itemsize
+        count, n_windows = even_parts(-(-x.shape[1] // window[0]), PIECE_BYTES // window_bytes)
+        return cls(x.shape[1], count, n_windows * window[0])
 
     def cut(self, x: Array, kernel: Array) -> Float[Array, "pieces 1 frames bins 1"]:
         """Return what the kernel sees of `x`, with zeros around it."""
         around_time, around_bins = (taps // 2 for taps in kernel.shape[:2])
         missing = self.count * self.size - self.n_frames
         x = jnp.pad(x, ((0, 0), (around_time, around_time + missing), (around_bins, around_bins), (0, 0)))
-        starts, length = range(0, self.count * self.size, self.size), self.size + 2 * around_time
-        pieces = jnp.stack([x[:, start : start + length] for start in starts], axis=1)
-        return stored(pieces.reshape(-1, 1, *pieces.shape[2:]))
+        return stored(cut(x, self.size, 2 * around_time)[:, None])
 
     def n_real(self, n_items: int) -> Int[Array, " pieces"]:
         """Return the number of each piece's frames that are an item's."""

@@ -20,7 +20,7 @@ from jax import nn as jnn
 from jaxtyping import Array, Float
 
 from mumu_jax.models.kernels.backend import backend, stored
-from mumu_jax.models.kernels.chunks import divisors, items_a_chunk, over_chunks
+from mumu_jax.models.kernels.chunks import cut, divisors, items_a_chunk, over_chunks
 from mumu_jax.models.kernels.formulations import FIXED, FORMULATIONS, Choose, Convolution, supported
 from mumu_jax.models.kernels.pooling import MOST_IN_A_BYTE, Window, max_and_place, max_pool_tiles, unpool
 
@@ -109,8 +109,7 @@ def _cut(x, matrix, layer: _Layer):
 
     sizes = [size for size in (pt * n for n in divisors(n_frames // pt)) if is_supported(size)]
     size = max((size for size in sizes if size * item_bytes <= n_frames * layer.cached_bytes), default=min(sizes))
-    pieces = jnp.stack([x[:, low : low + size + kt - 1] for low in range(0, n_frames, size)], axis=1)
-    return pieces.reshape(-1, *pieces.shape[2:])
+    return cut(x, size, kt - 1)
 
 
 def _crop(x, kernel_size, pool: Window, padding: Padding):

@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mumu_jax.models.kernels.backend import stored
-from mumu_jax.models.kernels.chunks import items_a_chunk, over_chunks
+from mumu_jax.models.kernels.chunks import cut, even_parts, items_a_chunk, over_chunks
 from mumu_jax.models.kernels.plain import Padding
 from mumu_jax.models.kernels.pooling import Phases, in_order
 from mumu_jax.models.kernels.precision import product_precision
@@ -27,8 +27,8 @@ _A: Coefficients = ((1, 1, 1, 0), (0, 1, -1, -1))
 # For the kernel turned around, (G k)ᵢ is that of the kernel at this place: the input's gradient needs no new matrices.
 _TURNED = (3, 1, 2, 0)
 
-# Of a chunk's products; measured on an AMD EPYC.
-CHUNK_BYTES = 2**23
+# Of a chunk's products, in bytes; measured on an AMD EPYC, where products of fewer tiles at once are half as fast.
+CHUNK_BYTES = 10 * 2**20
 LEAST_CHANNELS = 32
 
 
@@ -98,7 +98,7 @@ def _output_size(x_shape: tuple[int, ...], padding: Padding) -> tuple[int, int]:
 
 
 class _Bands(NamedTuple):
-    """How an item's outputs are cut into bands of whole rows of tiles, and how many bands are in a chunk."""
+    """The cut of each item's outputs into bands of whole rows of tiles, and the number of bands in a chunk."""
 
     height: int  # of the outputs, and their width
     width: int
@@ -108,26 +108,19 @@ class _Bands(NamedTuple):
 
     @classmethod
     def of(cls, x_shape: tuple[int, ...], padding: Padding, matrices: Array) -> "_Bands":
-        """Return the least bands of an item, of equal sizes, whose products stay in the cache."""
+        """Return as few bands of even sizes as have products that stay in the cache."""
         height, width = _output_size(x_shape, padding)
-        n_rows = -(-height // 2)
         row_bytes = 16 * -(-width // 2) * max(matrices.shape[1:]) * matrices.dtype.itemsize
-        count = -(-n_rows // max(1, min(n_rows, CHUNK_BYTES // row_bytes)))
-        rows = -(-n_rows // count)
-        count = -(-n_rows // rows)
-        chunk_size = items_a_chunk(x_shape[0] * count, rows * row_bytes, CHUNK_BYTES)
-        return cls(height, width, 2 * rows, count, chunk_size)
+        count, n_rows = even_parts(-(-height // 2), CHUNK_BYTES // row_bytes)
+        chunk_size = items_a_chunk(x_shape[0] * count, n_rows * row_bytes, CHUNK_BYTES)
+        return cls(height, width, 2 * n_rows, count, chunk_size)
 
     def of_input(self, x: Array, padding: Padding) -> Float[Array, "bands h w cin"]:
         """Return what the bands' outputs see of the padded input; neighbours have two rows in common."""
         (top, bottom), (left, right) = padding
         missing = self.count * self.rows - self.height
         x = jnp.pad(x, ((0, 0), (top, bottom + missing), (left, right + self.width % 2), (0, 0)))
-        if self.count == 1:
-            return x
-        starts = range(0, self.count * self.rows, self.rows)
-        bands = jnp.stack([x[:, start : start + self.rows + 2] for start in starts], axis=1)
-        return stored(bands.reshape(-1, *bands.shape[2:]))
+        return x if self.count == 1 else stored(cut(x, self.rows, 2))
 
     def of_output(self, g: Array) -> Float[Array, "bands h2 w2 cout"]:
         missing = self.count * self.rows - self.height
