@@ -1,5 +1,7 @@
-"""A norm's block whose convolution is not stored computes what the one does whose is: values, gradients, statistics."""
+"""A block whose first convolution is not stored has the values, gradients and statistics of one that stores it."""
 
+import math
+import re
 from functools import partial
 
 import jax
@@ -11,7 +13,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from mumu_jax.models import tagging
 from mumu_jax.models.batch_norm import Members
-from mumu_jax.models.kernels import conv_moments
+from mumu_jax.models.kernels import conv_moments, plain
 from mumu_jax.models.kernels.backend import traced_for
 
 N_ITEMS, FEATURES = 8, 6
@@ -56,46 +58,81 @@ def assert_close(found, expected):
     jax.tree.map_with_path(close, found, expected)
 
 
-@pytest.mark.parametrize("members", [None, Members(MASK), Members(MASK, trainable="conv")])
-@pytest.mark.parametrize("frames", [None, 4, 8])
-def test_as_with_a_stored_convolution(x, members, frames, monkeypatch):
-    """Tagging, training and frozen; in one piece, and in pieces of so many frames, which do not divide an item's."""
-    if frames:
-        monkeypatch.setattr(conv_moments, "PIECE_BYTES", frames * x.shape[2] * FEATURES * x.dtype.itemsize)
-    variables = variables_of(x)
-    found = steps_of(block(), variables, x, members)
+def steps_with_a_stored_convolution(monkeypatch, *arguments):
     monkeypatch.setattr(conv_moments, "suits", lambda *_: False)
-    assert_close(found, steps_of(block(), variables, x, members))
+    return steps_of(*arguments)
+
+
+def set_piece(monkeypatch, frames, x):
+    monkeypatch.setattr(conv_moments, "PIECE_BYTES", frames * x.shape[2] * FEATURES * x.dtype.itemsize)
+
+
+@pytest.mark.parametrize("members", [None, Members(MASK), Members(MASK, trainable="conv")])
+@pytest.mark.parametrize(("frames", "length"), [(100, 23), (4, 23), (8, 23), (8, 17), (0, 16)])
+def test_as_with_a_stored_convolution(x, members, frames, length, monkeypatch):
+    """Tagging, training and frozen; in one piece, and in pieces of so many frames, of which the last lack some."""
+    x = x[:, :length]
+    set_piece(monkeypatch, frames, x)
+    arguments = block(), variables_of(x), x, members
+    assert_close(steps_of(*arguments), steps_with_a_stored_convolution(monkeypatch, *arguments))
 
 
 @pytest.mark.parametrize(("pool", "activation"), [((1, 1), nn.elu), ((5, 3), nn.relu), ((2, 9), nn.elu)])
 def test_other_pools_and_activations(x, pool, activation, monkeypatch):
-    variables, members = variables_of(x), Members(MASK)
-    found = steps_of(block(pool, activation), variables, x, members)
+    arguments = block(pool, activation), variables_of(x), x, Members(MASK)
+    assert_close(steps_of(*arguments), steps_with_a_stored_convolution(monkeypatch, *arguments))
+
+
+def test_an_activation_that_falls_precedes_the_pool(x, monkeypatch):
+    arguments = block(activation=nn.gelu), variables_of(x), x, Members(MASK)
+    assert_close(steps_of(*arguments), steps_with_a_stored_convolution(monkeypatch, *arguments))
+
+
+@pytest.mark.parametrize("sides", [(3, 3), (5, 3), (1, 7)])
+def test_kernels(x, sides):
+    rng = np.random.default_rng(2)
+    kernel, scale = (jnp.asarray(rng.normal(size=size), jnp.float32) for size in ((*sides, 1, FEATURES), FEATURES))
+    assert {*np.sign(scale)} == {-1, 1}
+
+    def ours(x, kernel):
+        return conv_moments.pool_and_moments(x, kernel, scale, (4, 2))[:3]
+
+    def plainly(x, kernel):
+        padding = [(side // 2, side // 2) for side in sides]
+        y = plain.convolve(x, kernel, 1, padding, jax.lax.Precision.HIGHEST)
+        windows = (scale * y)[:, :20, :8].reshape(N_ITEMS, 5, 4, 4, 2, FEATURES)
+        return windows.max((2, 4)) / scale, y.mean((1, 2)), y.var((1, 2))
+
+    found, pull = jax.vjp(ours, x, kernel)
+    expected, pull_plainly = jax.vjp(plainly, x, kernel)
+    given = tuple(jnp.asarray(rng.normal(size=part.shape), jnp.float32) for part in expected)
+    assert_close((found, pull(given)), (expected, pull_plainly(given)))
+
+
+def test_no_array_is_as_large_as_the_convolution(x, monkeypatch):
+    features = 32  # more than the nine places of the kernel, whose products are stored
+    set_piece(monkeypatch, 2, x)
+    block = tagging.Block(features, (4, 2), nn.relu, jnp.float32)
+    variables = block.init(jax.random.key(0), x, None)
+
+    def largest() -> int:
+        steps = jax.make_jaxpr(lambda x: steps_of(block, variables, x, Members(MASK)))(x)
+        return max(math.prod(map(int, size.split(","))) for size in re.findall(r"f32\[([\d,]+)\]", str(steps)))
+
+    assert largest() < x.size * features
     monkeypatch.setattr(conv_moments, "suits", lambda *_: False)
-    assert_close(found, steps_of(block(pool, activation), variables, x, members))
+    assert largest() >= x.size * features
 
 
-def test_no_value_of_the_convolution_is_stored(x, monkeypatch):
-    variables, members = variables_of(x), Members(MASK)
-
-    def stores() -> bool:
-        text = str(jax.make_jaxpr(lambda x: steps_of(block(), variables, x, members))(x))
-        return f"f32[{N_ITEMS},{x.shape[1]},{x.shape[2]},{FEATURES}]" in text
-
-    assert not stores()
-    monkeypatch.setattr(conv_moments, "suits", lambda *_: False)
-    assert stores()
-
-
-def test_statistics_are_those_of_all_devices(x):
+@pytest.mark.parametrize("trainable", ["", "conv"])
+def test_statistics_are_those_of_all_devices(x, trainable):
     variables = variables_of(x)
-    whole = steps_of(block(), variables, x, Members(MASK))
+    whole = steps_of(block(), variables, x, Members(MASK, trainable=trainable))
     mesh = Mesh(np.array(jax.devices()[:4]), ("device",))
     parts, everywhere = PartitionSpec("device"), PartitionSpec()
 
     def part(x, mask):
-        found = steps_of(block(), variables, x, Members(mask, "device"))
+        found = steps_of(block(), variables, x, Members(mask, "device", trainable))
         of_params, of_x = found["gradients"]
         return {**found, "gradients": (jax.lax.psum(of_params, "device"), of_x)}
 
@@ -120,7 +157,11 @@ def test_the_same_parameters(x, monkeypatch):
         ((2, 8, 8, 2), jnp.float32, (2, 2), "cpu"),
         ((2, 8, 8, 1), jnp.bfloat16, (2, 2), "cpu"),
         ((2, 8, 8, 1), jnp.float32, (16, 16), "cpu"),
+        ((2, 8, 1, 1), jnp.float32, (2, 2), "cpu"),
+        ((2, 0, 8, 1), jnp.float32, (2, 2), "cpu"),
+        ((0, 8, 8, 1), jnp.float32, (2, 2), "cpu"),
         ((2, 8, 8, 1), jnp.float32, (2, 2), "tpu"),
+        ((2, 8, 8, 1), jnp.float32, (2, 2), "gpu"),
     ],
 )
 def test_not_used_elsewhere(shape, dtype, pool, backend):

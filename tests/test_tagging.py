@@ -140,6 +140,8 @@ def test_musicnn_takes_any_number_of_frames(n_frames):
     [
         ("musicnn", (187, 64), "span 67 bins, and its input has 64"),
         ("fcn", (187, 96), "at least 1,280 frames × 96 bins, and these are of 187 frames × 96 bins"),
+        ("fcn", (1813, 1), "at least 1,280 frames × 96 bins, and these are of 1,813 frames × 1 bins"),
+        ("crnn", (1, 96), "at least 96 frames × 96 bins, and these are of 1 frames × 96 bins"),
         ("vgg", (8, 96), "at least 66 frames × 63 bins, and these are of 8 frames × 96 bins"),
         ("vgg", (187, 24), "at least 66 frames × 63 bins, and these are of 187 frames × 24 bins"),
         ("cnn_choi", (187, 96), "at least 1,280 frames × 96 bins, and these are of 187 frames × 96 bins"),

@@ -41,13 +41,8 @@ class Members(NamedTuple):
     trainable: str = ""
 
 
-class BatchNorm(nn.Module):
-    """A layer that gives each channel, the last axis, zero mean and unit variance, then a learned scale and bias.
-
-    Statistics are float32, the result is `dtype`.  With `members`, a batch is normalised by its own statistics, and the
-    running statistics (collection `batch_stats`) move towards them.  Without `members`, or if the layer is frozen, it
-    is normalised by the running statistics, which do not change.
-    """
+class _Norm(nn.Module):
+    """The settings, parameters and running statistics of batch normalisation; statistics are float32."""
 
     dtype: Any = jnp.float32
     epsilon: float = EPSILON
@@ -57,57 +52,65 @@ class BatchNorm(nn.Module):
         """Return whether the layer normalises a batch by its own statistics."""
         return members is not None and trains(members.trainable, (*self.path, "scale"))
 
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "items *places channels"], members: Members | None = None
-    ) -> Float[Array, "items *places channels"]:
-        scale, bias, running = self._variables(x.shape[-1])
-        if members is None or not self.takes_batch(members):
-            mean, var = running.mean.value, running.var.value
-            return _scale(x, mean, lax.rsqrt(var + self.epsilon), scale, bias).astype(self.dtype)
-        mean, var, count = _moments(lax.stop_gradient(x), members)
-        self._move(running, mean, var, count)
-        statistics = _Statistics(mean, lax.rsqrt(var + self.epsilon), count, members.mask)
-        return _normalise(x, scale, bias, statistics, members.axis, self.dtype)
-
-    def _variables(self, n_channels: int) -> tuple[Array, Array, "_Running"]:
-        """Return scale, bias and the running statistics."""
+    def _parameters(self, n_channels: int) -> tuple[Array, Array]:
+        """Return scale and bias."""
         scale = self.param("scale", nn.initializers.ones_init(), (n_channels,))
-        bias = self.param("bias", nn.initializers.zeros_init(), (n_channels,))
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (n_channels,), jnp.float32)
-        running_var = self.variable("batch_stats", "var", jnp.ones, (n_channels,), jnp.float32)
-        return scale, bias, _Running(running_mean, running_var)
+        return scale, self.param("bias", nn.initializers.zeros_init(), (n_channels,))
 
-    def _move(self, running: "_Running", mean: Channels, var: Channels, count: Float[Array, ""]) -> None:
-        """Move the running statistics towards a batch's."""
+    def _running(self, n_channels: int) -> "_Running":
+        """Return the running statistics."""
+        mean = self.variable("batch_stats", "mean", jnp.zeros, (n_channels,), jnp.float32)
+        return _Running(mean, self.variable("batch_stats", "var", jnp.ones, (n_channels,), jnp.float32))
+
+    def _update(self, running: "_Running", mean: Channels, var: Channels, count: Float[Array, ""]) -> None:
+        """Move the running statistics towards a batch's, which are of `count` values in each channel."""
         unbiased = var * count / jnp.maximum(count - 1, 1)
         running.mean.value = (1 - self.momentum) * running.mean.value + self.momentum * mean
         running.var.value = (1 - self.momentum) * running.var.value + self.momentum * unbiased
 
 
-class BatchNormOfPool(BatchNorm):
-    """`BatchNorm` and max-pool of a layer's values that are not stored: only what the pool would keep is normalised.
+class BatchNorm(_Norm):
+    """A layer that gives each channel, the last axis, zero mean and unit variance, then a learned scale and bias.
 
-    A bias before the normalisation moves the running mean alone: of a batch's own statistics it is a part.
+    Statistics are float32, the result is `dtype`.  With `members`, a batch is normalised by its own statistics, and the
+    running statistics (collection `batch_stats`) move towards them.  Without `members`, or if the layer is frozen, it
+    is normalised by the running statistics, which do not change.
     """
 
     @nn.compact
     def __call__(
-        self,
-        pool: Callable[[Array], PoolAndMoments],
-        before: Channels,
-        n_places: int,
-        members: Members | None = None,
-    ) -> Float[Array, "items t f channels"]:
-        """Normalise what `pool` returns for the scale, of `n_places` values an item and channel; add `before` first."""
-        scale, bias, running = self._variables(before.shape[0])
-        x = pool(scale)
+        self, x: Float[Array, "items *places channels"], members: Members | None = None
+    ) -> Float[Array, "items *places channels"]:
+        (scale, bias), running = self._parameters(x.shape[-1]), self._running(x.shape[-1])
         if members is None or not self.takes_batch(members):
-            mean, var = running.mean.value - before, running.var.value
+            mean, var = running.mean.value, running.var.value
+            return _scale(x, mean, lax.rsqrt(var + self.epsilon), scale, bias).astype(self.dtype)
+        mean, var, count = _moments(lax.stop_gradient(x), members)
+        self._update(running, mean, var, count)
+        statistics = _Statistics(mean, lax.rsqrt(var + self.epsilon), count, members.mask)
+        return _normalise(x, scale, bias, statistics, members.axis, self.dtype)
+
+
+class BatchNormOfPool(_Norm):
+    """`BatchNorm` of a convolution with a bias, then max-pool, by the moments of all values and the pooled ones alone.
+
+    A batch's own mean contains the convolution's bias, which cancels there, and has no gradient.  It is a part of the
+    running mean.
+    """
+
+    @nn.compact
+    def __call__(
+        self, pool: Callable[[Array], PoolAndMoments], conv_bias: Channels, members: Members | None = None
+    ) -> Float[Array, "items t f channels"]:
+        """Normalise what `pool` returns for the scale: values and moments of the convolution without its bias."""
+        (scale, bias), running = self._parameters(len(conv_bias)), self._running(len(conv_bias))
+        pooled = pool(scale)
+        if members is None or not self.takes_batch(members):
+            mean, var = running.mean.value - conv_bias, running.var.value
         else:
-            mean, var, n_items = _moments_of_items(x, members)
-            self._move(running, mean + before, var, n_items * n_places)
-        return _scale(x.values, mean, lax.rsqrt(var + self.epsilon), scale, bias).astype(self.dtype)
+            mean, var, n_items = _moments_of_items(pooled, members)
+            self._update(running, mean + conv_bias, var, n_items * pooled.n_values)
+        return _scale(pooled.values, mean, lax.rsqrt(var + self.epsilon), scale, bias).astype(self.dtype)
 
 
 class _Running(NamedTuple):
@@ -176,12 +179,12 @@ def _moments(
     return mean, _total(sum_real((x - mean) ** 2), members.axis) / count, count
 
 
-def _moments_of_items(x: PoolAndMoments, members: Members) -> tuple[Channels, Channels, Float[Array, ""]]:
+def _moments_of_items(pooled: PoolAndMoments, members: Members) -> tuple[Channels, Channels, Float[Array, ""]]:
     """Return mean and variance of the real items' values in each channel, and the number of these items."""
     mask = members.mask[:, None]
-    sums, n_items = _total(((x.mean * mask).sum(0), mask.sum()), members.axis)
+    sums, n_items = _total(((pooled.mean * mask).sum(0), mask.sum()), members.axis)
     mean = sums / n_items
-    squares = x.var + (x.mean - mean) ** 2
+    squares = pooled.var + (pooled.mean - mean) ** 2
     return mean, _total((squares * mask).sum(0), members.axis) / n_items, n_items
 
 

@@ -16,7 +16,7 @@ from mumu_jax.config import ModelSettings
 from mumu_jax.models.batch_norm import BatchNorm, BatchNormOfPool, Members
 from mumu_jax.models.head import Shallow, dropout
 from mumu_jax.models.kernels import conv_moments
-from mumu_jax.models.kernels.padded import Filters, padded_conv
+from mumu_jax.models.kernels.padded import ConvParameters, padded_conv
 from mumu_jax.models.kernels.pooling import largest, max_pool_tiles
 from mumu_jax.models.kernels.precision import product_precision
 from mumu_jax.models.least_patch import check_not_empty
@@ -44,6 +44,7 @@ FORMS = {
     "crnn_choi": Form(*_CRNN, recurrent=True, choi=True),
 }
 RECURRENT_WIDTH = 32
+NEVER_FALL = (nn.relu, nn.elu)  # activations that may follow a max-pool as well as precede it
 
 
 class Tagger(nn.Module):
@@ -123,7 +124,7 @@ class ShortChunk(nn.Module):
 
 
 class Block(nn.Module):
-    """A 3 × 3 convolution, norm, activation (which has to be monotonic) and max-pool."""
+    """A 3 × 3 convolution, norm, activation and max-pool."""
 
     features: int
     pool: Size
@@ -132,11 +133,10 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "items frames bins c"], members: Members | None) -> Float[Array, "items t f d"]:
-        if conv_moments.suits(x, self.pool):
-            kernel, bias = Filters(self.features, 3, name="conv")(n_channels=1)
+        if self.activation in NEVER_FALL and conv_moments.suits(x, self.pool):
+            kernel, conv_bias = ConvParameters(self.features, 3, name="conv")(n_channels=1)
             pool = partial(conv_moments.pool_and_moments, x, kernel, window=self.pool)
-            y = BatchNormOfPool(self.dtype, name="bn")(pool, bias, prod(x.shape[1:3]), members)
-            return self.activation(y)
+            return self.activation(BatchNormOfPool(self.dtype, name="bn")(pool, conv_bias, members))
         x = padded_conv(self.features, 3, bias=True, dtype=self.dtype, name="conv")(x)
         return max_pool_tiles(self.activation(BatchNorm(self.dtype, name="bn")(x, members)), self.pool)
 

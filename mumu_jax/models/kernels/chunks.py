@@ -18,14 +18,21 @@ def divisors(n: int) -> list[int]:
     return [divisor for divisor in range(1, n + 1) if n % divisor == 0]
 
 
-def even_parts(n: int, most: int) -> tuple[int, int]:
-    """Return the number of parts that `n` is cut into, and their size of `most` or less; the last may be smaller."""
-    size = -(-n // -(-n // max(1, most)))
+def parts_of(n: int, most: int) -> tuple[int, int]:
+    """Return the least number of parts of up to `most` (but at least 1), and their size; the last part may be smaller.
+
+    They are nearly equal: seven in parts of up to five are four and three.
+    """
+    n_parts = -(-n // max(1, most))
+    size = -(-n // n_parts)
     return -(-n // size), size
 
 
-def cut(x: Shaped[Array, "items n *rest"], size: int, overlap: int) -> Shaped[Array, "pieces m *rest"]:
-    """Cut each item along its first axis; a piece has `size` of its own, and `overlap` that the next one has, too."""
+def cut_to_pieces(x: Shaped[Array, "items n *rest"], size: int, overlap: int) -> Shaped[Array, "pieces m *rest"]:
+    """Cut each item along its first axis into pieces of `size + overlap`, which begin at every `size`-th place.
+
+    `size` divides the axis's length minus `overlap`.
+    """
     starts = range(0, x.shape[1] - overlap, size)
     pieces = jnp.stack([x[:, start : start + size + overlap] for start in starts], axis=1)
     return pieces.reshape(-1, *pieces.shape[2:])

@@ -20,7 +20,7 @@ from jax import nn as jnn
 from jaxtyping import Array, Float
 
 from mumu_jax.models.kernels.backend import backend, stored
-from mumu_jax.models.kernels.chunks import cut, divisors, items_a_chunk, over_chunks
+from mumu_jax.models.kernels.chunks import cut_to_pieces, divisors, items_a_chunk, over_chunks
 from mumu_jax.models.kernels.formulations import FIXED, FORMULATIONS, Choose, Convolution, supported
 from mumu_jax.models.kernels.pooling import MOST_IN_A_BYTE, Window, max_and_place, max_pool_tiles, unpool
 
@@ -109,7 +109,7 @@ def _cut(x, matrix, layer: _Layer):
 
     sizes = [size for size in (pt * n for n in divisors(n_frames // pt)) if is_supported(size)]
     size = max((size for size in sizes if size * item_bytes <= n_frames * layer.cached_bytes), default=min(sizes))
-    return cut(x, size, kt - 1)
+    return cut_to_pieces(x, size, kt - 1)
 
 
 def _crop(x, kernel_size, pool: Window, padding: Padding):

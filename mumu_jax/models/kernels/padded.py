@@ -20,7 +20,7 @@ from mumu_jax.models.kernels.products import multiply
 KERNEL_INIT = nn.initializers.he_normal()
 
 
-class Filters(nn.Module):
+class ConvParameters(nn.Module):
     """The parameters of a `padded_conv` with a bias, for a layer that convolves in another way."""
 
     features: int

@@ -47,7 +47,7 @@ def convolve(
     matrix = kernel.reshape(-1, kernel.shape[3])
 
     def chunk(_: None, x: Array) -> tuple[None, Array]:
-        (windows,) = copy_windows(_pad(x, padding), kernel, stride, size)
+        windows = copy_windows(_pad(x, padding), kernel, stride, size)
         y = _multiply(windows.reshape(-1, windows.shape[3]), matrix, precision)
         return None, y.reshape(len(x), *size, kernel.shape[3]).astype(x.dtype)
 
@@ -82,9 +82,10 @@ def _kernel_gradient(x: Array, g: Array, kernel: Array, stride: int, padding: Pa
 
     def chunk(total: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
         x, g = part
-        split = copy_windows if at_once else _slice_by_places
+        seen = _pad(x, padding), kernel, stride, size
+        parts = [copy_windows(*seen)] if at_once else _slice_by_places(*seen)
         columns = g.reshape(-1, g.shape[3])
-        factors = [rows.reshape(-1, rows.shape[3]).T for rows in split(_pad(x, padding), kernel, stride, size)]
+        factors = [rows.reshape(-1, rows.shape[3]).T for rows in parts]
         return total + jnp.concatenate([_multiply(rows, columns, precision) for rows in factors]), None
 
     zero = jnp.zeros((prod(kernel.shape[:3]), kernel.shape[3]), jnp.float32)
@@ -96,26 +97,34 @@ def _input_gradient_by_products(
     g: Array, kernel: Array, stride: int, padding: Padding, sides: Sequence[int], precision: Any
 ) -> Array:
     """Return the input's gradient: each place's product with the outputs' gradient, added where its inputs are."""
-    size, (n_rows, n_columns, channels) = g.shape[1:3], kernel.shape[:3]
     matrix = kernel.reshape(-1, kernel.shape[3]).T
+
+    def chunk(_: None, g: Array) -> tuple[None, Array]:
+        products = stored(_multiply(g.reshape(-1, g.shape[3]), matrix, precision))
+        places = jnp.moveaxis(products.reshape(*g.shape[:3], *kernel.shape[:3]), (3, 4), (0, 1))
+        return None, add_at_inputs(places, stride, padding, sides).astype(g.dtype)
+
+    return over_chunks(chunk, None, g, _chunk_size(len(g), g.shape[1:3], kernel))[1]
+
+
+def add_at_inputs(
+    places: Float[Array, "kh kw items h2 w2 *rest"], stride: int, padding: Padding, sides: Sequence[int]
+) -> Float[Array, "items h w *rest"]:
+    """Return the sum of what each place of the kernel gives at the outputs' positions, moved to the inputs it sees."""
+    (n_rows, n_columns), size, zero = places.shape[:2], places.shape[3:5], jnp.zeros((), places.dtype)
+    unpadded = (0, 0, 0)
 
     def pads_of(axis: int, place: int) -> tuple[int, int, int]:
         """Return how many zeros are before, behind and between the outputs for them to lie on their inputs."""
         first = place - padding[axis][0]
         return first, sides[axis] - first - (size[axis] - 1) * stride - 1, stride - 1
 
-    def chunk(_: None, g: Array) -> tuple[None, Array]:
-        products = stored(_multiply(g.reshape(-1, g.shape[3]), matrix, precision))
-        places = products.reshape(*g.shape[:3], n_rows, n_columns, channels)
-        zero, unpadded = jnp.zeros((), places.dtype), (0, 0, 0)
-        parts = [
-            lax.pad(places[:, :, :, i, j], zero, (unpadded, pads_of(0, i), pads_of(1, j), unpadded))
-            for i in range(n_rows)
-            for j in range(n_columns)
-        ]
-        return None, sum(parts[1:], parts[0]).astype(g.dtype)
-
-    return over_chunks(chunk, None, g, _chunk_size(len(g), size, kernel))[1]
+    parts = [
+        lax.pad(places[i, j], zero, (unpadded, pads_of(0, i), pads_of(1, j), *[unpadded] * (places.ndim - 5)))
+        for i in range(n_rows)
+        for j in range(n_columns)
+    ]
+    return sum(parts[1:], parts[0])
 
 
 def _input_gradient_by_phases(
@@ -166,9 +175,11 @@ def _pad(x: Array, padding: Padding) -> Array:
     return jnp.pad(x, ((0, 0), *padding, (0, 0)))
 
 
-def copy_windows(padded: Array, kernel: Array, stride: int, size: tuple[int, ...]) -> list[Array]:
-    """Return what the kernel sees at each of its positions, as one array: [items, height, width, places × channels]."""
-    return [stored(jnp.concatenate(_slice_by_places(padded, kernel, stride, size), axis=3))]
+def copy_windows(
+    padded: Array, kernel: Array, stride: int, size: tuple[int, ...]
+) -> Float[Array, "items h2 w2 places_channels"]:
+    """Return what the kernel sees at each of its positions: its places, and the channels of each."""
+    return stored(jnp.concatenate(_slice_by_places(padded, kernel, stride, size), axis=3))
 
 
 def _slice_by_places(padded: Array, kernel: Array, stride: int, size: tuple[int, ...]) -> list[Array]:

@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mumu_jax.models.kernels.backend import stored
-from mumu_jax.models.kernels.chunks import cut, even_parts, items_a_chunk, over_chunks
+from mumu_jax.models.kernels.chunks import cut_to_pieces, items_a_chunk, over_chunks, parts_of
 from mumu_jax.models.kernels.plain import Padding
 from mumu_jax.models.kernels.pooling import Phases, in_order
 from mumu_jax.models.kernels.precision import product_precision
@@ -27,7 +27,8 @@ _A: Coefficients = ((1, 1, 1, 0), (0, 1, -1, -1))
 # For the kernel turned around, (G k)ᵢ is that of the kernel at this place: the input's gradient needs no new matrices.
 _TURNED = (3, 1, 2, 0)
 
-# Of a chunk's products, in bytes; measured on an AMD EPYC, where products of fewer tiles at once are half as fast.
+# Of a chunk's products, in bytes.  Measured on an AMD EPYC: products of half as many tiles are half as fast, and twice
+# as many leave the cache.
 CHUNK_BYTES = 10 * 2**20
 LEAST_CHANNELS = 32
 
@@ -63,7 +64,7 @@ def _convolve(x: Array, matrices: Array, padding: Padding, turned: bool = False)
         y = products(stored(input_tiles(x, turned)), matrices, turned)
         return None, in_order(phases_of(stored(y), x.shape[1] - 2, x.shape[2] - 2, turned))
 
-    y = over_chunks(chunk, None, bands.of_input(x, padding), bands.chunk_size)[1]
+    y = over_chunks(chunk, None, bands.cut_input(x, padding), bands.chunk_size)[1]
     return y.reshape(len(x), -1, *y.shape[2:])[:, : bands.height, : bands.width]
 
 
@@ -84,7 +85,7 @@ def _backward(padding: Padding, residuals: tuple[Array, Array], g: Array) -> tup
         return total + lax.dot_general(of_input, of_output, over_tiles, product_precision(x.dtype)), None
 
     bands = _Bands.of(x.shape, padding, matrices)
-    parts = bands.of_input(x, padding), bands.of_output(g)
+    parts = bands.cut_input(x, padding), bands.cut_output(g)
     dmatrices, _ = over_chunks(chunk, jnp.zeros_like(matrices), parts, bands.chunk_size)
     return dx, kernel_gradient(stored(dmatrices))
 
@@ -100,32 +101,36 @@ def _output_size(x_shape: tuple[int, ...], padding: Padding) -> tuple[int, int]:
 class _Bands(NamedTuple):
     """The cut of each item's outputs into bands of whole rows of tiles, and the number of bands in a chunk."""
 
-    height: int  # of the outputs, and their width
-    width: int
-    rows: int  # of outputs in a band: an even number
-    count: int  # of an item's bands, the last of which may have zeros below
+    height: int  # of the outputs
+    width: int  # of the outputs
+    n_rows: int  # of outputs in a band: two for each row of tiles
+    n_bands: int  # of an item; the last one may have zeros below
     chunk_size: int
 
     @classmethod
     def of(cls, x_shape: tuple[int, ...], padding: Padding, matrices: Array) -> "_Bands":
-        """Return as few bands of even sizes as have products that stay in the cache."""
+        """Return as few bands as have products that stay in the cache."""
         height, width = _output_size(x_shape, padding)
         row_bytes = 16 * -(-width // 2) * max(matrices.shape[1:]) * matrices.dtype.itemsize
-        count, n_rows = even_parts(-(-height // 2), CHUNK_BYTES // row_bytes)
-        chunk_size = items_a_chunk(x_shape[0] * count, n_rows * row_bytes, CHUNK_BYTES)
-        return cls(height, width, 2 * n_rows, count, chunk_size)
+        n_bands, rows_of_tiles = parts_of(-(-height // 2), CHUNK_BYTES // row_bytes)
+        chunk_size = items_a_chunk(x_shape[0] * n_bands, rows_of_tiles * row_bytes, CHUNK_BYTES)
+        return cls(height, width, 2 * rows_of_tiles, n_bands, chunk_size)
 
-    def of_input(self, x: Array, padding: Padding) -> Float[Array, "bands h w cin"]:
+    @property
+    def n_missing(self) -> int:
+        """Return the number of the last band's rows that are no outputs."""
+        return self.n_bands * self.n_rows - self.height
+
+    def cut_input(self, x: Array, padding: Padding) -> Float[Array, "bands h w cin"]:
         """Return what the bands' outputs see of the padded input; neighbours have two rows in common."""
         (top, bottom), (left, right) = padding
-        missing = self.count * self.rows - self.height
-        x = jnp.pad(x, ((0, 0), (top, bottom + missing), (left, right + self.width % 2), (0, 0)))
-        return x if self.count == 1 else stored(cut(x, self.rows, 2))
+        x = jnp.pad(x, ((0, 0), (top, bottom + self.n_missing), (left, right + self.width % 2), (0, 0)))
+        return x if self.n_bands == 1 else stored(cut_to_pieces(x, self.n_rows, overlap=2))
 
-    def of_output(self, g: Array) -> Float[Array, "bands h2 w2 cout"]:
-        missing = self.count * self.rows - self.height
-        g = jnp.pad(g, ((0, 0), (0, missing), (0, self.width % 2), (0, 0)))
-        return g.reshape(-1, self.rows, *g.shape[2:])
+    def cut_output(self, g: Array) -> Float[Array, "bands h2 w2 cout"]:
+        """Return the bands of the outputs' gradient."""
+        g = jnp.pad(g, ((0, 0), (0, self.n_missing), (0, self.width % 2), (0, 0)))
+        return g.reshape(-1, self.n_rows, *g.shape[2:])
 
 
 # --- transformations --------------------------------------------------------------------------------------------
