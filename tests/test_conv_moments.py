@@ -141,6 +141,13 @@ def test_statistics_are_those_of_all_devices(x, trainable):
     assert_close(jax.jit(split)(x, MASK), whole)
 
 
+def test_parameters_from_a_file(x):
+    """They are of NumPy, where a network is not compiled."""
+    variables = variables_of(x)
+    found = block().apply(jax.tree.map(np.asarray, variables), x, None)
+    assert_close(found, block().apply(variables, x, None))
+
+
 def test_the_same_parameters(x, monkeypatch):
     found = block().init(jax.random.key(0), x, None)
     monkeypatch.setattr(conv_moments, "suits", lambda *_: False)

@@ -132,7 +132,9 @@ def test_one_real_step_of_every_experiment(name):
     for collection in ("params", "batch_stats"):
         before, after = (flatten_dict(one.variables[collection]) for one in (fresh, state))
         for path, leaf in after.items():
-            changes = trains(network.trainable, path) and path[0] != "forest"  # trees are grown, not trained
+            # Trees are grown, not trained.  A norm takes the first bias of a tagging network away: a gradient of zero.
+            stays = path[0] == "forest" or path == ("layer1", "conv", "bias")
+            changes = trains(network.trainable, path) and not stays
             assert bool(jnp.isfinite(leaf).all()), path
             assert bool(jnp.any(leaf != before[path])) == changes, path
 

@@ -52,7 +52,7 @@ class _Norm(nn.Module):
         """Return whether the layer normalises a batch by its own statistics."""
         return members is not None and trains(members.trainable, (*self.path, "scale"))
 
-    def _parameters(self, n_channels: int) -> tuple[Array, Array]:
+    def _parameters(self, n_channels: int) -> tuple[Channels, Channels]:
         """Return scale and bias."""
         scale = self.param("scale", nn.initializers.ones_init(), (n_channels,))
         return scale, self.param("bias", nn.initializers.zeros_init(), (n_channels,))
@@ -103,8 +103,8 @@ class BatchNormOfPool(_Norm):
         self, pool: Callable[[Array], PoolAndMoments], conv_bias: Channels, members: Members | None = None
     ) -> Float[Array, "items t f channels"]:
         """Normalise what `pool` returns for the scale: values and moments of the convolution without its bias."""
-        (scale, bias), running = self._parameters(len(conv_bias)), self._running(len(conv_bias))
-        pooled = pool(scale)
+        (scale, bias), running = self._parameters(conv_bias.shape[0]), self._running(conv_bias.shape[0])
+        pooled = pool(jnp.asarray(scale))
         if members is None or not self.takes_batch(members):
             mean, var = running.mean.value - conv_bias, running.var.value
         else:

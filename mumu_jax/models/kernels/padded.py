@@ -9,6 +9,7 @@ with the same result.
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array
 
@@ -30,7 +31,8 @@ class ConvParameters(nn.Module):
     def __call__(self, n_channels: int) -> tuple[Array, Array]:
         """Return kernel and bias."""
         kernel = self.param("kernel", KERNEL_INIT, (self.size, self.size, n_channels, self.features))
-        return kernel, self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        return jnp.asarray(kernel), jnp.asarray(bias)
 
 
 def padded_conv(
