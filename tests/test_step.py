@@ -24,6 +24,7 @@ from mumu_jax.errors import UserError
 from mumu_jax.experiments import load_config
 from mumu_jax.models.batch_norm import Members, trains
 from mumu_jax.models.resnet import ResNet
+from mumu_jax.models.tagging import ShortChunk
 from mumu_jax.objectives import make_objective
 from mumu_jax.objectives.cosine import Cosine
 from mumu_jax.objectives.label_graph import fit_label_graph
@@ -183,22 +184,29 @@ def test_a_frozen_batch_norm_keeps_its_statistics(trainable, moves):
     assert bool(jnp.any(found["bn1"]["mean"] != 0)) == moves
 
 
+NORMED = {
+    "image": (ResNet(blocks=(1, 1), bottleneck=True, n_outputs=N_LABELS, unit_output=False, dropout=0.3), (32, 32, 3)),
+    "mel": (ShortChunk(False, N_LABELS, unit_output=False, filters=(8, 8), dropout=0.3), (23, 9)),
+}
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("kind", ["jit", pytest.param("pmap", marks=pytest.mark.slow)])
-def test_running_statistics_do_not_depend_on_the_devices(kind):
-    model = ResNet(blocks=(1, 1), bottleneck=True, n_outputs=N_LABELS, unit_output=False, dropout=0.3)
+@pytest.mark.parametrize("modality", NORMED)
+def test_running_statistics_do_not_depend_on_the_devices(modality, kind):
+    model, shape = NORMED[modality]
     network, rng = Network(model, Logistic()), np.random.default_rng(0)
-    constants = Constants({"image": Standardisation(np.float32(0), np.float32(1))}, {})
+    constants = Constants({modality: Standardisation(np.float32(0), np.float32(1))}, {})
     mask = np.ones((3, 16), np.float32)
     mask[-1, 5:] = 0
-    images = rng.standard_normal((3, 16, 32, 32, 3), np.float32).astype(np.float16)
-    chunk = Batch({"image": images}, (rng.random((3, 16, N_LABELS)) < 0.4).astype(np.uint8), mask)
+    values = rng.standard_normal((3, 16, *shape), np.float32).astype(np.float16)
+    chunk = Batch({modality: values}, (rng.random((3, 16, N_LABELS)) < 0.4).astype(np.uint8), mask)
     one, losses_of_one = run_chunk(network, constants, chunk, 1)
     eight, losses_of_eight = run_chunk(network, constants, chunk, 8, kind)
     np.testing.assert_allclose(losses_of_eight, losses_of_one, atol=1e-5)
     for ours, theirs in zip(*map(jax.tree.leaves, (eight.batch_stats, one.batch_stats)), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-3)  # after two of Adam's steps
         assert bool(jnp.any((ours != 0) & (ours != 1)))
-    other = {"image": np.where(mask[..., None, None, None] > 0, images, np.float16(9))}
+    other = {modality: np.where(mask.reshape(3, 16, *[1] * len(shape)) > 0, values, np.float16(9))}
     padded = dataclasses.replace(chunk, inputs=other)
     np.testing.assert_array_equal(run_chunk(network, constants, padded, 1)[1], losses_of_one)
