@@ -1,9 +1,9 @@
 """A convolution of one channel, its max-pool and the moments that batch normalisation needs; its values are not stored.
 
 Normalisation, and an activation that never falls as its input grows, may follow the pool as well as precede it: there
-are fewer values then.  The convolution's are 32 to 128 times as many as its inputs.  On a CPU, pieces of them stay in the
-cache, where they become the pool's and the moments, and are computed again for the gradient.  With normalisation and
-activation, this takes a third of the time of storing them.
+are fewer values then.  The convolution's are 32 to 128 times as many as its inputs.  On a CPU, pieces of them stay in
+the cache, where they become the pool's and the moments, and are computed again for the gradient.  With normalisation
+and activation, this takes a third of the time of storing them.
 """
 
 from functools import partial
