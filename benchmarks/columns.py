@@ -66,6 +66,12 @@ def devices(row: Row) -> str:
     return row["device"] if row.get("n_devices") in (None, 1) else f"{row['n_devices']} × {row['device']}"
 
 
+def jax_version(row: Row) -> str | None:
+    """Return the version of JAX, without its last numbers."""
+    version = (row.get("versions") or {}).get("jax")
+    return version and ".".join(version.split(".")[:2])
+
+
 def k40(row: Row) -> int | None:
     """Return the seconds an epoch of the paper's Tesla K40."""
     paper = load_experiments()[row["config"]].paper
@@ -83,6 +89,7 @@ percent, grouped = "{:.0%}".format, "{:,}".format
 
 DEVICE = Column("device", "device", width=16)
 DEVICES = Column("device", devices, width=16)
+VERSION = Column("JAX", jax_version, width=4)
 CONFIG = Column("config", "config", width=24)
 MODE = Column("mode", "mode", width=11)
 PRECISION = Column("precision", "precision")
@@ -150,8 +157,8 @@ TESTED = Column("clips tested", "n_items", grouped)
 BENCHMARK = Column("benchmark", "benchmark")
 PEER_NAME = Column("peer", "peer")
 
-SUMMARY = (BENCHMARK, CONFIG, MODE, DEVICE, RATE, PEER_NAME, PEER, RATIO)
-STEP = (DEVICES, CONFIG, PRECISION, BATCH)
+SUMMARY = (BENCHMARK, CONFIG, MODE, DEVICE, VERSION, RATE, PEER_NAME, PEER, RATIO)
+STEP = (DEVICES, VERSION, CONFIG, PRECISION, BATCH)
 TRAINING = (*STEP, RATE, EPOCH, K40, PEAK, MEMORY, COMPILE, PEER, RATIO, PEER_WAY)
 
 

@@ -52,7 +52,7 @@ def _scaled(small: Row, large: Row, several: Row) -> Row:
         flops, n_bytes = (small[name] + share * (large[name] - small[name]) for name in ("step_flops", "step_bytes"))
         return step_s(sheet, precision, flops, n_bytes)
 
-    scaled = {name: large[name] for name in ("device", "config", "precision", "batch_size", "commit")}
+    scaled = {name: large[name] for name in ("device", "config", "precision", "batch_size", "versions", "commit")}
     for n in PAPER_DEVICES:
         sent_s = all_reduce_s(sheet, several["all_reduce_bytes"], n)
         scaled[f"weak_{n}_s"] = (part_s(size) + sent_s) * n_examples / (size * n)

@@ -210,7 +210,8 @@ def _newest(rows: list[Row], values: Row) -> Row:
 
 
 def _step(row: Row, batch_size: int) -> tuple[Any, ...]:
-    return row["benchmark"], row["config"], row["precision"], row["device"], batch_size
+    names = ("benchmark", "config", "precision", "device")
+    return *(row[name] for name in names), columns.jax_version(row), batch_size
 
 
 def _place(row: Row) -> tuple[Any, ...]:

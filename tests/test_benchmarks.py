@@ -282,14 +282,15 @@ def test_changed_files_of_a_checkout(tmp_path, monkeypatch):
 def test_a_row_on_the_terminal(capsys):
     benchmark = Benchmark("train_step", doc=None)
     benchmark.start(["--no_save"], device="CPU", batch_size=1024)
-    benchmark.add({"config": "audio_low_4x96", "n_devices": 8, "mfu": 0.5})
+    benchmark.add({"config": "audio_low_4x96", "n_devices": 8, "mfu": 0.5, "versions": {"jax": "0.12.0.1"}})
     titles, row = capsys.readouterr().out.splitlines()
-    assert titles.split()[:5] == ["device", "config", "precision", "batch", "examples/s"]
-    assert row.split() == ["8", "×", "CPU", "audio_low_4x96", "–", "1,024", *"––", "135", "50%", *"–––––"]
+    assert titles.split()[:6] == ["device", "JAX", "config", "precision", "batch", "examples/s"]
+    assert row.split() == ["8", "×", "CPU", "0.12", "audio_low_4x96", "–", "1,024", *"––", "135", "50%", *"–––––"]
 
 
 # A row as it might be measured.
 MADE_UP = {
+    "versions": {"jax": "0.12.0.1"},
     "config": "audio_high_4x70",
     "precision": "bfloat16",
     "batch_size": 32,
@@ -363,13 +364,14 @@ def test_table():
     rows.append(results.make_row("train_step", {**MADE_UP, "n_devices": 8, "batch_size": 256, "examples_per_s": 6e5}))
     rendered = table.render(rows)
     assert (
-        "| NVIDIA H200 | audio_high_4x70 | bfloat16 | 32 | 100,000 (90,000–110,000) | 1.18 | 590 | 40% | 3,000 | 12.0 "
-        "| 20,000 | 5.00 (4.50–5.50) |"
+        "| NVIDIA H200 | 0.12 | audio_high_4x70 | bfloat16 | 32 | 100,000 (90,000–110,000) | 1.18 | 590 | 40% | 3,000 "
+        "| 12.0 | 20,000 | 5.00 (4.50–5.50) |"
     ) in rendered
-    assert "| 8 × NVIDIA H200 | audio_high_4x70 | bfloat16 | 256 | 600,000 (90,000–110,000) | – | 75% |" in rendered
+    cells = "audio_high_4x70 | bfloat16 | 256 | 600,000 (90,000–110,000) | – | 75%"
+    assert f"| 8 × NVIDIA H200 | 0.12 | {cells} |" in rendered
     training, _, others = rendered.partition("### Training step of tagging networks")
     assert "not measured" not in training
-    assert "| NVIDIA H200 | image_resnet101 | bfloat16 | 32 | not measured | – | 4,009 |" in others
+    assert "| NVIDIA H200 | – | image_resnet101 | bfloat16 | 32 | not measured | – | 4,009 |" in others
 
 
 def test_table_of_images():
@@ -377,20 +379,20 @@ def test_table_of_images():
     rendered = table.render([results.make_row("train_step", row)])
     audio, _, images = rendered.partition("### Training step of image networks")
     assert "image_resnet101" not in audio
-    assert "| NVIDIA H200 | image_resnet101 | bfloat16 | 32 | 3.46 (" in images
+    assert "| NVIDIA H200 | 0.12 | image_resnet101 | bfloat16 | 32 | 3.46 (" in images
     assert "not measured" not in images.partition("### All of Table 2")[0]
 
 
 def test_what_was_not_measured_says_so():
     row = results.make_row("train_step", {**MADE_UP, "device": "some CPU"})
-    assert "| NVIDIA H200 | audio_high_4x70 | bfloat16 | 32 | not measured | – | 590 |" in table.render([row])
+    assert "| NVIDIA H200 | – | audio_high_4x70 | bfloat16 | 32 | not measured | – | 590 |" in table.render([row])
 
 
 def test_a_row_from_a_changed_tree_is_marked():
     clean, changed = MADE_UP, {**MADE_UP, "batch_size": 256, "commit": "abc1234+dirty"}
     rendered = table.render([results.make_row("train_step", row) for row in (clean, changed)])
-    assert "| NVIDIA H200 | audio_high_4x70 | bfloat16 | 32 |" in rendered
-    assert "| NVIDIA H200 † | audio_high_4x70 | bfloat16 | 256 |" in rendered
+    assert "| NVIDIA H200 | 0.12 | audio_high_4x70 | bfloat16 | 32 |" in rendered
+    assert "| NVIDIA H200 † | 0.12 | audio_high_4x70 | bfloat16 | 256 |" in rendered
     assert rendered.count(table.NOTE) == 1
 
 

@@ -1,4 +1,4 @@
-"""scripts/setup: which extra a machine gets, and what is said where JAX does not see its device; the demo's table."""
+"""scripts/setup: a machine's Python and extra, and what is said where JAX does not see its device; the demo's table."""
 
 import os
 import subprocess
@@ -28,6 +28,36 @@ def put(tools: Path, name: str, script: str) -> None:
 def test_a_gpu_gets_the_extra_of_its_driver(cuda, extra, tmp_path):
     put(tmp_path, "nvidia-smi", NVIDIA_SMI.format(cuda=cuda))
     assert setup("find_extra", tmp_path).stdout == extra
+
+
+def python(version: tuple[int, int], pip: bool = True) -> str:
+    """Return a stand-in for a Python of that version: it runs what it is given as if it were one."""
+    absent = "" if pip else "find.find_spec = lambda name: None;"
+    given = f"import importlib.util as find, sys; sys.version_info = {version};{absent} exec(sys.argv[1])"
+    return f"#!/bin/sh\nexec {sys.executable} -c '{given}' \"$2\"\n"
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        ({"python3": python((3, 11)), "python3.13": python((3, 13)), "python3.12": python((3, 12))}, "python3.13"),
+        ({"python3": python((3, 11)), "python3.12": python((3, 12), pip=False)}, "python3"),
+        ({"python3": python((3, 9)), "python3.11": python((3, 11))}, "python3.11"),
+    ],
+)
+def test_the_python_with_the_newest_tested_jax_that_can_install(there, expected, tmp_path):
+    for name in ("python3.14", "python3.13", "python3.12", "python3.11", "python3", "python"):
+        put(tmp_path, name, there.get(name, "#!/bin/sh\nexit 127\n"))
+    assert setup("find_python", tmp_path).stdout == expected
+
+
+def test_a_python_that_is_named_is_the_one_that_is_used(tmp_path):
+    put(tmp_path, "python3.13", python((3, 13)))
+    put(tmp_path, "mine", python((3, 12)))
+    assert setup("PYTHON=mine; find_python", tmp_path).stdout == "mine"
+    done = setup("PYTHON=/none/python3; find_python", tmp_path)
+    assert done.returncode == 1
+    assert "PYTHON=/none/python3 is no Python 3.11 or newer with pip" in done.stderr
 
 
 def test_a_driver_without_a_gpu_is_a_cpu(tmp_path):

@@ -9,7 +9,8 @@ CPU_KEEPS_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander,small-whil
 
 # Compute convolutions by Eigen.  These are the defaults of jaxlib 0.10 but for YNNPACK's convolutions, with which a
 # step of a tagging network takes up to a fifth longer, and one of an image network as long; measured on an AMD EPYC.
-# An experimental option: what a later version makes of it has to be measured first.
+# With jaxlib 0.12 a step takes as long by either, so it is not given there.  The option is experimental: what another
+# version makes of it has to be measured first.
 CPU_EIGENS_CONVOLUTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
 }
