@@ -45,13 +45,19 @@ class Instruction(NamedTuple):
     operands: tuple[str, ...]
     text: str
 
+    @property
+    def arrays(self) -> list[Array]:
+        """Return the result's arrays; where a message begins, XLA may list its operands before them, in a tuple."""
+        arrays = _arrays(self.shape)
+        return arrays[len(arrays) // 2 :] if self.opcode in MESSAGES and self.shape.startswith("((") else arrays
+
     def n_bytes(self, turns: tuple[int, ...] = (N_STEPS,)) -> int:
         """Return the bytes of the result in the device's memory, without a library call's workspace (u8).
 
         Of an array whose first size is the number of turns of a loop around it, those of one turn count: a kernel reads
         or writes no more, as of a chunk's inputs it takes those of its step.
         """
-        arrays = [array for array in _arrays(self.shape) if not ON_CHIP.search(array.layout)]
+        arrays = [array for array in self.arrays if not ON_CHIP.search(array.layout)]
         if self.opcode == "custom-call":
             arrays = [array for array in arrays if array.kind != "u8"]
         return sum(
@@ -122,14 +128,14 @@ def _called(one: Instruction, by: str = "body|to_apply|calls") -> str:
 
 def messages(step: Step) -> list[int]:
     """Return the bytes of each all-reduce of a step."""
-    return [sum(array.n_bytes for array in _arrays(one.shape)) for one, _ in step if one.opcode in MESSAGES]
+    return [sum(array.n_bytes for array in one.arrays) for one, _ in step if one.opcode in MESSAGES]
 
 
 def copies(step: Step, n_values: int) -> list[str]:
     """Return the lines of copies and transpositions of so many values in the device's memory: changes of layout."""
 
     def is_of_them(one: Instruction) -> bool:
-        return one.opcode in COPIES and n_values == sum(math.prod(array.sizes) for array in _arrays(one.shape))
+        return one.opcode in COPIES and n_values == sum(math.prod(array.sizes) for array in one.arrays)
 
     return [one.text for one, _ in step if is_of_them(one) and one.n_bytes()]
 

@@ -116,6 +116,24 @@ def test_reading_a_tpus_module():
     assert [line.split()[0] for line in modules.copies(step, 32)] == ["%m"]
 
 
+@pytest.mark.parametrize(
+    "result",
+    [
+        "(f32[8]{0}, f32[])",
+        "((f32[8]{0}, f32[]), f32[8]{0}, f32[])",
+        "((f32[8]{0}, f32[]), (f32[8]{0}, f32[]))",
+    ],
+    ids=["results", "operands and results", "two tuples"],
+)
+def test_the_operands_of_a_message_that_begins_are_not_its_results(result):
+    """JAX 0.10 writes the first form, JAX 0.12 the second."""
+    begins = f"  %m = {result} all-reduce-start(%g, %l), channel_id=1"
+    module = modules.Module("%body (p: f32[8]) -> f32[8] {\n" + begins + "\n}")
+    ((one, n_bytes),) = module.kernels("body")
+    assert modules.messages([(one, n_bytes)]) == [36]
+    assert n_bytes == 36
+
+
 def test_a_step_takes_as_long_as_its_products_or_its_bytes():
     assert roofline.step_s(H200, "bfloat16", 989e12, 1.0) == 1.0
     assert roofline.step_s(H200, "float32", 67e12, 1.0) == 1.0
@@ -136,6 +154,7 @@ def _compiled(n_devices: int, batch_size: int, step_bytes: float, **more) -> dic
         "device": H200.kind,
         "mode": "jit",
         "commit": "abc1234",
+        "versions": {"jax": "0.12.0.1"},
     }
     figures = {"step_flops": 1.0, "step_bytes": step_bytes, "n_examples": 25_600, "all_reduce_bytes": 0.0}
     return results.make_row("compiled", {**row, **figures, "n_devices": n_devices, "batch_size": batch_size, **more})
@@ -151,7 +170,7 @@ def test_scaling_on_paper():
     assert scaled["strong_4_s"] == 21.5 * 100
     assert scaled["strong_8_s"] == pytest.approx((15 + 1.75) * 100)
     rendered = table.render([*rows, _compiled(4, 1024, 1.0, all_reduce_bytes=450e9)])
-    assert "| NVIDIA H200 | audio_high_4x70 | bfloat16 | 256 | 5,000 | 1,288 |" in rendered
+    assert "| NVIDIA H200 | 0.12 | audio_high_4x70 | bfloat16 | 256 | 5,000 | 1,288 |" in rendered
 
 
 def test_data_sheets_are_of_devices_that_the_compilers_know():
