@@ -33,3 +33,20 @@ def stored(x: Array, on: str = "cpu") -> Array:
     takes twice as long, for as many cycles by its own count, if it may fuse a pool with the next convolution.
     """
     return lax.optimization_barrier(x) if backend() == on else x
+
+
+@jax.custom_vjp
+def with_stored_gradient(x: Array) -> Array:
+    """Return `x`, whose gradient is `stored`, while `x` itself may be computed wherever it is used."""
+    return x
+
+
+def _forward(x: Array) -> tuple[Array, None]:
+    return x, None
+
+
+def _backward(_: None, g: Array) -> tuple[Array]:
+    return (stored(g),)
+
+
+with_stored_gradient.defvjp(_forward, _backward)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mumu_jax.models.kernels import plain, winograd
+from mumu_jax.models.kernels.backend import with_stored_gradient
 from mumu_jax.models.kernels.pooling import Phases, Window, in_order
 from mumu_jax.models.kernels.precision import product_precision
 
@@ -136,7 +137,9 @@ def _expand_winograd(kernel, pool):
 
 def _apply_winograd(x, matrix, kernel_shape, pool):
     y = winograd.products(winograd.input_tiles(x), matrix)
-    return (_for_pool(winograd.phases_of(y, *_positions(x, kernel_shape)), pool),)
+    phases = _for_pool(winograd.phases_of(y, *_positions(x, kernel_shape)), pool)
+    # XLA for CPUs would find a window's largest output again for each value of the products' gradient.
+    return (tuple(tuple(map(with_stored_gradient, row)) for row in phases),)
 
 
 def _halved(whole: Formulation) -> Formulation:
