@@ -120,6 +120,16 @@ def test_the_processor_has_a_name_and_cores():
     assert processor_in_full().startswith(processor())
 
 
+@pytest.mark.parametrize(
+    ("flags", "vectors"),
+    [("fpu sse2", ""), ("fpu avx avx2 fma", ", AVX2"), ("fpu avx avx2 fma avx512f avx512vl", ", AVX-512")],
+)
+def test_processors_of_one_name_differ_by_their_vectors(flags, vectors, monkeypatch):
+    said = f"processor\t: 0\nmodel name\t: AMD EPYC\nflags\t\t: {flags}\n\nprocessor\t: 1\n"
+    monkeypatch.setattr(Path, "read_text", mock.Mock(return_value=said))
+    assert re.fullmatch(rf"AMD EPYC{vectors}, \d+ cores", processor())
+
+
 def test_without_what_linux_says_the_processor_has_a_name(monkeypatch):
     monkeypatch.setattr(Path, "read_text", mock.Mock(side_effect=FileNotFoundError))
     assert re.fullmatch(r".+, \d+ cores", processor_in_full())

@@ -4,11 +4,20 @@ import os
 import platform
 from pathlib import Path
 
+VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2"}  # sets of vector instructions by their flag in Linux, widest first
+
 
 def processor() -> str:
-    """Return the processor's model and the number of cores that this process may use: `AMD EPYC, 2 cores`."""
+    """Return the processor's model, widest vectors, and the cores of this process: `AMD EPYC, AVX2, 2 cores`.
+
+    Virtual machines call processors that compute at different speeds by one name; their vectors often tell them apart.
+    """
+    described = _described()
+    flags = described.get("flags", "").split()
+    model = described.get("model name") or platform.processor() or platform.machine()
+    vectors = [name for flag, name in VECTORS.items() if flag in flags][:1]
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{_described().get('model name') or platform.processor() or platform.machine()}, {n_cores} cores"
+    return ", ".join([model, *vectors, f"{n_cores} cores"])
 
 
 def processor_in_full() -> str:
