@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import jax
 from jax import lax
-from jaxtyping import Array
 
 _CHOSEN: ContextVar[str | None] = ContextVar("backend", default=None)
 
@@ -26,27 +26,10 @@ def traced_for(name: str) -> Iterator[None]:
         _CHOSEN.reset(token)
 
 
-def stored(x: Array, on: str = "cpu") -> Array:
-    """Return `x`, which on the backend `on` is computed once and stored, and so is its gradient.
+def stored(x: Any, on: str = "cpu") -> Any:
+    """Return `x`, one or more arrays, which on the backend `on` are computed once and stored, and so are gradients.
 
     XLA for CPUs would compute it again wherever it is used: along whole chains of residual blocks.  A TPU's compiler
     takes twice as long, for as many cycles by its own count, if it may fuse a pool with the next convolution.
     """
     return lax.optimization_barrier(x) if backend() == on else x
-
-
-@jax.custom_vjp
-def with_stored_gradient(x: Array) -> Array:
-    """Return `x`, whose gradient is `stored`, while `x` itself may be computed wherever it is used."""
-    return x
-
-
-def _forward(x: Array) -> tuple[Array, None]:
-    return x, None
-
-
-def _backward(_: None, g: Array) -> tuple[Array]:
-    return (stored(g),)
-
-
-with_stored_gradient.defvjp(_forward, _backward)

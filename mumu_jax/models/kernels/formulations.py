@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from mumu_jax.models.kernels import plain, winograd
-from mumu_jax.models.kernels.backend import with_stored_gradient
 from mumu_jax.models.kernels.pooling import Phases, Window, in_order
 from mumu_jax.models.kernels.precision import product_precision
 
@@ -25,7 +24,7 @@ ALIGNED = 8
 
 
 class Formulation(NamedTuple):
-    """A way to convolve.  Both functions are linear in each of their arrays, so JAX derives the gradients."""
+    """A way to convolve.  Both functions are linear in each of their arrays; most leave the gradients to JAX."""
 
     expand: Callable[[Any, Window], Any]  # (kernel, pool) → matrix
     # (input, matrix, the kernel's shape, pool) → the convolution, in pieces that cover the output's bins in order, each
@@ -136,10 +135,7 @@ def _expand_winograd(kernel, pool):
 
 
 def _apply_winograd(x, matrix, kernel_shape, pool):
-    y = winograd.products(winograd.input_tiles(x), matrix)
-    phases = _for_pool(winograd.phases_of(y, *_positions(x, kernel_shape)), pool)
-    # XLA for CPUs would find a window's largest output again for each value of the products' gradient.
-    return (tuple(tuple(map(with_stored_gradient, row)) for row in phases),)
+    return (_for_pool(winograd.phases(x, matrix), pool),)
 
 
 def _halved(whole: Formulation) -> Formulation:

@@ -80,9 +80,7 @@ def _backward(padding: Padding, residuals: tuple[Array, Array], g: Array) -> tup
     dx = _convolve(g, matrices, ((2 - top, 2 - bottom), (2 - left, 2 - right)), turned=True)
 
     def chunk(total: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
-        of_input, of_output = stored(input_tiles(part[0])), stored(output_tiles(part[1]))
-        over_tiles = (((1,), (1,)), ((0,), (0,)))
-        return total + lax.dot_general(of_input, of_output, over_tiles, product_precision(x.dtype)), None
+        return total + products_gradient(stored(input_tiles(part[0])), stored(output_tiles(part[1]))), None
 
     bands = _Bands.of(x.shape, padding, matrices)
     parts = bands.cut_input(x, padding), bands.cut_output(g)
@@ -91,6 +89,30 @@ def _backward(padding: Padding, residuals: tuple[Array, Array], g: Array) -> tup
 
 
 convolve.defvjp(_forward, _backward)
+
+
+@jax.custom_vjp
+def phases(x: Float[Array, "items h w cin"], matrices: Float[Array, "16 cin cout"]) -> Phases:
+    """Convolve without padding, for outputs with even sides; return their phases, which a pool need not put in order.
+
+    JAX would derive the gradients of slices, each padded to the whole, and XLA add them all.
+    """
+    return phases_of(products(input_tiles(x), matrices), x.shape[1] - 2, x.shape[2] - 2)
+
+
+def _phases_forward(x: Array, matrices: Array) -> tuple[Phases, tuple[Array, Array]]:
+    return phases(x, matrices), (x, matrices)
+
+
+def _phases_backward(residuals: tuple[Array, Array], g: Phases) -> tuple[Array, Array]:
+    x, matrices = residuals
+    # Stored: XLA for CPUs would find a window's largest output again for each value of the products' gradient.
+    of_output = stored(tiles_of_phases(stored(g)))
+    dx = input_gradient(stored(products(of_output, matrices, turned=True)), x.shape)
+    return dx, products_gradient(stored(input_tiles(x)), of_output)
+
+
+phases.defvjp(_phases_forward, _phases_backward)
 
 
 def _output_size(x_shape: tuple[int, ...], padding: Padding) -> tuple[int, int]:
@@ -160,12 +182,45 @@ def output_tiles(g: Float[Array, "items h w cout"]) -> Float[Array, "16 tiles co
     return _tiles(_transposed(_A), g)
 
 
+def tiles_of_phases(g: Phases) -> Float[Array, "16 tiles cout"]:
+    """Return Aᵀ g A as `output_tiles` does, of phases that are not in order."""
+    columns = zip(*(_combine(_transposed(_A), row) for row in g), strict=True)
+    tiles = zip(*(_combine(_transposed(_A), column) for column in columns), strict=True)
+    return jnp.stack([tile for row in tiles for tile in row]).reshape(16, -1, g[0][0].shape[3])
+
+
+def input_gradient(tiles: Float[Array, "16 tiles cin"], x_shape: tuple[int, ...]) -> Float[Array, "items h w cin"]:
+    """Return the input's gradient for that of its tiles: Bᵀ t B of each, added where tiles overlap."""
+    n_items, height, width, channels = x_shape
+    rows = tiles.reshape(4, 4, n_items, height // 2 - 1, width // 2 - 1, channels)
+    columns = [_overlapped(_combine(_transposed(_B), row), 2) for row in rows]
+    return _overlapped(_combine(_transposed(_B), columns), 1)
+
+
+def _overlapped(taps: Sequence[Array], axis: int) -> Array:
+    """Add the four taps of tiles, which begin at every other place along the axis."""
+
+    def shifted(tap: Array, before: int) -> Array:
+        pads = [(0, 0)] * tap.ndim
+        pads[axis] = before, 1 - before
+        return jnp.pad(tap, pads)
+
+    evens, odds = (stored(shifted(first, 0) + shifted(last, 1)) for first, last in zip(taps[:2], taps[2:], strict=True))
+    return in_order(((evens,), (odds,)) if axis == 1 else ((evens, odds),))
+
+
 def products(
     tiles: Float[Array, "16 tiles channels"], matrices: Float[Array, "16 cin cout"], turned: bool = False
 ) -> Float[Array, "16 tiles others"]:
     """Multiply the tiles of the inputs by the kernel's matrices; `turned`, by the transposed ones."""
     channels = ((2,), (2 if turned else 1,))
     return lax.dot_general(tiles, matrices, (channels, ((0,), (0,))), product_precision(tiles.dtype))
+
+
+def products_gradient(of_input: Float[Array, "16 tiles cin"], of_output: Float[Array, "16 tiles cout"]) -> Array:
+    """Return the gradient of the kernel's matrices for that of the products."""
+    over_tiles = (((1,), (1,)), ((0,), (0,)))
+    return lax.dot_general(of_input, of_output, over_tiles, product_precision(of_input.dtype))
 
 
 def phases_of(y: Float[Array, "16 tiles cout"], height: int, width: int, turned: bool = False) -> Phases:
