@@ -29,7 +29,7 @@ def traced_for(name: str) -> Iterator[None]:
 def stored(x: Any, on: str = "cpu") -> Any:
     """Return `x`, one or more arrays, which on the backend `on` are computed once and stored, and so are gradients.
 
-    XLA for CPUs would compute it again wherever it is used: along whole chains of residual blocks.  A TPU's compiler
-    takes twice as long, for as many cycles by its own count, if it may fuse a pool with the next convolution.
+    XLA for CPUs would compute them again wherever they are used: along whole chains of residual blocks.  A TPU's
+    compiler takes twice as long, for as many cycles by its own count, if it may fuse a pool with the next convolution.
     """
     return lax.optimization_barrier(x) if backend() == on else x

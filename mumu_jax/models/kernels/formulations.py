@@ -135,7 +135,8 @@ def _expand_winograd(kernel, pool):
 
 
 def _apply_winograd(x, matrix, kernel_shape, pool):
-    return (_for_pool(winograd.phases(x, matrix), pool),)
+    y = winograd.products(winograd.input_tiles(x), matrix)
+    return (_for_pool(winograd.phases_of(y, *_positions(x, kernel_shape)), pool),)
 
 
 def _halved(whole: Formulation) -> Formulation:

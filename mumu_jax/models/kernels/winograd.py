@@ -80,7 +80,9 @@ def _backward(padding: Padding, residuals: tuple[Array, Array], g: Array) -> tup
     dx = _convolve(g, matrices, ((2 - top, 2 - bottom), (2 - left, 2 - right)), turned=True)
 
     def chunk(total: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
-        return total + products_gradient(stored(input_tiles(part[0])), stored(output_tiles(part[1]))), None
+        of_input, of_output = stored(input_tiles(part[0])), stored(output_tiles(part[1]))
+        over_tiles = (((1,), (1,)), ((0,), (0,)))
+        return total + lax.dot_general(of_input, of_output, over_tiles, product_precision(x.dtype)), None
 
     bands = _Bands.of(x.shape, padding, matrices)
     parts = bands.cut_input(x, padding), bands.cut_output(g)
@@ -89,30 +91,6 @@ def _backward(padding: Padding, residuals: tuple[Array, Array], g: Array) -> tup
 
 
 convolve.defvjp(_forward, _backward)
-
-
-@jax.custom_vjp
-def phases(x: Float[Array, "items h w cin"], matrices: Float[Array, "16 cin cout"]) -> Phases:
-    """Convolve without padding, for outputs with even sides; return their phases, which a pool need not put in order.
-
-    JAX would derive the gradients of slices, each padded to the whole, and XLA add them all.
-    """
-    return phases_of(products(input_tiles(x), matrices), x.shape[1] - 2, x.shape[2] - 2)
-
-
-def _phases_forward(x: Array, matrices: Array) -> tuple[Phases, tuple[Array, Array]]:
-    return phases(x, matrices), (x, matrices)
-
-
-def _phases_backward(residuals: tuple[Array, Array], g: Phases) -> tuple[Array, Array]:
-    x, matrices = residuals
-    # Stored: XLA for CPUs would find a window's largest output again for each value of the products' gradient.
-    of_output = stored(tiles_of_phases(stored(g)))
-    dx = input_gradient(stored(products(of_output, matrices, turned=True)), x.shape)
-    return dx, products_gradient(stored(input_tiles(x)), of_output)
-
-
-phases.defvjp(_phases_forward, _phases_backward)
 
 
 def _output_size(x_shape: tuple[int, ...], padding: Padding) -> tuple[int, int]:
@@ -182,33 +160,6 @@ def output_tiles(g: Float[Array, "items h w cout"]) -> Float[Array, "16 tiles co
     return _tiles(_transposed(_A), g)
 
 
-def tiles_of_phases(g: Phases) -> Float[Array, "16 tiles cout"]:
-    """Return Aᵀ g A as `output_tiles` does, of phases that are not in order."""
-    columns = zip(*(_combine(_transposed(_A), row) for row in g), strict=True)
-    tiles = zip(*(_combine(_transposed(_A), column) for column in columns), strict=True)
-    return jnp.stack([tile for row in tiles for tile in row]).reshape(16, -1, g[0][0].shape[3])
-
-
-def input_gradient(tiles: Float[Array, "16 tiles cin"], x_shape: tuple[int, ...]) -> Float[Array, "items h w cin"]:
-    """Return the input's gradient for that of its tiles: Bᵀ t B of each, added where tiles overlap."""
-    n_items, height, width, channels = x_shape
-    rows = tiles.reshape(4, 4, n_items, height // 2 - 1, width // 2 - 1, channels)
-    columns = [_overlapped(_combine(_transposed(_B), row), 2) for row in rows]
-    return _overlapped(_combine(_transposed(_B), columns), 1)
-
-
-def _overlapped(taps: Sequence[Array], axis: int) -> Array:
-    """Add the four taps of tiles, which begin at every other place along the axis."""
-
-    def shifted(tap: Array, before: int) -> Array:
-        pads = [(0, 0)] * tap.ndim
-        pads[axis] = before, 1 - before
-        return jnp.pad(tap, pads)
-
-    evens, odds = (stored(shifted(first, 0) + shifted(last, 1)) for first, last in zip(taps[:2], taps[2:], strict=True))
-    return in_order(((evens,), (odds,)) if axis == 1 else ((evens, odds),))
-
-
 def products(
     tiles: Float[Array, "16 tiles channels"], matrices: Float[Array, "16 cin cout"], turned: bool = False
 ) -> Float[Array, "16 tiles others"]:
@@ -217,17 +168,31 @@ def products(
     return lax.dot_general(tiles, matrices, (channels, ((0,), (0,))), product_precision(tiles.dtype))
 
 
-def products_gradient(of_input: Float[Array, "16 tiles cin"], of_output: Float[Array, "16 tiles cout"]) -> Array:
-    """Return the gradient of the kernel's matrices for that of the products."""
-    over_tiles = (((1,), (1,)), ((0,), (0,)))
-    return lax.dot_general(of_input, of_output, over_tiles, product_precision(of_input.dtype))
-
-
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def phases_of(y: Float[Array, "16 tiles cout"], height: int, width: int, turned: bool = False) -> Phases:
     """Return A y Aᵀ of the products: the outputs of the tiles, of which each row and column is a phase."""
     y = y.reshape(4, 4, -1, height // 2, width // 2, y.shape[2])
-    coefficients = [[row[i] for i in _TURNED] for row in _A] if turned else _A
+    coefficients = _output_coefficients(turned)
     return tuple(tuple(_combine(coefficients, row)) for row in _combine(coefficients, y))
+
+
+def _phases_forward(y: Array, height: int, width: int, turned: bool) -> tuple[Phases, None]:
+    return phases_of(y, height, width, turned), None
+
+
+def _phases_backward(height: int, width: int, turned: bool, _: None, g: Phases) -> tuple[Array]:
+    """Return Aᵀ g A.  JAX would pad the gradient of each of the slices to all products, and add these."""
+    coefficients = _transposed(_output_coefficients(turned))
+    # Stored: XLA for CPUs would find a pool's largest output again for each of the products.
+    rows = [jnp.stack(_combine(coefficients, column)) for column in zip(*stored(g), strict=True)]
+    return (jnp.stack(_combine(coefficients, rows), axis=1).reshape(16, -1, g[0][0].shape[3]),)
+
+
+phases_of.defvjp(_phases_forward, _phases_backward)
+
+
+def _output_coefficients(turned: bool) -> Coefficients:
+    return [[row[i] for i in _TURNED] for row in _A] if turned else _A
 
 
 def _tiles(coefficients: Coefficients, x: Array) -> Array:
